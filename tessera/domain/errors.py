@@ -1,0 +1,182 @@
+"""The errors that Tessera raises on purpose, told along the way of a request; free of any transport.
+
+Each carries what went wrong as attributes, and never a picture, an embedding or a credential.
+`tessera.chassis.status` holds the one table that turns them into gRPC codes.
+"""
+
+from __future__ import annotations
+
+from tessera.domain.reasons import Reason
+
+_SHOWN_CHARACTERS = 80
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}... ({len(text)} characters)"
+
+
+class TesseraError(Exception):
+    """The root of every error raised on purpose."""
+
+
+# ---- what the caller sent
+
+
+class InvalidInputError(TesseraError):
+    """A field holds something that it may not.
+
+    Args:
+        field: the field's name as the caller knows it, such as `target_fmr` or `images[2]`.
+        value: what was sent; shown, cut to 80 characters.
+        allowed: what would have been right, as a phrase.
+    """
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        self.field = field
+        self.value = value
+        self.allowed = allowed
+        super().__init__(f"{field}: got {_shown(value)}; allowed: {allowed}")
+
+
+class ImageRejectedError(TesseraError):
+    """A picture cannot be used.
+
+    Args:
+        reason: the code that says why.
+        detail: what was found and what is allowed, as a sentence.
+        field: the request field that held it.
+    """
+
+    def __init__(self, reason: Reason, detail: str, field: str = "image") -> None:
+        self.reason = reason
+        self.detail = detail
+        self.field = field
+        super().__init__(f"{field}: {reason}: {detail}")
+
+    def in_field(self, field: str) -> ImageRejectedError:
+        """The same rejection, told of another field."""
+        return ImageRejectedError(self.reason, self.detail, field)
+
+
+class NotFoundError(TesseraError):
+    """Something named does not exist.
+
+    Args:
+        kind: `subject`, `collection`, `camera`, ...
+        id: the name that was asked for.
+    """
+
+    def __init__(self, kind: str, id: str, hint: str = "") -> None:  # noqa: A002 - it is the id
+        self.kind = kind
+        self.id = id
+        super().__init__(f"{kind} {_shown(id)} does not exist" + (f"; {hint}" if hint else ""))
+
+
+class AlreadyExistsError(TesseraError):
+    """Something of that name is there already."""
+
+    def __init__(self, kind: str, id: str) -> None:  # noqa: A002 - it is the id
+        self.kind = kind
+        self.id = id
+        super().__init__(f"{kind} {_shown(id)} exists already")
+
+
+class RequestIdReusedError(TesseraError):
+    """A `request_id` came again with other content than the first time."""
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        super().__init__(
+            f"request_id: {_shown(request_id)} was used before with other content; "
+            "allowed: a new id for a new request, the same id only for a retry of the same request"
+        )
+
+
+# ---- what the models allow
+
+
+class ModelMismatchError(TesseraError):
+    """Embeddings or a calibration of one model met those of another."""
+
+    def __init__(self, expected: str, actual: str, what: str = "embedding") -> None:
+        self.expected = expected
+        self.actual = actual
+        super().__init__(f"{what}: made by model {_shown(actual)}; allowed: model {_shown(expected)}")
+
+
+class NoCalibrationError(TesseraError):
+    """There is no calibration for this model, so that no threshold can be stated."""
+
+    def __init__(self, model_id: str) -> None:
+        self.model_id = model_id
+        super().__init__(f"model_id: {_shown(model_id)} has no calibration; a threshold would be a guess")
+
+
+class CalibrationTooSmallError(TesseraError):
+    """The calibration's data cannot carry the error rate that is asked for."""
+
+    def __init__(self, rate: float, comparisons_needed: int, comparisons: int) -> None:
+        self.rate = rate
+        self.comparisons_needed = comparisons_needed
+        self.comparisons = comparisons
+        super().__init__(
+            f"an FMR of {rate:g} needs {comparisons_needed:,} non-mated comparisons (rule of 3); "
+            f"the calibration has {comparisons:,}"
+        )
+
+
+# ---- the state of the system
+
+
+class UnavailableError(TesseraError):
+    """A part that this call needs is away; the call may be tried again.
+
+    Args:
+        dependency: `store`, `encoder`, `gallery`, ...
+    """
+
+    def __init__(self, dependency: str, detail: str = "") -> None:
+        self.dependency = dependency
+        super().__init__(f"{dependency} is unavailable" + (f": {detail}" if detail else ""))
+
+
+class OverloadedError(TesseraError):
+    """A bounded queue is full."""
+
+    def __init__(self, queue: str, limit: int) -> None:
+        self.queue = queue
+        self.limit = limit
+        super().__init__(f"{queue} is full ({limit}); try again later")
+
+
+class ExpiredError(TesseraError):
+    """The work's time ran out before it was done."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        super().__init__(f"the deadline passed before {stage}")
+
+
+class NotBuiltError(TesseraError):
+    """The contract has this method; this version does not do it yet."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        super().__init__(f"{method} is in the contract but not built yet")
+
+
+class ArtifactError(TesseraError):
+    """A model file or a demo picture is missing or is not the one that is pinned."""
+
+    def __init__(self, name: str, detail: str) -> None:
+        self.name = name
+        super().__init__(f"{name}: {detail}")
+
+
+class StoreCorruptError(TesseraError):
+    """The store holds something that no version of Tessera wrote."""
+
+    def __init__(self, key: str, detail: str) -> None:
+        self.key = key
+        super().__init__(f"store key {_shown(key)}: {detail}")

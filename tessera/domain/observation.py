@@ -1,0 +1,77 @@
+"""What the encoder saw in one picture: where, how surely, how well, and the embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from tessera.domain.embedding import Embedding
+from tessera.domain.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An axis-aligned rectangle in pixels of the picture as it was sent; the origin is its upper left corner."""
+
+    x_px: float
+    y_px: float
+    width_px: float
+    height_px: float
+
+    @property
+    def area_px(self) -> float:
+        """Area in square pixels."""
+        return self.width_px * self.height_px
+
+    @property
+    def shorter_side_px(self) -> float:
+        """The shorter side, in pixels."""
+        return min(self.width_px, self.height_px)
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union with `other`, in [0, 1]."""
+        width = min(self.x_px + self.width_px, other.x_px + other.width_px) - max(self.x_px, other.x_px)
+        height = min(self.y_px + self.height_px, other.y_px + other.height_px) - max(self.y_px, other.y_px)
+        if width <= 0 or height <= 0:
+            return 0.0
+        shared = width * height
+        return shared / (self.area_px + other.area_px - shared)
+
+
+Landmarks = npt.NDArray[np.float32]
+"""float32, shape (5, 2), x and y in pixels: the subject's right eye, left eye, nose tip, right and left mouth corner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How good one sample is for comparison. Each measure is in [0, 1], higher = better; none is a score."""
+
+    sharpness: float
+    """Fine detail of the aligned sample."""
+    brightness: float
+    """Mean luminance of the aligned sample: 0 is black, 1 is white; both ends are bad."""
+    contrast: float
+    """Spread of the luminance of the aligned sample."""
+    size: float
+    """The shorter side of the box against the size that the encoder wants."""
+    pose: float
+    """1 is frontal, 0 is profile or beyond, from the landmarks."""
+    overall: float
+    """The weakest of the measures, as the gate sees it: what a tracklet weighs its frames with."""
+    reasons: tuple[Reason, ...] = ()
+    """The measures that fall below the gate; empty when the sample is good enough to enrol."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """One face (or signature, or person) in one picture."""
+
+    box: Box
+    landmarks: Landmarks
+    detection_probability: float
+    """How sure the detector is that this is a face at all, in [0, 1]; says nothing about whose."""
+    quality: Quality
+    embedding: Embedding | None = field(default=None)
+    """None when the caller said that it needs no embedding of this one."""
