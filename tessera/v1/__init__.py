@@ -1,0 +1,1 @@
+"""Generated from proto/tessera/v1 by `make proto`; committed, never edited."""
