@@ -146,9 +146,7 @@ def fetch_all(files: Sequence[PinnedFile], cache_dir: Path, supplied_dir: Path |
     return [_cached_path(file, cache_dir) for file in files]
 
 
-def _bring(
-    carrier: Carrier, wanted: Sequence[PinnedFile], cache_dir: Path, supplied_dir: Path | None
-) -> None:
+def _bring(carrier: Carrier, wanted: Sequence[PinnedFile], cache_dir: Path, supplied_dir: Path | None) -> None:
     # Whoever held the lock before us may have brought them already.
     missing = [file for file in wanted if not _is_intact(_cached_path(file, cache_dir), file)]
     missing = [file for file in missing if not _take_supplied(file, cache_dir, supplied_dir)]

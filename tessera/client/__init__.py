@@ -1,0 +1,1 @@
+"""The Python SDK: what the command line uses, and what services use to call each other."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,12 @@ from typing import Any
 
 from tessera.domain.embedding import Modality
 from tessera.domain.error_rates import Interval, comparisons_needed, fmr_for_fpir
-from tessera.domain.errors import ArtifactError, CalibrationTooSmallError, InvalidInputError, ModelMismatchError
+from tessera.domain.errors import (
+    ArtifactError,
+    CalibrationTooSmallError,
+    InvalidInputError,
+    ModelMismatchError,
+)
 from tessera.domain.ids import CalibrationId, ModelId
 
 SCHEMA = 1
@@ -125,9 +131,7 @@ class Calibration:
             raise CalibrationTooSmallError(fmr, needed, self.data.non_mated)
         return self.points[at]
 
-    def _threshold(
-        self, point: OperatingPoint, kind: RateKind, target_rate: float, gallery_size: int
-    ) -> Threshold:
+    def _threshold(self, point: OperatingPoint, kind: RateKind, target_rate: float, gallery_size: int) -> Threshold:
         return Threshold(
             score=point.threshold,
             kind=kind,
@@ -144,7 +148,15 @@ def dump_calibration(calibration: Calibration) -> str:
     """Write a calibration as JSON that `load_calibration` reads."""
     c = calibration
     rows = [
-        [p.threshold, p.fmr, p.fmr_interval.low, p.fmr_interval.high, p.fnmr, p.fnmr_interval.low, p.fnmr_interval.high]
+        [
+            p.threshold,
+            p.fmr,
+            p.fmr_interval.low,
+            p.fmr_interval.high,
+            p.fnmr,
+            p.fnmr_interval.low,
+            p.fnmr_interval.high,
+        ]
         for p in c.points
     ]
     head = {
@@ -189,7 +201,7 @@ def _parse(raw: Mapping[str, Any]) -> Calibration:
     points = tuple(_parse_point(row) for row in raw["points"])
     if not points:
         raise ValueError("no points")
-    for earlier, later in zip(points, points[1:], strict=False):
+    for earlier, later in itertools.pairwise(points):
         if not (earlier.threshold < later.threshold and earlier.fmr > later.fmr):
             raise ValueError("points must go from the loosest to the strictest")
     return Calibration(

@@ -58,8 +58,6 @@ def decide_identification(best: Candidate | None, threshold: Threshold) -> Decis
     return Decision(Outcome.MATCH, (), threshold, best.score, threshold.model_id)
 
 
-def inconclusive(
-    *reasons: Reason, model_id: ModelId | None = None, threshold: Threshold | None = None
-) -> Decision:
+def inconclusive(*reasons: Reason, model_id: ModelId | None = None, threshold: Threshold | None = None) -> Decision:
     """No decision, and why."""
     return Decision(Outcome.INCONCLUSIVE, reasons, threshold, None, model_id)

@@ -94,7 +94,9 @@ def wilson_interval(errors: int, trials: int) -> Interval:
     centre = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
     half = Z_95 / (1 + z2 / trials) * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2))
     # At the ends the bounds are exact; rounding would leave 1e-19 in their place.
-    return Interval(0.0 if errors == 0 else max(0.0, centre - half), 1.0 if errors == trials else min(1.0, centre + half))
+    return Interval(
+        0.0 if errors == 0 else max(0.0, centre - half), 1.0 if errors == trials else min(1.0, centre + half)
+    )
 
 
 def comparisons_needed(rate: float) -> int:

@@ -41,7 +41,7 @@ class Box:
 
 
 Landmarks = npt.NDArray[np.float32]
-"""float32, shape (5, 2), x and y in pixels: the subject's right eye, left eye, nose tip, right and left mouth corner."""
+"""float32, shape (5, 2), x and y in pixels: the subject's right eye, left eye, nose, right and left mouth corner."""
 
 
 @dataclass(frozen=True, slots=True)

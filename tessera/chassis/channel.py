@@ -1,0 +1,45 @@
+"""Channels to other services: limits, keepalive that the server allows, retries for what may be tried again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import grpc
+
+from tessera.chassis.server import KEEPALIVE_MS, MAX_MESSAGE_BYTES
+
+_RETRY = {
+    # grpc caps maxAttempts at 5. UNAVAILABLE alone: the server has not begun, so that nothing happens twice.
+    "maxAttempts": 4,
+    "initialBackoff": "0.05s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 3,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+_SERVICE_CONFIG = {
+    "methodConfig": [{"name": [{}], "retryPolicy": _RETRY}],
+    "loadBalancingConfig": [{"round_robin": {}}],
+}
+CHANNEL_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.enable_retries", 1),
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    # After a restart of the server a client is back within a second and not after two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """An asyncio channel to `host:port`; nothing is connected before the first call."""
+    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+
+
+def open_blocking_channel(address: str) -> grpc.Channel:
+    """A channel for threads, to `host:port`."""
+    return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)

@@ -1,0 +1,116 @@
+"""What stands around every RPC: counting, and turning errors into statuses. Servicers only raise."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from tessera.chassis.metrics import ServiceMetrics
+from tessera.chassis.status import rich_status, status_of
+
+Handler = grpc.RpcMethodHandler[Any, Any] | None
+
+
+class RpcInterceptor(grpc.aio.ServerInterceptor):
+    """Counts each RPC once with its true code, also when it was cancelled or a stream broke, and answers errors.
+
+    Args:
+        metrics: where it counts.
+        max_deadline_s: a unary call whose client set no deadline, or a longer one, is ended after this.
+    """
+
+    def __init__(self, metrics: ServiceMetrics, max_deadline_s: float) -> None:
+        self._metrics = metrics
+        self._max_deadline_s = max_deadline_s
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Wrap the handler of this call."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        _, service, method = handler_call_details.method.split("/", 2)
+        if handler.response_streaming:
+            return self._streaming(handler, service, method)
+        return self._single(handler, service, method)
+
+    def _single(self, handler: Any, service: str, method: str) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - four shapes of handler
+        inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
+
+        async def call(request: Any, context: Any) -> Any:  # noqa: ANN401 - whatever message the method has
+            with _Count(self._metrics, service, method) as count:
+                try:
+                    async with asyncio.timeout(self._budget_s(context)):
+                        return await inner(request, context)
+                except TimeoutError:
+                    count.code = grpc.StatusCode.DEADLINE_EXCEEDED
+                    await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed")
+                except Exception as error:  # noqa: BLE001 - the edge of a call
+                    await _answer(error, context, count)
+
+        make = (
+            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        )
+        return make(call, handler.request_deserializer, handler.response_serializer)
+
+    def _streaming(self, handler: Any, service: str, method: str) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - four shapes of handler
+        inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
+
+        async def call(request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - whatever message the method has
+            with _Count(self._metrics, service, method) as count:
+                try:
+                    async for response in inner(request, context):
+                        yield response
+                except Exception as error:  # noqa: BLE001 - the edge of a stream
+                    await _answer(error, context, count)
+
+        make = (
+            grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+        )
+        return make(call, handler.request_deserializer, handler.response_serializer)
+
+    def _budget_s(self, context: grpc.aio.ServicerContext[Any, Any]) -> float:
+        remaining_s = context.time_remaining()
+        return self._max_deadline_s if remaining_s is None else min(remaining_s, self._max_deadline_s)
+
+
+async def _answer(error: Exception, context: Any, count: _Count) -> None:  # noqa: ANN401 - grpc's context
+    if isinstance(error, grpc.aio.AbortError):
+        count.code = _code_of(context)
+        raise error
+    detail = status_of(error)
+    count.code = detail.code
+    await context.abort_with_status(rich_status(detail))
+
+
+def _code_of(context: Any) -> grpc.StatusCode:  # noqa: ANN401 - grpc's context
+    code = context.code()
+    return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
+
+
+class _Count:
+    """Counts one RPC when it ends, whatever ended it."""
+
+    def __init__(self, metrics: ServiceMetrics, service: str, method: str) -> None:
+        self._metrics = metrics
+        self._labels = (service, method)
+        self._started_s = 0.0
+        self.code = grpc.StatusCode.OK
+
+    def __enter__(self) -> _Count:
+        self._metrics.rpc_started.labels(*self._labels).inc()
+        self._started_s = time.monotonic()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            self.code = grpc.StatusCode.CANCELLED
+        self._metrics.rpc_handled.labels(*self._labels, self.code.name).inc()
+        self._metrics.rpc_seconds.labels(*self._labels).observe(time.monotonic() - self._started_s)

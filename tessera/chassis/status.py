@@ -1,0 +1,151 @@
+"""The one table from our errors to gRPC codes and reasons, and the way back on the client's side."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from tessera.chassis.logs import get_logger
+from tessera.domain import errors as e
+
+ERROR_DOMAIN = "tessera"
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+@dataclass(frozen=True, slots=True)
+class StatusDetail:
+    """What the peer is told."""
+
+    code: grpc.StatusCode
+    reason: str
+    message: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def _input(error: e.InvalidInputError) -> StatusDetail:
+    metadata = {"field": error.field, "value": repr(error.value)[:80], "allowed": error.allowed}
+    return StatusDetail(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", str(error), metadata)
+
+
+def _image(error: e.ImageRejectedError) -> StatusDetail:
+    metadata = {"field": error.field, "value": error.reason.value, "allowed": error.detail}
+    return StatusDetail(grpc.StatusCode.INVALID_ARGUMENT, error.reason.value, str(error), metadata)
+
+
+def _not_found(error: e.NotFoundError) -> StatusDetail:
+    reason = f"{error.kind.upper()}_NOT_FOUND"
+    metadata = {
+        "field": f"{error.kind}_id",
+        "value": error.id,
+        "allowed": f"the id of a {error.kind} that exists",
+    }
+    return StatusDetail(grpc.StatusCode.NOT_FOUND, reason, str(error), metadata)
+
+
+def _exists(error: e.AlreadyExistsError) -> StatusDetail:
+    metadata = {"field": f"{error.kind}_id", "value": error.id, "allowed": "an id that is free"}
+    return StatusDetail(grpc.StatusCode.ALREADY_EXISTS, f"{error.kind.upper()}_EXISTS", str(error), metadata)
+
+
+def _reused(error: e.RequestIdReusedError) -> StatusDetail:
+    metadata = {"field": "request_id", "value": error.request_id, "allowed": "a new id for a new request"}
+    return StatusDetail(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED", str(error), metadata)
+
+
+def _mismatch(error: e.ModelMismatchError) -> StatusDetail:
+    metadata = {"field": "model_id", "value": error.actual, "allowed": error.expected}
+    return StatusDetail(grpc.StatusCode.FAILED_PRECONDITION, "MODEL_MISMATCH", str(error), metadata)
+
+
+def _no_calibration(error: e.NoCalibrationError) -> StatusDetail:
+    metadata = {"field": "model_id", "value": error.model_id, "allowed": "a model with a calibration"}
+    return StatusDetail(grpc.StatusCode.FAILED_PRECONDITION, "NO_CALIBRATION", str(error), metadata)
+
+
+def _too_small(error: e.CalibrationTooSmallError) -> StatusDetail:
+    metadata = {
+        "field": "target rate",
+        "value": f"{error.rate:g}",
+        "allowed": f"at least {3 / max(error.comparisons, 1):g} with {error.comparisons} comparisons",
+    }
+    return StatusDetail(grpc.StatusCode.FAILED_PRECONDITION, "CALIBRATION_TOO_SMALL", str(error), metadata)
+
+
+def _unavailable(error: e.UnavailableError) -> StatusDetail:
+    return StatusDetail(grpc.StatusCode.UNAVAILABLE, f"{error.dependency.upper()}_UNAVAILABLE", str(error))
+
+
+def _overloaded(error: e.OverloadedError) -> StatusDetail:
+    metadata = {"queue": error.queue, "limit": str(error.limit)}
+    return StatusDetail(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", str(error), metadata)
+
+
+def _expired(error: e.ExpiredError) -> StatusDetail:
+    return StatusDetail(grpc.StatusCode.DEADLINE_EXCEEDED, "EXPIRED", str(error), {"stage": error.stage})
+
+
+def _not_built(error: e.NotBuiltError) -> StatusDetail:
+    return StatusDetail(grpc.StatusCode.UNIMPLEMENTED, "NOT_BUILT", str(error), {"method": error.method})
+
+
+_TABLE: dict[type[e.TesseraError], Callable[[Any], StatusDetail]] = {
+    e.InvalidInputError: _input,
+    e.ImageRejectedError: _image,
+    e.NotFoundError: _not_found,
+    e.AlreadyExistsError: _exists,
+    e.RequestIdReusedError: _reused,
+    e.ModelMismatchError: _mismatch,
+    e.NoCalibrationError: _no_calibration,
+    e.CalibrationTooSmallError: _too_small,
+    e.UnavailableError: _unavailable,
+    e.OverloadedError: _overloaded,
+    e.ExpiredError: _expired,
+    e.NotBuiltError: _not_built,
+}
+
+
+def status_of(error: BaseException) -> StatusDetail:
+    """What a peer is told of `error`; one that is not ours becomes INTERNAL with an incident id, the rest is logged."""
+    for kind in type(error).__mro__:
+        if kind in _TABLE:
+            return _TABLE[kind](error)
+    incident_id = uuid.uuid4().hex[:12]
+    get_logger().error("rpc.failed", incident_id=incident_id, exc_info=error)
+    message = f"internal error; the log has it under incident {incident_id}"
+    return StatusDetail(grpc.StatusCode.INTERNAL, "INTERNAL", message, {"incident_id": incident_id})
+
+
+def rich_status(detail: StatusDetail) -> Any:  # noqa: ANN401 - grpc_status ships no types
+    """The status with its google.rpc.ErrorInfo, as `context.abort_with_status` takes it."""
+    info = error_details_pb2.ErrorInfo(reason=detail.reason, domain=ERROR_DOMAIN, metadata=detail.metadata)
+    packed = any_pb2.Any()
+    packed.Pack(info)
+    code = getattr(code_pb2, detail.code.name)
+    return rpc_status.to_status(status_pb2.Status(code=code, message=detail.message, details=[packed]))
+
+
+def detail_of(error: grpc.RpcError) -> StatusDetail:
+    """What a failed call says, on the client's side: code, reason, message, metadata."""
+    code = error.code() if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else grpc.StatusCode.UNKNOWN
+    message = (error.details() if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else str(error)) or ""
+    for key, value in _trailing(error):
+        if key == "grpc-status-details-bin":
+            status = status_pb2.Status.FromString(value)
+            for packed in status.details:
+                info = error_details_pb2.ErrorInfo()
+                if packed.Unpack(info):
+                    return StatusDetail(code, info.reason, message, dict(info.metadata))
+    return StatusDetail(code, code.name, message)
+
+
+def _trailing(error: grpc.RpcError) -> list[tuple[str, Any]]:
+    if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
+        return []
+    return [(str(key), value) for key, value in (error.trailing_metadata() or ())]
