@@ -21,7 +21,7 @@ from tessera.v1 import biometrics_pb2 as pb
 # ---- enums: the same names on both sides
 
 
-def reason_to_wire(reason: Reason) -> pb.Reason:
+def reason_to_wire(reason: Reason) -> pb.Reason.ValueType:
     """`Reason.NO_FACE` as `REASON_NO_FACE`."""
     return pb.Reason.Value(f"REASON_{reason.value}")
 
@@ -32,7 +32,7 @@ def reason_from_wire(reason: int) -> Reason:
     return Reason.__members__.get(name.removeprefix("REASON_"), Reason.INTERNAL)
 
 
-def modality_to_wire(modality: Modality) -> pb.Modality:
+def modality_to_wire(modality: Modality) -> pb.Modality.ValueType:
     """`Modality.FACE` as `MODALITY_FACE`."""
     return pb.Modality.Value(f"MODALITY_{modality.value}")
 
@@ -50,7 +50,7 @@ def modality_from_wire(modality: int, field: str = "modality") -> Modality:
     return Modality[pb.Modality.Name(modality).removeprefix("MODALITY_")]  # type: ignore[arg-type]
 
 
-def outcome_to_wire(outcome: Outcome) -> pb.Outcome:
+def outcome_to_wire(outcome: Outcome) -> pb.Outcome.ValueType:
     """`Outcome.MATCH` as `OUTCOME_MATCH`."""
     return pb.Outcome.Value(f"OUTCOME_{outcome.value}")
 
