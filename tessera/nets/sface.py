@@ -6,6 +6,8 @@ network is a MobileNet v1 with PReLU and a fully connected end, as in OpenCV Zoo
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -63,7 +65,7 @@ class SFace(nn.Module):
         self.register_buffer("offset", torch.zeros(1))
         self.register_buffer("scale", torch.ones(1))
         self.stem = ConvBlock(3, _CHANNELS[0], 3)
-        numbered = enumerate(zip(_CHANNELS, _CHANNELS[1:], strict=False), start=_FIRST_STAGE)
+        numbered = enumerate(pairwise(_CHANNELS), start=_FIRST_STAGE)
         self.stages = nn.Sequential(
             *(Stage(a, b, 2 if number in _HALVING_STAGES else 1) for number, (a, b) in numbered)
         )

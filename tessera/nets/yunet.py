@@ -191,13 +191,13 @@ def decode(
     Source: OpenCV, modules/objdetect/src/face_detect.cpp, `FaceDetectorYNImpl::postProcess`.
     """
     cells, strides = _priors(height_px, width_px)
-    scores = np.sqrt(np.clip(output[:, 0], 0.0, 1.0) * np.clip(output[:, 1], 0.0, 1.0))
+    scores: npt.NDArray[np.float32] = np.sqrt(np.clip(output[:, 0], 0.0, 1.0) * np.clip(output[:, 1], 0.0, 1.0))
     candidates = np.flatnonzero(scores > score_threshold)
     candidates = candidates[np.argsort(-scores[candidates], kind="stable")][:top_k]
     raw, cell, stride = output[candidates], cells[candidates], strides[candidates, None]
     centres = (cell + raw[:, 2:4]) * stride
     sizes = np.exp(raw[:, 4:6]) * stride
-    boxes = np.concatenate((centres - sizes / 2, sizes), axis=1)
+    boxes: npt.NDArray[np.float32] = np.concatenate((centres - sizes / 2, sizes), axis=1)
     landmarks = (raw[:, 6:].reshape(-1, LANDMARKS, 2) + cell[:, None]) * stride[:, None]
     # OpenCV suppresses on whole pixels; so do we, to give the same faces.
     kept = suppress(boxes.astype(np.int32).astype(np.float32), nms_threshold)

@@ -1,0 +1,120 @@
+"""From a manifest to networks that are ready to run: converted once, checked at every start, fused.
+
+The converted weights lie in the cache as safetensors beside a sha256 sidecar. What fails the check is converted again
+from the pinned file. Pickles are never read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from tessera.domain.artifact import Manifest, SourceFile
+from tessera.domain.errors import ArtifactError
+from tessera.nets.onnx_weights import Weights, read_weights
+from tessera.nets.sface import SFace, build_sface, fuse
+from tessera.nets.yunet import YuNet, build_yunet
+
+BringFile = Callable[[SourceFile], Path]
+"""Gives the path of a weight file whose sha256 has been checked; called only when the cache has no conversion."""
+
+CONVERSION = 1
+"""Raised whenever the conversion or a network's parameter names change."""
+
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceNetworks:
+    """The two networks of a face encoder, in evaluation mode, fused, channels last, on their device."""
+
+    detector: YuNet
+    embedder: SFace
+    device: torch.device
+
+
+def load_face_networks(
+    manifest: Manifest, bring: BringFile, cache_dir: Path, device: torch.device | None = None
+) -> FaceNetworks:
+    """Load the networks that a manifest names.
+
+    Args:
+        manifest: of a face encoder.
+        bring: fetches a pinned weight file.
+        cache_dir: where converted weights are kept.
+        device: where they shall run; the CPU by default.
+
+    Raises:
+        ArtifactError: a network is unknown, or its weights are not those of the manifest.
+    """
+    _require_network(manifest.detector, "yunet")
+    _require_network(manifest.embedder, "sface")
+    device = device or torch.device("cpu")
+    detector = _load(manifest.detector, build_yunet, YuNet, bring, cache_dir)
+    embedder = fuse(_load(manifest.embedder, build_sface, SFace, bring, cache_dir))
+    return FaceNetworks(_for_inference(detector, device), _for_inference(embedder, device), device)
+
+
+def _require_network(source: SourceFile, known: str) -> None:
+    if source.network != known:
+        raise ArtifactError(source.file, f"needs a network {source.network!r}; known: {known!r}")
+
+
+def _load(
+    source: SourceFile,
+    build: Callable[[Weights, str], _Network],
+    kind: type[_Network],
+    bring: BringFile,
+    cache_dir: Path,
+) -> _Network:
+    path = cache_dir / "converted" / f"{source.network}-{source.sha256[:16]}-{CONVERSION}.safetensors"
+    content = _read_checked(path)
+    if content is None:
+        module = build(read_weights(bring(source)), source.file)
+        _write_checked(path, safetensors.torch.save(module.state_dict()))
+        return module
+    module = kind().eval()
+    module.load_state_dict(safetensors.torch.load(content))
+    return module
+
+
+def _for_inference(module: _Network, device: torch.device) -> _Network:
+    return module.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _read_checked(path: Path) -> bytes | None:
+    """The bytes of a conversion, or None when there is none or it is damaged."""
+    try:
+        content = path.read_bytes()
+        expected = _sidecar(path).read_text(encoding="ascii").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+    return content if hashlib.sha256(content).hexdigest() == expected else None
+
+
+def _write_checked(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_whole(path, content)
+    _write_whole(_sidecar(path), hashlib.sha256(content).hexdigest().encode("ascii"))
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    # Two processes that start together write the same bytes; whoever renames last changes nothing.
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as part:
+        part.write(content)
+        part.flush()
+        os.fsync(part.fileno())
+    Path(part.name).replace(path)
