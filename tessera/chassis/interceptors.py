@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 
 from tessera.chassis.metrics import ServiceMetrics
 from tessera.chassis.status import rich_status, status_of
 
-Handler = grpc.RpcMethodHandler[Any, Any] | None
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 
 class RpcInterceptor(grpc.aio.ServerInterceptor):

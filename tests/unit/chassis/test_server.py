@@ -1,0 +1,194 @@
+"""One small real service on the chassis: statuses, counting, health, ports, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import CollectorRegistry
+
+from tessera.chassis.channel import open_channel
+from tessera.chassis.metrics import ServiceMetrics
+from tessera.chassis.server import Server, ServerSettings
+from tessera.chassis.status import detail_of, status_of
+from tessera.domain import errors as e
+from tessera.domain.reasons import Reason
+from tessera.v1 import encoder_pb2 as pb
+from tessera.v1 import encoder_pb2_grpc as rpc
+
+NAME = "tessera.v1.EncoderService"
+
+
+class Servicer(rpc.EncoderServiceServicer):
+    """Does what the model id says."""
+
+    async def Encode(self, request: pb.EncodeRequest, context: object) -> pb.EncodeResponse:
+        what = request.options.model_id
+        if what == "image":
+            raise e.ImageRejectedError(Reason.TRUNCATED_IMAGE, "ends after 3 bytes")
+        if what == "defect":
+            raise KeyError("a secret detail")
+        if what == "slow":
+            await asyncio.Event().wait()
+        return pb.EncodeResponse(model_id=what)
+
+    async def EncodeStream(
+        self, requests: AsyncIterator[pb.EncodeStreamRequest], context: object
+    ) -> AsyncIterator[pb.EncodeStreamResponse]:
+        async for request in requests:
+            if request.frame.frame_id == 13:
+                raise e.OverloadedError("streams", 1)
+            yield pb.EncodeStreamResponse(result=pb.FrameResult(frame_id=request.frame.frame_id))
+
+
+@pytest.fixture
+def metrics() -> ServiceMetrics:
+    return ServiceMetrics(CollectorRegistry(), "test")
+
+
+@asynccontextmanager
+async def serving(metrics: ServiceMetrics, settings: ServerSettings) -> AsyncIterator[Server]:
+    server = Server(settings, metrics, [NAME], lambda s: rpc.add_EncoderServiceServicer_to_server(Servicer(), s))
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+def handled(metrics: ServiceMetrics, method: str, code: str) -> float:
+    labels = {"grpc_service": NAME, "grpc_method": method, "grpc_code": code}
+    return metrics.registry.get_sample_value("grpc_server_handled_total", labels) or 0.0
+
+
+def encode(what: str) -> pb.EncodeRequest:
+    return pb.EncodeRequest(options=pb.EncodeOptions(model_id=what))
+
+
+async def test_an_error_reaches_the_peer_with_its_reason(metrics: ServiceMetrics) -> None:
+    """Code, reason and the field's name arrive; the call is counted under its true code."""
+    async with serving(metrics, ServerSettings()) as server, open_channel(f"127.0.0.1:{server.port}") as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await rpc.EncoderServiceStub(channel).Encode(encode("image"))
+    detail = detail_of(raised.value)
+    assert detail.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert detail.reason == "TRUNCATED_IMAGE"
+    assert detail.metadata["field"] == "image"
+    assert handled(metrics, "Encode", "INVALID_ARGUMENT") == 1
+
+
+async def test_a_defect_tells_an_incident_and_nothing_else(metrics: ServiceMetrics) -> None:
+    """What went wrong inside stays inside; the peer gets an id to ask for."""
+    async with serving(metrics, ServerSettings()) as server, open_channel(f"127.0.0.1:{server.port}") as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await rpc.EncoderServiceStub(channel).Encode(encode("defect"))
+    detail = detail_of(raised.value)
+    assert detail.code is grpc.StatusCode.INTERNAL
+    assert detail.metadata["incident_id"] in detail.message
+    assert "secret" not in detail.message
+
+
+async def test_a_call_without_deadline_ends_anyway(metrics: ServiceMetrics) -> None:
+    """The server's own limit holds."""
+    settings = ServerSettings(max_deadline_s=0.2)
+    async with serving(metrics, settings) as server, open_channel(f"127.0.0.1:{server.port}") as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await rpc.EncoderServiceStub(channel).Encode(encode("slow"))
+    assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert handled(metrics, "Encode", "DEADLINE_EXCEEDED") == 1
+
+
+async def test_a_broken_stream_counts_once_with_its_code(metrics: ServiceMetrics) -> None:
+    """Answers given before the error arrive; then the status."""
+
+    def frames() -> Iterator[pb.EncodeStreamRequest]:
+        for frame_id in (1, 2, 13):
+            yield pb.EncodeStreamRequest(frame=pb.Frame(frame_id=frame_id))
+
+    answered = []
+    async with serving(metrics, ServerSettings()) as server, open_channel(f"127.0.0.1:{server.port}") as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            async for response in rpc.EncoderServiceStub(channel).EncodeStream(frames()):
+                answered.append(response.result.frame_id)
+    assert answered == [1, 2]
+    assert detail_of(raised.value).reason == "QUEUE_FULL"
+    assert handled(metrics, "EncodeStream", "RESOURCE_EXHAUSTED") == 1
+
+
+async def test_health_follows_readiness(metrics: ServiceMetrics) -> None:
+    """NOT_SERVING until ready; the gauge says the same."""
+    async with serving(metrics, ServerSettings()) as server, open_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        before = await stub.Check(health_pb2.HealthCheckRequest(service=NAME))
+        await server.set_ready(True)
+        after = await stub.Check(health_pb2.HealthCheckRequest(service=NAME))
+        page = await asyncio.to_thread(read_page, server.metrics_port)
+    assert before.status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert after.status == health_pb2.HealthCheckResponse.SERVING
+    assert "tessera_ready 1.0" in page
+
+
+def read_page(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+@pytest.mark.parametrize("which", ["port", "metrics_port"])
+async def test_a_port_in_use_is_named(metrics: ServiceMetrics, which: str) -> None:
+    """A second server on the same port is refused at once and says which port."""
+    async with serving(metrics, ServerSettings()) as first:
+        taken = getattr(first, which)
+        other = ServiceMetrics(CollectorRegistry(), "other")
+        second = Server(ServerSettings(**{which: taken}), other, [NAME], lambda s: None)
+        with pytest.raises(e.InvalidInputError, match=str(taken)) as raised:
+            await second.start()
+        await second.stop()
+    assert raised.value.field == which
+
+
+async def test_stop_lets_calls_finish(metrics: ServiceMetrics) -> None:
+    """A stream that is open when the server stops may end by itself within the drain time."""
+    async with (
+        serving(metrics, ServerSettings(drain_s=5)) as server,
+        open_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        call = rpc.EncoderServiceStub(channel).EncodeStream()
+        await call.write(pb.EncodeStreamRequest(frame=pb.Frame(frame_id=1)))
+        await call.read()
+        stopping = asyncio.create_task(server.stop())
+        await call.write(pb.EncodeStreamRequest(frame=pb.Frame(frame_id=2)))
+        answer = await call.read()
+        await call.done_writing()
+        await stopping
+    assert answer.result.frame_id == 2
+    assert handled(metrics, "EncodeStream", "OK") == 1
+
+
+ALL_ERRORS = [
+    e.InvalidInputError("f", 1, "2"),
+    e.ImageRejectedError(Reason.NO_FACE, "none"),
+    e.NotFoundError("subject", "x"),
+    e.AlreadyExistsError("camera", "x"),
+    e.RequestIdReusedError("r"),
+    e.ModelMismatchError("a", "b"),
+    e.NoCalibrationError("m"),
+    e.CalibrationTooSmallError(1e-6, 3_000_000, 10),
+    e.UnavailableError("store"),
+    e.OverloadedError("q", 1),
+    e.ExpiredError("embed"),
+    e.NotBuiltError("Reembed"),
+]
+
+
+@pytest.mark.parametrize("error", ALL_ERRORS, ids=lambda error: type(error).__name__)
+def test_each_error_has_a_place_in_the_table(error: e.TesseraError) -> None:
+    """None that a caller can cause is told as INTERNAL."""
+    detail = status_of(error)
+    assert detail.code is not grpc.StatusCode.INTERNAL
+    assert detail.reason == detail.reason.upper()
+    assert detail.message == str(error)
