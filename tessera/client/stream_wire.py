@@ -1,0 +1,153 @@
+"""Stream values to messages and back: the only place where `EncodeStream` and `MatchStream` messages are touched."""
+
+from __future__ import annotations
+
+from tessera.client import wire
+from tessera.client.stream_values import (
+    EncodeOptions,
+    FrameAnswer,
+    FrameOutcome,
+    FrameToEncode,
+    KnownTracklet,
+    StageTimes,
+    TrackletDecision,
+    TrackletRejected,
+    TrackletSample,
+    TrackletUpdate,
+)
+from tessera.domain.ids import CameraId, EventId, SubjectId, TrackletId
+from tessera.domain.reasons import Reason
+from tessera.v1 import encoder_pb2, matching_pb2
+
+# ---- encoder
+
+
+def stream_open_to_wire(
+    camera_id: CameraId, options: EncodeOptions, resume_after_frame_id: int
+) -> encoder_pb2.EncodeStreamRequest:
+    """The first message of an encode stream."""
+    o = options
+    message = encoder_pb2.EncodeOptions(
+        modality=wire.modality_to_wire(o.modality),
+        model_id=o.model_id or "",
+        max_observations=o.max_observations,
+        min_detection_probability=o.min_detection_probability,
+        min_side_px=o.min_side_px,
+    )
+    return encoder_pb2.EncodeStreamRequest(
+        open=encoder_pb2.StreamOpen(camera_id=camera_id, options=message, resume_after_frame_id=resume_after_frame_id)
+    )
+
+
+def frame_to_wire(frame: FrameToEncode) -> encoder_pb2.EncodeStreamRequest:
+    """One frame."""
+    message = encoder_pb2.Frame(
+        frame_id=frame.frame_id,
+        capture_time=wire.time_to_wire(frame.capture_time),
+        expires_after=wire.seconds_to_wire(frame.expires_after_s),
+        known_tracklets=[_known_to_wire(known) for known in frame.known_tracklets],
+        dropped_since_last=frame.dropped_since_last,
+    )
+    message.image.data = frame.picture
+    return encoder_pb2.EncodeStreamRequest(frame=message)
+
+
+def answer_from_wire(message: encoder_pb2.FrameResult) -> FrameAnswer:
+    """The answer to one frame; an outcome that this version does not know is a failure."""
+    kind = message.WhichOneof("outcome")
+    capture_time, stages = wire.time_from_wire(message.capture_time), _stages_from_wire(message.stage_times)
+    outcome, reason, detail = FrameOutcome.FAILED, Reason.INTERNAL, f"the encoder answered {kind}"
+    match kind:
+        case "encoded":
+            return FrameAnswer(
+                message.frame_id,
+                capture_time,
+                FrameOutcome.ENCODED,
+                tuple(wire.observation_from_wire(seen) for seen in message.encoded.observations),
+                message.encoded.width_px,
+                message.encoded.height_px,
+                stage_times=stages,
+            )
+        case "skipped":
+            outcome, reason, detail = FrameOutcome.SKIPPED, wire.reason_from_wire(message.skipped.reason), ""
+        case "expired":
+            outcome, reason, detail = FrameOutcome.EXPIRED, Reason.EXPIRED, ""
+        case "failed":
+            reason, detail = wire.reason_from_wire(message.failed.reason), message.failed.detail
+        case _:
+            pass
+    return FrameAnswer(message.frame_id, capture_time, outcome, reason=reason, detail=detail, stage_times=stages)
+
+
+def _known_to_wire(known: KnownTracklet) -> encoder_pb2.KnownTracklet:
+    return encoder_pb2.KnownTracklet(
+        tracklet_id=known.tracklet_id,
+        predicted_box=wire.box_to_wire(known.predicted_box),
+        best_quality=known.best_quality,
+    )
+
+
+def _stages_from_wire(message: encoder_pb2.StageTimes) -> StageTimes:
+    return StageTimes(**{name: getattr(message, name) for name in StageTimes.__dataclass_fields__})
+
+
+# ---- gallery
+
+
+def match_open_to_wire(worker_id: str) -> matching_pb2.MatchStreamRequest:
+    """The first message of a match stream."""
+    return matching_pb2.MatchStreamRequest(open=matching_pb2.MatchStreamOpen(worker_id=worker_id))
+
+
+def update_to_wire(update: TrackletUpdate) -> matching_pb2.MatchStreamRequest:
+    """One update of a tracklet."""
+    return matching_pb2.MatchStreamRequest(
+        update=matching_pb2.TrackletUpdate(
+            camera_id=update.camera_id,
+            collection_id=update.collection_id,
+            tracklet_id=update.tracklet_id,
+            sequence=update.sequence,
+            samples=[_sample_to_wire(sample) for sample in update.samples],
+            first_seen=wire.time_to_wire(update.first_seen),
+            last_seen=wire.time_to_wire(update.last_seen),
+            box=wire.box_to_wire(update.box),
+            frame_count=update.frame_count,
+            ended=update.ended,
+            modality=wire.modality_to_wire(update.modality),
+        )
+    )
+
+
+def match_answer_from_wire(message: matching_pb2.MatchStreamResponse) -> TrackletDecision | TrackletRejected | None:
+    """The answer to one update; None for messages that are none."""
+    match message.WhichOneof("message"):
+        case "decision":
+            return _decision_from_wire(message.decision)
+        case "rejected":
+            rejected = message.rejected
+            reason = wire.reason_from_wire(rejected.reason)
+            return TrackletRejected(TrackletId(rejected.tracklet_id), rejected.sequence, reason, rejected.detail)
+        case _:
+            return None
+
+
+def _sample_to_wire(sample: TrackletSample) -> matching_pb2.TrackletSample:
+    return matching_pb2.TrackletSample(
+        capture_time=wire.time_to_wire(sample.capture_time),
+        embedding=wire.embedding_to_wire(sample.embedding),
+        quality=wire.quality_to_wire(sample.quality),
+        box=wire.box_to_wire(sample.box),
+    )
+
+
+def _decision_from_wire(message: matching_pb2.TrackletDecision) -> TrackletDecision:
+    return TrackletDecision(
+        tracklet_id=TrackletId(message.tracklet_id),
+        sequence=message.sequence,
+        revision=message.revision,
+        decision=wire.decision_from_wire(message.decision),
+        subject_id=SubjectId(message.subject_id) if message.subject_id else None,
+        display_name=message.display_name,
+        event_id=EventId(message.event_id) if message.event_id else None,
+        capture_to_decision_s=wire.seconds_from_wire(message.capture_to_decision),
+    )
