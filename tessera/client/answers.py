@@ -1,0 +1,313 @@
+"""What the SDK answers, in the field's words: frozen values without any message or transport in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from tessera.domain.calibration import Threshold
+from tessera.domain.decision import Outcome
+from tessera.domain.embedding import Modality
+from tessera.domain.observation import Box, Quality
+from tessera.domain.reasons import Reason
+
+# ---- decisions
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One decision and what it rests on."""
+
+    outcome: Outcome
+    reasons: tuple[Reason, ...]
+    """Why it is inconclusive; otherwise what weakened it."""
+    threshold: Threshold | None
+    """The error rate that the decision stands for; None when inconclusive before one was chosen."""
+    score: float | None
+    """Higher = more alike, in [-1, 1]; None unless it was asked for."""
+    model_id: str
+    evidence_id: str
+    """Names this answer in the audit log."""
+    decided_at: datetime | None
+
+    @property
+    def is_match(self) -> bool:
+        """The same person, at the error rate of the threshold."""
+        return self.outcome is Outcome.MATCH
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyTimes:
+    """Where the time of a verification went, in milliseconds."""
+
+    encode_ms: float
+    """The call to the encoder as the gallery saw it."""
+    compare_ms: float
+    store_ms: float
+    total_ms: float
+    encoder_stages_ms: Mapping[str, float]
+    """queue, decode, detect, align, quality, embed and total, as the encoder measured them; empty for embeddings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification(Answer):
+    """Whether a picture shows the subject that was claimed: MATCH, NO_MATCH or INCONCLUSIVE."""
+
+    subject_id: str
+    template_id: str
+    """The template that scored highest."""
+    quality: Quality | None
+    """Of the probe; None for embeddings and where no face was found."""
+    box: Box | None
+    times: VerifyTimes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(Answer):
+    """Whether two pictures show the same person: MATCH, NO_MATCH or INCONCLUSIVE."""
+
+    first_quality: Quality | None
+    second_quality: Quality | None
+    first_box: Box | None
+    second_box: Box | None
+
+
+@dataclass(frozen=True, slots=True)
+class MatchCandidate:
+    """One enrolled subject that a search found."""
+
+    subject_id: str
+    display_name: str
+    template_id: str
+    above_threshold: bool
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Identification(Answer):
+    """Who one face of a picture is: MATCH, UNKNOWN or INCONCLUSIVE."""
+
+    candidates: tuple[MatchCandidate, ...]
+    """Best first."""
+    box: Box | None
+    quality: Quality | None
+
+    @property
+    def subject_id(self) -> str:
+        """The matched subject; empty unless the outcome is MATCH."""
+        return self.candidates[0].subject_id if self.is_match and self.candidates else ""
+
+    @property
+    def display_name(self) -> str:
+        """The matched subject's name for people to read; empty unless the outcome is MATCH."""
+        return self.candidates[0].display_name if self.is_match and self.candidates else ""
+
+
+# ---- subjects and collections
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One enrolled sample, without its vector."""
+
+    template_id: str
+    model_id: str
+    created_at: datetime
+    source_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One person who is enrolled."""
+
+    subject_id: str
+    collection_id: str
+    display_name: str
+    external_id: str
+    labels: tuple[str, ...]
+    consent_reference: str
+    templates: tuple[Template, ...]
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class SampleResult:
+    """What became of one sample of an enrolment."""
+
+    index: int
+    accepted: bool
+    reasons: tuple[Reason, ...]
+    """Why not; empty when accepted."""
+    detail: str
+    template_id: str
+    quality: Quality | None
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What an enrolment wrote."""
+
+    subject: Subject
+    results: tuple[SampleResult, ...]
+    position: int
+    """A query that carries it as `min_position` sees this enrolment."""
+    replayed: bool
+    """The first answer to this request id, given again: nothing was written now."""
+    request_id: str
+
+    @property
+    def accepted(self) -> int:
+        """Samples that became templates."""
+        return sum(result.accepted for result in self.results)
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureReceipt:
+    """What was erased."""
+
+    receipt_id: str
+    collection_id: str
+    subject_id: str
+    templates_erased: int
+    events_erased: int
+    erased_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Who is searched together, by which encoder."""
+
+    collection_id: str
+    display_name: str
+    modality: Modality
+    model_id: str
+    subject_count: int
+    template_count: int
+
+
+# ---- cameras
+
+
+class CameraState(StrEnum):
+    """How a camera does."""
+
+    CONNECTING = "CONNECTING"
+    ONLINE = "ONLINE"
+    LOST = "LOST"
+    FROZEN = "FROZEN"
+    DISABLED = "DISABLED"
+    ENDED = "ENDED"
+    UNSPECIFIED = "UNSPECIFIED"
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStatus:
+    """How one camera does; frames are counted since its worker started."""
+
+    camera_id: str
+    state: CameraState
+    detail: str
+    """What the source said last, without credentials; empty while all is well."""
+    last_frame_time: datetime | None
+    frames_sampled: int
+    frames_encoded: int
+    frames_skipped: int
+    frames_expired: int
+    frames_failed: int
+    frames_in_flight: int
+    skip_counts: Mapping[Reason, int]
+    width_px: int
+    height_px: int
+    latency_ms: float | None
+    """From capture to the encoder's answer, newest frame."""
+    active_tracklets: int
+    reconnects: int
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A camera as it was set up, its URL without credentials, and how it does."""
+
+    camera_id: str
+    url: str
+    sample_rate_hz: float
+    collection_id: str
+    enabled: bool
+    status: CameraStatus | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The newest sampled frame of a camera."""
+
+    jpeg: bytes
+    capture_time: datetime
+
+
+# ---- events
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Somebody was seen: one tracklet, and what was decided of it."""
+
+    tracklet_id: str
+    collection_id: str
+    answer: Answer
+    subject_id: str
+    display_name: str
+    first_seen: datetime
+    last_seen: datetime
+    frame_count: int
+    ended: bool
+    capture_to_decision_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CameraChange:
+    """Something happened to a camera: ONLINE, LOST, FROZEN, COVERED, ..."""
+
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event; exactly one of `sighting` and `camera_change` is set, or neither for a kind of a later version."""
+
+    event_id: str
+    revision: int
+    cursor: str
+    event_time: datetime
+    recorded_at: datetime
+    valid_until: datetime
+    """Nothing may be done because of it after this moment."""
+    camera_id: str
+    replayed: bool
+    """It was recorded before this watch began."""
+    sighting: Sighting | None
+    camera_change: CameraChange | None
+
+
+# ---- services
+
+
+class ServiceState(StrEnum):
+    """What a service's health check says."""
+
+    SERVING = "SERVING"
+    NOT_SERVING = "NOT_SERVING"
+    UNREACHABLE = "UNREACHABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One service and whether it takes work."""
+
+    name: str
+    address: str
+    state: ServiceState

@@ -1,0 +1,270 @@
+"""Messages to the SDK's answers. The shared words are in `wire`; this module knows what only a client reads."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from tessera.client import answers as a
+from tessera.client import wire
+from tessera.domain.observation import Box, Quality
+from tessera.v1 import (
+    biometrics_pb2,
+    camera_pb2,
+    collection_pb2,
+    encoder_pb2,
+    events_pb2,
+    matching_pb2,
+    subject_pb2,
+)
+
+# ---- decisions
+
+
+def answer_from_wire(message: biometrics_pb2.Decision) -> a.Answer:
+    """One decision."""
+    decision = wire.decision_from_wire(message)
+    return a.Answer(
+        outcome=decision.outcome,
+        reasons=decision.reasons,
+        threshold=decision.threshold,
+        score=decision.score,
+        model_id=message.model_id,
+        evidence_id=message.evidence_id,
+        decided_at=_time(message, "decided_at"),
+    )
+
+
+def verification_from_wire(message: matching_pb2.VerifyResponse) -> a.Verification:
+    """The answer of a verification."""
+    return a.Verification(
+        **_decision(message.decision),
+        subject_id=message.subject_id,
+        template_id=message.template_id,
+        quality=_quality(message, "probe_quality"),
+        box=_box(message, "probe_box"),
+        times=_times(message.times) if message.HasField("times") else None,
+    )
+
+
+def comparison_from_wire(message: matching_pb2.CompareResponse) -> a.Comparison:
+    """The answer of a comparison."""
+    return a.Comparison(
+        **_decision(message.decision),
+        first_quality=_quality(message, "first_quality"),
+        second_quality=_quality(message, "second_quality"),
+        first_box=_box(message, "first_box"),
+        second_box=_box(message, "second_box"),
+    )
+
+
+def identification_from_wire(message: matching_pb2.Identification) -> a.Identification:
+    """The answer for one face."""
+    return a.Identification(
+        **_decision(message.decision),
+        candidates=tuple(_candidate(candidate) for candidate in message.candidates),
+        box=_box(message, "box"),
+        quality=_quality(message, "quality"),
+    )
+
+
+def _decision(message: biometrics_pb2.Decision) -> dict[str, Any]:
+    answer = answer_from_wire(message)
+    return {name: getattr(answer, name) for name in a.Answer.__dataclass_fields__}
+
+
+def _candidate(message: matching_pb2.MatchCandidate) -> a.MatchCandidate:
+    return a.MatchCandidate(
+        subject_id=message.subject_id,
+        display_name=message.display_name,
+        template_id=message.template_id,
+        above_threshold=message.above_threshold,
+        score=message.score if message.HasField("score") else None,
+    )
+
+
+def _times(message: matching_pb2.VerifyTimes) -> a.VerifyTimes:
+    stages: dict[str, float] = {}
+    if message.HasField("encoder"):
+        fields = encoder_pb2.StageTimes.DESCRIPTOR.fields
+        stages = {field.name.removesuffix("_ms"): getattr(message.encoder, field.name) for field in fields}
+    return a.VerifyTimes(message.encode_ms, message.compare_ms, message.store_ms, message.total_ms, stages)
+
+
+# ---- subjects and collections
+
+
+def subject_from_wire(message: subject_pb2.Subject) -> a.Subject:
+    """One person who is enrolled."""
+    return a.Subject(
+        subject_id=message.subject_id,
+        collection_id=message.collection_id,
+        display_name=message.display_name,
+        external_id=message.external_id,
+        labels=tuple(message.labels),
+        consent_reference=message.consent_reference,
+        templates=tuple(_template(template) for template in message.templates),
+        created_at=wire.time_from_wire(message.created_at),
+        updated_at=wire.time_from_wire(message.updated_at),
+        revision=message.revision,
+    )
+
+
+def _template(message: subject_pb2.Template) -> a.Template:
+    created_at = wire.time_from_wire(message.created_at)
+    return a.Template(message.template_id, message.model_id, created_at, message.source_sha256)
+
+
+def enrolment_from_wire(message: subject_pb2.EnrollSubjectResponse, request_id: str) -> a.Enrolment:
+    """What an enrolment wrote."""
+    return a.Enrolment(
+        subject=subject_from_wire(message.subject),
+        results=tuple(_sample_result(result) for result in message.results),
+        position=message.position,
+        replayed=message.replayed,
+        request_id=request_id,
+    )
+
+
+def _sample_result(message: subject_pb2.SampleResult) -> a.SampleResult:
+    return a.SampleResult(
+        index=message.index,
+        accepted=message.accepted,
+        reasons=tuple(wire.reason_from_wire(reason) for reason in message.reasons),
+        detail=message.detail,
+        template_id=message.template_id,
+        quality=_quality(message, "quality"),
+    )
+
+
+def receipt_from_wire(message: subject_pb2.ErasureReceipt) -> a.ErasureReceipt:
+    """What was erased."""
+    return a.ErasureReceipt(
+        receipt_id=message.receipt_id,
+        collection_id=message.collection_id,
+        subject_id=message.subject_id,
+        templates_erased=message.templates_erased,
+        events_erased=message.events_erased,
+        erased_at=wire.time_from_wire(message.erased_at),
+    )
+
+
+def collection_from_wire(message: collection_pb2.Collection) -> a.Collection:
+    """Who is searched together."""
+    return a.Collection(
+        collection_id=message.collection_id,
+        display_name=message.display_name,
+        modality=wire.modality_from_wire(message.modality),
+        model_id=message.model_id,
+        subject_count=message.subject_count,
+        template_count=message.template_count,
+    )
+
+
+# ---- cameras
+
+
+def camera_from_wire(message: camera_pb2.Camera, status: a.CameraStatus | None = None) -> a.Camera:
+    """A camera as it was set up."""
+    return a.Camera(
+        camera_id=message.camera_id,
+        url=message.url,
+        sample_rate_hz=message.sample_rate_hz,
+        collection_id=message.collection_id,
+        enabled=message.enabled if message.HasField("enabled") else True,
+        status=status,
+    )
+
+
+def camera_entry_from_wire(message: camera_pb2.CameraEntry) -> a.Camera:
+    """A camera and how it does."""
+    status = camera_status_from_wire(message.status) if message.HasField("status") else None
+    return camera_from_wire(message.camera, status)
+
+
+def camera_status_from_wire(message: camera_pb2.CameraStatus) -> a.CameraStatus:
+    """How a camera does."""
+    return a.CameraStatus(
+        camera_id=message.camera_id,
+        state=_camera_state(message.state),
+        detail=message.detail,
+        last_frame_time=_time(message, "last_frame_time"),
+        frames_sampled=message.frames_sampled,
+        frames_encoded=message.frames_encoded,
+        frames_skipped=message.frames_skipped,
+        frames_expired=message.frames_expired,
+        frames_failed=message.frames_failed,
+        frames_in_flight=message.frames_in_flight,
+        skip_counts={wire.reason_from_wire(count.reason): count.frames for count in message.skip_counts},
+        width_px=message.width_px,
+        height_px=message.height_px,
+        latency_ms=_milliseconds(message, "latency"),
+        active_tracklets=message.active_tracklets,
+        reconnects=message.reconnects,
+    )
+
+
+def _camera_state(state: int) -> a.CameraState:
+    known = camera_pb2.CameraState.values()
+    name = camera_pb2.CameraState.Name(state) if state in known else ""  # type: ignore[arg-type]
+    return a.CameraState.__members__.get(name.removeprefix("CAMERA_STATE_"), a.CameraState.UNSPECIFIED)
+
+
+# ---- events
+
+
+def event_from_wire(message: events_pb2.Event, *, replayed: bool) -> a.Event:
+    """One event."""
+    body = message.WhichOneof("body")
+    return a.Event(
+        event_id=message.event_id,
+        revision=message.revision,
+        cursor=message.cursor,
+        event_time=wire.time_from_wire(message.event_time),
+        recorded_at=wire.time_from_wire(message.recorded_at),
+        valid_until=wire.time_from_wire(message.valid_until),
+        camera_id=message.camera_id,
+        replayed=replayed,
+        sighting=_sighting(message.sighting) if body == "sighting" else None,
+        camera_change=_camera_change(message.camera_event) if body == "camera_event" else None,
+    )
+
+
+def _sighting(message: events_pb2.Sighting) -> a.Sighting:
+    return a.Sighting(
+        tracklet_id=message.tracklet_id,
+        collection_id=message.collection_id,
+        answer=answer_from_wire(message.decision),
+        subject_id=message.subject_id,
+        display_name=message.display_name,
+        first_seen=wire.time_from_wire(message.first_seen),
+        last_seen=wire.time_from_wire(message.last_seen),
+        frame_count=message.frame_count,
+        ended=message.ended,
+        capture_to_decision_ms=_milliseconds(message, "capture_to_decision"),
+    )
+
+
+def _camera_change(message: events_pb2.CameraEvent) -> a.CameraChange:
+    known = events_pb2.CameraEventKind.values()
+    name = events_pb2.CameraEventKind.Name(message.kind) if message.kind in known else "UNSPECIFIED"
+    return a.CameraChange(name.removeprefix("CAMERA_EVENT_KIND_"), message.detail)
+
+
+# ---- fields that may be absent
+
+
+def _time(message: Any, name: str) -> datetime | None:  # noqa: ANN401 - whichever message has the field
+    return wire.time_from_wire(getattr(message, name)) if message.HasField(name) else None
+
+
+def _milliseconds(message: Any, name: str) -> float | None:  # noqa: ANN401 - whichever message has the field
+    return wire.seconds_from_wire(getattr(message, name)) * 1e3 if message.HasField(name) else None
+
+
+def _quality(message: Any, name: str) -> Quality | None:  # noqa: ANN401 - whichever message has the field
+    return wire.quality_from_wire(getattr(message, name)) if message.HasField(name) else None
+
+
+def _box(message: Any, name: str) -> Box | None:  # noqa: ANN401 - whichever message has the field
+    return wire.box_from_wire(getattr(message, name)) if message.HasField(name) else None

@@ -1,0 +1,485 @@
+"""The Python SDK: `Tessera`, blocking and safe to share between threads.
+
+It sends pictures and reads decisions; it decides nothing itself and keeps nothing. Services call each other through
+`tessera.client.encoder` and `tessera.client.streams` instead.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tessera.chassis.channel import open_blocking_channel
+from tessera.client import answers as a
+from tessera.client import answers_wire, wire
+from tessera.client.calls import Caller
+from tessera.client.errors import TesseraCallError
+from tessera.client.events import FROM_NOW, EventKind, EventWatch, WatchFilter
+from tessera.domain.embedding import Embedding, Modality
+from tessera.domain.errors import InvalidInputError
+from tessera.domain.ids import ModelId
+from tessera.v1 import (
+    biometrics_pb2,
+    camera_pb2,
+    camera_pb2_grpc,
+    collection_pb2,
+    gallery_pb2_grpc,
+    matching_pb2,
+    subject_pb2,
+)
+
+DEFAULT_ENCODER = "127.0.0.1:7001"
+DEFAULT_GALLERY = "127.0.0.1:7002"
+DEFAULT_INGEST = "127.0.0.1:7003"
+DEFAULT_DEADLINE_S = 10.0
+
+_HEALTH_DEADLINE_S = 2.0
+
+Sample = Path | str | bytes | Embedding | npt.NDArray[np.floating[Any]]
+"""A picture as a path or as the bytes of its file, or an embedding made earlier; a bare array needs its `model_id`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """One service: its channel and the calls to it."""
+
+    channel: grpc.Channel
+    caller: Caller
+
+
+class Tessera:
+    """A connection to a Tessera: verify, identify, enrol, watch.
+
+        with Tessera() as tessera:
+            answer = tessera.verify("alice", Path("door.jpg"))
+            if answer.is_match: ...
+
+    Nothing is connected before the first call. May be used from several threads at once.
+
+    Args:
+        gallery: `host:port` of gallery_svc, which answers everything about people and events.
+        ingest: `host:port` of camera_ingest, which watches cameras.
+        encoder: `host:port` of encoder_svc; only `status` asks it directly.
+        deadline_s: a call without an answer after so long fails; a watch has no deadline.
+    """
+
+    def __init__(
+        self,
+        gallery: str = DEFAULT_GALLERY,
+        *,
+        ingest: str = DEFAULT_INGEST,
+        encoder: str = DEFAULT_ENCODER,
+        deadline_s: float = DEFAULT_DEADLINE_S,
+    ) -> None:
+        self._channels = ExitStack()
+        addresses = {"encoder": encoder, "gallery": gallery, "ingest": ingest}
+        self._endpoints = {
+            name: _Endpoint(
+                self._channels.enter_context(open_blocking_channel(address)), Caller(name, address, deadline_s)
+            )
+            for name, address in addresses.items()
+        }
+        self._gallery = self._endpoints["gallery"].caller
+        self._ingest = self._endpoints["ingest"].caller
+        self._subjects = gallery_pb2_grpc.GalleryServiceStub(self._endpoints["gallery"].channel)
+        self._cameras = camera_pb2_grpc.CameraServiceStub(self._endpoints["ingest"].channel)
+
+    def __enter__(self) -> Tessera:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; calls under way fail."""
+        self._channels.close()
+
+    # ---- comparisons
+
+    def verify(
+        self,
+        subject_id: str,
+        image: Sample,
+        *,
+        model_id: str = "",
+        collection_id: str = "",
+        target_fmr: float | None = None,
+        with_score: bool = False,
+        min_position: int = 0,
+        request_id: str = "",
+    ) -> a.Verification:
+        """Ask whether a picture shows the person who is enrolled as `subject_id`.
+
+        Args:
+            subject_id: who it is claimed to be.
+            image: the probe.
+            model_id: who made it, when `image` is a bare array.
+            collection_id: empty: the collection "default".
+            target_fmr: in (0, 1); None: the collection's policy, 1e-4.
+            with_score: ask for the raw score too.
+            min_position: answer from a state that includes this enrolment (`Enrolment.position`).
+            request_id: names the attempt in the audit log; empty: a new one.
+
+        Raises:
+            NotFound: no such subject or collection.
+            BadInput: the picture cannot be read, or a value is out of range.
+            TesseraCallError: as `tessera.client.errors` tells.
+        """
+        request = matching_pb2.VerifyRequest(
+            collection_id=collection_id,
+            subject_id=subject_id,
+            probe=_probe(image, model_id),
+            target_fmr=target_fmr,
+            with_score=with_score,
+            min_position=min_position,
+            request_id=request_id or _new_id(),
+        )
+        return answers_wire.verification_from_wire(self._gallery.call(self._subjects.Verify, request))
+
+    def identify(
+        self,
+        image: Sample,
+        *,
+        model_id: str = "",
+        collection_id: str = "",
+        target_fpir: float | None = None,
+        max_candidates: int = 0,
+        max_faces: int = 0,
+        with_score: bool = False,
+        min_position: int = 0,
+    ) -> tuple[a.Identification, ...]:
+        """Ask who is in a picture, if anybody who is enrolled.
+
+        Args:
+            image: the probe.
+            model_id: who made it, when `image` is a bare array.
+            collection_id: empty: the collection "default".
+            target_fpir: in (0, 1); None: the collection's policy, 1e-2.
+            max_candidates: for each face, 1 to 100; 0: 5.
+            max_faces: faces that are searched, 1 to 64; 0: 16.
+            with_score: ask for raw scores too.
+            min_position: answer from a state that includes this enrolment.
+
+        Returns:
+            One for each face, largest first; a picture without a face gives one INCONCLUSIVE with NO_FACE.
+
+        Raises:
+            TesseraCallError: as `tessera.client.errors` tells.
+        """
+        request = matching_pb2.IdentifyRequest(
+            collection_id=collection_id,
+            probe=_probe(image, model_id),
+            target_fpir=target_fpir,
+            max_candidates=max_candidates,
+            max_faces=max_faces,
+            with_score=with_score,
+            min_position=min_position,
+            request_id=_new_id(),
+        )
+        response = self._gallery.call(self._subjects.Identify, request)
+        return tuple(answers_wire.identification_from_wire(one) for one in response.identifications)
+
+    def compare(
+        self,
+        first: Sample,
+        second: Sample,
+        *,
+        model_id: str = "",
+        target_fmr: float | None = None,
+        with_score: bool = False,
+        modality: Modality = Modality.FACE,
+    ) -> a.Comparison:
+        """Ask whether two pictures show the same person; uses no collection and keeps nothing.
+
+        Args:
+            first: one sample.
+            second: the other.
+            model_id: who made them, when they are bare arrays.
+            target_fmr: in (0, 1); None: 1e-4.
+            with_score: ask for the raw score too.
+            modality: what they show.
+
+        Raises:
+            TesseraCallError: as `tessera.client.errors` tells.
+        """
+        request = matching_pb2.CompareRequest(
+            first=_probe(first, model_id),
+            second=_probe(second, model_id),
+            target_fmr=target_fmr,
+            with_score=with_score,
+            modality=wire.modality_to_wire(modality),
+        )
+        return answers_wire.comparison_from_wire(self._gallery.call(self._subjects.Compare, request))
+
+    # ---- subjects
+
+    def enroll(
+        self,
+        subject_id: str,
+        images: Sample | Sequence[Sample],
+        *,
+        model_id: str = "",
+        collection_id: str = "",
+        display_name: str = "",
+        external_id: str = "",
+        labels: Sequence[str] = (),
+        metadata: Mapping[str, str] | None = None,
+        consent_reference: str = "",
+        require_all: bool = False,
+        request_id: str = "",
+    ) -> a.Enrolment:
+        """Add samples to a subject, and the subject itself when it is new. All of it is written, or nothing.
+
+        Args:
+            subject_id: who; empty: the service makes an id.
+            images: 1 to 16 samples of this one person.
+            model_id: who made them, when they are bare arrays.
+            collection_id: empty: the collection "default".
+            display_name: for people to read.
+            external_id: the id in your own system.
+            labels: such as "staff".
+            metadata: your own keys and values.
+            consent_reference: where the consent is recorded.
+            require_all: refuse the whole enrolment when one sample is not good enough.
+            request_id: the same id with the same content writes once, however often it is sent; empty: a new one, so
+                that this call's own retries write once.
+
+        Raises:
+            BadInput: no sample could be used; `reason` says why the first could not.
+            AlreadyExists: the request id came before with other content.
+            TesseraCallError: as `tessera.client.errors` tells.
+        """
+        request_id = request_id or _new_id()
+        samples = [images] if isinstance(images, Path | str | bytes | Embedding | np.ndarray) else images
+        request = subject_pb2.EnrollSubjectRequest(
+            collection_id=collection_id,
+            subject_id=subject_id,
+            samples=[_probe(sample, model_id) for sample in samples],
+            request_id=request_id,
+            consent_reference=consent_reference,
+            display_name=display_name,
+            external_id=external_id,
+            labels=labels,
+            metadata=metadata,
+            require_all=require_all,
+        )
+        response = self._gallery.call(self._subjects.EnrollSubject, request)
+        return answers_wire.enrolment_from_wire(response, request_id)
+
+    def get_subject(self, subject_id: str, *, collection_id: str = "") -> a.Subject:
+        """One subject and its templates.
+
+        Raises:
+            NotFound: no such subject or collection.
+        """
+        request = subject_pb2.GetSubjectRequest(collection_id=collection_id, subject_id=subject_id)
+        return answers_wire.subject_from_wire(self._gallery.call(self._subjects.GetSubject, request).subject)
+
+    def subjects(
+        self, *, collection_id: str = "", labels: Sequence[str] = (), external_id: str = ""
+    ) -> Iterator[a.Subject]:
+        """Every subject of a collection by id, page after page.
+
+        Args:
+            collection_id: empty: the collection "default".
+            labels: only subjects with all of these.
+            external_id: only the subject with this one.
+
+        Raises:
+            NotFound: no such collection.
+        """
+        request = subject_pb2.ListSubjectsRequest(collection_id=collection_id, labels=labels, external_id=external_id)
+        for page in self._gallery.pages(self._subjects.ListSubjects, request):
+            yield from map(answers_wire.subject_from_wire, page.subjects)
+
+    def delete_subject(self, subject_id: str, *, collection_id: str = "", request_id: str = "") -> a.ErasureReceipt:
+        """Erase a subject with everything of it.
+
+        Args:
+            subject_id: who.
+            collection_id: empty: the collection "default".
+            request_id: a retry with the same id gets the same receipt; empty: a new one.
+
+        Raises:
+            NotFound: no such subject or collection.
+        """
+        request = subject_pb2.DeleteSubjectRequest(
+            collection_id=collection_id, subject_id=subject_id, request_id=request_id or _new_id()
+        )
+        return answers_wire.receipt_from_wire(self._gallery.call(self._subjects.DeleteSubject, request).receipt)
+
+    # ---- collections
+
+    def collections(self) -> Iterator[a.Collection]:
+        """Every collection by id, page after page."""
+        request = collection_pb2.ListCollectionsRequest()
+        for page in self._gallery.pages(self._subjects.ListCollections, request):
+            yield from map(answers_wire.collection_from_wire, page.collections)
+
+    def create_collection(
+        self, collection_id: str, *, display_name: str = "", modality: Modality = Modality.FACE
+    ) -> a.Collection:
+        """Make a collection.
+
+        Raises:
+            AlreadyExists: there is one of that id.
+        """
+        collection = collection_pb2.Collection(
+            collection_id=collection_id, display_name=display_name, modality=wire.modality_to_wire(modality)
+        )
+        request = collection_pb2.CreateCollectionRequest(collection=collection, request_id=_new_id())
+        response = self._gallery.call(self._subjects.CreateCollection, request)
+        return answers_wire.collection_from_wire(response.collection)
+
+    def get_collection(self, collection_id: str) -> a.Collection:
+        """One collection.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        request = collection_pb2.GetCollectionRequest(collection_id=collection_id)
+        response = self._gallery.call(self._subjects.GetCollection, request)
+        return answers_wire.collection_from_wire(response.collection)
+
+    def delete_collection(self, collection_id: str, *, force: bool = False) -> int:
+        """Delete a collection.
+
+        Args:
+            collection_id: which.
+            force: also when it has subjects.
+
+        Returns:
+            How many subjects went with it.
+
+        Raises:
+            NotFound: there is none of that id.
+            NotAllowedNow: it has subjects, and `force` is false.
+        """
+        request = collection_pb2.DeleteCollectionRequest(collection_id=collection_id, force=force)
+        return self._gallery.call(self._subjects.DeleteCollection, request).subjects_deleted
+
+    # ---- cameras
+
+    def add_camera(
+        self, camera_id: str, url: str, *, sample_rate_hz: float = 0.0, collection_id: str = "", loop: bool = False
+    ) -> a.Camera:
+        """Watch a camera; it need not answer yet. The same camera with the same content may be added again.
+
+        Args:
+            camera_id: its name.
+            url: rtsp://, rtsps://, http://, https://, a file path, v4l2:/dev/video0, folder:PATH or demo:.
+            sample_rate_hz: frames a second to look at, at most 30; 0: 5.
+            collection_id: where its people are looked for; empty: the collection "default".
+            loop: files and folders start again at their end.
+
+        Raises:
+            BadInput: no camera can have such a URL.
+            AlreadyExists: there is another camera of that name.
+        """
+        camera = camera_pb2.Camera(
+            camera_id=camera_id, url=url, sample_rate_hz=sample_rate_hz, collection_id=collection_id, loop=loop
+        )
+        response = self._ingest.call(self._cameras.AddCamera, camera_pb2.AddCameraRequest(camera=camera))
+        return answers_wire.camera_from_wire(response.camera)
+
+    def cameras(self) -> Iterator[a.Camera]:
+        """Every camera by id with its status, page after page."""
+        for page in self._ingest.pages(self._cameras.ListCameras, camera_pb2.ListCamerasRequest()):
+            yield from map(answers_wire.camera_entry_from_wire, page.entries)
+
+    def remove_camera(self, camera_id: str) -> bool:
+        """Stop watching a camera and forget it.
+
+        Returns:
+            False: it was not there.
+        """
+        request = camera_pb2.RemoveCameraRequest(camera_id=camera_id)
+        return self._ingest.call(self._cameras.RemoveCamera, request).removed
+
+    def camera_status(self, camera_id: str) -> a.CameraStatus:
+        """How a camera does.
+
+        Raises:
+            NotFound: no such camera.
+        """
+        request = camera_pb2.GetCameraStatusRequest(camera_id=camera_id)
+        return answers_wire.camera_status_from_wire(self._ingest.call(self._cameras.GetCameraStatus, request).status)
+
+    def snapshot(self, camera_id: str) -> a.Snapshot:
+        """The newest sampled frame of a camera.
+
+        Raises:
+            NotFound: no such camera.
+            ServiceUnavailable: there is no frame yet.
+        """
+        request = camera_pb2.GetSnapshotRequest(camera_id=camera_id)
+        response = self._ingest.call(self._cameras.GetSnapshot, request)
+        return a.Snapshot(response.image.data, wire.time_from_wire(response.capture_time))
+
+    # ---- events and services
+
+    def watch(
+        self,
+        *,
+        after_cursor: str = FROM_NOW,
+        camera_ids: Sequence[str] = (),
+        kinds: Sequence[EventKind] = (),
+        collection_id: str = "",
+        patience_s: float | None = None,
+    ) -> EventWatch:
+        """Events as they happen; after a broken connection it goes on from the last one, and tells none twice.
+
+        Args:
+            after_cursor: `FROM_NOW`, `FROM_OLDEST`, or the cursor of the last event that you have seen.
+            camera_ids: only these; empty: all.
+            kinds: only these; empty: all.
+            collection_id: only this one; empty: all.
+            patience_s: how long a broken connection is tried again; None: for ever.
+        """
+        endpoint = self._endpoints["gallery"]
+        wanted = WatchFilter(camera_ids, kinds, collection_id)
+        return EventWatch(endpoint.channel, endpoint.caller.address, after_cursor, wanted, patience_s=patience_s)
+
+    def status(self) -> tuple[a.ServiceStatus, ...]:
+        """Whether each service takes work; one that is away is an answer, not an error."""
+        return tuple(self._service_status(name) for name in self._endpoints)
+
+    def _service_status(self, name: str) -> a.ServiceStatus:
+        endpoint = self._endpoints[name]
+        caller = Caller(name, endpoint.caller.address, _HEALTH_DEADLINE_S)
+        stub = health_pb2_grpc.HealthStub(endpoint.channel)
+        try:
+            response = caller.call(stub.Check, health_pb2.HealthCheckRequest())
+        except TesseraCallError:
+            return a.ServiceStatus(name, caller.address, a.ServiceState.UNREACHABLE)
+        serving = response.status == health_pb2.HealthCheckResponse.SERVING
+        state = a.ServiceState.SERVING if serving else a.ServiceState.NOT_SERVING
+        return a.ServiceStatus(name, caller.address, state)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _probe(sample: Sample, model_id: str) -> biometrics_pb2.Probe:
+    if isinstance(sample, Path | str):
+        sample = Path(sample).read_bytes()
+    if isinstance(sample, bytes):
+        return biometrics_pb2.Probe(image=biometrics_pb2.Image(data=sample))
+    if not isinstance(sample, Embedding):
+        if not model_id:
+            raise InvalidInputError("model_id", model_id, "the model that made the array")
+        sample = Embedding.from_raw(sample, ModelId(model_id))
+    return biometrics_pb2.Probe(embedding=wire.embedding_to_wire(sample))
