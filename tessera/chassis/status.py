@@ -39,6 +39,12 @@ def _image(error: e.ImageRejectedError) -> StatusDetail:
     return StatusDetail(grpc.StatusCode.INVALID_ARGUMENT, error.reason.value, str(error), metadata)
 
 
+def _samples(error: e.SamplesRejectedError) -> StatusDetail:
+    first = _image(error)
+    each = {f"samples[{at}]": ",".join(reasons) for at, reasons in enumerate(error.reasons)}
+    return StatusDetail(first.code, first.reason, first.message, {**first.metadata, **each})
+
+
 def _not_found(error: e.NotFoundError) -> StatusDetail:
     reason = f"{error.kind.upper()}_NOT_FOUND"
     metadata = {
@@ -52,6 +58,20 @@ def _not_found(error: e.NotFoundError) -> StatusDetail:
 def _exists(error: e.AlreadyExistsError) -> StatusDetail:
     metadata = {"field": f"{error.kind}_id", "value": error.id, "allowed": "an id that is free"}
     return StatusDetail(grpc.StatusCode.ALREADY_EXISTS, f"{error.kind.upper()}_EXISTS", str(error), metadata)
+
+
+def _not_empty(error: e.NotEmptyError) -> StatusDetail:
+    metadata = {"field": f"{error.kind}_id", "value": error.id, "allowed": f"an empty {error.kind}, or force"}
+    return StatusDetail(grpc.StatusCode.FAILED_PRECONDITION, f"{error.kind.upper()}_NOT_EMPTY", str(error), metadata)
+
+
+def _trimmed(error: e.CursorTrimmedError) -> StatusDetail:
+    metadata = {
+        "field": "after_cursor",
+        "value": error.cursor,
+        "allowed": f"{error.oldest - 1} to {error.newest}; empty for now, 0 for the oldest that is kept",
+    }
+    return StatusDetail(grpc.StatusCode.OUT_OF_RANGE, "CURSOR_TRIMMED", str(error), metadata)
 
 
 def _reused(error: e.RequestIdReusedError) -> StatusDetail:
@@ -98,8 +118,11 @@ def _not_built(error: e.NotBuiltError) -> StatusDetail:
 _TABLE: dict[type[e.TesseraError], Callable[[Any], StatusDetail]] = {
     e.InvalidInputError: _input,
     e.ImageRejectedError: _image,
+    e.SamplesRejectedError: _samples,
     e.NotFoundError: _not_found,
     e.AlreadyExistsError: _exists,
+    e.NotEmptyError: _not_empty,
+    e.CursorTrimmedError: _trimmed,
     e.RequestIdReusedError: _reused,
     e.ModelMismatchError: _mismatch,
     e.NoCalibrationError: _no_calibration,

@@ -59,6 +59,20 @@ class ImageRejectedError(TesseraError):
         return ImageRejectedError(self.reason, self.detail, field)
 
 
+class SamplesRejectedError(ImageRejectedError):
+    """No sample of an enrolment can be used; the error is the first sample's, and it tells of each.
+
+    Args:
+        reason: why the first sample was rejected.
+        detail: what was found in it and what is allowed, as a sentence.
+        reasons: why each sample was rejected, in order.
+    """
+
+    def __init__(self, reason: Reason, detail: str, reasons: tuple[tuple[Reason, ...], ...]) -> None:
+        self.reasons = reasons
+        super().__init__(reason, detail, "samples[0]")
+
+
 class NotFoundError(TesseraError):
     """Something named does not exist.
 
@@ -80,6 +94,26 @@ class AlreadyExistsError(TesseraError):
         self.kind = kind
         self.id = id
         super().__init__(f"{kind} {_shown(id)} exists already")
+
+
+class NotEmptyError(TesseraError):
+    """Something still holds what would be lost with it."""
+
+    def __init__(self, kind: str, id: str, count: int) -> None:  # noqa: A002 - it is the id
+        self.kind = kind
+        self.id = id
+        self.count = count
+        super().__init__(f"{kind} {_shown(id)} still has {count} subjects; force it, or erase them first")
+
+
+class CursorTrimmedError(TesseraError):
+    """A cursor points at events that are no longer kept, or at none that ever were."""
+
+    def __init__(self, cursor: str, oldest: int, newest: int) -> None:
+        self.cursor = cursor
+        self.oldest = oldest
+        self.newest = newest
+        super().__init__(f"after_cursor: {_shown(cursor)} is not kept; events {oldest} to {newest} are")
 
 
 class RequestIdReusedError(TesseraError):

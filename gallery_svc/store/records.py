@@ -1,0 +1,365 @@
+"""What the gallery keeps: collections, subjects, templates, changes, events, audit entries; as plain values.
+
+Every store reads and writes these and nothing else. Times are UTC. No record holds a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from tessera.domain.calibration import DEFAULT_TARGET_FMR, DEFAULT_TARGET_FPIR, Threshold
+from tessera.domain.decision import Outcome
+from tessera.domain.embedding import Modality, Vector
+from tessera.domain.ids import CameraId, CollectionId, EventId, ModelId, RequestId, SubjectId, TemplateId, TrackletId
+from tessera.domain.observation import Box, Quality
+from tessera.domain.reasons import Reason
+
+# ---- collections
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRecord:
+    """The error rates that a collection's decisions stand for."""
+
+    verify_target_fmr: float = DEFAULT_TARGET_FMR
+    """False match rate of one comparison, in (0, 1)."""
+    identify_target_fpir: float = DEFAULT_TARGET_FPIR
+    """False-positive identification rate of one search, in (0, 1)."""
+    planned_gallery_size: int = 0
+    """Subjects it is planned for; thresholds hold for the larger of this and the present number."""
+    min_tracklet_frames: int = 2
+    """Usable samples that a tracklet needs before it is decided; 1 to 100."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateRecord:
+    """What a sample must reach to be enrolled, beyond the encoder's own gate. Each in [0, 1]; None: not asked for."""
+
+    min_sharpness: float | None = None
+    min_brightness: float | None = None
+    max_brightness: float | None = None
+    min_contrast: float | None = None
+    min_size: float | None = None
+    min_pose: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRecord:
+    """Who is searched together, by which encoder, at which error rates."""
+
+    collection_id: CollectionId
+    modality: Modality
+    model_id: ModelId
+    """The encoder whose embeddings it holds; never another."""
+    created_at: datetime
+    display_name: str = ""
+    policy: PolicyRecord = PolicyRecord()
+    gate: GateRecord = GateRecord()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a collection's change log stands."""
+
+    sequence: int
+    """Changes so far: contiguous, from 1; 0: none."""
+    chain: str
+    """Digest over all changes up to here: two histories of the same length with other content differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionHead:
+    """A collection's log and its counts, as one moment saw them."""
+
+    position: Position
+    subject_count: int
+    template_count: int
+
+
+# ---- subjects
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateRecord:
+    """One enrolled sample, without its vector."""
+
+    template_id: TemplateId
+    model_id: ModelId
+    created_at: datetime
+    quality: Quality | None
+    """None when it came as an embedding."""
+    source_sha256: str
+    """Of the picture it came from, hex; empty when it came as an embedding."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectProfile:
+    """What an enrolment says of a subject beyond its samples."""
+
+    display_name: str = ""
+    external_id: str = ""
+    labels: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    consent_reference: str = ""
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectRecord:
+    """One person (or signer) of a collection."""
+
+    subject_id: SubjectId
+    collection_id: CollectionId
+    profile: SubjectProfile
+    templates: tuple[TemplateRecord, ...]
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+    """Grows with each change, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectPage:
+    """Some subjects, by id."""
+
+    subjects: tuple[SubjectRecord, ...]
+    next_after: str
+    """Give it as `after` to go on; empty: this was the last page."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewTemplate:
+    """A sample to be enrolled."""
+
+    record: TemplateRecord
+    vector: Vector
+    """float32, shape (d,), length 1."""
+
+
+# ---- writes and their answers
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """What makes a retry a retry."""
+
+    request_id: RequestId
+    content_digest: str
+    """sha256 over all that the request asks for, hex."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Enrollment:
+    """One atomic change: templates for a subject, and the subject itself when it is new."""
+
+    collection_id: CollectionId
+    subject_id: SubjectId
+    profile: SubjectProfile
+    """Fields that are empty leave what the subject already has."""
+    templates: tuple[NewTemplate, ...]
+    at: datetime
+    audit: AuditRecord
+    request: RequestKey | None = None
+    note: str = ""
+    """Kept with the request key for its time and given back on a replay; the store does not read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """What an enrolment wrote, now or the first time."""
+
+    subject: SubjectRecord
+    position: int
+    replayed: bool
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """One atomic change: a subject and everything of it goes."""
+
+    collection_id: CollectionId
+    subject_id: SubjectId
+    receipt_id: str
+    events_erased: int
+    at: datetime
+    audit: AuditRecord
+    request: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """The receipt: what was erased. Holds no name and no vector."""
+
+    receipt_id: str
+    collection_id: CollectionId
+    subject_id: SubjectId
+    templates_erased: int
+    events_erased: int
+    erased_at: datetime
+    position: int
+    replayed: bool
+
+
+# ---- what followers read
+
+
+class ChangeKind(StrEnum):
+    """What a change did."""
+
+    ENROLLED = "ENROLLED"
+    ERASED = "ERASED"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TemplateVector:
+    """One template as an index holds it."""
+
+    template_id: TemplateId
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """One entry of a collection's change log."""
+
+    position: Position
+    kind: ChangeKind
+    subject_id: SubjectId
+    display_name: str
+    """As it is now; empty for an erasure."""
+    templates: tuple[TemplateVector, ...]
+    """Those that this change added and that are still there."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedSubject:
+    """One subject as a snapshot reads it."""
+
+    subject_id: SubjectId
+    display_name: str
+    templates: tuple[TemplateVector, ...]
+
+
+# ---- events
+
+
+class CameraEventKind(StrEnum):
+    """What happened to a camera."""
+
+    ONLINE = "ONLINE"
+    LOST = "LOST"
+    FROZEN = "FROZEN"
+    COVERED = "COVERED"
+    DEFOCUSED = "DEFOCUSED"
+    MOVED = "MOVED"
+    OBJECT_LEFT = "OBJECT_LEFT"
+    OBJECT_REMOVED = "OBJECT_REMOVED"
+    ENDED = "ENDED"
+
+
+class CameraState(StrEnum):
+    """How a camera is."""
+
+    CONNECTING = "CONNECTING"
+    ONLINE = "ONLINE"
+    LOST = "LOST"
+    FROZEN = "FROZEN"
+    DISABLED = "DISABLED"
+    ENDED = "ENDED"
+
+
+@dataclass(frozen=True, slots=True)
+class SightingBody:
+    """Somebody was seen: one tracklet and what was decided of it. Carries no score and no name."""
+
+    tracklet_id: TrackletId
+    collection_id: CollectionId
+    modality: Modality
+    outcome: Outcome
+    reasons: tuple[Reason, ...]
+    threshold: Threshold | None
+    model_id: ModelId | None
+    evidence_id: str
+    decided_at: datetime
+    decision_revision: int
+    """Of the tracklet's decision; grows when its outcome or its subject changes."""
+    subject_id: SubjectId | None
+    """The matched subject."""
+    first_seen: datetime
+    last_seen: datetime
+    frame_count: int
+    box: Box
+    """Where it was seen best."""
+    quality: Quality
+    ended: bool
+    capture_to_decision_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CameraEventBody:
+    """What a camera worker saw happen to a camera."""
+
+    kind: CameraEventKind
+    state: CameraState | None
+    detail: str
+    regions: tuple[Box, ...] = ()
+    probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """A happening to be recorded; the store gives it revision and sequence."""
+
+    event_id: EventId
+    camera_id: CameraId
+    event_time: datetime
+    recorded_at: datetime
+    valid_until: datetime
+    body: SightingBody | CameraEventBody
+    content_key: str
+    """The same content has the same key: told again, nothing is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """One revision of one event, as recorded."""
+
+    event: NewEvent
+    sequence: int
+    """Contiguous over all events when given; erasure and retention leave gaps behind."""
+    revision: int
+    """Of the event, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventHead:
+    """Where the event log stands."""
+
+    newest: int
+    """Sequence of the last event that was recorded; 0: none yet."""
+    oldest: int
+    """No event before this sequence is kept."""
+
+
+# ---- audit
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """Who asked what, when, with which outcome. Holds no score, no name and no vector."""
+
+    method: str
+    at: datetime
+    evidence_id: str
+    caller: str = ""
+    collection_id: CollectionId | None = None
+    subject_id: SubjectId | None = None
+    request_id: str = ""
+    outcome: Outcome | None = None
+    threshold: Threshold | None = None
