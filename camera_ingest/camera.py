@@ -1,0 +1,166 @@
+"""A camera as somebody set it up, and how it does: values only, with their text for the registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from camera_ingest.sources.url import parse_url
+from tessera.domain.embedding import Modality
+from tessera.domain.errors import InvalidInputError, StoreCorruptError
+from tessera.domain.ids import CameraId, CollectionId, checked_id
+from tessera.domain.reasons import Reason
+
+SCHEMA = 1
+DEFAULT_COLLECTION = CollectionId("default")
+MAX_SAMPLE_RATE_HZ = 30.0
+MAX_EXPIRES_AFTER_S = 60.0
+_MAX_LABELS = 64
+_MAX_LABEL_CHARACTERS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A polygon in the picture; kept for later versions, not used yet."""
+
+    name: str
+    corners: tuple[tuple[float, float], ...]
+    """(x, y) in fractions of width and height."""
+    masked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """What to watch, and how."""
+
+    camera_id: CameraId
+    url: str
+    """With its credentials: never log it, show `shown_url`."""
+    sample_rate_hz: float = 5.0
+    """In (0, 30]."""
+    collection_id: CollectionId = DEFAULT_COLLECTION
+    """Where its people are looked for."""
+    modalities: tuple[Modality, ...] = (Modality.FACE,)
+    expires_after_s: float = 1.0
+    """A frame older than this is of no use; in (0, 60]."""
+    zones: tuple[Zone, ...] = ()
+    min_side_px: int = 0
+    """Smallest face that is worth an embedding."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    enabled: bool = True
+    loop: bool = False
+    """Files and folders start again at their end."""
+
+    def __post_init__(self) -> None:
+        """Check each field.
+
+        Raises:
+            InvalidInputError: a value is outside of what its field allows.
+        """
+        checked_id("camera_id", self.camera_id)
+        checked_id("collection_id", self.collection_id)
+        parse_url(self.url)
+        _require(0 < self.sample_rate_hz <= MAX_SAMPLE_RATE_HZ, "sample_rate_hz", self.sample_rate_hz, "in (0, 30]")
+        expiry_s = self.expires_after_s
+        _require(0 < expiry_s <= MAX_EXPIRES_AFTER_S, "expires_after", expiry_s, "more than 0 s, at most 60 s")
+        _require(self.modalities == (Modality.FACE,), "modalities", self.modalities, "FACE in this version")
+        _require(0 <= self.min_side_px <= 10_000, "min_side_px", self.min_side_px, "0 to 10000")
+        short = all(len(text) <= _MAX_LABEL_CHARACTERS for pair in self.labels.items() for text in pair)
+        _require(short and len(self.labels) <= _MAX_LABELS, "labels", len(self.labels), "64 of at most 256 characters")
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without credentials."""
+        return parse_url(self.url).shown
+
+
+class CameraState(StrEnum):
+    """How a camera does."""
+
+    CONNECTING = "CONNECTING"
+    ONLINE = "ONLINE"
+    LOST = "LOST"
+    """No frame; it is being tried again."""
+    FROZEN = "FROZEN"
+    """Frames come and are all the same."""
+    DISABLED = "DISABLED"
+    ENDED = "ENDED"
+    """A file or a folder that came to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStatus:
+    """One look at a camera."""
+
+    camera_id: CameraId
+    state: CameraState
+    detail: str
+    """What the source said last, without credentials; empty while all is well."""
+    state_since: datetime
+    last_frame_time: datetime | None
+    frames_sampled: int
+    frames_encoded: int
+    frames_skipped: int
+    frames_expired: int
+    frames_failed: int
+    frames_in_flight: int
+    width_px: int
+    height_px: int
+    latency_s: float | None
+    """From capture to the encoder's answer, newest frame."""
+    active_tracklets: int
+    reconnects: int
+    skip_counts: Mapping[Reason, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CameraEvent:
+    """Something that happened to a camera, to be told to the world once."""
+
+    event_id: str
+    """Made once, and the same in each attempt to publish it."""
+    camera_id: CameraId
+    event_time: datetime
+    state: CameraState
+    detail: str
+
+
+def dump_camera(camera: Camera) -> str:
+    """A camera as JSON that `load_camera` reads. Holds its credentials, if its URL does."""
+    return json.dumps({"schema": SCHEMA, **asdict(camera)}, sort_keys=True)
+
+
+def load_camera(text: str, key: str) -> Camera:
+    """Read a camera.
+
+    Args:
+        text: what `dump_camera` wrote.
+        key: where it was kept, for the error.
+
+    Raises:
+        StoreCorruptError: it is not a camera.
+    """
+    try:
+        return _parse(json.loads(text))
+    except (InvalidInputError, KeyError, TypeError, ValueError) as error:
+        raise StoreCorruptError(key, f"not a camera of schema {SCHEMA}: {type(error).__name__}") from error
+
+
+def _parse(raw: Mapping[str, Any]) -> Camera:
+    if raw["schema"] != SCHEMA:
+        raise ValueError(f"schema {raw['schema']!r}")
+    values = {name: raw[name] for name in Camera.__dataclass_fields__}
+    values["modalities"] = tuple(Modality(name) for name in values["modalities"])
+    values["zones"] = tuple(
+        Zone(zone["name"], tuple((x, y) for x, y in zone["corners"]), zone["masked"]) for zone in values["zones"]
+    )
+    return Camera(**values)
+
+
+def _require(condition: bool, field: str, value: object, allowed: str) -> None:
+    if not condition:
+        raise InvalidInputError(field, value, allowed)
