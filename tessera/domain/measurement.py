@@ -131,7 +131,9 @@ def measure_operating_points(
     c = comparisons
     thresholds = _thresholds(c)
     fmr, fnmr = _rates(c, thresholds, np.ones(c.samples_by_subject.size))
-    resampled = [_rates(c, thresholds, weights) for weights in _resamples(c.samples_by_subject.size, rng, replicates)]
+    resampled = [
+        _rates(c, thresholds, weights) for weights in subject_resamples(c.samples_by_subject.size, rng, replicates)
+    ]
     fmr_low, fmr_high = np.quantile([rates[0] for rates in resampled], [0.025, 0.975], axis=0)
     fnmr_low, fnmr_high = np.quantile([rates[1] for rates in resampled], [0.025, 0.975], axis=0)
     points: list[OperatingPoint] = []
@@ -169,6 +171,7 @@ def _rates(c: Comparisons, thresholds: Floats, weights: Floats) -> tuple[Floats,
     return reached[above] / non_mated_weight, missed[below] / max(missed[-1], 1e-12)
 
 
-def _resamples(subjects: int, rng: np.random.Generator, replicates: int) -> Iterator[Floats]:
+def subject_resamples(subjects: int, rng: np.random.Generator, replicates: int) -> Iterator[Floats]:
+    """How often each subject is drawn, for each replicate: shape (subjects,), with mean 1."""
     for _ in range(replicates):
         yield np.bincount(rng.integers(0, subjects, subjects), minlength=subjects).astype(np.float64)
