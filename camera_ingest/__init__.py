@@ -1,1 +1,1 @@
-"""Cameras in, tracklets out: sources, sampling, the newest frame only, the encoder's stream, tracks, the gallery's stream."""
+"""Cameras in, tracklets out: sources, sampling, the newest frame alone, the encoder's stream, tracks, the gallery's."""
