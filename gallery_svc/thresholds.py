@@ -1,0 +1,99 @@
+"""From target error rates to thresholds, out of the calibrations that ship with the encoders; nothing is guessed.
+
+A calibration decides for its own model alone. A search of many subjects needs a lower FMR for each comparison than the
+calibration may be able to state: `for_search` says so by raising, and whoever asked decides whether that is an error (the
+caller named the rate) or an answer (the collection's own policy met a gallery that outgrew the calibration).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tessera.domain.artifact import Manifest, available_encoders, load_calibration_for, load_manifest
+from tessera.domain.calibration import Calibration, Threshold
+from tessera.domain.embedding import Modality
+from tessera.domain.errors import InvalidInputError, NoCalibrationError, NotFoundError
+from tessera.domain.ids import CalibrationId, ModelId
+
+
+class Thresholds:
+    """The calibrations that decide, by model.
+
+    Args:
+        calibrations: at most one for a model.
+        default_models: for each modality, the model that new collections get.
+    """
+
+    def __init__(self, calibrations: Iterable[Calibration], default_models: dict[Modality, ModelId]) -> None:
+        self._by_model = {calibration.model_id: calibration for calibration in calibrations}
+        self._default_models = default_models
+
+    def default_model(self, modality: Modality) -> ModelId:
+        """The model that a new collection gets.
+
+        Raises:
+            InvalidInputError: no encoder of this modality ships with this version.
+        """
+        if modality not in self._default_models:
+            raise InvalidInputError("modality", modality.value, ", ".join(sorted(self._default_models)))
+        return self._default_models[modality]
+
+    def calibration(self, model_id: ModelId) -> Calibration:
+        """The calibration of a model.
+
+        Raises:
+            NoCalibrationError: it has none.
+        """
+        if model_id not in self._by_model:
+            raise NoCalibrationError(model_id)
+        return self._by_model[model_id]
+
+    def find(self, *, model_id: ModelId | None = None, calibration_id: CalibrationId | None = None) -> Calibration:
+        """The calibration that a request names, by model or by its own id.
+
+        Raises:
+            InvalidInputError: neither is named.
+            NotFoundError: there is none.
+        """
+        if not model_id and not calibration_id:
+            raise InvalidInputError("model_id", "", "a model id, or a calibration id")
+        for calibration in self._by_model.values():
+            if calibration_id in (None, calibration.calibration_id) and model_id in (None, calibration.model_id):
+                return calibration
+        raise NotFoundError("calibration", calibration_id or model_id or "")
+
+    def for_comparison(self, model_id: ModelId, target_fmr: float) -> Threshold:
+        """The threshold of one comparison.
+
+        Raises:
+            NoCalibrationError: the model has none.
+            InvalidInputError: the target is no rate.
+            CalibrationTooSmallError: the data cannot carry the target.
+        """
+        return self.calibration(model_id).threshold_for_fmr(target_fmr)
+
+    def for_search(self, model_id: ModelId, target_fpir: float, gallery_size: int) -> Threshold:
+        """The threshold of a search of `gallery_size` subjects.
+
+        Raises:
+            NoCalibrationError: the model has none.
+            InvalidInputError: the target is no rate.
+            CalibrationTooSmallError: the data cannot carry the target for so many subjects.
+        """
+        return self.calibration(model_id).threshold_for_fpir(target_fpir, gallery_size)
+
+
+def shipped_thresholds() -> Thresholds:
+    """The calibrations and default models of the encoders that ship with this version."""
+    manifests = [load_manifest(name) for name in available_encoders()]
+    calibrations = [load_calibration_for(manifest.name) for manifest in manifests]
+    found = [calibration for calibration in calibrations if calibration is not None]
+    return Thresholds(found, _default_models(manifests, {calibration.model_id for calibration in found}))
+
+
+def _default_models(manifests: Iterable[Manifest], calibrated: set[ModelId]) -> dict[Modality, ModelId]:
+    defaults: dict[Modality, ModelId] = {}
+    # The first by name that can decide; one without a calibration only where there is no other.
+    for manifest in sorted(manifests, key=lambda m: (m.model_id not in calibrated, m.name)):
+        defaults.setdefault(manifest.modality, manifest.model_id)
+    return defaults

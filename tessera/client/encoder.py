@@ -1,0 +1,197 @@
+"""The encoder as an asyncio caller sees it: one picture in, observations out; every failure an error of the domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NoReturn
+
+import grpc
+
+from tessera.chassis.status import StatusDetail, detail_of
+from tessera.client import wire
+from tessera.client.stream_values import StageTimes
+from tessera.domain.embedding import Modality
+from tessera.domain.errors import (
+    ExpiredError,
+    ImageRejectedError,
+    InvalidInputError,
+    NotFoundError,
+    OverloadedError,
+    UnavailableError,
+)
+from tessera.domain.ids import CalibrationId, ModelId
+from tessera.domain.observation import Observation
+from tessera.domain.reasons import Reason
+from tessera.v1 import encoder_pb2, encoder_pb2_grpc
+
+
+class Priority(StrEnum):
+    """Whose work goes first."""
+
+    INTERACTIVE = "INTERACTIVE"
+    """Somebody stands at a door."""
+    ENROLMENT = "ENROLMENT"
+    """Somebody enrols people."""
+    STREAM = "STREAM"
+    """A camera looks on."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """What the encoder saw in one picture."""
+
+    observations: tuple[Observation, ...]
+    """Largest box first; empty when nothing was found."""
+    model_id: ModelId
+    width_px: int
+    """Of the picture, after EXIF orientation."""
+    height_px: int
+    stage_times: StageTimes
+
+
+class EncoderState(StrEnum):
+    """Whether an encoder takes work."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    LOADING = "LOADING"
+    WARMING_UP = "WARMING_UP"
+    READY = "READY"
+    DRAINING = "DRAINING"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """One encoder that the service has."""
+
+    model_id: ModelId
+    name: str
+    modality: Modality
+    dimensions: int
+    """Length of its embeddings."""
+    state: EncoderState
+    default: bool
+    """The modality's default."""
+    device: str
+    """`cpu`, `cuda:0`, ..."""
+    calibration_id: CalibrationId | None
+
+
+class EncoderClient:
+    """Calls `EncoderService`.
+
+    Args:
+        channel: to the encoder; stays the caller's to close.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = encoder_pb2_grpc.EncoderServiceStub(channel)
+
+    async def encode(
+        self,
+        image: bytes,
+        *,
+        priority: Priority,
+        deadline_s: float,
+        modality: Modality = Modality.FACE,
+        model_id: ModelId | None = None,
+        max_observations: int = 16,
+        field: str = "image",
+    ) -> EncodedImage:
+        """Encode one picture.
+
+        Args:
+            image: a file: JPEG, PNG, WebP or BMP.
+            priority: whose work goes first.
+            deadline_s: how long the answer is wanted.
+            modality: what to look for.
+            model_id: the encoder; None: the modality's default.
+            max_observations: at most so many, largest first; 1 to 64.
+            field: the request field that held the picture, for errors.
+
+        Raises:
+            ImageRejectedError: the bytes cannot be used.
+            InvalidInputError: an option cannot be used.
+            NotFoundError: there is no such encoder.
+            OverloadedError: the encoder's queue is full.
+            ExpiredError: the deadline passed.
+            UnavailableError: the encoder is away, warming up or draining.
+        """
+        request = encoder_pb2.EncodeRequest(
+            image={"data": image},
+            options=encoder_pb2.EncodeOptions(
+                modality=wire.modality_to_wire(modality), model_id=model_id or "", max_observations=max_observations
+            ),
+            priority=encoder_pb2.Priority.Value(f"PRIORITY_{priority.value}"),
+        )
+        try:
+            response = await self._stub.Encode(request, timeout=deadline_s)
+        except grpc.aio.AioRpcError as error:
+            _raise(error, field)
+        return EncodedImage(
+            observations=tuple(wire.observation_from_wire(message) for message in response.observations),
+            model_id=ModelId(response.model_id),
+            width_px=response.width_px,
+            height_px=response.height_px,
+            stage_times=StageTimes(
+                **{name: getattr(response.stage_times, name) for name in StageTimes.__dataclass_fields__}
+            ),
+        )
+
+    async def list_encoders(self, modality: Modality | None = None, deadline_s: float = 5.0) -> tuple[EncoderInfo, ...]:
+        """The encoders and their state; of one modality, or of all.
+
+        Raises:
+            ExpiredError: the deadline passed.
+            UnavailableError: the encoder is away.
+        """
+        request = encoder_pb2.ListEncodersRequest()
+        if modality is not None:
+            request.modality = wire.modality_to_wire(modality)
+        try:
+            response = await self._stub.ListEncoders(request, timeout=deadline_s)
+        except grpc.aio.AioRpcError as error:
+            _raise(error, "modality")
+        return tuple(_info(message) for message in response.encoders)
+
+
+def _info(message: encoder_pb2.Encoder) -> EncoderInfo:
+    name = encoder_pb2.EncoderState.Name(message.state).removeprefix("ENCODER_STATE_")
+    return EncoderInfo(
+        model_id=ModelId(message.model_id),
+        name=message.name,
+        modality=wire.modality_from_wire(message.modality),
+        dimensions=message.dimensions,
+        state=EncoderState(name),
+        default=message.default,
+        device=message.device,
+        calibration_id=CalibrationId(message.calibration_id) if message.calibration_id else None,
+    )
+
+
+def _raise(error: grpc.aio.AioRpcError, field: str) -> NoReturn:
+    detail = detail_of(error)
+    told = _told(detail, field)
+    if told is None:
+        raise error  # INTERNAL and the like: a defect, which the caller's own edge reports under an incident id
+    raise told from error
+
+
+def _told(detail: StatusDetail, field: str) -> Exception | None:
+    match detail.code:
+        case grpc.StatusCode.INVALID_ARGUMENT if detail.reason in Reason.__members__:
+            return ImageRejectedError(Reason[detail.reason], detail.metadata.get("allowed", detail.message), field)
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            named = detail.metadata.get("field", field)
+            return InvalidInputError(named, detail.metadata.get("value", ""), detail.metadata.get("allowed", ""))
+        case grpc.StatusCode.NOT_FOUND:
+            return NotFoundError("encoder", detail.metadata.get("value", ""))
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            limit = detail.metadata.get("limit", "")
+            return OverloadedError("encoder", int(limit) if limit.isdigit() else 0)
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return ExpiredError("encode")
+        case grpc.StatusCode.UNAVAILABLE:
+            return UnavailableError("encoder", detail.message)
+    return None
