@@ -1,0 +1,74 @@
+"""The entry of `tessera`. Imports a command's module when that command is called: help comes at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from tessera import __version__
+from tessera.cli.exit_codes import EXIT_CODES_HELP, ExitCode
+from tessera.cli.failure import Failure
+from tessera.cli.lazy_group import LazyCommand, LazyGroup
+
+_COMMANDS = {
+    "up": LazyCommand("tessera.cli.up", "up", "Start everything on this machine and show what is seen."),
+    "enroll": LazyCommand("tessera.cli.subjects", "enroll", "Add pictures of a person."),
+    "verify": LazyCommand("tessera.cli.comparisons", "verify", "Is this the person who is enrolled as SUBJECT?"),
+    "identify": LazyCommand("tessera.cli.comparisons", "identify", "Who is this, if anybody?"),
+    "compare": LazyCommand("tessera.cli.comparisons", "compare", "Are these two the same person?"),
+    "subjects": LazyCommand("tessera.cli.subjects", "subjects", "List, show or erase people."),
+    "camera": LazyCommand("tessera.cli.cameras", "camera", "Add, list or remove cameras."),
+    "watch": LazyCommand("tessera.cli.watch", "watch", "Follow who is seen, as it happens."),
+    "status": LazyCommand("tessera.cli.status", "status", "Show which services and cameras do their work."),
+}
+
+_HELP = """Tessera recognises people in pictures and camera streams.
+
+Every answer is a decision at a stated error rate: FMR, how often two different people match, for one comparison;
+FPIR, how often somebody who is not enrolled is taken for somebody who is, for a search.
+
+\b
+Start here:
+  tessera up --demo                      everything, with a demonstration camera
+  tessera up --camera rtsp://HOST/PATH   everything, with a camera of yours
+  tessera enroll alice alice.jpg         add a person
+  tessera verify alice door.jpg          ask about one
+"""
+
+
+@click.group(cls=LazyGroup, commands_by_name=_COMMANDS, help=_HELP, epilog=EXIT_CODES_HELP, no_args_is_help=False)
+@click.version_option(__version__, prog_name="tessera")
+def cli() -> None:
+    """Stands before every command; does nothing itself."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: instead of those of the process.
+
+    Returns:
+        The exit code, as the help of `tessera` lists them.
+    """
+    try:
+        code = cli.main(args=arguments, prog_name="tessera", standalone_mode=False)
+        sys.stdout.flush()
+    except click.Abort:
+        click.echo("", err=True)
+        return ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        # click's own code for a wrong option is 2, which here means "unknown".
+        return error.ends_with if isinstance(error, Failure) else ExitCode.BAD_INPUT
+    except BrokenPipeError:
+        # The reader of our output has gone (`tessera watch | head`); Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    return code if isinstance(code, int) else ExitCode.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""`tessera camera`: what is watched."""
+
+from __future__ import annotations
+
+import click
+
+from tessera.cli.as_json import echo_json
+from tessera.cli.connection import collection_option, connect, connection_options, wants_json
+from tessera.cli.exit_codes import ExitCode
+from tessera.client.answers import Camera
+
+
+@click.group()
+def camera() -> None:
+    """Add, list or remove cameras."""
+
+
+@camera.command("add")
+@click.argument("camera_id", metavar="NAME")
+@click.argument("url", metavar="URL")
+@click.option(
+    "--rate",
+    "sample_rate_hz",
+    type=click.FloatRange(0, 30, min_open=True),
+    default=5.0,
+    show_default=True,
+    metavar="HZ",
+    help="Frames a second to look at.",
+)
+@click.option("--loop", is_flag=True, help="Files and folders: start again at the end.")
+@collection_option
+@connection_options
+def add_camera(camera_id: str, url: str, sample_rate_hz: float, loop: bool, collection_id: str) -> int:
+    """Watch a camera from now on; it need not answer yet.
+
+    URL is rtsp://, rtsps://, http://, https://, a file, v4l2:/dev/video0, folder:PATH or demo:. Write a password as
+    ${NAME} to have it taken from the ingest's environment.
+    """
+    with connect() as tessera:
+        added = tessera.add_camera(
+            camera_id, url, sample_rate_hz=sample_rate_hz, loop=loop, collection_id=collection_id
+        )
+    if wants_json():
+        echo_json(added)
+    else:
+        click.echo(f"Watching {added.camera_id} at {added.url}. `tessera watch` shows who is seen.")
+    return ExitCode.DONE
+
+
+@camera.command("list")
+@connection_options
+def list_cameras() -> int:
+    """List the cameras and how they do."""
+    with connect() as tessera:
+        found = list(tessera.cameras())
+    if wants_json():
+        echo_json({"cameras": found})
+    elif not found:
+        click.echo("There is no camera. `tessera camera add NAME URL` adds one.")
+    else:
+        click.echo("\n".join(camera_text(entry) for entry in found))
+    return ExitCode.DONE
+
+
+@camera.command("remove")
+@click.argument("camera_id", metavar="NAME")
+@connection_options
+def remove_camera(camera_id: str) -> int:
+    """Stop watching a camera and forget it."""
+    with connect() as tessera:
+        removed = tessera.remove_camera(camera_id)
+    if wants_json():
+        echo_json({"camera_id": camera_id, "removed": removed})
+    else:
+        click.echo(f"Removed {camera_id}." if removed else f"There was no camera {camera_id}; nothing to do.")
+    return ExitCode.DONE
+
+
+def camera_text(entry: Camera) -> str:
+    """One camera on one line, and a second one when something is wrong with it."""
+    status = entry.status
+    if status is None:
+        return f"{entry.camera_id:<16} {entry.url}"
+    latency = f", {status.latency_ms:.0f} ms" if status.latency_ms is not None else ""
+    line = (
+        f"{entry.camera_id:<16} {status.state:<10} {entry.url}  "
+        f"{status.frames_sampled} sampled, {status.frames_encoded} encoded, {status.frames_skipped} skipped, "
+        f"{status.frames_expired} expired, {status.frames_failed} failed{latency}"
+    )
+    return line + (f"\n{'':<16} {status.detail}" if status.detail else "")

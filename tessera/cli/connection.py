@@ -1,0 +1,110 @@
+"""How a command reaches the services: options that many commands share, one connection, failures told in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from tessera.cli.call_failure import failure_of
+from tessera.cli.failure import Failure
+from tessera.client import Tessera
+from tessera.client.errors import TesseraCallError
+from tessera.client.sdk import DEFAULT_DEADLINE_S, DEFAULT_ENCODER, DEFAULT_GALLERY, DEFAULT_INGEST
+from tessera.domain.errors import InvalidInputError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_META = "tessera."
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    context.meta[f"{_META}{parameter.name}"] = value
+
+
+def _address(name: str, default: str, variable: str) -> Callable[[Command], Command]:
+    return click.option(
+        f"--{name}",
+        metavar="ADDRESS",
+        default=default,
+        show_default=True,
+        envvar=variable,
+        show_envvar=True,
+        expose_value=False,
+        callback=_keep,
+        help=f"Where the {name} listens.",
+    )
+
+
+def connection_options(command: Command) -> Command:
+    """Give a command --gallery, --ingest, --encoder, --deadline and --json; `connect` and `wants_json` read them."""
+    options = (
+        _address("gallery", DEFAULT_GALLERY, "TESSERA_GALLERY"),
+        _address("ingest", DEFAULT_INGEST, "TESSERA_INGEST"),
+        _address("encoder", DEFAULT_ENCODER, "TESSERA_ENCODER"),
+        click.option(
+            "--deadline",
+            metavar="SECONDS",
+            type=click.FloatRange(min=0, min_open=True),
+            default=DEFAULT_DEADLINE_S,
+            show_default=True,
+            expose_value=False,
+            callback=_keep,
+            help="A call without an answer after so long fails.",
+        ),
+        json_option,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def json_option(command: Command) -> Command:
+    """Give a command --json; `wants_json` reads it."""
+    option = click.option(
+        "--json",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_keep,
+        help="Print JSON with stable keys.",
+    )
+    return option(command)
+
+
+def collection_option(command: Command) -> Command:
+    """Give a command --collection, as its parameter `collection_id`."""
+    return click.option(
+        "--collection", "collection_id", default="", metavar="ID", help='Which collection.  [default: "default"]'
+    )(command)
+
+
+def wants_json() -> bool:
+    """Whether the command that runs was called with --json."""
+    return bool(click.get_current_context().meta.get(f"{_META}json", False))
+
+
+@contextmanager
+def connect() -> Iterator[Tessera]:
+    """A connection to the addresses that the command was called with.
+
+    Raises:
+        Failure: a call failed; told with what to do next.
+    """
+    meta = click.get_current_context().meta
+    with Tessera(
+        meta[f"{_META}gallery"],
+        ingest=meta[f"{_META}ingest"],
+        encoder=meta[f"{_META}encoder"],
+        deadline_s=meta[f"{_META}deadline"],
+    ) as tessera:
+        try:
+            yield tessera
+        except TesseraCallError as error:
+            raise failure_of(error, as_json=wants_json()) from None
+        except InvalidInputError as error:
+            raise Failure(
+                str(error), field=error.field, value=str(error.value), allowed=error.allowed, as_json=wants_json()
+            ) from None

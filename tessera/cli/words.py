@@ -1,0 +1,131 @@
+"""Decisions, rates and reasons in words: the same ones in every command and in the view of `tessera up`."""
+
+from __future__ import annotations
+
+from tessera.client.answers import Answer, Event
+from tessera.domain.calibration import RateKind, Threshold
+from tessera.domain.decision import Outcome
+from tessera.domain.observation import Quality
+from tessera.domain.reasons import Reason
+
+_REASONS = {
+    Reason.EMPTY_IMAGE: "the picture has no bytes",
+    Reason.TRUNCATED_IMAGE: "the picture's end is missing",
+    Reason.NOT_AN_IMAGE: "it is not a picture",
+    Reason.UNSUPPORTED_FORMAT: "it is not a JPEG, PNG, WebP or BMP",
+    Reason.TOO_MANY_BYTES: "the picture has too many bytes",
+    Reason.TOO_MANY_PIXELS: "the picture has too many pixels",
+    Reason.TOO_FEW_PIXELS: "the picture has too few pixels",
+    Reason.NO_FACE: "no face is seen",
+    Reason.EXCEEDS_MAX_FACES: "several faces are seen where one is expected",
+    Reason.LOW_SHARPNESS: "the face is blurred",
+    Reason.LOW_BRIGHTNESS: "the face is too dark",
+    Reason.HIGH_BRIGHTNESS: "the face is too bright",
+    Reason.LOW_CONTRAST: "the face has too little contrast",
+    Reason.SMALL_BOUNDING_BOX: "the face is too small",
+    Reason.EXTREME_POSE: "the face is turned away",
+    Reason.LOW_DETECTION_PROBABILITY: "it is hardly a face",
+    Reason.NO_TEMPLATE: "the subject has no template of this model",
+    Reason.EMPTY_COLLECTION: "nobody is enrolled",
+    Reason.MODEL_MISMATCH: "two models met",
+    Reason.NO_CALIBRATION: "the model has no calibration",
+    Reason.CALIBRATION_TOO_SMALL: "the calibration cannot prove this error rate",
+    Reason.TOO_FEW_FRAMES: "too few usable frames so far",
+    Reason.NO_CREDIT: "no credit",
+    Reason.NEWER_FRAME: "a newer frame took its place",
+    Reason.EXPIRED: "it came too late",
+    Reason.NO_MOTION: "nothing moved",
+    Reason.ENCODER_UNAVAILABLE: "the encoder is away",
+    Reason.SHUTTING_DOWN: "the service was ending",
+    Reason.INTERNAL: "an internal error",
+}
+
+TITLES = {
+    Outcome.MATCH: "MATCH",
+    Outcome.NO_MATCH: "NO MATCH",
+    Outcome.UNKNOWN: "UNKNOWN",
+    Outcome.INCONCLUSIVE: "INCONCLUSIVE",
+}
+
+
+def reason_text(reason: Reason) -> str:
+    """A reason code as a phrase."""
+    return _REASONS[reason]
+
+
+def rate_text(rate: float) -> str:
+    """`0.01`, `1e-4`, `9.7e-5`: two digits, no zeros that say nothing."""
+    if rate == 0 or rate >= 1e-3:
+        return f"{rate:.2g}"
+    mantissa, _, exponent = f"{rate:.1e}".partition("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def target_text(threshold: Threshold | None) -> str:
+    """The error rate that a decision stands for: `FPIR <= 0.01`."""
+    return f"{threshold.kind} <= {rate_text(threshold.target_rate)}" if threshold is not None else ""
+
+
+def threshold_text(threshold: Threshold) -> str:
+    """The rate that was asked for, and what was measured."""
+    low, high = rate_text(threshold.fmr_interval.low), rate_text(threshold.fmr_interval.high)
+    measured = f"measured {rate_text(threshold.fmr)}, 95 % {low}..{high}"
+    if threshold.kind is RateKind.FMR:
+        return f"{target_text(threshold)} ({measured})"
+    people = "1 subject" if threshold.gallery_size == 1 else f"{threshold.gallery_size} subjects"
+    return f"{target_text(threshold)} among {people} (FMR of one comparison: {measured})"
+
+
+def decision_text(answer: Answer, who: str = "", *, with_score: bool = False) -> str:
+    """One decision, the error rate it stands for, and why.
+
+    Args:
+        answer: what was decided.
+        who: the subject that matched or was claimed; empty: nobody is named.
+        with_score: show the score beside the threshold.
+    """
+    parts = [TITLES[answer.outcome], who]
+    if answer.threshold is not None and answer.outcome is not Outcome.INCONCLUSIVE:
+        parts.append(f"at {threshold_text(answer.threshold)}")
+    line = " ".join(part for part in parts if part)
+    if answer.reasons:
+        line += ": " + "; ".join(reason_text(reason) for reason in answer.reasons)
+    if with_score and answer.score is not None:
+        line += f"\n  score {answer.score:.4f}"
+        line += f", threshold {answer.threshold.score:.4f}" if answer.threshold is not None else ""
+    return line
+
+
+def quality_text(quality: Quality) -> str:
+    """The quality of a sample, and what is weak about it."""
+    weak = "; ".join(reason_text(reason) for reason in quality.reasons)
+    return f"quality {quality.overall:.2f}" + (f" ({weak})" if weak else "")
+
+
+def event_text(event: Event) -> str:
+    """One event on one line: `14:03:22 demo  MATCH  Barack Obama  5 frames  FPIR <= 0.01  132 ms`."""
+    head = f"{event.event_time.astimezone():%H:%M:%S} {event.camera_id:<12}"
+    if event.sighting is None:
+        change = event.camera_change
+        return f"{head} {'CAMERA':<12} " + (f"{change.kind} {change.detail}".strip() if change else "another event")
+    seen = event.sighting
+    frames = "1 frame" if seen.frame_count == 1 else f"{seen.frame_count} frames"
+    latency = f"{seen.capture_to_decision_ms:.0f} ms" if seen.capture_to_decision_ms is not None else ""
+    columns = [
+        head,
+        f"{TITLES[seen.answer.outcome]:<12}",
+        f"{whom_text(event):<20}",
+        f"{frames:>10} ",
+        f"{target_text(seen.answer.threshold):<13}",
+        f"{latency:>7}",
+    ]
+    return " ".join(columns).rstrip()
+
+
+def whom_text(event: Event) -> str:
+    """Who was matched; for an inconclusive sighting why; empty for an unknown."""
+    if event.sighting is None:
+        return ""
+    if event.sighting.answer.outcome is Outcome.INCONCLUSIVE:
+        return "; ".join(reason_text(reason) for reason in event.sighting.answer.reasons)
+    return event.sighting.display_name or event.sighting.subject_id
