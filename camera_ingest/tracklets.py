@@ -1,0 +1,163 @@
+"""From tracklets to the gallery's updates: which samples speak for a person, when, and who is known by now.
+
+Samples without a fault of quality go on at once. Poor ones are held back for a moment, in the hope of a better look,
+and the best of them go when none came. A tracklet is known, and need not be embedded in each frame, once it has
+a decision and enough samples; at least once a second it is looked at anew, so that a decision can be revised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from camera_ingest.camera import Camera
+from camera_ingest.tracker import Tracker, TrackerStep, Tracklet
+from tessera.client.stream_values import (
+    FrameAnswer,
+    KnownTracklet,
+    TrackletDecision,
+    TrackletSample,
+    TrackletUpdate,
+)
+from tessera.domain.decision import Outcome
+from tessera.domain.ids import TrackletId
+from tessera.domain.observation import Observation
+
+KNOWN_AFTER_SAMPLES = 5
+LOOK_AGAIN_AFTER_S = 1.0
+HOLD_POOR_SAMPLES_S = 0.6
+_HELD_SAMPLES = 3
+_DECIDED = frozenset({Outcome.MATCH, Outcome.UNKNOWN})
+
+
+@dataclass(slots=True)
+class _Story:
+    """What the gallery was told of a tracklet, and what it made of it."""
+
+    told_at: datetime | None = None
+    has_good: bool = False
+    told_quality: float = -1.0
+    held: list[TrackletSample] = field(default_factory=list)
+    decision: TrackletDecision | None = None
+
+
+class TrackletBook:
+    """The tracklets of one camera, and what the gallery knows of them. Used from one event loop.
+
+    Args:
+        camera: whose.
+        tracker: joins observations.
+        submit: takes each update for the gallery; its `sequence` is not set yet.
+    """
+
+    def __init__(self, camera: Camera, tracker: Tracker, submit: Callable[[TrackletUpdate], None]) -> None:
+        self._camera = camera
+        self._tracker = tracker
+        self._submit = submit
+        self._stories: dict[TrackletId, _Story] = {}
+
+    @property
+    def active_count(self) -> int:
+        """Tracklets that have not ended."""
+        return len(self._tracker.active)
+
+    def take(self, answer: FrameAnswer) -> TrackerStep:
+        """Take in the encoder's answer to one frame."""
+        step = self._tracker.update(answer.observations, answer.capture_time)
+        for tracklet, observation in step.seen:
+            self._tell_seen(tracklet, observation)
+        self._tell_ended(step.ended)
+        return step
+
+    def known(self, moment: datetime) -> tuple[KnownTracklet, ...]:
+        """The tracklets that need no embedding in the frame of this moment."""
+        return tuple(
+            KnownTracklet(tracklet.tracklet_id, box, tracklet.best_quality)
+            for tracklet, box in self._tracker.predicted(moment)
+            if self._is_known(tracklet, moment)
+        )
+
+    def decide(self, decision: TrackletDecision) -> bool:
+        """Take in a decision; returns whether it says anything new."""
+        story = self._stories.get(decision.tracklet_id)
+        if story is None:
+            return False
+        before = story.decision
+        story.decision = decision
+        return before is None or before.revision != decision.revision
+
+    def end_stale(self, moment: datetime) -> int:
+        """End what was not seen for long before `moment`; returns how many."""
+        return self._tell_ended(self._tracker.end_stale(moment))
+
+    def end_all(self) -> int:
+        """End every tracklet; returns how many."""
+        return self._tell_ended(self._tracker.end_all())
+
+    def _is_known(self, tracklet: Tracklet, moment: datetime) -> bool:
+        story = self._stories.get(tracklet.tracklet_id)
+        if story is None or story.decision is None or tracklet.embedded_at is None:
+            return False
+        fresh = (moment - tracklet.embedded_at).total_seconds() < LOOK_AGAIN_AFTER_S
+        decided = story.decision.decision.outcome in _DECIDED
+        return fresh and decided and tracklet.sample_count >= KNOWN_AFTER_SAMPLES
+
+    def _tell_seen(self, tracklet: Tracklet, observation: Observation) -> None:
+        story = self._stories.setdefault(tracklet.tracklet_id, _Story())
+        samples = self._chosen(story, tracklet, observation)
+        if samples or self._is_due(story, tracklet):
+            self._tell(tracklet, story, samples, ended=False)
+
+    def _chosen(self, story: _Story, tracklet: Tracklet, observation: Observation) -> tuple[TrackletSample, ...]:
+        if observation.embedding is None:
+            return ()
+        sample = TrackletSample(tracklet.last_seen, observation.embedding, observation.quality, observation.box)
+        if not observation.quality.reasons:
+            story.has_good = True
+            story.held.clear()
+            return (sample,)
+        if story.has_good:
+            return ()
+        story.held.append(sample)
+        story.held.sort(key=lambda held: held.quality.overall, reverse=True)
+        del story.held[_HELD_SAMPLES:]
+        waited_s = (tracklet.last_seen - tracklet.first_seen).total_seconds()
+        return self._best_held(story) if waited_s >= HOLD_POOR_SAMPLES_S else ()
+
+    def _best_held(self, story: _Story) -> tuple[TrackletSample, ...]:
+        better = tuple(sample for sample in story.held if sample.quality.overall > story.told_quality)
+        story.held.clear()
+        story.told_quality = max([story.told_quality, *(sample.quality.overall for sample in better)])
+        return better
+
+    def _is_due(self, story: _Story, tracklet: Tracklet) -> bool:
+        if story.told_at is None:
+            return False
+        return (tracklet.last_seen - story.told_at).total_seconds() >= LOOK_AGAIN_AFTER_S
+
+    def _tell_ended(self, ended: tuple[Tracklet, ...]) -> int:
+        for tracklet in ended:
+            story = self._stories.pop(tracklet.tracklet_id, _Story())
+            samples = () if story.has_good else self._best_held(story)
+            # Somebody who never had a sample cannot be decided; the gallery need not hear of them.
+            if samples or story.told_at is not None:
+                self._tell(tracklet, story, samples, ended=True)
+        return len(ended)
+
+    def _tell(self, tracklet: Tracklet, story: _Story, samples: tuple[TrackletSample, ...], *, ended: bool) -> None:
+        story.told_at = tracklet.last_seen
+        self._submit(
+            TrackletUpdate(
+                camera_id=self._camera.camera_id,
+                collection_id=self._camera.collection_id,
+                tracklet_id=tracklet.tracklet_id,
+                sequence=0,
+                samples=samples,
+                first_seen=tracklet.first_seen,
+                last_seen=tracklet.last_seen,
+                box=tracklet.box,
+                frame_count=tracklet.frame_count,
+                ended=ended,
+            )
+        )
