@@ -1,0 +1,1 @@
+"""Scenarios that print a table for people and write docs/results/NAME.json for machines."""
