@@ -14,7 +14,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import cv2
 import numpy as np
@@ -28,7 +27,9 @@ from tessera.chassis.pinned_files import Carrier, PinnedFile, default_cache_dir,
 from tessera.client import Tessera
 from tessera.domain.artifact import load_manifest
 from tessera.domain.embedding import Vectors
+from tessera.domain.errors import ImageRejectedError
 from tessera.domain.measurement import compare_all_pairs
+from tessera.imaging.decode import decode
 
 COMMAND = "TESSERA_DATA=DIR make bench-face-verification"
 SEED = 1
@@ -100,9 +101,9 @@ def with_opencv(pictures: list[Picture]) -> EmbeddedPictures:
 
 def opencv_embedding(data: bytes, detector_path: str, embedder: cv2.FaceRecognizerSF) -> Vectors | None:
     """The face in the middle of one picture; None when there is none."""
-    # OpenCV's stubs do not say that it answers None to what it cannot read.
-    image = cast("cv2.typing.MatLike | None", cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
-    if image is None:
+    try:
+        image = decode(data)
+    except ImageRejectedError:
         return None
     height_px, width_px = image.shape[:2]
     detector = _detector(detector_path, width_px, height_px)
