@@ -1,0 +1,309 @@
+"""One camera's stream: credits bound what is under way, and every frame is answered exactly once, in the order sent.
+
+A frame is encoded, skipped, expired or failed. What goes wrong with one frame stays in its answer; only a breach of
+the contract, silence or a draining server ends the stream. Nothing here knows of messages or transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from encoder_svc.engine import Engine
+from encoder_svc.metrics import EncoderMetrics
+from encoder_svc.pipeline import EncodedFrame, EncodeOptions, KnownTracklet
+from encoder_svc.scheduler import WorkClass
+from tessera.chassis.clock import Clock
+from tessera.chassis.status import status_of
+from tessera.domain.errors import (
+    ExpiredError,
+    ImageRejectedError,
+    InvalidInputError,
+    OverloadedError,
+    TesseraError,
+    UnavailableError,
+)
+from tessera.domain.reasons import Reason
+
+
+class StreamLimitError(TesseraError):
+    """So many streams are open that another would slow all of them.
+
+    Args:
+        limit: how many are allowed.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"{limit} streams are open, and no more are allowed; use another encoder")
+
+
+class StreamSilentError(TesseraError):
+    """The client sent nothing for too long.
+
+    Args:
+        idle_s: how long is allowed.
+    """
+
+    def __init__(self, idle_s: float) -> None:
+        self.idle_s = idle_s
+        super().__init__(f"no frame for {idle_s:g} s; open a new stream")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamFrame:
+    """One frame as a client sent it."""
+
+    frame_id: int
+    data: bytes
+    capture_time: datetime | None
+    """UTC; None: when it arrived."""
+    expires_after_s: float
+    known: tuple[KnownTracklet, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFrame:
+    """The frame was fine and was not encoded."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredFrame:
+    """The frame's time had run out."""
+
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FailedFrame:
+    """The frame could not be encoded."""
+
+    reason: Reason
+    detail: str
+
+
+FrameOutcome = EncodedFrame | SkippedFrame | ExpiredFrame | FailedFrame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameAnswer:
+    """What became of one frame."""
+
+    frame_id: int
+    capture_time: datetime | None
+    outcome: FrameOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class CreditGrant:
+    """So many more frames may be sent."""
+
+    credits: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRules:
+    """What all streams of a server keep to."""
+
+    credits: int
+    """Frames of one stream under way."""
+    idle_s: float
+    """Silence that ends a stream."""
+    max_streams: int
+    """Streams at a time."""
+
+
+class StreamRegister:
+    """How many streams are open, and whether one more may be.
+
+    Args:
+        limit: streams at a time.
+        metrics: shows how many are open.
+    """
+
+    def __init__(self, limit: int, metrics: EncoderMetrics) -> None:
+        self._limit = limit
+        self._metrics = metrics
+        self._open = 0
+
+    def __enter__(self) -> None:
+        """Count one stream in.
+
+        Raises:
+            StreamLimitError: as many as are allowed are open.
+        """
+        if self._open >= self._limit:
+            self._metrics.streams_ended.labels("limit").inc()
+            raise StreamLimitError(self._limit)
+        self._open += 1
+        self._metrics.streams.set(self._open)
+
+    def __exit__(self, *error: object) -> None:
+        """Count it out."""
+        self._open -= 1
+        self._metrics.streams.set(self._open)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pending:
+    frame: StreamFrame
+    outcome: asyncio.Future[FrameOutcome]
+    took_credit: bool
+
+
+class StreamSession:
+    """The frames of one open stream.
+
+    Args:
+        engine: encodes them.
+        options: what to find in them.
+        rules: credits and limits.
+        resume_after_frame_id: frames up to it were answered on an earlier stream.
+        clock: for their expiry.
+        metrics: frames without credit, credits in use.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        options: EncodeOptions,
+        *,
+        rules: StreamRules,
+        resume_after_frame_id: int,
+        clock: Clock,
+        metrics: EncoderMetrics,
+    ) -> None:
+        self._engine = engine
+        self._options = options
+        self._rules = rules
+        self._last_frame_id = resume_after_frame_id
+        self._clock = clock
+        self._metrics = metrics
+        self._credits = rules.credits
+        self._under_way: set[asyncio.Task[FrameOutcome]] = set()
+
+    async def run(self, frames: AsyncIterator[StreamFrame]) -> AsyncGenerator[FrameAnswer | CreditGrant, None]:
+        """Answer frames until the client ends the stream.
+
+        Args:
+            frames: as they arrive.
+
+        Yields:
+            One answer a frame, in the order sent, and after it the credit that the frame had cost.
+
+        Raises:
+            InvalidInputError: a frame_id did not grow.
+            StreamSilentError: nothing came for too long.
+            UnavailableError: the server drains; everything under way was answered first.
+        """
+        # Bounded: a client that floods without credit is slowed by the transport and not stored here.
+        pending: asyncio.Queue[_Pending | None] = asyncio.Queue(self._rules.credits + 1)
+        reader = asyncio.create_task(self._read(frames, pending))
+        try:
+            while (next_up := await pending.get()) is not None:
+                outcome = await next_up.outcome
+                yield FrameAnswer(next_up.frame.frame_id, next_up.frame.capture_time, outcome)
+                if next_up.took_credit:
+                    self._give_credit_back()
+                    yield CreditGrant(1)
+            await reader
+        finally:
+            await self._abandon(reader, pending)
+
+    async def _read(self, frames: AsyncIterator[StreamFrame], pending: asyncio.Queue[_Pending | None]) -> None:
+        try:
+            while (frame := await self._receive(frames)) is not None:
+                self._check_sequence(frame)
+                await pending.put(self._accept(frame))
+        finally:
+            await pending.put(None)
+
+    async def _receive(self, frames: AsyncIterator[StreamFrame]) -> StreamFrame | None:
+        """The next frame; None at the orderly end."""
+        receiving = asyncio.ensure_future(anext(frames, None))
+        draining = asyncio.create_task(self._engine.draining.wait())
+        try:
+            while True:
+                done, _ = await asyncio.wait(
+                    {receiving, draining}, timeout=self._rules.idle_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if receiving in done:
+                    return receiving.result()
+                if draining in done:
+                    self._metrics.streams_ended.labels("draining").inc()
+                    raise UnavailableError("encoder", "draining")
+                if not self._under_way:
+                    self._metrics.streams_ended.labels("silent").inc()
+                    raise StreamSilentError(self._rules.idle_s)
+        finally:
+            draining.cancel()
+            receiving.cancel()
+
+    def _check_sequence(self, frame: StreamFrame) -> None:
+        if frame.frame_id <= self._last_frame_id:
+            raise InvalidInputError("frame.frame_id", frame.frame_id, f"more than {self._last_frame_id}")
+        self._last_frame_id = frame.frame_id
+
+    def _accept(self, frame: StreamFrame) -> _Pending:
+        if self._credits == 0:
+            self._metrics.frames.labels(WorkClass.STREAM.value, "skipped", Reason.NO_CREDIT.value).inc()
+            skipped: asyncio.Future[FrameOutcome] = asyncio.get_running_loop().create_future()
+            skipped.set_result(SkippedFrame(Reason.NO_CREDIT))
+            return _Pending(frame, skipped, took_credit=False)
+        self._credits -= 1
+        self._metrics.credits_in_use.inc()
+        task = asyncio.create_task(self._encode(frame))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return _Pending(frame, task, took_credit=True)
+
+    def _give_credit_back(self) -> None:
+        self._credits += 1
+        self._metrics.credits_in_use.dec()
+
+    async def _encode(self, frame: StreamFrame) -> FrameOutcome:
+        age_s = self._age_s(frame)
+        if age_s >= frame.expires_after_s:
+            self._metrics.frames.labels(WorkClass.STREAM.value, "expired", Reason.EXPIRED.value).inc()
+            return ExpiredFrame(age_s)
+        expires_at_s = self._clock.monotonic_s() + frame.expires_after_s - age_s
+        try:
+            return await self._engine.encode(frame.data, self._options, WorkClass.STREAM, frame.known, expires_at_s)
+        except ExpiredError:
+            return ExpiredFrame(self._age_s(frame))
+        except Exception as error:  # noqa: BLE001 - the edge of a frame; the engine has counted it
+            return _unencoded(error)
+
+    def _age_s(self, frame: StreamFrame) -> float:
+        """Seconds since capture. A camera whose clock runs ahead is taken at its arrival."""
+        if frame.capture_time is None:
+            return 0.0
+        return max(0.0, (self._clock.now() - frame.capture_time).total_seconds())
+
+    async def _abandon(self, reader: asyncio.Task[None], pending: asyncio.Queue[_Pending | None]) -> None:
+        """End what is left when a client went away."""
+        # A reader that waits for room must find some, or it never ends.
+        while not pending.empty():
+            pending.get_nowait()
+        left = [reader, *self._under_way]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        while self._credits < self._rules.credits:
+            self._give_credit_back()
+
+
+def _unencoded(error: Exception) -> FrameOutcome:
+    match error:
+        case OverloadedError():
+            return SkippedFrame(Reason.NEWER_FRAME)
+        case UnavailableError():
+            return SkippedFrame(Reason.SHUTTING_DOWN)
+        case ImageRejectedError():
+            return FailedFrame(error.reason, error.detail)
+        case _:
+            return FailedFrame(Reason.INTERNAL, status_of(error).message)

@@ -1,0 +1,199 @@
+"""The encoder's messages to its own values and back. Only this module and the servicer touch messages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from encoder_svc.engine import Engine
+from encoder_svc.pipeline import EncodedFrame, EncodeOptions, KnownTracklet, SeenFace, StageTimes
+from encoder_svc.scheduler import WorkClass
+from encoder_svc.streams import CreditGrant, ExpiredFrame, FailedFrame, FrameAnswer, SkippedFrame, StreamFrame
+from tessera.client import wire
+from tessera.domain.artifact import Manifest
+from tessera.domain.embedding import Modality
+from tessera.domain.errors import InvalidInputError, NotFoundError
+from tessera.domain.ids import TrackletId, checked_id
+from tessera.v1 import biometrics_pb2
+from tessera.v1 import encoder_pb2 as pb
+
+DEFAULT_EXPIRES_AFTER_S = 1.0
+MAX_EXPIRES_AFTER_S = 60.0
+MAX_OBSERVATIONS = 64
+
+_WORK_CLASSES = {
+    pb.PRIORITY_UNSPECIFIED: WorkClass.INTERACTIVE,
+    pb.PRIORITY_INTERACTIVE: WorkClass.INTERACTIVE,
+    pb.PRIORITY_ENROLMENT: WorkClass.ENROLMENT,
+    pb.PRIORITY_STREAM: WorkClass.STREAM,
+}
+
+
+def work_class_from_wire(priority: int) -> WorkClass:
+    """Whose work it is.
+
+    Raises:
+        InvalidInputError: a number that the contract does not have.
+    """
+    if priority not in _WORK_CLASSES:
+        raise InvalidInputError("priority", priority, ", ".join(pb.Priority.keys()))
+    return _WORK_CLASSES[priority]  # type: ignore[index]  # a plain number is what arrives
+
+
+def options_from_wire(message: pb.EncodeOptions, manifest: Manifest) -> EncodeOptions:
+    """What to find and how much to do.
+
+    Args:
+        message: as sent; what is absent takes the contract's default.
+        manifest: of the encoder that would do it.
+
+    Raises:
+        InvalidInputError: a field is outside of what the contract allows.
+        NotFoundError: another encoder or modality was asked for.
+    """
+    modality = wire.modality_from_wire(message.modality, "options.modality")
+    if modality is not manifest.modality:
+        raise NotFoundError("encoder", modality.value, f"this service encodes {manifest.modality}")
+    if message.model_id not in {"", manifest.model_id}:
+        raise NotFoundError("encoder", message.model_id, f"this service has {manifest.model_id}")
+    defaults = EncodeOptions()
+    probability = defaults.min_detection_probability
+    if message.HasField("min_detection_probability"):
+        probability = message.min_detection_probability
+    if not 0.0 < probability <= 1.0:
+        raise InvalidInputError("options.min_detection_probability", probability, "more than 0, at most 1")
+    if message.max_observations > MAX_OBSERVATIONS:
+        raise InvalidInputError("options.max_observations", message.max_observations, f"1 to {MAX_OBSERVATIONS}")
+    return EncodeOptions(
+        max_observations=message.max_observations or defaults.max_observations,
+        min_detection_probability=probability,
+        min_side_px=float(message.min_side_px),
+        with_embedding=not message.without_embedding,
+    )
+
+
+def stream_open_from_wire(message: pb.EncodeStreamRequest) -> pb.StreamOpen:
+    """The opening of a stream.
+
+    Raises:
+        InvalidInputError: the first message is no opening, or its camera_id is no id.
+    """
+    if message.WhichOneof("message") != "open":
+        raise InvalidInputError("message", message.WhichOneof("message"), "open, as the first message of a stream")
+    if message.open.camera_id:
+        checked_id("open.camera_id", message.open.camera_id)
+    return message.open
+
+
+async def frames_from_wire(messages: AsyncIterator[pb.EncodeStreamRequest]) -> AsyncIterator[StreamFrame]:
+    """The frames after the opening.
+
+    Raises:
+        InvalidInputError: a message is no frame, or a frame's field is outside of what the contract allows.
+    """
+    async for message in messages:
+        if message.WhichOneof("message") != "frame":
+            raise InvalidInputError("message", message.WhichOneof("message"), "frame, after the opening")
+        yield frame_from_wire(message.frame)
+
+
+def frame_from_wire(message: pb.Frame) -> StreamFrame:
+    """One frame.
+
+    Raises:
+        InvalidInputError: expires_after is outside of (0, 60 s], or a predicted box belongs to no tracklet.
+    """
+    expires_after_s = DEFAULT_EXPIRES_AFTER_S
+    if message.HasField("expires_after"):
+        expires_after_s = wire.seconds_from_wire(message.expires_after)
+    if not 0.0 < expires_after_s <= MAX_EXPIRES_AFTER_S:
+        allowed = f"more than 0, at most {MAX_EXPIRES_AFTER_S:g} s"
+        raise InvalidInputError("frame.expires_after", expires_after_s, allowed)
+    known = tuple(
+        KnownTracklet(
+            TrackletId(checked_id(f"frame.known_tracklets[{at}].tracklet_id", tracklet.tracklet_id)),
+            wire.box_from_wire(tracklet.predicted_box),
+            tracklet.best_quality,
+        )
+        for at, tracklet in enumerate(message.known_tracklets)
+    )
+    captured = wire.time_from_wire(message.capture_time) if message.HasField("capture_time") else None
+    return StreamFrame(message.frame_id, message.image.data, captured, expires_after_s, known)
+
+
+def stage_times_to_wire(times: StageTimes) -> pb.StageTimes:
+    """Where the time went."""
+    return pb.StageTimes(
+        queue_ms=times.queue_ms,
+        decode_ms=times.decode_ms,
+        detect_ms=times.detect_ms,
+        align_ms=times.align_ms,
+        quality_ms=times.quality_ms,
+        embed_ms=times.embed_ms,
+        total_ms=times.total_ms,
+    )
+
+
+def encode_response(frame: EncodedFrame, model_id: str) -> pb.EncodeResponse:
+    """The answer to one picture."""
+    return pb.EncodeResponse(
+        observations=[_observation(face) for face in frame.faces],
+        model_id=model_id,
+        width_px=frame.width_px,
+        height_px=frame.height_px,
+        stage_times=stage_times_to_wire(frame.times),
+    )
+
+
+def stream_event_to_wire(event: FrameAnswer | CreditGrant) -> pb.EncodeStreamResponse:
+    """An answer or a credit."""
+    if isinstance(event, CreditGrant):
+        return pb.EncodeStreamResponse(credit=pb.Credit(credits=event.credits))
+    result = pb.FrameResult(frame_id=event.frame_id)
+    if event.capture_time is not None:
+        result.capture_time.CopyFrom(wire.time_to_wire(event.capture_time))
+    match event.outcome:
+        case EncodedFrame() as frame:
+            observations = [_observation(face) for face in frame.faces]
+            encoded = pb.Encoded(observations=observations, width_px=frame.width_px, height_px=frame.height_px)
+            result.encoded.CopyFrom(encoded)
+            result.stage_times.CopyFrom(stage_times_to_wire(frame.times))
+        case SkippedFrame(reason):
+            result.skipped.reason = wire.reason_to_wire(reason)
+        case ExpiredFrame(age_s):
+            result.expired.age.CopyFrom(wire.seconds_to_wire(age_s))
+        case FailedFrame(reason, detail):
+            result.failed.CopyFrom(pb.Failed(reason=wire.reason_to_wire(reason), detail=detail))
+    return pb.EncodeStreamResponse(result=result)
+
+
+def encoder_to_wire(manifest: Manifest, engine: Engine, calibration_id: str) -> pb.Encoder:
+    """One encoder and its state."""
+    sources = (manifest.detector, manifest.embedder)
+    return pb.Encoder(
+        model_id=manifest.model_id,
+        name=manifest.name,
+        modality=wire.modality_to_wire(manifest.modality),
+        dimensions=manifest.dimensions,
+        state=pb.EncoderState.Value(f"ENCODER_STATE_{engine.state.value}"),
+        state_detail=engine.state_detail,
+        licences=list(dict.fromkeys(source.licence for source in sources)),
+        weights=[pb.WeightFile(name=s.file, sha256=s.sha256, source=s.requirement) for s in sources],
+        device=str(engine.pipeline.device) if engine.pipeline else "",
+        default=True,
+        calibration_id=calibration_id,
+    )
+
+
+def wanted_modality(message: pb.ListEncodersRequest) -> Modality | None:
+    """The modality that is asked for; None: all.
+
+    Raises:
+        InvalidInputError: a number that the contract does not have.
+    """
+    if message.modality == biometrics_pb2.MODALITY_UNSPECIFIED:
+        return None
+    return wire.modality_from_wire(message.modality)
+
+
+def _observation(face: SeenFace) -> biometrics_pb2.Observation:
+    return wire.observation_to_wire(face.observation, face.tracklet_id or "")
