@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -107,7 +108,7 @@ def opencv_embedding(data: bytes, detector_path: str, embedder: cv2.FaceRecogniz
         return None
     height_px, width_px = image.shape[:2]
     detector = _detector(detector_path, width_px, height_px)
-    _, faces = detector.detect(image)
+    faces: Any = detector.detect(image)[1]  # None when there is none, whatever OpenCV's stubs say
     if faces is None:
         return None
     centres = faces[:, :2] + faces[:, 2:4] / 2 - (width_px / 2, height_px / 2)
