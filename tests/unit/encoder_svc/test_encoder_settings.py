@@ -1,0 +1,71 @@
+"""The encoder's settings and its device: wrong values are named, defaults serve."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import pytest
+import torch
+
+from encoder_svc.device import choose_device, prepare_inference_thread, tune_allocator
+from encoder_svc.settings import PREFIX, DeviceChoice, EncoderSettings
+from tessera.chassis.settings import load_settings
+from tessera.domain.errors import InvalidInputError
+
+
+def test_the_defaults_are_valid_and_one_may_be_changed() -> None:
+    """Nothing needs to be set; what is set arrives with its type."""
+    settings = load_settings(EncoderSettings, PREFIX, {"TESSERA_ENCODER_THREADS": "2", "TESSERA_ENCODER_DEVICE": "cpu"})
+    assert (settings.threads, settings.device) == (2, DeviceChoice.CPU)
+    assert load_settings(EncoderSettings, PREFIX, {}).limits.max_pixels == 50_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("PORT", "70000", "0 to 65535"),
+        ("THREADS", "0", "1 or more"),
+        ("DEVICE", "tpu", "auto, cpu, cuda"),
+        ("STREAM_CREDITS", "3", "1 or 2"),
+        ("DETECT_SIDE_PX", "10", "64 to 4096"),
+        ("STREAM_IDLE_S", "0", "more than 0"),
+        ("LOG_LEVEL", "loud", "debug, info, warning, error"),
+        ("TREADS", "2", "TESSERA_ENCODER_THREADS"),
+    ],
+)
+def test_a_wrong_setting_names_the_variable_and_what_is_allowed(name: str, value: str, allowed: str) -> None:
+    """Also a misspelt name is an error, and not silently the default."""
+    with pytest.raises(InvalidInputError, match=f"{PREFIX}{name}") as caught:
+        load_settings(EncoderSettings, PREFIX, {PREFIX + name: value})
+    assert allowed in caught.value.allowed
+
+
+def test_folders_of_its_own_go_before_those_of_everybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shared variables serve when the service has none of its own."""
+    monkeypatch.setenv("TESSERA_CACHE_DIR", str(tmp_path / "shared"))
+    assert EncoderSettings().weights_cache_dir == tmp_path / "shared"
+    assert EncoderSettings(cache_dir=tmp_path / "own").weights_cache_dir == tmp_path / "own"
+
+
+def test_cuda_is_refused_where_there_is_none() -> None:
+    """Asked for by name it must be there; `auto` takes what is."""
+    if torch.cuda.is_available():
+        assert choose_device(DeviceChoice.CUDA).type == "cuda"
+    else:
+        with pytest.raises(InvalidInputError, match="device"):
+            choose_device(DeviceChoice.CUDA)
+    assert choose_device(DeviceChoice.CPU).type == "cpu"
+    assert choose_device(DeviceChoice.AUTO).type in {"cpu", "cuda"}
+
+
+def test_the_process_can_be_tuned() -> None:
+    """glibc takes the allocator's settings, other systems are left alone; the thread count is what was asked."""
+    assert tune_allocator() is (platform.libc_ver()[0] == "glibc")
+    before = torch.get_num_threads()
+    prepare_inference_thread(1)
+    try:
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+        torch.set_grad_enabled(True)
