@@ -36,6 +36,10 @@ class Backlog:
         self._filled.set()
         return replaced
 
+    def peek(self) -> SampledFrame | None:
+        """The frame, which stays."""
+        return self._frame
+
     def take(self) -> SampledFrame | None:
         """Take the frame out, if there is one."""
         taken, self._frame = self._frame, None

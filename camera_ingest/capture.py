@@ -1,0 +1,171 @@
+"""One source on a thread of its own: opened, read, sampled, and opened again when it is lost.
+
+The thread hands sampled pictures to the event loop through one slot, where the newest wins; it shares nothing else.
+Whatever blocks, blocks this camera alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Protocol
+
+from camera_ingest.backoff import Backoff
+from camera_ingest.freeze import FreezeWatch
+from camera_ingest.sampling import Sampler
+from camera_ingest.sources.source import CapturedFrame, Picture, Source, SourceError
+from tessera.chassis.logs import get_logger
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampledPicture:
+    """What the thread hands over."""
+
+    capture_time: datetime
+    captured_s: float
+    picture: Picture = field(repr=False)
+    is_frozen: bool
+    """The source has shown this very picture for long."""
+
+
+class CaptureListener(Protocol):
+    """Told, on the event loop, how a source does."""
+
+    def on_sampled(self, sampled: SampledPicture, missed: int) -> None:
+        """A picture was sampled; `missed` others were, since the last call, that the loop had no time for."""
+        ...
+
+    def on_lost(self, detail: str) -> None:
+        """The source cannot be opened or was lost; it will be tried again."""
+        ...
+
+    def on_ended(self) -> None:
+        """The source came to its end; nothing more will come."""
+        ...
+
+
+class Capture:
+    """The thread of one source.
+
+    Args:
+        name: of the thread.
+        open_source: opens it; raises `SourceError`.
+        rate_hz: the rate to sample at.
+        freeze_after_s: the same picture of a live source for so long is a freeze.
+        backoff: how long to wait before it is opened again.
+        listener: told on the loop that `start` was called on.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        open_source: Callable[[], Source],
+        rate_hz: float,
+        freeze_after_s: float,
+        backoff: Backoff,
+        listener: CaptureListener,
+    ) -> None:
+        self._open_source = open_source
+        self._rate_hz = rate_hz
+        self._freeze_after_s = freeze_after_s
+        self._backoff = backoff
+        self._listener = listener
+        self._name = name
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"capture-{name}", daemon=True)
+        self._slot = _Slot()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Begin; to be called on the event loop that the listener lives on."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end: at its next frame, or when its time limit passes. The listener hears no more of it."""
+        self._stopped.set()
+
+    async def join(self, limit_s: float) -> bool:
+        """Wait for the thread's end; returns False when it is still in a blocking call after the limit."""
+        await asyncio.to_thread(self._thread.join, limit_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._watch_once()
+            except SourceError as error:
+                self._tell(partial(self._listener.on_lost, error.detail))
+            except Exception:  # the edge of a thread; the camera is tried again
+                log.exception("capture.failed", camera=self._name)
+                self._tell(partial(self._listener.on_lost, "internal error; the log has it"))
+            else:
+                self._tell(self._listener.on_ended)
+                return
+            self._stopped.wait(self._backoff.next_s())
+
+    def _watch_once(self) -> None:
+        source = self._open_source()
+        sampler, freeze = Sampler(self._rate_hz), FreezeWatch(self._freeze_after_s)
+        try:
+            for frame in source.frames(self._stopped):
+                if self._stopped.is_set():
+                    return
+                if sampler.wants(frame.capture_time):
+                    self._hand_over(frame, freeze if source.is_live else None)
+        finally:
+            source.close()
+
+    def _hand_over(self, frame: CapturedFrame, freeze: FreezeWatch | None) -> None:
+        picture = frame.picture()
+        self._backoff.reset()
+        frozen = freeze is not None and freeze.is_frozen(picture, frame.monotonic_s)
+        if self._slot.put(SampledPicture(frame.capture_time, frame.monotonic_s, picture, frozen)):
+            self._tell(self._pass_on)
+
+    def _pass_on(self) -> None:
+        sampled, missed = self._slot.take()
+        if sampled is not None:
+            self._listener.on_sampled(sampled, missed)
+
+    def _tell(self, what: Callable[[], None]) -> None:
+        def unless_stopped() -> None:
+            if not self._stopped.is_set():
+                what()
+
+        if self._loop is None or self._stopped.is_set():
+            return
+        try:
+            self._loop.call_soon_threadsafe(unless_stopped)
+        except RuntimeError:
+            self._stopped.set()  # the loop is closed: the process ends
+
+
+class _Slot:
+    """One picture between two threads; the newest wins."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sampled: SampledPicture | None = None
+        self._missed = 0
+
+    def put(self, sampled: SampledPicture) -> bool:
+        """Returns whether the slot was empty, so that its reader must be told."""
+        with self._lock:
+            was_empty = self._sampled is None
+            self._missed += 0 if was_empty else 1
+            self._sampled = sampled
+            return was_empty
+
+    def take(self) -> tuple[SampledPicture | None, int]:
+        with self._lock:
+            taken, self._sampled = self._sampled, None
+            missed, self._missed = self._missed, 0
+            return taken, missed

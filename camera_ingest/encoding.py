@@ -1,0 +1,210 @@
+"""From the backlog to the encoder and back: one stream per camera, opened again whenever it breaks.
+
+A frame leaves the backlog only when the encoder has granted a credit for it, so that what is sent is always the
+newest. Frames under way when a stream breaks are counted as skipped; nothing is sent twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import grpc
+
+from camera_ingest.accounting import FrameAccount
+from camera_ingest.backlog import Backlog, SampledFrame
+from camera_ingest.backoff import Backoff
+from camera_ingest.camera import Camera
+from camera_ingest.metrics import IngestMetrics
+from camera_ingest.pictures import to_file
+from camera_ingest.tasks import end_tasks, first_end
+from camera_ingest.tracklets import TrackletBook
+from tessera.chassis.clock import Clock
+from tessera.chassis.logs import get_logger
+from tessera.client.stream_values import EncodeOptions, FrameAnswer, FrameOutcome, FrameToEncode
+from tessera.client.streams import EncodeStream
+from tessera.domain.errors import UnavailableError
+from tessera.domain.reasons import Reason
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingParts:
+    """What the encode side of every camera shares."""
+
+    channel: grpc.aio.Channel
+    """To the encoder."""
+    executor: Executor
+    """Where JPEGs are made."""
+    clock: Clock
+    metrics: IngestMetrics
+    answer_limit_s: float = 15.0
+    """An encoder that leaves a frame unanswered for so long is taken for dead."""
+
+
+class Encoding:
+    """The encode side of one camera. Used from one event loop.
+
+    Args:
+        camera: whose frames.
+        backlog: where they wait.
+        account: where each gets its outcome.
+        book: knows the tracklets that need no embedding, and takes the answers.
+        on_answer: told of each answer, after the book took it.
+        backoff: between two attempts to open the stream.
+        parts: what every camera shares.
+    """
+
+    def __init__(
+        self,
+        *,
+        camera: Camera,
+        backlog: Backlog,
+        account: FrameAccount,
+        book: TrackletBook,
+        on_answer: Callable[[FrameAnswer, SampledFrame], None],
+        backoff: Backoff,
+        parts: EncodingParts,
+    ) -> None:
+        self._camera = camera
+        self._backlog = backlog
+        self._account = account
+        self._book = book
+        self._on_answer = on_answer
+        self._backoff = backoff
+        self._parts = parts
+        self._under_way: dict[int, SampledFrame] = {}
+        self._stream: EncodeStream | None = None
+        self._draining = asyncio.Event()
+        self._last_answered_id = 0
+        self._last_sent_id = 0
+
+    def why_waiting(self) -> Reason:
+        """Why a frame that is in the backlog now has not been sent yet."""
+        if self._stream is None:
+            return Reason.ENCODER_UNAVAILABLE
+        return Reason.NEWER_FRAME if self._stream.has_credit else Reason.NO_CREDIT
+
+    def expire(self) -> None:
+        """Give up the frame in the backlog when its time has run out."""
+        frame = self._backlog.peek()
+        if frame is not None and self._is_expired(frame):
+            self._backlog.take()
+            self._account.end(frame.frame_id, FrameOutcome.EXPIRED)
+
+    async def run(self) -> None:
+        """Serve streams until `drain` was called, or for ever."""
+        while not self._draining.is_set():
+            await first_end(self._backlog.wait(), self._draining.wait())
+            if self._draining.is_set():
+                return
+            try:
+                await self._serve_one_stream()
+            except UnavailableError as error:
+                self._parts.metrics.stream_breaks.labels("encoder").inc()
+                log.warning("encode_stream.broken", camera=self._camera.camera_id, error=str(error))
+            except Exception:  # the edge of a stream; frames under way are counted below
+                self._parts.metrics.stream_breaks.labels("encoder").inc()
+                log.exception("encode_stream.failed", camera=self._camera.camera_id)
+            finally:
+                self._stream = None
+                self._lose_under_way()
+            await first_end(asyncio.sleep(self._backoff.next_s()), self._draining.wait())
+
+    def drain(self) -> None:
+        """Send nothing more; `run` returns once the frames under way are answered, or the stream breaks."""
+        self._draining.set()
+
+    async def _serve_one_stream(self) -> None:
+        options = EncodeOptions(min_side_px=self._camera.min_side_px)
+        stream = EncodeStream(self._parts.channel, self._camera.camera_id, options, self._last_answered_id)
+        async with stream:
+            self._stream = stream
+            log.info("encode_stream.opened", camera=self._camera.camera_id, model_id=stream.model_id)
+            sender = asyncio.create_task(self._send_frames(stream))
+            watch = asyncio.create_task(self._watch_for_silence())
+            try:
+                reader = asyncio.create_task(self._read_answers(stream))
+                await first_end(reader, watch, self._first_failure(sender))
+            finally:
+                await end_tasks(sender, watch)
+
+    async def _first_failure(self, sender: asyncio.Task[None]) -> None:
+        await sender
+        # All is sent and the stream half-closed: the reader says when it is over.
+        await asyncio.Event().wait()
+
+    async def _send_frames(self, stream: EncodeStream) -> None:
+        while not self._draining.is_set():
+            await first_end(self._backlog.wait(), self._draining.wait())
+            if self._draining.is_set():
+                break
+            await first_end(stream.wait_for_credit(), self._draining.wait())
+            frame = None if self._draining.is_set() else self._next_frame()
+            if frame is None:
+                stream.return_credit()
+                continue
+            self._under_way[frame.frame_id] = frame
+            await self._send(stream, frame)
+        await stream.half_close()
+
+    def _next_frame(self) -> SampledFrame | None:
+        frame = self._backlog.take()
+        if frame is not None and self._is_expired(frame):
+            self._account.end(frame.frame_id, FrameOutcome.EXPIRED)
+            return None
+        return frame
+
+    async def _send(self, stream: EncodeStream, frame: SampledFrame) -> None:
+        loop = asyncio.get_running_loop()
+        picture = await loop.run_in_executor(self._parts.executor, to_file, frame.picture)
+        message = FrameToEncode(
+            frame_id=frame.frame_id,
+            picture=picture,
+            capture_time=frame.capture_time,
+            expires_after_s=self._camera.expires_after_s,
+            known_tracklets=self._book.known(frame.capture_time),
+            dropped_since_last=frame.frame_id - self._last_sent_id - 1,
+        )
+        self._last_sent_id = frame.frame_id
+        await stream.send(message)
+        self._observe("sent", frame)
+
+    async def _read_answers(self, stream: EncodeStream) -> None:
+        async for answer in stream:
+            frame = self._under_way.pop(answer.frame_id, None)
+            if frame is None:
+                continue
+            self._backoff.reset()
+            self._last_answered_id = max(self._last_answered_id, answer.frame_id)
+            self._account.end(answer.frame_id, answer.outcome, answer.reason)
+            if answer.outcome is FrameOutcome.ENCODED:
+                self._observe("answer", frame)
+                self._book.take(answer)
+            elif answer.outcome is FrameOutcome.FAILED:
+                log.warning(
+                    "frame.failed", camera=self._camera.camera_id, reason=answer.reason, detail=answer.detail[:200]
+                )
+            self._on_answer(answer, frame)
+
+    async def _watch_for_silence(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            now_s, limit_s = self._parts.clock.monotonic_s(), self._parts.answer_limit_s
+            if any(now_s - frame.captured_s > limit_s for frame in self._under_way.values()):
+                raise UnavailableError("encoder", f"no answer to a frame for {limit_s:g} s")
+
+    def _lose_under_way(self) -> None:
+        reason = Reason.SHUTTING_DOWN if self._draining.is_set() else Reason.ENCODER_UNAVAILABLE
+        for frame_id in self._under_way:
+            self._account.end(frame_id, FrameOutcome.SKIPPED, reason)
+        self._under_way.clear()
+
+    def _is_expired(self, frame: SampledFrame) -> bool:
+        return self._parts.clock.monotonic_s() - frame.captured_s > self._camera.expires_after_s
+
+    def _observe(self, stage: str, frame: SampledFrame) -> None:
+        self._parts.metrics.stage_s.labels(stage).observe(self._parts.clock.monotonic_s() - frame.captured_s)

@@ -1,0 +1,161 @@
+"""Which cameras are to be watched: kept in Redis, so that they are watched again after a restart or a kill -9.
+
+One hash holds each camera as JSON under its id. Leases, by which several workers share the cameras, come later and
+need no change here. Credentials that stand in a URL are kept as they are; `${NAME}` keeps them out of the store.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from camera_ingest.camera import Camera, dump_camera, load_camera
+from tessera.chassis.logs import get_logger
+from tessera.domain.errors import AlreadyExistsError, StoreCorruptError, UnavailableError
+from tessera.domain.ids import CameraId
+
+log = get_logger()
+
+KEY = "tessera:ingest:cameras"
+MEMORY = "memory"
+_TIMEOUT_S = 3.0
+
+
+class CameraRegistry(Protocol):
+    """Where cameras are kept."""
+
+    async def load_all(self) -> list[Camera]:
+        """Every camera, by id.
+
+        Raises:
+            UnavailableError: the store is away.
+        """
+        ...
+
+    async def put(self, camera: Camera) -> bool:
+        """Keep a camera.
+
+        Returns:
+            True when it is new, False when the same camera was there.
+
+        Raises:
+            AlreadyExistsError: another camera of this id is there.
+            UnavailableError: the store is away.
+        """
+        ...
+
+    async def remove(self, camera_id: CameraId) -> bool:
+        """Forget a camera; returns whether it was there.
+
+        Raises:
+            UnavailableError: the store is away.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Ask the store for a sign of life.
+
+        Raises:
+            UnavailableError: it is away.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of the store."""
+        ...
+
+
+class MemoryCameraRegistry:
+    """Cameras for as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._cameras: dict[CameraId, Camera] = {}
+
+    async def load_all(self) -> list[Camera]:
+        """Every camera, by id."""
+        return [self._cameras[camera_id] for camera_id in sorted(self._cameras)]
+
+    async def put(self, camera: Camera) -> bool:
+        """Keep a camera; False when the same camera was there."""
+        before = self._cameras.setdefault(camera.camera_id, camera)
+        if before != camera:
+            raise AlreadyExistsError("camera", camera.camera_id)
+        return before is camera
+
+    async def remove(self, camera_id: CameraId) -> bool:
+        """Forget a camera; returns whether it was there."""
+        return self._cameras.pop(camera_id, None) is not None
+
+    async def check(self) -> None:
+        """Memory is always there."""
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class RedisCameraRegistry:
+    """Cameras in one Redis hash.
+
+    Args:
+        url: of the server, such as `redis://127.0.0.1:7379/0`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._redis = redis.asyncio.Redis.from_url(
+            url, decode_responses=True, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
+        )
+
+    async def load_all(self) -> list[Camera]:
+        """Every camera, by id; an entry that is none is told in the log and left where it is."""
+        try:
+            entries: dict[str, str] = await self._redis.hgetall(KEY)
+        except (RedisError, OSError) as error:
+            raise _away(error) from error
+        cameras = []
+        for camera_id, text in sorted(entries.items()):
+            try:
+                cameras.append(load_camera(text, f"{KEY}[{camera_id}]"))
+            except StoreCorruptError as error:
+                log.error("registry.corrupt", error=str(error))  # noqa: TRY400 - the sentence says it all
+        return cameras
+
+    async def put(self, camera: Camera) -> bool:
+        """Keep a camera; False when the same camera was there."""
+        try:
+            is_new = bool(await self._redis.hsetnx(KEY, camera.camera_id, dump_camera(camera)))
+            before = None if is_new else await self._redis.hget(KEY, camera.camera_id)
+        except (RedisError, OSError) as error:
+            raise _away(error) from error
+        if not is_new and (before is None or load_camera(before, f"{KEY}[{camera.camera_id}]") != camera):
+            raise AlreadyExistsError("camera", camera.camera_id)
+        return is_new
+
+    async def remove(self, camera_id: CameraId) -> bool:
+        """Forget a camera; returns whether it was there."""
+        try:
+            return bool(await self._redis.hdel(KEY, camera_id))
+        except (RedisError, OSError) as error:
+            raise _away(error) from error
+
+    async def check(self) -> None:
+        """Ping the server."""
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError) as error:
+            raise _away(error) from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+
+def open_registry(url: str) -> CameraRegistry:
+    """The registry that a store URL names; `memory` keeps nothing."""
+    return MemoryCameraRegistry() if url == MEMORY else RedisCameraRegistry(url)
+
+
+def _away(error: Exception) -> UnavailableError:
+    # The text may name the server's URL; its kind is enough.
+    return UnavailableError("store", type(error).__name__)
