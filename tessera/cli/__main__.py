@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
@@ -9,7 +10,7 @@ import click
 
 from tessera import __version__
 from tessera.cli.exit_codes import EXIT_CODES_HELP, ExitCode
-from tessera.cli.failure import Failure
+from tessera.cli.failure import Failure, facts_of
 from tessera.cli.lazy_group import LazyCommand, LazyGroup
 
 _COMMANDS = {
@@ -60,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         click.echo("", err=True)
         return ExitCode.INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        _show(error, as_json="--json" in (sys.argv[1:] if arguments is None else arguments))
         # click's own code for a wrong option is 2, which here means "unknown".
         return error.ends_with if isinstance(error, Failure) else ExitCode.BAD_INPUT
     except BrokenPipeError:
@@ -68,6 +69,13 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
     return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _show(error: click.ClickException, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"error": facts_of(error)}), err=True)
+    else:
+        error.show()
 
 
 if __name__ == "__main__":

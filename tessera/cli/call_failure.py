@@ -39,7 +39,7 @@ _NEXT_OTHERWISE = {
 }
 
 
-def failure_of(error: TesseraCallError, *, as_json: bool) -> Failure:
+def failure_of(error: TesseraCallError) -> Failure:
     """What a command says of a failed call."""
     away = isinstance(error, ServiceUnavailable | ServiceFailed | NotBuilt)
     exit_code = ExitCode.UNAVAILABLE if away else ExitCode.BAD_INPUT
@@ -52,5 +52,5 @@ def failure_of(error: TesseraCallError, *, as_json: bool) -> Failure:
         next_step=_NEXT.get(error.reason, _NEXT_OTHERWISE.get(exit_code, "")),
         code=error.code,
         reason=error.reason,
-        as_json=as_json,
+        details=error.details,
     )

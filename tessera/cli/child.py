@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,6 +20,7 @@ from tessera.cli.process_log import ProcessLog
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _GOOD_LIFE_S = 30.0
+_LAST_WORDS_LIMIT_S = 0.5
 
 
 class ChildState(StrEnum):
@@ -99,12 +101,14 @@ class Child:
         self._clock = clock
         self._backoff = Backoff()
         self._process: subprocess.Popen[bytes] | None = None
+        self._pump: threading.Thread | None = None
         self._started_s = 0.0
         self._start_again_s = 0.0
         self._was_ready = False
         self._state = ChildState.STOPPED
         self._restarts = 0
         self._last_exit = ""
+        self.pause_s = 0.0
 
     @property
     def state(self) -> ChildState:
@@ -137,7 +141,7 @@ class Child:
             process_group=0,
         )
         if self._process.stdout is not None:
-            self.log.follow(self._process.stdout)
+            self._pump = self.log.follow(self._process.stdout)
         self._started_s = self._clock.monotonic_s()
         self._state = ChildState.STARTING
 
@@ -156,9 +160,13 @@ class Child:
         code = self._process.poll()
         if code is None:
             return None
+        if self._pump is not None:
+            # Its last words are on their way; a grandchild may hold the pipe open for longer.
+            self._pump.join(_LAST_WORDS_LIMIT_S)
         self._process = None
         self._last_exit = _exit_text(code)
-        self._start_again_s = now_s + self._backoff.pause_s(now_s - self._started_s)
+        self.pause_s = self._backoff.pause_s(now_s - self._started_s)
+        self._start_again_s = now_s + self.pause_s
         self._state = ChildState.PAUSED
         return code
 

@@ -103,8 +103,6 @@ def connect() -> Iterator[Tessera]:
         try:
             yield tessera
         except TesseraCallError as error:
-            raise failure_of(error, as_json=wants_json()) from None
+            raise failure_of(error) from None
         except InvalidInputError as error:
-            raise Failure(
-                str(error), field=error.field, value=str(error.value), allowed=error.allowed, as_json=wants_json()
-            ) from None
+            raise Failure(str(error), field=error.field, value=str(error.value), allowed=error.allowed) from None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import IO, Any
+from collections.abc import Mapping
 
 import click
 
@@ -24,7 +23,7 @@ class Failure(click.ClickException):
         next_step: what to do now.
         code: the canonical code.
         reason: what exactly.
-        as_json: how it is shown.
+        details: what else is known, each on a line of its own.
     """
 
     def __init__(
@@ -38,10 +37,11 @@ class Failure(click.ClickException):
         next_step: str = "",
         code: str = "INVALID_ARGUMENT",
         reason: str = "INVALID_FIELD",
-        as_json: bool = False,
+        details: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.ends_with = exit_code
+        self.details = dict(details or {})
         self.facts = {
             "code": code,
             "reason": reason,
@@ -51,13 +51,16 @@ class Failure(click.ClickException):
             "message": message,
             "next": next_step,
         }
-        self._as_json = as_json
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Write it, by default on standard error."""
-        click.echo(json.dumps({"error": self.facts}) if self._as_json else self.format_message(), file=file, err=True)
 
     def format_message(self) -> str:
         """For people: the sentence, and below it what helps."""
         rows = [f"  {name:<8} {self.facts[name]}" for name in _ROWS if self.facts[name]]
-        return "\n".join([f"Error: {self.message}", *rows])
+        details = [f"  {name:<8} {text}" for name, text in self.details.items()]
+        return "\n".join([f"Error: {self.message}", *details, *rows])
+
+
+def facts_of(error: click.ClickException) -> dict[str, object]:
+    """A failure for programs: the same keys whatever failed."""
+    if isinstance(error, Failure):
+        return {**error.facts, "details": error.details}
+    return {**Failure(error.format_message(), reason="USAGE").facts, "details": {}}

@@ -256,9 +256,9 @@ class _Run:
                 return call()
             except ServiceUnavailable as error:
                 if self._clock.monotonic_s() > until_s:
-                    raise failure_of(error, as_json=False) from None
+                    raise failure_of(error) from None
             except TesseraCallError as error:
-                raise failure_of(error, as_json=False) from None
+                raise failure_of(error) from None
             self._pause()
 
     # ---- what is shown

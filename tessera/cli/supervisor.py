@@ -50,6 +50,7 @@ class Supervisor:
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
         self._prober = threading.Thread(target=self._probe, name="prober", daemon=True)
         self._refusal: Refusal | None = None
+        self._ended: set[str] = set()
 
     def start(self) -> None:
         """Start to supervise; there is no child yet."""
@@ -112,14 +113,22 @@ class Supervisor:
             return list(self._children)
 
     def _tick(self, child: Child) -> None:
-        before = child.report()
         code = child.tick()
         if code is not None:
-            if child.refused_to_start(code) and self._refusal is None:
-                self._refusal = Refusal(child.spec.name, child.log.last_words())
-            self._tell(f"{child.spec.name} {child.report().last_exit}; it is started again")
-        elif child.report().restarts > before.restarts:
-            self._tell(f"{child.spec.name} started again (restart {child.report().restarts})")
+            self._note_end(child, code)
+        name, state = child.spec.name, child.state
+        if state is ChildState.READY and name in self._ended:
+            self._ended.discard(name)
+            self._tell(f"{name} ready again (restart {child.report().restarts})")
+
+    def _note_end(self, child: Child, code: int) -> None:
+        name, said = child.spec.name, child.log.last_words()
+        if child.refused_to_start(code) and self._refusal is None:
+            self._refusal = Refusal(name, said)
+        # A signal's victim said nothing about it.
+        why = f" ({said})" if said and code > 0 else ""
+        self._tell(f"{name} {child.report().last_exit}{why}; started again in {child.pause_s:.1f} s")
+        self._ended.add(name)
 
     def _stop(self, child: Child) -> None:
         child.terminate()

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import grpc
 
 from tessera.chassis.status import StatusDetail, detail_of
@@ -21,15 +23,27 @@ class TesseraCallError(Exception):
         value: what it held, shortened.
         allowed: what would have been right.
         message: all of it as a sentence, for people.
+        details: what else the service told, such as why each sample of an enrolment was rejected.
     """
 
-    def __init__(self, *, code: str, reason: str, field: str, value: str, allowed: str, message: str) -> None:
+    def __init__(
+        self,
+        *,
+        code: str,
+        reason: str,
+        field: str,
+        value: str,
+        allowed: str,
+        message: str,
+        details: Mapping[str, str] | None = None,
+    ) -> None:
         self.code = code
         self.reason = reason
         self.field = field
         self.value = value
         self.allowed = allowed
         self.message = message
+        self.details = dict(details or {})
         super().__init__(message)
 
 
@@ -79,6 +93,7 @@ class ServiceFailed(TesseraCallError):
     """A defect of the service; its log has the rest under the incident id in the message."""
 
 
+_FIELDS = frozenset({"field", "value", "allowed"})
 _KINDS: dict[grpc.StatusCode, type[TesseraCallError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: BadInput,
     grpc.StatusCode.NOT_FOUND: NotFound,
@@ -112,6 +127,7 @@ def error_of(error: grpc.RpcError, service: str, address: str) -> TesseraCallErr
         value=metadata.get("value", ""),
         allowed=metadata.get("allowed", ""),
         message=_message(detail, service, address),
+        details={key: text for key, text in metadata.items() if key not in _FIELDS},
     )
 
 
