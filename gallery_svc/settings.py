@@ -55,7 +55,13 @@ class GallerySettings:
         require(":" in self.encoder, "encoder", self.encoder, "host:port")
         known = self.store == MEMORY or self.store.startswith(("redis://", "rediss://", "unix://"))
         require(known, "store", self.store.partition("://")[0], "memory, or a redis:// URL")
-        for name in ("store_timeout_s", "max_deadline_s", "follow_interval_s", "event_time_to_live_s", "tracklet_idle_s"):
+        for name in (
+            "store_timeout_s",
+            "max_deadline_s",
+            "follow_interval_s",
+            "event_time_to_live_s",
+            "tracklet_idle_s",
+        ):
             require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         require(self.drain_s >= 0, "drain_s", self.drain_s, "0 or more")
         require(0 < self.heartbeat_s <= 10, "heartbeat_s", self.heartbeat_s, "more than 0, at most 10")

@@ -7,11 +7,11 @@ caller named the rate) or an answer (the collection's own policy met a gallery t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tessera.domain.artifact import Manifest, available_encoders, load_calibration_for, load_manifest
 from tessera.domain.calibration import Calibration, Threshold
-from tessera.domain.embedding import Modality
+from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.errors import InvalidInputError, NoCalibrationError, NotFoundError
 from tessera.domain.ids import CalibrationId, ModelId
 
@@ -22,11 +22,30 @@ class Thresholds:
     Args:
         calibrations: at most one for a model.
         default_models: for each modality, the model that new collections get.
+        dimensions: length of an embedding, by model.
     """
 
-    def __init__(self, calibrations: Iterable[Calibration], default_models: dict[Modality, ModelId]) -> None:
+    def __init__(
+        self,
+        calibrations: Iterable[Calibration],
+        default_models: Mapping[Modality, ModelId],
+        dimensions: Mapping[ModelId, int],
+    ) -> None:
         self._by_model = {calibration.model_id: calibration for calibration in calibrations}
         self._default_models = default_models
+        self._dimensions = dimensions
+
+    def require_dimensions(self, embedding: Embedding, field: str) -> None:
+        """Refuse a vector that its model cannot have made.
+
+        Raises:
+            InvalidInputError: it has another length than the model's embeddings.
+        """
+        dimensions = self._dimensions.get(embedding.model_id, embedding.vector.size)
+        if embedding.vector.size != dimensions:
+            raise InvalidInputError(
+                f"{field}.embedding.values", f"{embedding.vector.size} numbers", f"{dimensions} numbers"
+            )
 
     def default_model(self, modality: Modality) -> ModelId:
         """The model that a new collection gets.
@@ -88,7 +107,11 @@ def shipped_thresholds() -> Thresholds:
     manifests = [load_manifest(name) for name in available_encoders()]
     calibrations = [load_calibration_for(manifest.name) for manifest in manifests]
     found = [calibration for calibration in calibrations if calibration is not None]
-    return Thresholds(found, _default_models(manifests, {calibration.model_id for calibration in found}))
+    return Thresholds(
+        found,
+        _default_models(manifests, {calibration.model_id for calibration in found}),
+        {manifest.model_id: manifest.dimensions for manifest in manifests},
+    )
 
 
 def _default_models(manifests: Iterable[Manifest], calibrated: set[ModelId]) -> dict[Modality, ModelId]:

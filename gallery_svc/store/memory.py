@@ -33,7 +33,13 @@ from gallery_svc.store.records import (
     TemplateVector,
 )
 from tessera.domain.embedding import Vector
-from tessera.domain.errors import AlreadyExistsError, ModelMismatchError, NotEmptyError, NotFoundError, RequestIdReusedError
+from tessera.domain.errors import (
+    AlreadyExistsError,
+    ModelMismatchError,
+    NotEmptyError,
+    NotFoundError,
+    RequestIdReusedError,
+)
 from tessera.domain.ids import CollectionId, EventId, RequestId, SubjectId, TemplateId
 
 
@@ -301,7 +307,9 @@ class MemoryStore:
         while len(collection.log) > self._log_kept:
             collection.log.popleft()
 
-    def _answer(self, collection: _Collection, request: RequestKey | None, at: datetime | None) -> Enrolled | Erased | None:
+    def _answer(
+        self, collection: _Collection, request: RequestKey | None, at: datetime | None
+    ) -> Enrolled | Erased | None:
         if request is None or request.request_id not in collection.answers:
             return None
         answer = collection.answers[request.request_id]

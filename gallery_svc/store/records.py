@@ -59,6 +59,8 @@ class CollectionRecord:
     policy: PolicyRecord = PolicyRecord()
     gate: GateRecord = GateRecord()
     labels: Mapping[str, str] = field(default_factory=dict)
+    request_id: str = ""
+    """Of the call that created it; empty: none was given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""The store in Redis or Valkey: one script a write, keys that a cluster keeps together, and one error for all that is away.
+"""The store in Redis or Valkey: one script a write, and one error for every way in which the server can be away.
 
-Keys. A collection's keys carry its id as their hash tag, so that a cluster keeps them in one slot and one script may touch
-them all; what belongs to no collection carries the tag `_`, which no id can be:
+Keys. A collection's keys carry its id as their hash tag, so that a cluster keeps them in one slot and one script may
+touch them all; what belongs to no collection carries the tag `_`, which no id can be:
 
     tessera:{_}:schema                version of this layout
     tessera:{_}:collections           set of collection ids, a directory: the records decide
@@ -25,11 +25,12 @@ What it refuses: to retry a write by itself. A write whose answer was lost is se
 from __future__ import annotations
 
 import json
+import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from importlib import resources
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from redis import exceptions as rx
 from redis.asyncio import Redis
@@ -83,8 +84,6 @@ _MAX_CONFLICTS = 16
 _AWAY = ("OOM", "MISCONF", "LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "NOREPLICAS", "BUSY")
 _ROOT = "tessera:{_}:"
 
-T = TypeVar("T")
-
 
 class RedisStore:
     """Records in one Redis or Valkey.
@@ -95,15 +94,18 @@ class RedisStore:
         log_kept: changes kept for followers, of each collection; about so many.
         events_kept: event revisions kept.
         audit_kept: audit entries kept, of each log; about so many.
+        observe: told each call's operation (a script's name, or `read`) and its seconds.
     """
 
     def __init__(
         self,
         url: str,
+        *,
         timeout_s: float = 2.0,
         log_kept: int = 100_000,
         events_kept: int = 100_000,
         audit_kept: int = 200_000,
+        observe: Callable[[str, float], None] | None = None,
     ) -> None:
         try:
             self._redis = Redis.from_url(
@@ -114,6 +116,7 @@ class RedisStore:
         self._log_kept = log_kept
         self._events_kept = events_kept
         self._audit_kept = audit_kept
+        self._observe = observe
         folder = resources.files("gallery_svc.store") / "scripts"
         prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
         self._scripts = {
@@ -223,7 +226,8 @@ class RedisStore:
             subject.subject_id, before, after, request.content_digest if request else "", answer, REQUEST_KEPT_S * 1000,
             codec.dump(enrollment.audit), self._audit_kept, self._log_kept, *templates,
         ]  # fmt: skip
-        return await self._run("enroll", keys, arguments)
+        reply: list[Any] = await self._run("enroll", keys, arguments)
+        return reply
 
     async def find_enrolled(self, collection_id: CollectionId, request: RequestKey) -> Enrolled | None:
         """The answer that this request got before."""
@@ -391,19 +395,23 @@ class RedisStore:
 
     # ---- inside
 
-    async def _ask(self, command: Awaitable[T] | T) -> T:
+    async def _ask(self, command: Any, operation: str = "read") -> Any:  # noqa: ANN401 - Redis
         """Await a command; whatever keeps the server from answering becomes one error."""
+        started_s = time.monotonic()
         try:
-            return await cast("Awaitable[T]", command)
+            return await command
         except (rx.ConnectionError, rx.TimeoutError, OSError) as error:
             raise UnavailableError("store", type(error).__name__) from error
         except rx.ResponseError as error:
             if str(error).startswith(_AWAY):
                 raise UnavailableError("store", str(error).split(" ", 1)[0]) from error
             raise
+        finally:
+            if self._observe is not None:
+                self._observe(operation, time.monotonic() - started_s)
 
     async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[object]) -> Any:  # noqa: ANN401 - Redis
-        return await self._ask(self._scripts[name](keys=keys, args=cast("Any", arguments)))
+        return await self._ask(self._scripts[name](keys=keys, args=cast("Any", arguments)), name)
 
     async def _require(self, collection_id: CollectionId) -> None:
         if not await self._ask(self._redis.exists(_key(collection_id, "head"))):

@@ -41,7 +41,7 @@ def _image(error: e.ImageRejectedError) -> StatusDetail:
 
 def _samples(error: e.SamplesRejectedError) -> StatusDetail:
     first = _image(error)
-    each = {f"samples[{at}]": ",".join(reasons) for at, reasons in enumerate(error.reasons)}
+    each = {f"samples[{at}]": ",".join(why) or "usable" for at, why in enumerate(error.reasons)}
     return StatusDetail(first.code, first.reason, first.message, {**first.metadata, **each})
 
 

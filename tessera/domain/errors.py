@@ -60,17 +60,17 @@ class ImageRejectedError(TesseraError):
 
 
 class SamplesRejectedError(ImageRejectedError):
-    """No sample of an enrolment can be used; the error is the first sample's, and it tells of each.
+    """An enrolment has too few usable samples; the error is the first rejected one's, and it tells of each.
 
     Args:
-        reason: why the first sample was rejected.
-        detail: what was found in it and what is allowed, as a sentence.
-        reasons: why each sample was rejected, in order.
+        reasons: why each sample was rejected, in order; empty for one that was not.
+        detail: what was found in the first rejected one and what is allowed, as a sentence.
     """
 
-    def __init__(self, reason: Reason, detail: str, reasons: tuple[tuple[Reason, ...], ...]) -> None:
+    def __init__(self, reasons: tuple[tuple[Reason, ...], ...], detail: str) -> None:
+        first = next(at for at, why in enumerate(reasons) if why)
         self.reasons = reasons
-        super().__init__(reason, detail, "samples[0]")
+        super().__init__(reasons[first][0], detail, f"samples[{first}]")
 
 
 class NotFoundError(TesseraError):

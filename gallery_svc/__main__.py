@@ -1,0 +1,37 @@
+"""`python -m gallery_svc`: runs the gallery until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from gallery_svc.service import running_gallery
+from gallery_svc.settings import PREFIX, GallerySettings
+from gallery_svc.thresholds import shipped_thresholds
+from tessera.chassis.channel import open_channel
+from tessera.chassis.clock import SystemClock
+from tessera.chassis.logs import configure_logs, get_logger
+from tessera.chassis.server import cancelled, run_service, wait_for_stop_signal
+from tessera.chassis.settings import load_settings, redacted
+from tessera.client.encoder import EncoderClient
+
+
+async def main() -> None:
+    """Run until a signal, or until the store turns out to be one that may not be used."""
+    settings = load_settings(GallerySettings, PREFIX)
+    configure_logs("gallery", level=settings.log_level)
+    get_logger().info("start", **redacted(settings))
+    async with open_channel(settings.encoder) as channel:
+        running = running_gallery(settings, EncoderClient(channel), shipped_thresholds(), SystemClock())
+        async with running as gallery:
+            get_logger().info("listening", port=gallery.server.port, metrics_port=gallery.server.metrics_port)
+            stopped = asyncio.create_task(wait_for_stop_signal())
+            done, _ = await asyncio.wait((stopped, gallery.following), return_when=asyncio.FIRST_COMPLETED)
+            await cancelled(stopped) if stopped not in done else get_logger().info("stop", signal=stopped.result())
+            if gallery.following in done:
+                gallery.following.result()
+
+
+if __name__ == "__main__":
+    configure_logs("gallery")
+    sys.exit(run_service(main, "gallery"))

@@ -1,0 +1,156 @@
+"""Collections: made with a model and error rates that can be kept, listed, and deleted only when that is meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from gallery_svc.ids import time_ordered_id
+from gallery_svc.replica import Replica
+from gallery_svc.store.protocol import Store
+from gallery_svc.store.records import (
+    AuditRecord,
+    CollectionHead,
+    CollectionRecord,
+    GateRecord,
+    PolicyRecord,
+)
+from gallery_svc.thresholds import Thresholds
+from tessera.chassis.clock import Clock
+from tessera.chassis.logs import get_logger
+from tessera.domain.embedding import Modality
+from tessera.domain.errors import AlreadyExistsError, InvalidInputError, NotFoundError, RequestIdReusedError
+from tessera.domain.ids import CollectionId
+
+DEFAULT_COLLECTION = CollectionId("default")
+_MAX_NAME_CHARACTERS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionView:
+    """A collection and its counts."""
+
+    record: CollectionRecord
+    head: CollectionHead
+
+
+class Collections:
+    """The collections of this deployment.
+
+    Args:
+        store: where they are kept.
+        replica: what must forget a collection that goes.
+        thresholds: which models can decide.
+        clock: for the times of records.
+    """
+
+    def __init__(self, store: Store, replica: Replica, thresholds: Thresholds, clock: Clock) -> None:
+        self._store = store
+        self._replica = replica
+        self._thresholds = thresholds
+        self._clock = clock
+
+    async def ensure_default(self) -> None:
+        """Make the default collection when it is missing: of faces, with the default encoder, at the default rates."""
+        model_id = self._thresholds.default_model(Modality.FACE)
+        record = CollectionRecord(DEFAULT_COLLECTION, Modality.FACE, model_id, self._clock.now())
+        try:
+            await self._store.create_collection(record)
+        except AlreadyExistsError:
+            return
+        get_logger().info("collection.created", collection=DEFAULT_COLLECTION, model=model_id)
+
+    async def create(self, wanted: CollectionRecord) -> CollectionView:
+        """Make a collection.
+
+        Args:
+            wanted: its record; an empty model id stands for the modality's default encoder.
+
+        Raises:
+            AlreadyExistsError: there is one of that id, and this is no retry.
+            RequestIdReusedError: the request id made the collection, with other content.
+            InvalidInputError: a rate, a gate or a name that is not allowed, or a modality without an encoder.
+            NoCalibrationError: the model has none: nothing could be decided.
+            CalibrationTooSmallError: the calibration cannot carry the policy's rates.
+        """
+        model_id = wanted.model_id or self._thresholds.default_model(wanted.modality)
+        record = replace(wanted, model_id=model_id, created_at=self._clock.now())
+        self._check(record)
+        try:
+            await self._store.create_collection(record)
+        except AlreadyExistsError:
+            await self._settle_retry(record)
+        else:
+            get_logger().info("collection.created", collection=record.collection_id, model=model_id)
+        return await self.get(record.collection_id)
+
+    async def get(self, collection_id: CollectionId) -> CollectionView:
+        """A collection and its counts.
+
+        Raises:
+            NotFoundError: it does not exist.
+        """
+        record = await self._store.find_collection(collection_id)
+        head = (await self._store.heads([collection_id])).get(collection_id)
+        if record is None or head is None:
+            raise NotFoundError("collection", collection_id)
+        return CollectionView(record, head)
+
+    async def list(self, after: str, limit: int) -> tuple[tuple[CollectionView, ...], str]:
+        """Collections by id.
+
+        Returns:
+            (views, next_after): empty when this was the last page.
+        """
+        records = [record for record in await self._store.list_collections() if record.collection_id > after]
+        page = records[:limit]
+        heads = await self._store.heads([record.collection_id for record in page])
+        views = tuple(CollectionView(r, heads[r.collection_id]) for r in page if r.collection_id in heads)
+        return views, page[-1].collection_id if len(records) > limit else ""
+
+    async def delete(self, collection_id: CollectionId, caller: str, *, force: bool) -> int:
+        """Delete a collection; with `force` its subjects too. The default one comes back empty.
+
+        Returns:
+            The number of subjects that went with it.
+
+        Raises:
+            NotFoundError: it does not exist.
+            NotEmptyError: it has subjects, and `force` is false.
+        """
+        now = self._clock.now()
+        evidence_id = time_ordered_id("ev", now)
+        audit = AuditRecord("DeleteCollection", now, evidence_id, caller, collection_id)
+        deleted = await self._store.delete_collection(collection_id, audit, force=force)
+        await self._replica.refresh()
+        get_logger().info("collection.deleted", collection=collection_id, subjects=deleted)
+        return deleted
+
+    async def _settle_retry(self, record: CollectionRecord) -> None:
+        existing = await self._store.find_collection(record.collection_id)
+        if existing is None or not record.request_id or existing.request_id != record.request_id:
+            raise AlreadyExistsError("collection", record.collection_id)
+        if replace(existing, created_at=record.created_at) != record:
+            raise RequestIdReusedError(record.request_id)
+
+    def _check(self, record: CollectionRecord) -> None:
+        if len(record.display_name) > _MAX_NAME_CHARACTERS:
+            raise InvalidInputError("display_name", record.display_name, f"at most {_MAX_NAME_CHARACTERS} characters")
+        _check_gate(record.gate)
+        _check_frames(record.policy)
+        calibration = self._thresholds.calibration(record.model_id)
+        if calibration.modality is not record.modality:
+            raise InvalidInputError("model_id", record.model_id, f"a model for {record.modality}")
+        calibration.threshold_for_fmr(record.policy.verify_target_fmr)
+        calibration.threshold_for_fpir(record.policy.identify_target_fpir, max(1, record.policy.planned_gallery_size))
+
+
+def _check_gate(gate: GateRecord) -> None:
+    for field in fields(gate):
+        value = getattr(gate, field.name)
+        if value is not None and not 0.0 <= value <= 1.0:
+            raise InvalidInputError(f"quality_gate.{field.name}", value, "a number in [0, 1]")
+
+
+def _check_frames(policy: PolicyRecord) -> None:
+    if not 1 <= policy.min_tracklet_frames <= 100:
+        raise InvalidInputError("policy.min_tracklet_frames", policy.min_tracklet_frames, "1 to 100")

@@ -1,0 +1,65 @@
+"""The gate before enrolment: is this sample good enough to stand for a person, and if not, why and what would be.
+
+The encoder measures and has a gate of its own; a collection may set another limit for a measure, which then decides alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gallery_svc.probes import Sample, Seen
+from gallery_svc.store.records import GateRecord
+from tessera.domain.observation import Quality
+from tessera.domain.reasons import Reason
+
+_HINTS = {
+    Reason.NO_FACE: "no face was found; allowed: exactly one",
+    Reason.EXCEEDS_MAX_FACES: "several faces were found; allowed: exactly one",
+    Reason.LOW_SHARPNESS: "the face is blurred; a sharper picture is needed",
+    Reason.LOW_BRIGHTNESS: "the face is too dark; more light is needed",
+    Reason.HIGH_BRIGHTNESS: "the face is too bright; less light is needed",
+    Reason.LOW_CONTRAST: "the face has too little contrast; more even light is needed",
+    Reason.SMALL_BOUNDING_BOX: "the face is too small; come closer, or send a larger picture",
+    Reason.EXTREME_POSE: "the face is turned away; look into the camera",
+    Reason.LOW_DETECTION_PROBABILITY: "it is not clear that this is a face",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whether a sample may be enrolled."""
+
+    reasons: tuple[Reason, ...]
+    """Why not; empty: it may."""
+    detail: str
+
+
+def judge_sample(seen: Seen, gate: GateRecord) -> tuple[Sample | None, Judgement]:
+    """The one sample that was seen, and whether it may be enrolled."""
+    sample, reason = seen.only()
+    if sample is None or reason is not None:
+        why = reason or Reason.NO_FACE
+        return None, Judgement((why,), _HINTS[why])
+    if sample.quality is None:
+        return sample, Judgement((), "")
+    reasons = _reasons(sample.quality, gate)
+    return sample, Judgement(reasons, "; ".join(_HINTS.get(why, why.value) for why in reasons))
+
+
+def _reasons(quality: Quality, gate: GateRecord) -> tuple[Reason, ...]:
+    limits = (
+        (gate.min_sharpness, quality.sharpness, Reason.LOW_SHARPNESS, False),
+        (gate.min_brightness, quality.brightness, Reason.LOW_BRIGHTNESS, False),
+        (gate.max_brightness, quality.brightness, Reason.HIGH_BRIGHTNESS, True),
+        (gate.min_contrast, quality.contrast, Reason.LOW_CONTRAST, False),
+        (gate.min_size, quality.size, Reason.SMALL_BOUNDING_BOX, False),
+        (gate.min_pose, quality.pose, Reason.EXTREME_POSE, False),
+    )
+    own = {reason for limit, _, reason, _ in limits if limit is not None}
+    kept = [reason for reason in quality.reasons if reason not in own]
+    failed = [
+        reason
+        for limit, value, reason, is_upper in limits
+        if limit is not None and (value > limit if is_upper else value < limit)
+    ]
+    return (*kept, *failed)

@@ -1,0 +1,82 @@
+"""Puts decisions on record before they are told: an answer that opens a door is in the audit log or it is not given.
+
+The entry is written before the answer leaves, in one round trip (about a millisecond). When the store cannot take it the
+call fails with STORE_UNAVAILABLE: nothing is decided off the record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from gallery_svc.ids import time_ordered_id
+from gallery_svc.metrics import GalleryMetrics
+from gallery_svc.store.protocol import Store
+from gallery_svc.store.records import AuditRecord
+from tessera.chassis.clock import Clock
+from tessera.domain.decision import Decision, Outcome
+from tessera.domain.ids import CollectionId, SubjectId
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Who asked for a decision."""
+
+    method: str
+    caller: str = ""
+    request_id: str = ""
+    collection_id: CollectionId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A decision that is on record."""
+
+    decision: Decision
+    evidence_id: str
+    """Names it in the audit log."""
+    decided_at: datetime
+
+
+class Recorder:
+    """Writes decisions to the audit log and counts them.
+
+    Args:
+        store: where the log is.
+        clock: for the time of the decision.
+        metrics: where it counts.
+    """
+
+    def __init__(self, store: Store, clock: Clock, metrics: GalleryMetrics) -> None:
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+
+    async def record(self, attempt: Attempt, decision: Decision, subject_id: SubjectId | None = None) -> Recorded:
+        """Write one decision.
+
+        Raises:
+            UnavailableError: the store is away; the decision must not be told.
+        """
+        now = self._clock.now()
+        entry = AuditRecord(
+            method=attempt.method,
+            at=now,
+            evidence_id=time_ordered_id("ev", now),
+            caller=attempt.caller,
+            collection_id=attempt.collection_id,
+            subject_id=subject_id,
+            request_id=attempt.request_id,
+            outcome=decision.outcome,
+            threshold=decision.threshold,
+        )
+        await self._store.append_audit(entry)
+        count_decision(self._metrics, attempt.method, decision)
+        return Recorded(decision, entry.evidence_id, now)
+
+
+def count_decision(metrics: GalleryMetrics, method: str, decision: Decision) -> None:
+    """Count one answer."""
+    metrics.decisions.labels(method.lower(), decision.outcome.value).inc()
+    if decision.outcome is Outcome.INCONCLUSIVE:
+        metrics.inconclusive.labels(method.lower(), decision.reasons[0].value).inc()

@@ -1,0 +1,141 @@
+"""The gallery as one object: its parts joined by hand, started and stopped in order. `__main__` and the tests run it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from prometheus_client import CollectorRegistry
+
+from gallery_svc.collections import Collections
+from gallery_svc.enrolment import Enroller
+from gallery_svc.events import EventLog
+from gallery_svc.following import Follower
+from gallery_svc.index.exact import ExactIndex
+from gallery_svc.matching import Matcher
+from gallery_svc.metrics import GalleryMetrics
+from gallery_svc.probes import Encoder, ProbeReader
+from gallery_svc.recording import Recorder
+from gallery_svc.replica import Replica
+from gallery_svc.searching import Searcher
+from gallery_svc.servicer import EventServicer, GalleryParts, GalleryServicer
+from gallery_svc.settings import MEMORY, GallerySettings
+from gallery_svc.sightings import Sightings
+from gallery_svc.store.memory import MemoryStore
+from gallery_svc.store.protocol import Store
+from gallery_svc.store.redis import RedisStore
+from gallery_svc.subjects import Subjects
+from gallery_svc.thresholds import Thresholds
+from gallery_svc.tracklets import Tracklets
+from tessera.chassis.clock import Clock
+from tessera.chassis.server import Server, ServerSettings, cancelled
+from tessera.v1 import events_pb2_grpc, gallery_pb2_grpc
+
+SERVICES = ("tessera.v1.GalleryService", "tessera.v1.EventService")
+_SEARCH_THREADS = 2
+
+
+@contextlib.asynccontextmanager
+async def running_gallery(
+    settings: GallerySettings, encoder: Encoder, thresholds: Thresholds, clock: Clock
+) -> AsyncIterator[RunningGallery]:
+    """A gallery that listens, and that goes down in order at the end.
+
+    Args:
+        settings: where it listens and what it stands on.
+        encoder: what pictures are sent to.
+        thresholds: the error rates.
+        clock: for deadlines and times.
+
+    Raises:
+        InvalidInputError: an address or the store cannot be used.
+    """
+    metrics = GalleryMetrics(CollectorRegistry())
+    store = open_store(settings, metrics)
+    threads = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="search")
+    closing = asyncio.Event()
+    replica = Replica(store, ExactIndex, metrics)
+    collections = Collections(store, replica, thresholds, clock)
+    probes = ProbeReader(encoder, thresholds, metrics)
+    searcher = Searcher(threads)
+    events = EventLog(store, clock, metrics, settings.heartbeat_s, settings.follow_interval_s)
+    tracklets = Tracklets(settings.max_tracklets, settings.tracklet_idle_s, clock, metrics)
+    gallery = GalleryServicer(
+        GalleryParts(
+            collections=collections,
+            subjects=Subjects(store, replica, clock),
+            enroller=Enroller(store, replica, collections, probes, clock, metrics),
+            matcher=Matcher(replica, store, probes, thresholds, searcher, Recorder(store, clock, metrics)),
+            sightings=Sightings(
+                tracklets, replica, store, events, thresholds, searcher, clock, metrics, settings.event_time_to_live_s
+            ),
+            thresholds=thresholds,
+            metrics=metrics,
+            clock=clock,
+            max_deadline_s=settings.max_deadline_s,
+            closing=closing,
+        )
+    )
+    watching = EventServicer(events, replica)
+
+    def add_servicers(server: grpc.aio.Server) -> None:
+        gallery_pb2_grpc.add_GalleryServiceServicer_to_server(gallery, server)
+        events_pb2_grpc.add_EventServiceServicer_to_server(watching, server)
+
+    server = Server(_listening(settings), metrics, SERVICES, add_servicers)
+    follower = Follower(store, replica, collections, metrics, settings.follow_interval_s, server.set_ready)
+    try:
+        await server.start()
+        following = asyncio.create_task(follower.run())
+        try:
+            yield RunningGallery(server, following, metrics)
+        finally:
+            await cancelled(following)
+            closing.set()
+            events.close()
+            await server.stop()
+    finally:
+        await store.close()
+        threads.shutdown(wait=False)
+
+
+class RunningGallery:
+    """A gallery that listens.
+
+    Args:
+        server: knows its ports.
+        following: ends only when the store may not be used.
+        metrics: what it counts.
+    """
+
+    def __init__(self, server: Server, following: asyncio.Task[None], metrics: GalleryMetrics) -> None:
+        self.server = server
+        self.following = following
+        self.metrics = metrics
+
+
+def open_store(settings: GallerySettings, metrics: GalleryMetrics) -> Store:
+    """The store that the settings name; nothing is connected before the first call."""
+    if settings.store == MEMORY:
+        return MemoryStore(settings.log_kept, settings.events_kept)
+    return RedisStore(
+        settings.store,
+        timeout_s=settings.store_timeout_s,
+        log_kept=settings.log_kept,
+        events_kept=settings.events_kept,
+        audit_kept=settings.audit_kept,
+        observe=lambda operation, seconds: metrics.store_seconds.labels(operation).observe(seconds),
+    )
+
+
+def _listening(settings: GallerySettings) -> ServerSettings:
+    return ServerSettings(
+        host=settings.host,
+        port=settings.port,
+        metrics_port=settings.metrics_port,
+        max_deadline_s=settings.max_deadline_s,
+        drain_s=settings.drain_s,
+    )

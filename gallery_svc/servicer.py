@@ -1,0 +1,346 @@
+"""`GalleryService` and `EventService`: each method translates, delegates, translates back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import grpc
+
+from gallery_svc import collection_wire, event_wire, wire
+from gallery_svc.collections import Collections
+from gallery_svc.enrolment import Enroller
+from gallery_svc.events import EventLog
+from gallery_svc.matching import Matcher
+from gallery_svc.metrics import GalleryMetrics
+from gallery_svc.probes import Deadline
+from gallery_svc.recording import Attempt
+from gallery_svc.replica import Replica
+from gallery_svc.sightings import Sightings
+from gallery_svc.subjects import Subjects
+from gallery_svc.thresholds import Thresholds
+from tessera.chassis.clock import Clock
+from tessera.client import wire as shared
+from tessera.domain.errors import InvalidInputError, NotBuiltError, TesseraError, UnavailableError
+from tessera.domain.ids import CalibrationId, CameraId, EventId, ModelId, checked_id
+from tessera.v1 import (
+    audit_pb2,
+    calibration_pb2,
+    collection_pb2,
+    events_pb2,
+    events_pb2_grpc,
+    gallery_pb2_grpc,
+    matching_pb2,
+    subject_pb2,
+)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+MAX_IN_FLIGHT = 8
+"""Updates of a worker that may be under way: they are answered in order, so that more would only wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryParts:
+    """What the gallery's methods delegate to."""
+
+    collections: Collections
+    subjects: Subjects
+    enroller: Enroller
+    matcher: Matcher
+    sightings: Sightings
+    thresholds: Thresholds
+    metrics: GalleryMetrics
+    clock: Clock
+    max_deadline_s: float
+    closing: asyncio.Event
+    """Set when the service goes down: streams end."""
+
+
+class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
+    """Subjects, their templates, and every comparison with them.
+
+    Args:
+        parts: what the methods delegate to.
+    """
+
+    def __init__(self, parts: GalleryParts) -> None:
+        self._parts = parts
+
+    # ---- collections
+
+    async def CreateCollection(
+        self, request: collection_pb2.CreateCollectionRequest, context: Context
+    ) -> collection_pb2.CreateCollectionResponse:
+        """Make a collection."""
+        view = await self._parts.collections.create(collection_wire.collection_from_wire(request))
+        return collection_pb2.CreateCollectionResponse(collection=collection_wire.collection_to_wire(view))
+
+    async def GetCollection(
+        self, request: collection_pb2.GetCollectionRequest, context: Context
+    ) -> collection_pb2.GetCollectionResponse:
+        """One collection."""
+        view = await self._parts.collections.get(wire.collection_id_from(request.collection_id))
+        return collection_pb2.GetCollectionResponse(collection=collection_wire.collection_to_wire(view))
+
+    async def ListCollections(
+        self, request: collection_pb2.ListCollectionsRequest, context: Context
+    ) -> collection_pb2.ListCollectionsResponse:
+        """Collections by id."""
+        size = wire.page_size_from(request.page_size)
+        views, next_after = await self._parts.collections.list(request.page_token, size)
+        return collection_pb2.ListCollectionsResponse(
+            collections=[collection_wire.collection_to_wire(view) for view in views], next_page_token=next_after
+        )
+
+    async def UpdateCollection(
+        self, request: collection_pb2.UpdateCollectionRequest, context: Context
+    ) -> collection_pb2.UpdateCollectionResponse:
+        """Not built yet."""
+        _not_built("UpdateCollection")
+
+    async def DeleteCollection(
+        self, request: collection_pb2.DeleteCollectionRequest, context: Context
+    ) -> collection_pb2.DeleteCollectionResponse:
+        """Delete a collection."""
+        collection_id = wire.collection_id_from(checked_id("collection_id", request.collection_id))
+        deleted = await self._parts.collections.delete(collection_id, context.peer(), force=request.force)
+        return collection_pb2.DeleteCollectionResponse(subjects_deleted=deleted)
+
+    # ---- subjects
+
+    async def EnrollSubject(
+        self, request: subject_pb2.EnrollSubjectRequest, context: Context
+    ) -> subject_pb2.EnrollSubjectResponse:
+        """Add templates to a subject, and the subject itself when it is new."""
+        wanted = wire.enrolment_request(request, context.peer())
+        return wire.enrolment_response(await self._parts.enroller.enroll(wanted, self._deadline(context)))
+
+    async def GetSubject(
+        self, request: subject_pb2.GetSubjectRequest, context: Context
+    ) -> subject_pb2.GetSubjectResponse:
+        """One subject."""
+        subject = await self._parts.subjects.get(
+            wire.collection_id_from(request.collection_id), wire.subject_id_from(request.subject_id)
+        )
+        return subject_pb2.GetSubjectResponse(subject=wire.subject_to_wire(subject))
+
+    async def ListSubjects(
+        self, request: subject_pb2.ListSubjectsRequest, context: Context
+    ) -> subject_pb2.ListSubjectsResponse:
+        """Subjects by id."""
+        page = await self._parts.subjects.list(
+            wire.collection_id_from(request.collection_id),
+            request.page_token,
+            wire.page_size_from(request.page_size),
+            wire.subject_filter(request),
+        )
+        return wire.subjects_response(page)
+
+    async def UpdateSubject(
+        self, request: subject_pb2.UpdateSubjectRequest, context: Context
+    ) -> subject_pb2.UpdateSubjectResponse:
+        """Not built yet."""
+        _not_built("UpdateSubject")
+
+    async def DeleteSubject(
+        self, request: subject_pb2.DeleteSubjectRequest, context: Context
+    ) -> subject_pb2.DeleteSubjectResponse:
+        """Erase a subject with everything of it."""
+        erased = await self._parts.subjects.erase(
+            wire.collection_id_from(request.collection_id),
+            wire.subject_id_from(request.subject_id),
+            wire.request_id_from(request.request_id),
+            context.peer(),
+        )
+        return wire.receipt_to_wire(erased)
+
+    async def DeleteTemplate(
+        self, request: subject_pb2.DeleteTemplateRequest, context: Context
+    ) -> subject_pb2.DeleteTemplateResponse:
+        """Not built yet."""
+        _not_built("DeleteTemplate")
+
+    # ---- comparisons
+
+    async def Verify(self, request: matching_pb2.VerifyRequest, context: Context) -> matching_pb2.VerifyResponse:
+        """Is this the person who is enrolled as `subject_id`?"""
+        question = wire.verify_question(request)
+        attempt = Attempt("Verify", context.peer(), request.request_id, question.collection_id)
+        answer = await self._parts.matcher.verify(question, attempt, self._deadline(context))
+        return wire.verify_response(answer, with_score=request.with_score)
+
+    async def Identify(self, request: matching_pb2.IdentifyRequest, context: Context) -> matching_pb2.IdentifyResponse:
+        """Who is this, if anybody?"""
+        question = wire.identify_question(request)
+        attempt = Attempt("Identify", context.peer(), request.request_id, question.collection_id)
+        answer = await self._parts.matcher.identify(question, attempt, self._deadline(context))
+        return wire.identify_response(answer, with_score=request.with_score)
+
+    async def Compare(self, request: matching_pb2.CompareRequest, context: Context) -> matching_pb2.CompareResponse:
+        """Are these two the same person?"""
+        question = wire.compare_question(request)
+        answer = await self._parts.matcher.compare(
+            question, Attempt("Compare", context.peer()), self._deadline(context)
+        )
+        return wire.compare_response(answer, with_score=request.with_score)
+
+    async def MatchStream(
+        self, request_iterator: AsyncIterator[matching_pb2.MatchStreamRequest], context: Context
+    ) -> AsyncIterator[matching_pb2.MatchStreamResponse]:
+        """Tracklets in, decisions out, in order."""
+        requests = _until(self._parts.closing, request_iterator)
+        first = await anext(requests, None)
+        if first is None or first.WhichOneof("message") != "open":
+            raise InvalidInputError("message", "an update, or nothing", "open, as the first message")
+        yield matching_pb2.MatchStreamResponse(opened=matching_pb2.MatchStreamOpened(max_in_flight=MAX_IN_FLIGHT))
+        async for request in requests:
+            if request.WhichOneof("message") != "update":
+                raise InvalidInputError("message", request.WhichOneof("message"), "update, after the first message")
+            yield await self._answered(request.update)
+
+    async def _answered(self, message: matching_pb2.TrackletUpdate) -> matching_pb2.MatchStreamResponse:
+        try:
+            update = event_wire.update_from_wire(message)
+            return event_wire.answer_to_wire(await self._parts.sightings.update(update))
+        except UnavailableError:
+            raise
+        except TesseraError as error:
+            self._parts.metrics.updates.labels("rejected").inc()
+            return event_wire.rejection_to_wire(message, error)
+
+    # ---- thresholds
+
+    async def Calibrate(
+        self, request: calibration_pb2.CalibrateRequest, context: Context
+    ) -> calibration_pb2.CalibrateResponse:
+        """Not built yet."""
+        _not_built("Calibrate")
+
+    async def GetCalibration(
+        self, request: calibration_pb2.GetCalibrationRequest, context: Context
+    ) -> calibration_pb2.GetCalibrationResponse:
+        """The calibration that decides for a model."""
+        calibration = self._parts.thresholds.find(
+            model_id=ModelId(request.model_id) if request.model_id else None,
+            calibration_id=CalibrationId(request.calibration_id) if request.calibration_id else None,
+        )
+        return calibration_pb2.GetCalibrationResponse(calibration=collection_wire.calibration_to_wire(calibration))
+
+    # ---- the collection as a whole
+
+    async def ExportCollection(
+        self, request: audit_pb2.ExportCollectionRequest, context: Context
+    ) -> AsyncIterator[audit_pb2.ExportCollectionResponse]:
+        """Not built yet."""
+        _not_built("ExportCollection")
+        yield audit_pb2.ExportCollectionResponse()  # type: ignore[unreachable]  # makes it a stream
+
+    async def ImportCollection(
+        self, request_iterator: AsyncIterator[audit_pb2.ImportCollectionRequest], context: Context
+    ) -> audit_pb2.ImportCollectionResponse:
+        """Not built yet."""
+        _not_built("ImportCollection")
+
+    async def Reembed(
+        self, request: audit_pb2.ReembedRequest, context: Context
+    ) -> AsyncIterator[audit_pb2.ReembedResponse]:
+        """Not built yet."""
+        _not_built("Reembed")
+        yield audit_pb2.ReembedResponse()  # type: ignore[unreachable]  # makes it a stream
+
+    async def QueryAudit(self, request: audit_pb2.QueryAuditRequest, context: Context) -> audit_pb2.QueryAuditResponse:
+        """Not built yet."""
+        _not_built("QueryAudit")
+
+    def _deadline(self, context: Context) -> Deadline:
+        remaining_s = context.time_remaining()
+        limit_s = self._parts.max_deadline_s
+        return Deadline(self._parts.clock, limit_s if remaining_s is None else min(remaining_s, limit_s))
+
+
+class EventServicer(events_pb2_grpc.EventServiceServicer):
+    """What happened, told in order.
+
+    Args:
+        events: records and tells events.
+        replica: knows subjects' names.
+    """
+
+    def __init__(self, events: EventLog, replica: Replica) -> None:
+        self._events = events
+        self._replica = replica
+
+    async def WatchEvents(
+        self, request: events_pb2.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[events_pb2.WatchEventsResponse]:
+        """Events from a cursor on, then live."""
+        async for told in self._events.watch(request.after_cursor, event_wire.watch_filter(request)):
+            yield event_wire.told_to_wire(told, self._replica.name_of)
+
+    async def PublishCameraEvent(
+        self, request: events_pb2.PublishCameraEventRequest, context: Context
+    ) -> events_pb2.PublishCameraEventResponse:
+        """Record what a worker saw happen to a camera."""
+        if not request.HasField("event_time"):
+            raise InvalidInputError("event_time", "unset", "when it happened")
+        record = await self._events.publish_camera_event(
+            EventId(checked_id("event_id", request.event_id)),
+            CameraId(checked_id("camera_id", request.camera_id)),
+            shared.time_from_wire(request.event_time),
+            event_wire.camera_event_from_wire(request.event),
+            shared.seconds_from_wire(request.time_to_live) if request.HasField("time_to_live") else None,
+        )
+        return events_pb2.PublishCameraEventResponse(cursor=str(record.sequence))
+
+    async def ListSightings(
+        self, request: events_pb2.ListSightingsRequest, context: Context
+    ) -> events_pb2.ListSightingsResponse:
+        """Sightings, newest first."""
+        records, next_before = await self._events.list_sightings(
+            event_wire.sighting_query(request),
+            event_wire.sequence_from_token(request.page_token),
+            wire.page_size_from(request.page_size),
+        )
+        return events_pb2.ListSightingsResponse(
+            events=[event_wire.event_to_wire(record, self._replica.name_of) for record in records],
+            next_page_token=str(next_before) if next_before else "",
+        )
+
+    async def ListAlerts(
+        self, request: events_pb2.ListAlertsRequest, context: Context
+    ) -> events_pb2.ListAlertsResponse:
+        """Not built yet."""
+        _not_built("ListAlerts")
+
+    async def AcknowledgeAlert(
+        self, request: events_pb2.AcknowledgeAlertRequest, context: Context
+    ) -> events_pb2.AcknowledgeAlertResponse:
+        """Not built yet."""
+        _not_built("AcknowledgeAlert")
+
+
+def _not_built(method: str) -> NoReturn:
+    raise NotBuiltError(method)
+
+
+async def _until(
+    closing: asyncio.Event, requests: AsyncIterator[matching_pb2.MatchStreamRequest]
+) -> AsyncIterator[matching_pb2.MatchStreamRequest]:
+    """Requests as they come, until the service goes down."""
+    closed = asyncio.ensure_future(closing.wait())
+    try:
+        while True:
+            coming = asyncio.ensure_future(anext(requests, None))
+            await asyncio.wait((coming, closed), return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                coming.cancel()
+                raise UnavailableError("gallery", "it goes down")
+            request = coming.result()
+            if request is None:
+                return
+            yield request
+    finally:
+        closed.cancel()

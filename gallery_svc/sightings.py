@@ -1,0 +1,244 @@
+"""Tracklets in, decisions out: each update is joined to its tracklet, searched, judged, and told to the world when that is new.
+
+A sighting is recorded, with its audit entry, when the tracklet is first decided, when the answer changes, and when the
+tracklet ends; before the update is answered. The event's id comes from the tracklet's id: a worker that repeats itself, and
+a gallery that was restarted in between, tell nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from gallery_svc.events import EventLog
+from gallery_svc.ids import sighting_event_id, time_ordered_id
+from gallery_svc.index.protocol import Hit
+from gallery_svc.judging import judge_search, search_threshold
+from gallery_svc.metrics import GalleryMetrics
+from gallery_svc.recording import count_decision
+from gallery_svc.replica import LiveCollection, Replica
+from gallery_svc.searching import Searcher
+from gallery_svc.store.protocol import Store
+from gallery_svc.store.records import AuditRecord, NewEvent, SightingBody
+from gallery_svc.thresholds import Thresholds
+from gallery_svc.tracklets import Standing, TrackletState, Tracklets, Verdict, next_standing
+from tessera.chassis.clock import Clock
+from tessera.client.stream_values import TrackletSample, TrackletUpdate
+from tessera.domain.decision import Decision, Outcome, inconclusive
+from tessera.domain.embedding import Embedding
+from tessera.domain.errors import InvalidInputError, ModelMismatchError
+from tessera.domain.ids import EventId, SubjectId, TrackletId
+from tessera.domain.observation import Quality
+from tessera.domain.reasons import Reason
+
+_NO_QUALITY = Quality(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackletAnswer:
+    """What a tracklet's update is answered with."""
+
+    tracklet_id: TrackletId
+    sequence: int
+    revision: int
+    decision: Decision
+    evidence_id: str
+    """Empty while nothing is on record."""
+    decided_at: datetime
+    subject_id: SubjectId | None
+    display_name: str
+    event_id: EventId | None
+    capture_to_decision_s: float
+
+
+class Sightings:
+    """Decides tracklets.
+
+    Args:
+        tracklets: what is remembered of each.
+        replica: the collections and their indexes.
+        store: asked for what was told of a tracklet before a restart.
+        events: where sightings are recorded.
+        thresholds: the error rates.
+        searcher: searches indexes off the event loop where that pays.
+        clock: for the times of decisions.
+        metrics: where it counts.
+        time_to_live_s: so long after its newest capture nothing may be done because of a sighting.
+    """
+
+    def __init__(
+        self,
+        tracklets: Tracklets,
+        replica: Replica,
+        store: Store,
+        events: EventLog,
+        thresholds: Thresholds,
+        searcher: Searcher,
+        clock: Clock,
+        metrics: GalleryMetrics,
+        time_to_live_s: float,
+    ) -> None:
+        self._tracklets = tracklets
+        self._replica = replica
+        self._store = store
+        self._events = events
+        self._thresholds = thresholds
+        self._searcher = searcher
+        self._clock = clock
+        self._metrics = metrics
+        self._time_to_live_s = time_to_live_s
+        # One update of a tracklet at a time, also when a worker came back on a new stream.
+        self._locks: weakref.WeakValueDictionary[TrackletId, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    async def update(self, update: TrackletUpdate) -> TrackletAnswer:
+        """Take one update and answer it.
+
+        Raises:
+            NotFoundError: the collection does not exist.
+            InvalidInputError: the update cannot be used.
+            ModelMismatchError: a sample is of another model than the collection.
+            NoCalibrationError: the collection's model has no calibration.
+            UnavailableError: the store is away; the update was not taken and may be sent again.
+        """
+        _check(update)
+        lock = self._locks.setdefault(update.tracklet_id, asyncio.Lock())
+        async with lock:
+            return await self._update(update)
+
+    async def _update(self, update: TrackletUpdate) -> TrackletAnswer:
+        live = await self._replica.collection(update.collection_id)
+        self._check_samples(update, live)
+        before = self._tracklets.find(update.tracklet_id) or await self._restored(update)
+        if update.sequence <= before.sequence and before.standing is not None:
+            self._metrics.updates.labels("repeated").inc()
+            return self._answer(update, before, before.standing, live, "")
+        state = before.with_samples(update)
+        standing = await self._decide(state, live) if update.samples or before.standing is None else before.standing
+        state = replace(state, standing=standing, ended=update.ended)
+        evidence_id = ""
+        if _is_news(before.standing, standing, update):
+            evidence_id = time_ordered_id("ev", self._clock.now())
+            await self._tell(update, state, standing, evidence_id)
+            state = replace(state, event_id=sighting_event_id(update.tracklet_id))
+        self._tracklets.keep(update.tracklet_id, state)
+        self._metrics.updates.labels("taken").inc()
+        return self._answer(update, state, standing, live, evidence_id)
+
+    async def _decide(self, state: TrackletState, live: LiveCollection) -> Standing:
+        hits: list[Hit] = []
+        threshold = search_threshold(self._thresholds, live.record, live.index.subject_count)
+        if isinstance(threshold, Decision):
+            decision = threshold
+        elif state.usable_samples < live.record.policy.min_tracklet_frames:
+            decision = inconclusive(Reason.TOO_FEW_FRAMES, model_id=live.record.model_id, threshold=threshold)
+        else:
+            hits = await self._searcher.search(live.index, state.probe(), 1)
+            decision = judge_search(hits, threshold, state.weaknesses())
+        subject_id = hits[0].subject_id if decision.outcome is Outcome.MATCH else None
+        count_decision(self._metrics, "tracklet", decision)
+        return next_standing(state.standing, Verdict(decision.outcome, subject_id), decision)
+
+    async def _restored(self, update: TrackletUpdate) -> TrackletState:
+        """What was told of a tracklet that this process does not know: after a restart its revision must go on."""
+        if update.sequence <= 1:
+            return TrackletState()
+        event_id = sighting_event_id(update.tracklet_id)
+        record = await self._store.find_event(event_id)
+        if record is None or not isinstance(record.event.body, SightingBody):
+            return TrackletState()
+        body = record.event.body
+        decision = Decision(body.outcome, body.reasons, body.threshold, None, body.model_id)
+        standing = Standing(Verdict(body.outcome, body.subject_id), decision, body.decision_revision)
+        return TrackletState(standing=standing, event_id=event_id)
+
+    async def _tell(self, update: TrackletUpdate, state: TrackletState, standing: Standing, evidence_id: str) -> None:
+        now = self._clock.now()
+        newest = state.newest_capture or update.last_seen
+        best = state.samples[0] if state.samples else None
+        body = SightingBody(
+            tracklet_id=update.tracklet_id,
+            collection_id=update.collection_id,
+            modality=update.modality,
+            outcome=standing.verdict.outcome,
+            reasons=standing.decision.reasons,
+            threshold=standing.decision.threshold,
+            model_id=standing.decision.model_id,
+            evidence_id=evidence_id,
+            decided_at=now,
+            decision_revision=standing.revision,
+            subject_id=standing.verdict.subject_id,
+            first_seen=update.first_seen,
+            last_seen=update.last_seen,
+            frame_count=update.frame_count,
+            box=best.box if best else update.box,
+            quality=best.quality if best else _NO_QUALITY,
+            ended=update.ended,
+            capture_to_decision_s=(now - newest).total_seconds(),
+        )
+        event = NewEvent(
+            event_id=sighting_event_id(update.tracklet_id),
+            camera_id=update.camera_id,
+            event_time=newest,
+            recorded_at=now,
+            valid_until=newest + timedelta(seconds=self._time_to_live_s),
+            body=body,
+            content_key=f"{standing.revision}/{body.outcome}/{body.subject_id or ''}/{body.ended}",
+        )
+        audit = AuditRecord(
+            method="MatchStream",
+            at=now,
+            evidence_id=evidence_id,
+            caller=update.camera_id,
+            collection_id=update.collection_id,
+            subject_id=body.subject_id,
+            request_id=f"{update.tracklet_id}/{update.sequence}",
+            outcome=body.outcome,
+            threshold=body.threshold,
+        )
+        await self._events.record(event, audit)
+
+    def _answer(
+        self, update: TrackletUpdate, state: TrackletState, standing: Standing, live: LiveCollection, evidence_id: str
+    ) -> TrackletAnswer:
+        now = self._clock.now()
+        subject_id = standing.verdict.subject_id
+        newest = state.newest_capture or update.last_seen
+        return TrackletAnswer(
+            tracklet_id=update.tracklet_id,
+            sequence=update.sequence,
+            revision=standing.revision,
+            decision=standing.decision,
+            evidence_id=evidence_id,
+            decided_at=now,
+            subject_id=subject_id,
+            display_name=live.names.get(subject_id, "") if subject_id else "",
+            event_id=state.event_id,
+            capture_to_decision_s=max(0.0, (now - newest).total_seconds()),
+        )
+
+    def _check_samples(self, update: TrackletUpdate, live: LiveCollection) -> None:
+        for at, sample in enumerate(update.samples):
+            self._check_embedding(sample, live, f"samples[{at}]")
+
+    def _check_embedding(self, sample: TrackletSample, live: LiveCollection, field: str) -> None:
+        embedding: Embedding = sample.embedding
+        if embedding.model_id != live.record.model_id:
+            raise ModelMismatchError(live.record.model_id, embedding.model_id)
+        self._thresholds.require_dimensions(embedding, field)
+
+
+def _is_news(before: Standing | None, after: Standing, update: TrackletUpdate) -> bool:
+    if update.ended:
+        return True
+    if after.verdict.outcome is Outcome.INCONCLUSIVE:
+        return False
+    return before is None or before.verdict != after.verdict
+
+
+def _check(update: TrackletUpdate) -> None:
+    if update.sequence < 1:
+        raise InvalidInputError("sequence", update.sequence, "1 or more")
+    if len(update.samples) > 64:
+        raise InvalidInputError("samples", f"{len(update.samples)} samples", "at most 64 an update")

@@ -1,0 +1,319 @@
+"""Messages of `GalleryService` to domain values and back: checks fields, and decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from gallery_svc.collections import DEFAULT_COLLECTION
+from gallery_svc.enrolment import EnrolmentAnswer, EnrolmentRequest, SampleOutcome
+from gallery_svc.matching import (
+    CompareQuestion,
+    Comparison,
+    FoundSubject,
+    Identification,
+    Identifications,
+    IdentifyQuestion,
+    MatchTimes,
+    Verification,
+    VerifyQuestion,
+)
+from gallery_svc.probes import Picture, Probe, Sample
+from gallery_svc.recording import Recorded
+from gallery_svc.store.records import Erased, SubjectPage, SubjectProfile, SubjectRecord, TemplateRecord
+from gallery_svc.subjects import SubjectFilter
+from tessera.client import wire
+from tessera.client.stream_values import StageTimes
+from tessera.domain.errors import InvalidInputError
+from tessera.domain.ids import CollectionId, RequestId, SubjectId, checked_id
+from tessera.v1 import biometrics_pb2 as pb
+from tessera.v1 import encoder_pb2, matching_pb2, subject_pb2
+
+MAX_PAGE = 1000
+_DEFAULT_PAGE = 100
+
+# ---- what many requests have
+
+
+def collection_id_from(value: str) -> CollectionId:
+    """A collection's id; empty: `default`."""
+    return CollectionId(checked_id("collection_id", value)) if value else DEFAULT_COLLECTION
+
+
+def subject_id_from(value: str) -> SubjectId:
+    """A subject's id."""
+    return SubjectId(checked_id("subject_id", value))
+
+
+def request_id_from(value: str) -> RequestId | None:
+    """A request's id; empty: none."""
+    return RequestId(checked_id("request_id", value)) if value else None
+
+
+def page_size_from(value: int) -> int:
+    """1 to 1000; 0 stands for 100."""
+    if value > MAX_PAGE:
+        raise InvalidInputError("page_size", value, f"1 to {MAX_PAGE}; 0: {_DEFAULT_PAGE}")
+    return value or _DEFAULT_PAGE
+
+
+def probe_from(message: pb.Probe, field: str) -> Probe:
+    """A picture or an embedding."""
+    match message.WhichOneof("sample"):
+        case "image":
+            return Picture(message.image.data)
+        case "embedding":
+            return wire.embedding_from_wire(message.embedding, f"{field}.embedding")
+    raise InvalidInputError(field, "neither", "an image or an embedding")
+
+
+def optional(message: Any, name: str) -> Any:  # noqa: ANN401 - whichever message has the field
+    """A field that may be unset: its value, or None."""
+    return getattr(message, name) if message.HasField(name) else None
+
+
+def _in_range(field: str, value: int, default: int, most: int) -> int:
+    if value > most:
+        raise InvalidInputError(field, value, f"1 to {most}; 0: {default}")
+    return value or default
+
+
+# ---- comparisons
+
+
+def verify_question(message: matching_pb2.VerifyRequest) -> VerifyQuestion:
+    """What a verification asks."""
+    return VerifyQuestion(
+        collection_id=collection_id_from(message.collection_id),
+        subject_id=subject_id_from(message.subject_id),
+        probe=probe_from(message.probe, "probe"),
+        target_fmr=optional(message, "target_fmr"),
+        min_position=message.min_position,
+    )
+
+
+def verify_response(answer: Verification, *, with_score: bool) -> matching_pb2.VerifyResponse:
+    """A verification's answer."""
+    return matching_pb2.VerifyResponse(
+        decision=decision_to_wire(answer.recorded, with_score=with_score),
+        subject_id=answer.subject_id,
+        template_id=answer.template_id or "",
+        probe_quality=_quality(answer.sample),
+        probe_box=_box(answer.sample),
+        times=_times(answer.times),
+    )
+
+
+def identify_question(message: matching_pb2.IdentifyRequest) -> IdentifyQuestion:
+    """What a search asks."""
+    return IdentifyQuestion(
+        collection_id=collection_id_from(message.collection_id),
+        probe=probe_from(message.probe, "probe"),
+        target_fpir=optional(message, "target_fpir"),
+        max_candidates=_in_range("max_candidates", message.max_candidates, 5, 100),
+        max_faces=_in_range("max_faces", message.max_faces, 16, 64),
+        min_position=message.min_position,
+        all_candidates=message.with_score,
+    )
+
+
+def identify_response(answer: Identifications, *, with_score: bool) -> matching_pb2.IdentifyResponse:
+    """A search's answer."""
+    return matching_pb2.IdentifyResponse(
+        identifications=[_identification(face, with_score=with_score) for face in answer.faces],
+        position=answer.position,
+    )
+
+
+def compare_question(message: matching_pb2.CompareRequest) -> CompareQuestion:
+    """What a comparison asks."""
+    return CompareQuestion(
+        first=probe_from(message.first, "first"),
+        second=probe_from(message.second, "second"),
+        target_fmr=optional(message, "target_fmr"),
+        modality=wire.modality_from_wire(message.modality),
+    )
+
+
+def compare_response(answer: Comparison, *, with_score: bool) -> matching_pb2.CompareResponse:
+    """A comparison's answer."""
+    return matching_pb2.CompareResponse(
+        decision=decision_to_wire(answer.recorded, with_score=with_score),
+        first_quality=_quality(answer.first),
+        second_quality=_quality(answer.second),
+        first_box=_box(answer.first),
+        second_box=_box(answer.second),
+    )
+
+
+def decision_to_wire(recorded: Recorded, *, with_score: bool) -> pb.Decision:
+    """A decision that is on record."""
+    return wire.decision_to_wire(recorded.decision, recorded.evidence_id, recorded.decided_at, with_score=with_score)
+
+
+def _identification(face: Identification, *, with_score: bool) -> matching_pb2.Identification:
+    return matching_pb2.Identification(
+        decision=decision_to_wire(face.recorded, with_score=with_score),
+        candidates=[_candidate(found, with_score=with_score) for found in face.candidates],
+        box=_box(face.sample),
+        quality=_quality(face.sample),
+    )
+
+
+def _candidate(found: FoundSubject, *, with_score: bool) -> matching_pb2.MatchCandidate:
+    return matching_pb2.MatchCandidate(
+        subject_id=found.hit.subject_id,
+        display_name=found.display_name,
+        template_id=found.hit.template_id,
+        above_threshold=found.above_threshold,
+        score=found.hit.score if with_score else None,
+    )
+
+
+def _quality(sample: Sample | SampleOutcome | None) -> pb.Quality | None:
+    return wire.quality_to_wire(sample.quality) if sample is not None and sample.quality is not None else None
+
+
+def _box(sample: Sample | SampleOutcome | None) -> pb.Box | None:
+    return wire.box_to_wire(sample.box) if sample is not None and sample.box is not None else None
+
+
+def _times(times: MatchTimes) -> matching_pb2.VerifyTimes:
+    return matching_pb2.VerifyTimes(
+        encoder=_stages(times.encoder) if times.encoder is not None else None,
+        encode_ms=times.encode_ms,
+        compare_ms=times.compare_ms,
+        store_ms=times.store_ms,
+        total_ms=times.total_ms,
+    )
+
+
+def _stages(stages: StageTimes) -> encoder_pb2.StageTimes:
+    return encoder_pb2.StageTimes(**{name: getattr(stages, name) for name in StageTimes.__dataclass_fields__})
+
+
+# ---- subjects
+
+
+def enrolment_request(message: subject_pb2.EnrollSubjectRequest, caller: str) -> EnrolmentRequest:
+    """What a caller wants enrolled."""
+    return EnrolmentRequest(
+        collection_id=collection_id_from(message.collection_id),
+        subject_id=subject_id_from(message.subject_id) if message.subject_id else None,
+        samples=tuple(probe_from(sample, f"samples[{at}]") for at, sample in enumerate(message.samples)),
+        profile=_profile(message),
+        request_id=request_id_from(message.request_id),
+        require_all=message.require_all,
+        caller=caller,
+    )
+
+
+def enrolment_response(answer: EnrolmentAnswer) -> subject_pb2.EnrollSubjectResponse:
+    """What was written."""
+    return subject_pb2.EnrollSubjectResponse(
+        subject=subject_to_wire(answer.enrolled.subject),
+        results=[_sample_result(at, outcome) for at, outcome in enumerate(answer.outcomes)],
+        position=answer.enrolled.position,
+        replayed=answer.enrolled.replayed,
+        enrolled_at=wire.time_to_wire(answer.enrolled.subject.updated_at),
+    )
+
+
+def subject_filter(message: subject_pb2.ListSubjectsRequest) -> SubjectFilter:
+    """Which subjects a list wants."""
+    return SubjectFilter(frozenset(message.labels), message.external_id)
+
+
+def subjects_response(page: SubjectPage) -> subject_pb2.ListSubjectsResponse:
+    """One page of subjects."""
+    return subject_pb2.ListSubjectsResponse(
+        subjects=[subject_to_wire(subject) for subject in page.subjects], next_page_token=page.next_after
+    )
+
+
+def subject_to_wire(subject: SubjectRecord) -> subject_pb2.Subject:
+    """One subject."""
+    profile = subject.profile
+    return subject_pb2.Subject(
+        subject_id=subject.subject_id,
+        collection_id=subject.collection_id,
+        display_name=profile.display_name,
+        external_id=profile.external_id,
+        labels=profile.labels,
+        metadata=profile.metadata,
+        valid_from=wire.time_to_wire(profile.valid_from) if profile.valid_from else None,
+        valid_until=wire.time_to_wire(profile.valid_until) if profile.valid_until else None,
+        consent_reference=profile.consent_reference,
+        templates=[_template(template) for template in subject.templates],
+        created_at=wire.time_to_wire(subject.created_at),
+        updated_at=wire.time_to_wire(subject.updated_at),
+        revision=subject.revision,
+    )
+
+
+def receipt_to_wire(erased: Erased) -> subject_pb2.DeleteSubjectResponse:
+    """What was erased."""
+    return subject_pb2.DeleteSubjectResponse(
+        receipt=subject_pb2.ErasureReceipt(
+            receipt_id=erased.receipt_id,
+            collection_id=erased.collection_id,
+            subject_id=erased.subject_id,
+            templates_erased=erased.templates_erased,
+            events_erased=erased.events_erased,
+            erased_at=wire.time_to_wire(erased.erased_at),
+        ),
+        position=erased.position,
+    )
+
+
+def _template(template: TemplateRecord) -> subject_pb2.Template:
+    return subject_pb2.Template(
+        template_id=template.template_id,
+        model_id=template.model_id,
+        quality=wire.quality_to_wire(template.quality) if template.quality is not None else None,
+        created_at=wire.time_to_wire(template.created_at),
+        source_sha256=template.source_sha256,
+    )
+
+
+def _sample_result(index: int, outcome: SampleOutcome) -> subject_pb2.SampleResult:
+    return subject_pb2.SampleResult(
+        index=index,
+        accepted=not outcome.reasons,
+        reasons=[wire.reason_to_wire(reason) for reason in outcome.reasons],
+        detail=outcome.detail,
+        template_id=outcome.template_id or "",
+        quality=_quality(outcome),
+        box=_box(outcome),
+    )
+
+
+def _profile(message: subject_pb2.EnrollSubjectRequest) -> SubjectProfile:
+    for name in ("display_name", "external_id", "consent_reference"):
+        _require_short(name, getattr(message, name), 256)
+    if len(message.labels) > 32:
+        raise InvalidInputError("labels", f"{len(message.labels)} labels", "at most 32")
+    _require_each_short("labels", message.labels, 64)
+    if len(message.metadata) > 64:
+        raise InvalidInputError("metadata", f"{len(message.metadata)} entries", "at most 64")
+    _require_each_short("metadata", message.metadata.keys(), 64)
+    _require_each_short("metadata", message.metadata.values(), 1024)
+    return SubjectProfile(
+        display_name=message.display_name,
+        external_id=message.external_id,
+        labels=tuple(message.labels),
+        metadata=dict(message.metadata),
+        consent_reference=message.consent_reference,
+        valid_from=wire.time_from_wire(message.valid_from) if message.HasField("valid_from") else None,
+        valid_until=wire.time_from_wire(message.valid_until) if message.HasField("valid_until") else None,
+    )
+
+
+def _require_short(field: str, text: str, most: int) -> None:
+    if len(text) > most:
+        raise InvalidInputError(field, text, f"at most {most} characters")
+
+
+def _require_each_short(field: str, texts: Iterable[str], most: int) -> None:
+    for text in texts:
+        _require_short(field, text, most)
