@@ -110,11 +110,11 @@ class RedisCameraRegistry:
     async def load_all(self) -> list[Camera]:
         """Every camera, by id; an entry that is none is told in the log and left where it is."""
         try:
-            entries: dict[str, str] = await self._redis.hgetall(KEY)
+            entries = await self._redis.hgetall(KEY)
         except (RedisError, OSError) as error:
             raise _away(error) from error
         cameras = []
-        for camera_id, text in sorted(entries.items()):
+        for camera_id, text in sorted((str(key), str(value)) for key, value in entries.items()):
             try:
                 cameras.append(load_camera(text, f"{KEY}[{camera_id}]"))
             except StoreCorruptError as error:
@@ -128,7 +128,7 @@ class RedisCameraRegistry:
             before = None if is_new else await self._redis.hget(KEY, camera.camera_id)
         except (RedisError, OSError) as error:
             raise _away(error) from error
-        if not is_new and (before is None or load_camera(before, f"{KEY}[{camera.camera_id}]") != camera):
+        if not is_new and (before is None or load_camera(str(before), f"{KEY}[{camera.camera_id}]") != camera):
             raise AlreadyExistsError("camera", camera.camera_id)
         return is_new
 

@@ -1,0 +1,149 @@
+"""camera_ingest as a process: its parts, wired by hand. Run with `python -m camera_ingest`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import grpc
+from prometheus_client import CollectorRegistry
+
+from camera_ingest.announcing import Announcer
+from camera_ingest.backoff import Backoff
+from camera_ingest.camera import Camera
+from camera_ingest.encoding import EncodingParts
+from camera_ingest.fleet import Fleet
+from camera_ingest.matching import Matcher
+from camera_ingest.metrics import IngestMetrics
+from camera_ingest.registry import CameraRegistry, open_registry
+from camera_ingest.servicer import SERVICE_NAME, CameraServicer
+from camera_ingest.settings import PREFIX, IngestSettings
+from camera_ingest.sources.opening import open_source
+from camera_ingest.sources.source import Source
+from camera_ingest.sources.url import parse_url
+from camera_ingest.tasks import end_tasks
+from camera_ingest.wire import EventPublisher
+from camera_ingest.worker import CameraWorker, WorkerParts
+from tessera.chassis.channel import open_channel
+from tessera.chassis.clock import SystemClock
+from tessera.chassis.logs import configure_logs, get_logger
+from tessera.chassis.server import Server, run_service, wait_for_stop_signal
+from tessera.chassis.settings import load_settings, redacted
+from tessera.domain.errors import UnavailableError
+from tessera.v1 import camera_pb2_grpc
+
+log = get_logger()
+
+_CHECK_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """The parts that live as long as the process."""
+
+    fleet: Fleet
+    matcher: Matcher
+    announcer: Announcer
+    registry: CameraRegistry
+    executor: ThreadPoolExecutor
+
+
+def wire_parts(
+    settings: IngestSettings, metrics: IngestMetrics, encoder: grpc.aio.Channel, gallery: grpc.aio.Channel
+) -> Ingest:
+    """Join the parts; nothing runs yet."""
+    clock = SystemClock()
+    executor = ThreadPoolExecutor(settings.jpeg_threads, "jpeg")
+    announcer = Announcer(EventPublisher(gallery).publish, metrics, Backoff(0.5, 10.0, 0.1))
+    registry = open_registry(settings.store_url)
+
+    def open_camera(camera: Camera) -> Source:
+        return open_source(parse_url(camera.url), camera.sample_rate_hz, camera.loop, clock, settings.limits)
+
+    def make_worker(camera: Camera) -> CameraWorker:
+        return CameraWorker(camera, parts)
+
+    fleet = Fleet(registry, make_worker, metrics, settings.max_cameras)
+    matcher = Matcher(
+        channel=gallery,
+        worker_id=settings.worker_id,
+        clock=clock,
+        metrics=metrics,
+        on_decision=fleet.decide,
+        backoff=Backoff(0.2, 2.0, 0.05),
+    )
+    encoding = EncodingParts(encoder, executor, clock, metrics)
+    parts = WorkerParts(encoding, matcher.submit, announcer, open_camera, settings.worker)
+    return Ingest(fleet, matcher, announcer, registry, executor)
+
+
+async def serve(settings: IngestSettings) -> None:
+    """Run until a stop signal, then count what is left and end in time."""
+    metrics = IngestMetrics(CollectorRegistry())
+    async with open_channel(settings.encoder_address) as encoder, open_channel(settings.gallery_address) as gallery:
+        ingest = wire_parts(settings, metrics, encoder, gallery)
+        servicer = CameraServicer(ingest.fleet)
+        server = Server(
+            settings.server,
+            metrics,
+            [SERVICE_NAME],
+            lambda at: camera_pb2_grpc.add_CameraServiceServicer_to_server(servicer, at),
+        )
+        await server.start()
+        log.info("started", port=server.port, metrics_port=server.metrics_port, **_shown(settings))
+        tasks = [asyncio.create_task(work) for work in (ingest.matcher.run(), ingest.announcer.run())]
+        readiness = asyncio.create_task(keep_ready(server, ingest.fleet, ingest.registry))
+        name = await wait_for_stop_signal()
+        log.info("stopping", signal=name)
+        await end_tasks(readiness)
+        await server.stop()
+        await drain(ingest, tasks, settings.drain_s)
+    log.info("stopped")
+
+
+async def keep_ready(server: Server, fleet: Fleet, registry: CameraRegistry) -> None:
+    """Load the cameras as soon as the store answers; from then on be ready while it does."""
+    is_loaded = False
+    while True:
+        try:
+            if not is_loaded:
+                await fleet.load()
+                is_loaded = True
+            await registry.check()
+        except UnavailableError as error:
+            log.warning("store.away", error=str(error))
+            await server.set_ready(False)
+        else:
+            await server.set_ready(True)
+        await asyncio.sleep(_CHECK_EVERY_S)
+
+
+async def drain(ingest: Ingest, tasks: list[asyncio.Task[None]], limit_s: float) -> None:
+    """Stop the cameras, then give the gallery so long to answer what is left."""
+    await ingest.fleet.stop()
+    ingest.matcher.drain()
+    ingest.announcer.drain()
+    await asyncio.wait(tasks, timeout=limit_s)
+    await end_tasks(*tasks)
+    ingest.executor.shutdown(wait=False, cancel_futures=True)
+    with contextlib.suppress(UnavailableError):
+        await ingest.registry.close()
+
+
+def _shown(settings: IngestSettings) -> dict[str, str]:
+    return {f"setting_{name}": value for name, value in redacted(settings).items()}
+
+
+async def main() -> None:
+    """Read the settings and serve."""
+    configure_logs("camera_ingest")
+    settings = load_settings(IngestSettings, PREFIX)
+    configure_logs("camera_ingest", level=settings.log_level)
+    await serve(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(run_service(main, "camera_ingest"))

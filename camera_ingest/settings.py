@@ -1,0 +1,94 @@
+"""What camera_ingest can be told, from `TESSERA_INGEST_*`, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from camera_ingest.registry import MEMORY
+from camera_ingest.sources.av_source import AvLimits
+from camera_ingest.worker import WorkerSettings
+from tessera.chassis.server import ServerSettings
+from tessera.chassis.settings import require, require_port
+
+PREFIX = "TESSERA_INGEST_"
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSettings:
+    """One camera_ingest process."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on, for gRPC and for metrics."""
+    port: int = 7003
+    """gRPC; 0 lets the system choose."""
+    metrics_port: int = 9103
+    """HTTP for /metrics; 0 lets the system choose."""
+    max_deadline_s: float = 10.0
+    """A call is ended after this, whatever its client asked for."""
+    drain_s: float = 2.0
+    """After SIGTERM, frames with the encoder and updates with the gallery have so long to be answered."""
+
+    encoder_address: str = "127.0.0.1:7001"
+    """host:port of the encoder."""
+    gallery_address: str = "127.0.0.1:7002"
+    """host:port of the gallery."""
+    store_url: str = "redis://127.0.0.1:7379/0"
+    """Redis, where the cameras are kept; `memory` keeps them for as long as the process lives."""
+    worker_id: str = "ingest-1"
+    """Names this process to the gallery."""
+
+    max_cameras: int = 64
+    """Cameras at a time; one more is refused."""
+    jpeg_threads: int = 1
+    """Threads that compress frames: one manages about 150 of 720p a second."""
+    open_limit_s: float = 8.0
+    """A camera that does not answer for so long is lost."""
+    read_limit_s: float = 5.0
+    """A camera that sends nothing for so long is lost."""
+    frozen_after_s: float = 5.0
+    """The same picture of a live camera for so long is a freeze."""
+    reconnect_longest_s: float = 30.0
+    """A lost camera is tried again after 0.5 s to this, at random, in a range that doubles."""
+    log_level: str = "info"
+    """`debug`, `info`, `warning` or `error`."""
+
+    def __post_init__(self) -> None:
+        """Check each field.
+
+        Raises:
+            InvalidInputError: a value is outside of what its field allows.
+        """
+        require_port("port", self.port)
+        require_port("metrics_port", self.metrics_port)
+        for name in ("max_deadline_s", "open_limit_s", "read_limit_s", "frozen_after_s"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "more than 0 seconds")
+        require(self.drain_s >= 0, "drain_s", self.drain_s, "0 seconds or more")
+        require(self.reconnect_longest_s >= 0.5, "reconnect_longest_s", self.reconnect_longest_s, "0.5 seconds or more")
+        for name in ("max_cameras", "jpeg_threads"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("encoder_address", "gallery_address"):
+            require(":" in getattr(self, name), name, getattr(self, name), "host:port")
+        is_store = self.store_url == MEMORY or self.store_url.startswith(("redis://", "rediss://", "unix://"))
+        require(is_store, "store_url", "another scheme", "redis://, rediss://, unix:// or memory")
+        levels = ("debug", "info", "warning", "error")
+        require(self.log_level in levels, "log_level", self.log_level, ", ".join(levels))
+
+    @property
+    def server(self) -> ServerSettings:
+        """Where it listens."""
+        return ServerSettings(self.host, self.port, self.metrics_port, self.max_deadline_s, self.drain_s)
+
+    @property
+    def limits(self) -> AvLimits:
+        """How long streams may take."""
+        return AvLimits(self.open_limit_s, self.read_limit_s)
+
+    @property
+    def worker(self) -> WorkerSettings:
+        """How patient each camera's worker is."""
+        return WorkerSettings(
+            silent_after_s=self.read_limit_s + 1.0,
+            frozen_after_s=self.frozen_after_s,
+            reconnect_longest_s=self.reconnect_longest_s,
+            drain_s=self.drain_s,
+        )

@@ -1,0 +1,149 @@
+"""Cameras, their status and their events as messages, and back."""
+
+from __future__ import annotations
+
+import grpc
+
+from camera_ingest.camera import DEFAULT_COLLECTION, Camera, CameraEvent, CameraState, CameraStatus, Zone
+from camera_ingest.worker import CameraWorker
+from tessera.chassis.status import detail_of
+from tessera.client import wire
+from tessera.domain.embedding import Modality
+from tessera.domain.errors import InvalidInputError, UnavailableError
+from tessera.domain.ids import CameraId, CollectionId
+from tessera.v1 import camera_pb2 as pb
+from tessera.v1 import events_pb2, events_pb2_grpc
+
+PUBLISH_LIMIT_S = 5.0
+_DEFAULT_RATE_HZ = 5.0
+_DEFAULT_EXPIRES_AFTER_S = 1.0
+_TRY_AGAIN = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.INTERNAL,
+    }
+)
+
+
+def camera_from_wire(message: pb.Camera) -> Camera:
+    """A camera with the contract's defaults filled in.
+
+    Raises:
+        InvalidInputError: a field holds something that it may not.
+    """
+    has_expiry = message.HasField("expires_after")
+    modalities = tuple(wire.modality_from_wire(modality, "modalities") for modality in message.modalities)
+    return Camera(
+        camera_id=CameraId(message.camera_id),
+        url=message.url,
+        sample_rate_hz=message.sample_rate_hz or _DEFAULT_RATE_HZ,
+        collection_id=CollectionId(message.collection_id) if message.collection_id else DEFAULT_COLLECTION,
+        modalities=modalities or (Modality.FACE,),
+        expires_after_s=wire.seconds_from_wire(message.expires_after) if has_expiry else _DEFAULT_EXPIRES_AFTER_S,
+        zones=tuple(_zone_from_wire(zone) for zone in message.zones),
+        min_side_px=message.min_side_px,
+        labels=dict(message.labels),
+        enabled=message.enabled if message.HasField("enabled") else True,
+        loop=message.loop,
+    )
+
+
+def camera_to_wire(camera: Camera) -> pb.Camera:
+    """A camera, its URL without credentials."""
+    return pb.Camera(
+        camera_id=camera.camera_id,
+        url=camera.shown_url,
+        sample_rate_hz=camera.sample_rate_hz,
+        collection_id=camera.collection_id,
+        modalities=[wire.modality_to_wire(modality) for modality in camera.modalities],
+        expires_after=wire.seconds_to_wire(camera.expires_after_s),
+        zones=[_zone_to_wire(zone) for zone in camera.zones],
+        min_side_px=camera.min_side_px,
+        labels=camera.labels,
+        enabled=camera.enabled,
+        loop=camera.loop,
+    )
+
+
+def status_to_wire(status: CameraStatus) -> pb.CameraStatus:
+    """How a camera does."""
+    return pb.CameraStatus(
+        camera_id=status.camera_id,
+        state=_state_to_wire(status.state),
+        detail=status.detail,
+        state_since=wire.time_to_wire(status.state_since),
+        last_frame_time=wire.time_to_wire(status.last_frame_time) if status.last_frame_time else None,
+        frames_sampled=status.frames_sampled,
+        frames_encoded=status.frames_encoded,
+        frames_skipped=status.frames_skipped,
+        frames_expired=status.frames_expired,
+        frames_failed=status.frames_failed,
+        frames_in_flight=status.frames_in_flight,
+        width_px=status.width_px,
+        height_px=status.height_px,
+        latency=wire.seconds_to_wire(status.latency_s) if status.latency_s is not None else None,
+        active_tracklets=status.active_tracklets,
+        reconnects=status.reconnects,
+        skip_counts=[
+            pb.SkipCount(reason=wire.reason_to_wire(reason), frames=frames)
+            for reason, frames in sorted(status.skip_counts.items())
+        ],
+    )
+
+
+def entry_to_wire(worker: CameraWorker) -> pb.CameraEntry:
+    """A camera and how it does."""
+    return pb.CameraEntry(camera=camera_to_wire(worker.camera), status=status_to_wire(worker.status()))
+
+
+class EventPublisher:
+    """Publishes camera events at the gallery.
+
+    Args:
+        channel: to the gallery.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = events_pb2_grpc.EventServiceStub(channel)
+
+    async def publish(self, event: CameraEvent) -> None:
+        """Publish one event; the same event again changes nothing.
+
+        Raises:
+            UnavailableError: the gallery is away.
+            InvalidInputError: it refuses the event, and will again.
+        """
+        try:
+            await self._stub.PublishCameraEvent(event_to_wire(event), timeout=PUBLISH_LIMIT_S)
+        except grpc.aio.AioRpcError as error:
+            detail = detail_of(error)
+            if detail.code in _TRY_AGAIN:
+                raise UnavailableError("gallery", detail.reason) from None
+            raise InvalidInputError("event", event.state.value, detail.message) from None
+
+
+def event_to_wire(event: CameraEvent) -> events_pb2.PublishCameraEventRequest:
+    """An event of a camera; its kind has the name of the state that was entered."""
+    kind = events_pb2.CameraEventKind.Value(f"CAMERA_EVENT_KIND_{event.state.value}")
+    return events_pb2.PublishCameraEventRequest(
+        event_id=event.event_id,
+        camera_id=event.camera_id,
+        event_time=wire.time_to_wire(event.event_time),
+        event=events_pb2.CameraEvent(kind=kind, state=_state_to_wire(event.state), detail=event.detail),
+    )
+
+
+def _state_to_wire(state: CameraState) -> pb.CameraState.ValueType:
+    return pb.CameraState.Value(f"CAMERA_STATE_{state.value}")
+
+
+def _zone_from_wire(zone: pb.Zone) -> Zone:
+    return Zone(zone.name, tuple((corner.x, corner.y) for corner in zone.corners), zone.masked)
+
+
+def _zone_to_wire(zone: Zone) -> pb.Zone:
+    corners = [pb.FractionPoint(x=x, y=y) for x, y in zone.corners]
+    return pb.Zone(name=zone.name, corners=corners, masked=zone.masked)

@@ -1,0 +1,270 @@
+"""One camera's life: its source, its frames' account, its tracklets, and what state it is in.
+
+The worker joins the parts and keeps the state; each part says of itself what it refuses to do. Everything here runs
+on the event loop, save the capture's own thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from camera_ingest.accounting import FrameAccount
+from camera_ingest.announcing import Announcer
+from camera_ingest.backlog import Backlog, SampledFrame
+from camera_ingest.backoff import Backoff
+from camera_ingest.camera import Camera, CameraEvent, CameraState, CameraStatus
+from camera_ingest.capture import Capture, SampledPicture
+from camera_ingest.encoding import Encoding, EncodingParts
+from camera_ingest.pictures import size_px, to_jpeg
+from camera_ingest.sources.source import Source
+from camera_ingest.tasks import end_tasks
+from camera_ingest.tracker import Tracker
+from camera_ingest.tracklets import TrackletBook
+from tessera.chassis.clock import Clock
+from tessera.chassis.logs import get_logger
+from tessera.client.stream_values import FrameAnswer, FrameOutcome, TrackletDecision, TrackletUpdate
+from tessera.domain.errors import UnavailableError
+from tessera.domain.ids import TrackletId
+from tessera.domain.reasons import Reason
+
+log = get_logger()
+
+_TICK_S = 0.5
+_ANNOUNCED = frozenset({CameraState.ONLINE, CameraState.LOST, CameraState.FROZEN, CameraState.ENDED})
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """How patient a worker is."""
+
+    silent_after_s: float = 6.0
+    """A camera without a frame for so long is lost, even if its source says nothing."""
+    frozen_after_s: float = 5.0
+    """The same picture of a live source for so long is a freeze."""
+    reconnect_least_s: float = 0.5
+    reconnect_first_s: float = 1.0
+    """The range of the first wait; it doubles with each attempt."""
+    reconnect_longest_s: float = 30.0
+    encoder_backoff_longest_s: float = 2.0
+    drain_s: float = 2.0
+    """At the end, frames with the encoder have so long to be answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """What the workers of one process share."""
+
+    encoding: EncodingParts
+    submit: Callable[[TrackletUpdate], None]
+    """Takes tracklet updates for the gallery."""
+    announcer: Announcer
+    open_source: Callable[[Camera], Source]
+    """Opens a camera's source, blocking; raises `SourceError`."""
+    settings: WorkerSettings
+
+
+class CameraWorker:
+    """Watches one camera.
+
+    Args:
+        camera: what to watch, and how.
+        parts: what all workers share.
+    """
+
+    def __init__(self, camera: Camera, parts: WorkerParts) -> None:
+        self.camera = camera
+        self._parts = parts
+        self._clock: Clock = parts.encoding.clock
+        self._metrics = parts.encoding.metrics
+        self._account = FrameAccount(self._count_end)
+        self._backlog = Backlog()
+        self._book = TrackletBook(camera, Tracker(self._new_tracklet_id), parts.submit)
+        s = parts.settings
+        self._encoding = Encoding(
+            camera=camera,
+            backlog=self._backlog,
+            account=self._account,
+            book=self._book,
+            on_answer=self._on_answer,
+            backoff=Backoff(0.2, s.encoder_backoff_longest_s, 0.05),
+            parts=parts.encoding,
+        )
+        self._capture = Capture(
+            name=camera.camera_id,
+            open_source=lambda: parts.open_source(camera),
+            rate_hz=camera.sample_rate_hz,
+            freeze_after_s=s.frozen_after_s,
+            backoff=Backoff(s.reconnect_first_s, s.reconnect_longest_s, s.reconnect_least_s),
+            listener=self,
+        )
+        self._state = CameraState.CONNECTING if camera.enabled else CameraState.DISABLED
+        self._state_since = self._clock.now()
+        self._detail = ""
+        self._started_s = self._clock.monotonic_s()
+        self._newest: SampledFrame | None = None
+        self._size_px = (0, 0)
+        self._latency_s: float | None = None
+        self._losses = 0
+        self._reconnects = 0
+        self._encoding_task: asyncio.Task[None] | None = None
+        self._tick_task: asyncio.Task[None] | None = None
+
+    # ---- life
+
+    def start(self) -> None:
+        """Begin to watch, unless the camera is disabled."""
+        self._metrics.camera_up.labels(self.camera.camera_id).set(0)
+        if not self.camera.enabled:
+            return
+        log.info("camera.watching", camera=self.camera.camera_id, url=self.camera.shown_url)
+        self._capture.start()
+        self._encoding_task = asyncio.create_task(self._encoding.run())
+        self._tick_task = asyncio.create_task(self._tick())
+
+    async def stop(self) -> None:
+        """Stop watching: frames that are left are counted as skipped, tracklets end."""
+        self._capture.stop()
+        self._encoding.drain()
+        if self._encoding_task is not None:
+            await asyncio.wait([self._encoding_task], timeout=self._parts.settings.drain_s)
+            await end_tasks(self._encoding_task)
+        if self._tick_task is not None:
+            await end_tasks(self._tick_task)
+        self._backlog.take()
+        self._account.skip_all(Reason.SHUTTING_DOWN)
+        self._book.end_all()
+        a = self._account.now()
+        log.info(
+            "camera.stopped",
+            camera=self.camera.camera_id,
+            sampled=a.sampled,
+            encoded=a.encoded,
+            skipped=a.skipped,
+            expired=a.expired,
+            failed=a.failed,
+        )
+
+    # ---- what others ask
+
+    def status(self) -> CameraStatus:
+        """How the camera does."""
+        account = self._account.now()
+        return CameraStatus(
+            camera_id=self.camera.camera_id,
+            state=self._state,
+            detail=self._detail,
+            state_since=self._state_since,
+            last_frame_time=self._newest.capture_time if self._newest else None,
+            frames_sampled=account.sampled,
+            frames_encoded=account.encoded,
+            frames_skipped=account.skipped,
+            frames_expired=account.expired,
+            frames_failed=account.failed,
+            frames_in_flight=account.in_flight,
+            width_px=self._size_px[0],
+            height_px=self._size_px[1],
+            latency_s=self._latency_s,
+            active_tracklets=self._book.active_count,
+            reconnects=self._reconnects,
+            skip_counts=account.skip_counts,
+        )
+
+    async def snapshot(self) -> tuple[bytes, datetime]:
+        """The newest sampled frame as a JPEG, and its capture time.
+
+        Raises:
+            UnavailableError: there was no frame yet.
+        """
+        newest = self._newest
+        if newest is None:
+            raise UnavailableError("frame", self._detail or "none has come yet")
+        loop = asyncio.get_running_loop()
+        jpeg = await loop.run_in_executor(self._parts.encoding.executor, to_jpeg, newest.picture)
+        return jpeg, newest.capture_time
+
+    def decide(self, decision: TrackletDecision) -> None:
+        """Take in a decision on one of this camera's tracklets."""
+        if self._book.decide(decision):
+            self._metrics.decisions.labels(self.camera.camera_id, decision.decision.outcome.value).inc()
+
+    # ---- what the source says
+
+    def on_sampled(self, sampled: SampledPicture, missed: int) -> None:
+        """A picture was sampled: it goes to the backlog, and pushes out the one that waits there."""
+        for _ in range(missed):
+            self._account.end(self._account.enter(), FrameOutcome.SKIPPED, Reason.NEWER_FRAME)
+        frame = SampledFrame(self._account.enter(), sampled.capture_time, sampled.captured_s, sampled.picture)
+        self._newest = frame
+        self._size_px = size_px(sampled.picture)
+        self._count_reconnects()
+        self._enter(CameraState.FROZEN if sampled.is_frozen else CameraState.ONLINE, self._frozen_detail(sampled))
+        replaced = self._backlog.put(frame)
+        if replaced is not None:
+            self._account.end(replaced.frame_id, FrameOutcome.SKIPPED, self._encoding.why_waiting())
+
+    def on_lost(self, detail: str) -> None:
+        """The source was lost or cannot be opened."""
+        self._count_reconnects()
+        self._losses += 1
+        self._enter(CameraState.LOST, detail)
+
+    def on_ended(self) -> None:
+        """The source came to its end."""
+        self._enter(CameraState.ENDED, "")
+
+    # ---- inside
+
+    def _on_answer(self, answer: FrameAnswer, frame: SampledFrame) -> None:
+        if answer.outcome is FrameOutcome.ENCODED:
+            self._latency_s = self._clock.monotonic_s() - frame.captured_s
+
+    def _count_reconnects(self) -> None:
+        # Whatever the source says after a loss, it was opened again for it.
+        if self._losses > self._reconnects:
+            self._reconnects = self._losses
+            self._metrics.reconnects.labels(self.camera.camera_id).inc()
+
+    def _frozen_detail(self, sampled: SampledPicture) -> str:
+        return f"the same picture for {self._parts.settings.frozen_after_s:g} s" if sampled.is_frozen else ""
+
+    def _enter(self, state: CameraState, detail: str) -> None:
+        self._detail = detail
+        if state is self._state:
+            return
+        self._state, self._state_since = state, self._clock.now()
+        self._metrics.camera_up.labels(self.camera.camera_id).set(int(state is CameraState.ONLINE))
+        log.info("camera.state", camera=self.camera.camera_id, state=state.value, detail=detail)
+        if state in _ANNOUNCED:
+            event_id = f"cam-{secrets.token_hex(12)}"
+            event = CameraEvent(event_id, self.camera.camera_id, self._state_since, state, detail)
+            self._parts.announcer.announce(event)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._encoding.expire()
+            # An answer may be as old as its frame may be; only then is silence an end.
+            patience = timedelta(seconds=self.camera.expires_after_s + 1.0)
+            self._book.end_stale(self._clock.now() - patience)
+            self._notice_silence()
+            self._metrics.tracklets_active.labels(self.camera.camera_id).set(self._book.active_count)
+
+    def _notice_silence(self) -> None:
+        since_s = self._newest.captured_s if self._newest else self._started_s
+        age_s = self._clock.monotonic_s() - since_s
+        self._metrics.last_frame_age_s.labels(self.camera.camera_id).set(age_s)
+        limit_s = max(self._parts.settings.silent_after_s, 3.0 / self.camera.sample_rate_hz)
+        if age_s > limit_s and self._state in {CameraState.ONLINE, CameraState.FROZEN}:
+            self._enter(CameraState.LOST, f"no frame for {age_s:.0f} s")
+
+    def _new_tracklet_id(self) -> TrackletId:
+        # Time first, so that ids sort; 64 random bits keep cameras and restarts apart.
+        self._metrics.tracklets.labels(self.camera.camera_id).inc()
+        return TrackletId(f"t{int(self._clock.now().timestamp() * 1000):x}-{secrets.token_hex(8)}")
+
+    def _count_end(self, outcome: FrameOutcome, reason: Reason | None) -> None:
+        self._metrics.frames.labels(self.camera.camera_id, outcome.value, reason.value if reason else "").inc()
