@@ -30,8 +30,14 @@ class Figure:
     command: str
 
 
-def report(name: str, figures: list[Figure], notes: list[str]) -> int:
+def report(name: str, figures: list[Figure], notes: list[str], *, keep: bool = True) -> int:
     """Print a table and write `docs/results/NAME.json`.
+
+    Args:
+        name: of the benchmark.
+        figures: what was measured.
+        notes: printed under the table.
+        keep: False prints only, for a part of a benchmark.
 
     Returns:
         The exit code: 0 when every bar holds, else 1.
@@ -52,11 +58,16 @@ def report(name: str, figures: list[Figure], notes: list[str]) -> int:
     console.print(table)
     for note in notes:
         console.print(note, highlight=False)
+    if keep:
+        _keep(name, figures)
+    return 0 if all(figure.holds is not False for figure in figures) else 1
+
+
+def _keep(name: str, figures: list[Figure]) -> None:
     stamp = {"machine": machine(), "commit": commit()}
     RESULTS.mkdir(parents=True, exist_ok=True)
     rows = [{**asdict(figure), **stamp} for figure in figures]
     (RESULTS / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    return 0 if all(figure.holds is not False for figure in figures) else 1
 
 
 def _shown(value: float | str) -> str:
