@@ -39,7 +39,7 @@ Start here:
 """
 
 
-@click.group(cls=LazyGroup, commands_by_name=_COMMANDS, help=_HELP, epilog=EXIT_CODES_HELP, no_args_is_help=False)
+@click.group(cls=LazyGroup, commands_by_name=_COMMANDS, help=_HELP, epilog=EXIT_CODES_HELP, no_args_is_help=True)
 @click.version_option(__version__, prog_name="tessera")
 def cli() -> None:
     """Stands before every command; does nothing itself."""
@@ -54,18 +54,23 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code, as the help of `tessera` lists them.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        code = cli.main(args=arguments, prog_name="tessera", standalone_mode=False)
+        # Not `cli.main`: it ends the process with 1, our "no match", when the reader of the output has gone.
+        with cli.make_context("tessera", list(arguments)) as context:
+            code = cli.invoke(context)
         sys.stdout.flush()
-    except click.Abort:
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except (click.Abort, KeyboardInterrupt):
         click.echo("", err=True)
         return ExitCode.INTERRUPTED
     except click.ClickException as error:
-        _show(error, as_json="--json" in (sys.argv[1:] if arguments is None else arguments))
+        _show(error, as_json="--json" in arguments)
         # click's own code for a wrong option is 2, which here means "unknown".
         return error.ends_with if isinstance(error, Failure) else ExitCode.BAD_INPUT
     except BrokenPipeError:
-        # The reader of our output has gone (`tessera watch | head`); Python would complain once more at exit.
+        # `tessera watch | head`: Python would complain once more when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
     return code if isinstance(code, int) else ExitCode.DONE

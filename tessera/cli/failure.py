@@ -53,10 +53,10 @@ class Failure(click.ClickException):
         }
 
     def format_message(self) -> str:
-        """For people: the sentence, and below it what helps."""
+        """For people, after "Error: ": the sentence, and below it what helps."""
         rows = [f"  {name:<8} {self.facts[name]}" for name in _ROWS if self.facts[name]]
         details = [f"  {name:<8} {text}" for name, text in self.details.items()]
-        return "\n".join([f"Error: {self.message}", *details, *rows])
+        return "\n".join([self.message, *details, *rows])
 
 
 def facts_of(error: click.ClickException) -> dict[str, object]:

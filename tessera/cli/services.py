@@ -66,7 +66,7 @@ def service_specs(ports: Ports, store_url: str, log_dir: Path) -> tuple[ChildSpe
             "camera_ingest",
             (ports.ingest, ports.ingest_metrics),
             log_dir,
-            {"ENCODER": encoder, "GALLERY": gallery, "STORE": store_url},
+            {"ENCODER_ADDRESS": encoder, "GALLERY_ADDRESS": gallery, "STORE_URL": store_url},
         ),
     )
 
