@@ -186,10 +186,10 @@ def as_720p(portrait: bytes) -> bytes:
     """A portrait in the middle of a 1280x720 JPEG, as a door camera would send it."""
     image = decode(portrait)
     scale = 720 / image.shape[0]
-    image = cv2.resize(image, (round(image.shape[1] * scale), 720), interpolation=cv2.INTER_AREA)
+    wide = cv2.resize(image, (round(image.shape[1] * scale), 720), interpolation=cv2.INTER_AREA)
     canvas = np.full((720, 1280, 3), 96, np.uint8)
-    left = (1280 - image.shape[1]) // 2
-    canvas[:, max(left, 0) : left + image.shape[1]] = image[:, : 1280 - max(left, 0)]
+    left = (1280 - wide.shape[1]) // 2
+    canvas[:, max(left, 0) : left + wide.shape[1]] = wide[:, : 1280 - max(left, 0)]
     return cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 
 

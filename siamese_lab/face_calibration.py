@@ -86,7 +86,8 @@ def main() -> int:
     for rate in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6):
         point = next(point for point in measured.calibration.points if point.fmr <= rate)
         sys.stdout.write(
-            f"FMR {point.fmr:.2e} [{point.fmr_interval.low:.2e}, {point.fmr_interval.high:.2e}] at {point.threshold:.4f}: "
+            f"FMR {point.fmr:.2e} [{point.fmr_interval.low:.2e}, {point.fmr_interval.high:.2e}] "
+            f"at {point.threshold:.4f}: "
             f"FNMR {point.fnmr:.4f} [{point.fnmr_interval.low:.4f}, {point.fnmr_interval.high:.4f}]\n"
         )
     return 0
