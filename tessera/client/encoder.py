@@ -23,7 +23,7 @@ from tessera.domain.errors import (
 from tessera.domain.ids import CalibrationId, ModelId
 from tessera.domain.observation import Observation
 from tessera.domain.reasons import Reason
-from tessera.v1 import encoder_pb2, encoder_pb2_grpc
+from tessera.v1 import biometrics_pb2, encoder_pb2, encoder_pb2_grpc
 
 
 class Priority(StrEnum):
@@ -119,7 +119,7 @@ class EncoderClient:
             UnavailableError: the encoder is away, warming up or draining.
         """
         request = encoder_pb2.EncodeRequest(
-            image={"data": image},
+            image=biometrics_pb2.Image(data=image),
             options=encoder_pb2.EncodeOptions(
                 modality=wire.modality_to_wire(modality), model_id=model_id or "", max_observations=max_observations
             ),
