@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from gallery_svc.collections import DEFAULT_COLLECTION, Collections
@@ -42,16 +43,26 @@ class Follower:
         self._set_ready = set_ready
         self._ready = False
         self._prepared = False
+        self._stopped = asyncio.Event()
 
     async def run(self) -> None:
-        """Follow until cancelled.
+        """Follow until `stop`.
 
         Raises:
             InvalidInputError: the store may not be used: it evicts keys, or holds another schema.
         """
-        while True:
+        while not self._stopped.is_set():
             await self.step()
-            await asyncio.sleep(self._interval_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval_s):
+                    await self._stopped.wait()
+
+    def stop(self) -> None:
+        """End `run` after the look under way, which the store's own time limit bounds.
+
+        Not by cancelling: a cancellation that meets the store client's own timeout may be swallowed by it.
+        """
+        self._stopped.set()
 
     async def step(self) -> None:
         """Look once."""

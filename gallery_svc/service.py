@@ -31,7 +31,7 @@ from gallery_svc.subjects import Subjects
 from gallery_svc.thresholds import Thresholds
 from gallery_svc.tracklets import Tracklets
 from tessera.chassis.clock import Clock
-from tessera.chassis.server import Server, ServerSettings, cancelled
+from tessera.chassis.server import Server, ServerSettings
 from tessera.v1 import events_pb2_grpc, gallery_pb2_grpc
 
 SERVICES = ("tessera.v1.GalleryService", "tessera.v1.EventService")
@@ -93,10 +93,11 @@ async def running_gallery(
         try:
             yield RunningGallery(server, following, metrics)
         finally:
-            await cancelled(following)
+            follower.stop()
             closing.set()
             events.close()
             await server.stop()
+            await following
     finally:
         await store.close()
         threads.shutdown(wait=False)
