@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections import deque
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import IO
 _MAX_BYTES = 8 * 1024 * 1024
 _KEPT_FILES = 3
 _LAST_LINES = 40
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_ERROR = re.compile(r"""\berror=(?P<quote>["'])(?P<error>.*?)(?P=quote)(?: \w+=|$)""")
 
 
 class ProcessLog:
@@ -64,8 +67,10 @@ class ProcessLog:
 
 
 def _error_in(line: str) -> str:
+    """The error of a log record: JSON, or as structlog writes it for people while a service reads its settings."""
     try:
         record = json.loads(line)
     except ValueError:
-        return ""
+        found = _ERROR.search(_COLOUR.sub("", line))
+        return found["error"] if found else ""
     return str(record.get("error", "")) if isinstance(record, dict) else ""

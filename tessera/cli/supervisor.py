@@ -47,6 +47,7 @@ class Supervisor:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._killing = threading.Event()
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
         self._prober = threading.Thread(target=self._probe, name="prober", daemon=True)
         self._refusal: Refusal | None = None
@@ -63,6 +64,7 @@ class Supervisor:
         with self._lock:
             self._children.append(child)
             self._to_start.append(child)
+        self._wake.set()
 
     def reports(self) -> tuple[ChildReport, ...]:
         """How each child does, in the order added."""
@@ -86,6 +88,7 @@ class Supervisor:
     def stop(self) -> None:
         """Stop every child, the last added first; returns when none is left."""
         self._stopping.set()
+        self._wake.set()
         self._thread.join()
         self._prober.join()
 
@@ -138,11 +141,11 @@ class Supervisor:
                 child.kill()
 
     def _probe(self) -> None:
-        pause_s = _PROBE_S
-        while not self._stopping.wait(pause_s):
+        while not self._stopping.is_set():
             with self._lock:
                 children = list(self._children)
             for child in children:
                 child.probe()
             all_ready = all(child.state is ChildState.READY for child in children)
-            pause_s = _PROBE_WHEN_ALL_READY_S if all_ready else _PROBE_S
+            self._wake.wait(_PROBE_WHEN_ALL_READY_S if all_ready else _PROBE_S)
+            self._wake.clear()
