@@ -166,7 +166,7 @@ class Matcher:
                 self._take_decision(sent.update, answer)
 
     def _take_decision(self, update: TrackletUpdate, decision: TrackletDecision) -> None:
-        if update.samples:
+        if update.samples and not update.ended:  # an end is only told after its silence
             newest = max(sample.capture_time for sample in update.samples)
             self._metrics.stage_s.labels("decision").observe((self._clock.now() - newest).total_seconds())
         self._on_decision(update, decision)

@@ -1,0 +1,212 @@
+"""Which samples speak for a person, how updates fold while the gallery is away, and how often events are tried."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ingest_fakes import Rig, eventually, moment
+from prometheus_client import CollectorRegistry
+
+from camera_ingest.announcing import Announcer
+from camera_ingest.backoff import Backoff
+from camera_ingest.camera import Camera, CameraEvent, CameraState, Zone, dump_camera, load_camera
+from camera_ingest.matching import MAX_SAMPLES, MAX_WAITING, folded
+from camera_ingest.metrics import IngestMetrics
+from camera_ingest.registry import CameraRegistry, MemoryCameraRegistry, RedisCameraRegistry
+from camera_ingest.tracker import Tracker
+from camera_ingest.tracklets import TrackletBook
+from tessera.client.stream_values import FrameAnswer, FrameOutcome, TrackletSample, TrackletUpdate
+from tessera.domain.embedding import Embedding
+from tessera.domain.errors import AlreadyExistsError, InvalidInputError, StoreCorruptError, UnavailableError
+from tessera.domain.ids import CameraId, CollectionId, ModelId, TrackletId
+from tessera.domain.observation import Box, Observation, Quality
+from tessera.domain.reasons import Reason
+from tests.valkey import running_server
+
+DOOR = Camera(CameraId("door"), "demo:")
+
+
+def quality(overall: float, *reasons: Reason) -> Quality:
+    return Quality(overall, 0.5, 0.8, 0.8, 0.9, overall, reasons)
+
+
+def answer(at_s: float, overall: float, *reasons: Reason) -> FrameAnswer:
+    embedding = Embedding.from_raw([1.0, 0.0, 0.0, 0.0], ModelId("test@1"))
+    seen = Observation(Box(10, 10, 50, 60), np.zeros((5, 2), np.float32), 0.9, quality(overall, *reasons), embedding)
+    return FrameAnswer(int(at_s * 10) + 1, moment(at_s), FrameOutcome.ENCODED, (seen,), 640, 480)
+
+
+@pytest.fixture
+def told() -> list[TrackletUpdate]:
+    return []
+
+
+@pytest.fixture
+def book(told: list[TrackletUpdate]) -> TrackletBook:
+    numbers = itertools.count(1)
+    return TrackletBook(DOOR, Tracker(lambda: TrackletId(f"t{next(numbers)}")), told.append)
+
+
+def test_a_good_sample_goes_on_at_once_and_poor_ones_do_not(book: TrackletBook, told: list[TrackletUpdate]) -> None:
+    """What has no fault of quality speaks for the person; what has one is held while there is hope of better."""
+    book.take(answer(0.0, 0.3, Reason.LOW_SHARPNESS))
+    assert told == []
+    book.take(answer(0.2, 0.8))
+    book.take(answer(0.4, 0.35, Reason.LOW_SHARPNESS))
+    assert [[sample.quality.overall for sample in update.samples] for update in told] == [[0.8]]
+
+
+def test_the_best_of_the_poor_goes_when_nothing_better_came(book: TrackletBook, told: list[TrackletUpdate]) -> None:
+    """After a moment without a good look the best samples at hand are submitted, and later only better ones."""
+    for at_s, overall in ((0.0, 0.2), (0.2, 0.4), (0.4, 0.3), (0.6, 0.1), (0.8, 0.35), (1.0, 0.45)):
+        book.take(answer(at_s, overall, Reason.LOW_SHARPNESS))
+    assert [[sample.quality.overall for sample in update.samples] for update in told] == [[0.4, 0.3, 0.2], [0.45]]
+
+
+def test_an_ended_tracklet_tells_its_best(book: TrackletBook, told: list[TrackletUpdate]) -> None:
+    """Somebody who was seen once, and poorly, is still told of when they are gone."""
+    book.take(answer(0.0, 0.3, Reason.SMALL_BOUNDING_BOX))
+    assert book.end_stale(moment(5)) == 1
+    assert [(update.ended, len(update.samples)) for update in told] == [(True, 1)]
+
+
+def update(number: int, *samples: tuple[float, float], ended: bool = False) -> TrackletUpdate:
+    embedding = Embedding.from_raw([1.0, 0.0], ModelId("test@1"))
+    box = Box(0, 0, 10, 10)
+    return TrackletUpdate(
+        camera_id=CameraId("door"),
+        collection_id=CollectionId("default"),
+        tracklet_id=TrackletId(f"t{number}"),
+        sequence=0,
+        samples=tuple(TrackletSample(moment(at_s), embedding, quality(overall), box) for at_s, overall in samples),
+        first_seen=moment(),
+        last_seen=moment(9),
+        box=box,
+        frame_count=number,
+        ended=ended,
+    )
+
+
+def test_folding_keeps_the_newest_state_and_the_best_samples() -> None:
+    """Two updates become one: an end stays an end, and no more samples than allowed, in order of capture."""
+    older = update(1, *((float(n), 0.1 * n) for n in range(6)), ended=True)
+    newer = replace(update(1, *((10.0 + n, 0.95 - 0.1 * n) for n in range(6))), frame_count=12)
+    both = folded(older, newer)
+    assert (both.frame_count, both.ended, len(both.samples)) == (12, True, MAX_SAMPLES)
+    times = [sample.capture_time for sample in both.samples]
+    assert times == sorted(times)
+    assert min(sample.quality.overall for sample in both.samples) > 0.2
+
+
+async def test_what_waits_for_the_gallery_is_bounded(rig: Rig) -> None:
+    """Past the limit the oldest tracklet is dropped and counted."""
+    await rig.gallery_server.kill()
+    for number in range(MAX_WAITING + 5):
+        rig.ingest.matcher.submit(update(number))
+    assert rig.ingest.matcher.open_count == MAX_WAITING
+    assert rig.counted("tessera_ingest_updates_dropped_total", cause="OVERFLOW") == 5
+
+
+def event(number: int) -> CameraEvent:
+    return CameraEvent(f"e{number}", CameraId("door"), moment(), CameraState.LOST, "no answer")
+
+
+async def test_an_event_is_tried_again_under_the_same_id(rig: Rig) -> None:
+    """A gallery that refuses for the moment gets the event later, once, with its first id."""
+    rig.gallery.refused_publications = 2
+    rig.ingest.announcer.announce(event(1))
+    await eventually(lambda: len(rig.gallery.events) == 1, "the event")
+    assert rig.gallery.events[0].event_id == "e1"
+    assert rig.gallery.refused_publications == 0
+
+
+async def test_an_event_is_given_up_after_bounded_attempts() -> None:
+    """With nobody to tell, each event is dropped and counted, and the next one has its turn."""
+    metrics, tried = IngestMetrics(CollectorRegistry()), []
+
+    async def away(tried_event: CameraEvent) -> None:
+        tried.append(tried_event.event_id)
+        raise UnavailableError("gallery")
+
+    announcer = Announcer(away, metrics, Backoff(0.001, 0.002))
+    announcer.announce(event(1))
+    announcer.announce(event(2))
+    announcer.drain()
+    await asyncio.wait_for(announcer.run(), 10)
+    assert tried == ["e1"] * 10 + ["e2"] * 10
+    labels = {"state": "LOST", "result": "DROPPED"}
+    assert metrics.registry.get_sample_value("tessera_ingest_camera_events_total", labels) == 2
+
+
+async def test_a_refused_event_is_not_tried_again() -> None:
+    """What the gallery calls wrong will stay wrong."""
+    metrics, tried = IngestMetrics(CollectorRegistry()), []
+
+    async def refuse(tried_event: CameraEvent) -> None:
+        tried.append(tried_event.event_id)
+        raise InvalidInputError("event", "LOST", "nothing")
+
+    announcer = Announcer(refuse, metrics, Backoff(0.001, 0.002))
+    announcer.announce(event(1))
+    announcer.drain()
+    await asyncio.wait_for(announcer.run(), 10)
+    assert tried == ["e1"]
+
+
+RICH = Camera(
+    CameraId("rich"),
+    "rtsp://user:${CAMERA_PW}@host/x",
+    sample_rate_hz=2.5,
+    zones=(Zone("till", ((0.0, 0.0), (1.0, 0.0), (0.5, 1.0)), True),),
+    labels={"site": "north"},
+    loop=True,
+)
+
+
+async def check_registry(registry: CameraRegistry) -> None:
+    """What every registry does."""
+    assert await registry.load_all() == []
+    assert await registry.put(RICH)
+    assert await registry.put(DOOR)
+    with pytest.raises(AlreadyExistsError):
+        await registry.put(replace(DOOR, loop=True))
+    assert await registry.load_all() == [DOOR, RICH]
+    assert await registry.remove(DOOR.camera_id)
+    assert not await registry.remove(DOOR.camera_id)
+    assert await registry.load_all() == [RICH]
+    await registry.check()
+    await registry.close()
+
+
+async def test_both_registries_keep_cameras_alike(tmp_path: Path) -> None:
+    """Memory and a real Valkey keep, refuse, list and forget in the same way."""
+    await check_registry(MemoryCameraRegistry())
+    with running_server(tmp_path) as server:
+        await check_registry(RedisCameraRegistry(server.url))
+
+
+async def test_a_registry_that_is_away_says_so(tmp_path: Path) -> None:
+    """Each call of a registry without its server is `UnavailableError` of the store."""
+    with running_server(tmp_path) as server:
+        registry = RedisCameraRegistry(server.url)
+        await registry.check()
+        server.kill()
+        for call in (registry.load_all(), registry.put(DOOR), registry.remove(DOOR.camera_id), registry.check()):
+            with pytest.raises(UnavailableError, match="store"):
+                await call
+        server.start()
+        await registry.close()
+
+
+def test_a_camera_survives_its_text() -> None:
+    """What is written is read back the same, credentials' names included; other text is refused without its content."""
+    assert load_camera(dump_camera(RICH), "key") == RICH
+    for text in ("", "{}", '{"schema": 2}', dump_camera(RICH).replace("rtsp:", "s3cret:")):
+        with pytest.raises(StoreCorruptError) as raised:
+            load_camera(text, "key")
+        assert "s3cret" not in str(raised.value)
