@@ -19,7 +19,7 @@ touch them all; what belongs to no collection carries the tag `_`, which no id c
     tessera:{ID}:audit                stream of audit entries; entry id = SEQUENCE-0
     tessera:{ID}:request:REQUEST      the answer that a request id got; kept 24 h
 
-What it refuses: to retry a write by itself. A write whose answer was lost is settled by the caller's `request_id`.
+Needs Redis 7 or any Valkey. What it refuses: to retry a write by itself. A write whose answer was lost is settled by the caller's `request_id`.
 """
 
 from __future__ import annotations
@@ -75,13 +75,22 @@ from tessera.domain.errors import (
 from tessera.domain.ids import CollectionId, EventId, SubjectId, TemplateId
 
 SCHEMA = 1
-_SCRIPTS = (
-    "create_collection", "delete_collection", "enroll", "erase", "changes", "audit", "record_event", "erase_events",
-)  # fmt: skip
+# A script without `allow-oom` is refused before it begins when the memory is full; those that free memory may run.
+_SCRIPTS = {
+    "create_collection": "",
+    "delete_collection": "allow-oom",
+    "enroll": "",
+    "erase": "allow-oom",
+    "changes": "no-writes",
+    "audit": "",
+    "record_event": "",
+    "erase_events": "allow-oom",
+}
 _SUBJECTS_A_READ = 500
 _MAX_CONFLICTS = 16
-# Replies of a server that is there and cannot serve: it loads, is full, or fails over.
-_AWAY = ("OOM", "MISCONF", "LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "NOREPLICAS", "BUSY")
+# Replies of a server that is there and cannot serve: it is full, cannot write its file, or fails over.
+_AWAY = (rx.OutOfMemoryError, rx.ReadOnlyError, rx.ClusterDownError, rx.TryAgainError, rx.MasterDownError)
+_AWAY_PREFIXES = ("MISCONF", "NOREPLICAS", "BUSY", "OOM")
 _ROOT = "tessera:{_}:"
 
 
@@ -120,8 +129,10 @@ class RedisStore:
         folder = resources.files("gallery_svc.store") / "scripts"
         prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
         self._scripts = {
-            name: self._redis.register_script(prelude + (folder / f"{name}.lua").read_text(encoding="utf-8"))
-            for name in _SCRIPTS
+            name: self._redis.register_script(
+                f"#!lua flags={flags}\n{prelude}{(folder / f'{name}.lua').read_text(encoding='utf-8')}"
+            )
+            for name, flags in _SCRIPTS.items()
         }
 
     async def prepare(self) -> None:
@@ -403,8 +414,8 @@ class RedisStore:
         except (rx.ConnectionError, rx.TimeoutError, OSError) as error:
             raise UnavailableError("store", type(error).__name__) from error
         except rx.ResponseError as error:
-            if str(error).startswith(_AWAY):
-                raise UnavailableError("store", str(error).split(" ", 1)[0]) from error
+            if isinstance(error, _AWAY) or str(error).startswith(_AWAY_PREFIXES):
+                raise UnavailableError("store", type(error).__name__) from error
             raise
         finally:
             if self._observe is not None:
