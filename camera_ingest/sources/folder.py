@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 from camera_ingest.sources.source import CapturedFrame, SourceError
@@ -43,13 +44,15 @@ class FolderSource:
         Raises:
             SourceError: the folder is not there, or holds no picture.
         """
-        due_s = self._clock.monotonic_s()
+        began, began_s, number = self._clock.now(), self._clock.monotonic_s(), 0
         while True:
             for path in self._pictures():
-                if stopped.wait(max(0.0, due_s - self._clock.monotonic_s())):
+                offset_s = number * self._period_s
+                if stopped.wait(max(0.0, began_s + offset_s - self._clock.monotonic_s())):
                     return
-                yield CapturedFrame(self._clock.now(), self._clock.monotonic_s(), _PictureFile(path))
-                due_s = max(due_s + self._period_s, self._clock.monotonic_s())
+                # Captured when it was due, so that the rate is steady whatever the machine does beside.
+                yield CapturedFrame(began + timedelta(seconds=offset_s), began_s + offset_s, _PictureFile(path))
+                number += 1
             if not self._loop or stopped.is_set():
                 return
 

@@ -26,7 +26,7 @@ def balanced(status: CameraStatus) -> bool:
 
 async def test_a_folder_is_watched_to_its_end(rig: Rig, picture_folder: Path) -> None:
     """Each picture is encoded, one tracklet is decided, ended and told, and the camera says that it ended."""
-    worker = await watch(rig, f"folder:{picture_folder}")
+    worker = await watch(rig, f"folder:{picture_folder}", rate_hz=4.0)
     await eventually(lambda: worker.status().frames_encoded == 6, "six pictures encoded")
     await eventually(lambda: worker.status().state is CameraState.ENDED, "the end")
     await eventually(lambda: any(update.ended for update in rig.gallery.updates), "the tracklet's end")
@@ -54,7 +54,7 @@ async def test_a_decided_tracklet_is_not_embedded_in_each_frame(rig: Rig, pictur
 async def test_without_credit_the_newest_frame_wins(rig: Rig, picture_folder: Path) -> None:
     """A slow encoder gets the newest frame; those that it pushed out are counted as NO_CREDIT, and the rest expires."""
     rig.encoder.may_answer.clear()
-    worker = await watch(rig, f"folder:{picture_folder}", expires_after_s=60.0)
+    worker = await watch(rig, f"folder:{picture_folder}", rate_hz=4.0, expires_after_s=60.0)
     await eventually(lambda: worker.status().state is CameraState.ENDED, "the end")
     status = worker.status()
     assert balanced(status)
@@ -69,8 +69,8 @@ async def test_without_credit_the_newest_frame_wins(rig: Rig, picture_folder: Pa
 async def test_a_frame_that_waits_too_long_expires(rig: Rig, picture_folder: Path) -> None:
     """A frame older than the camera allows is never sent."""
     rig.encoder.may_answer.clear()
-    worker = await watch(rig, f"folder:{picture_folder}", expires_after_s=0.3)
-    await eventually(lambda: worker.status().frames_expired == 1, "the last frame's expiry")
+    worker = await watch(rig, f"folder:{picture_folder}", rate_hz=4.0, expires_after_s=0.3)
+    await eventually(lambda: worker.status().frames_expired >= 1, "the last frame's expiry")
     assert balanced(worker.status())
     assert [frame.frame_id for frame in rig.encoder.frames] == [1]
 
@@ -115,7 +115,7 @@ async def test_a_killed_gallery_learns_how_things_stand(rig: Rig, picture_folder
 async def test_a_broken_picture_is_counted_as_failed(rig: Rig, picture_folder: Path) -> None:
     """A file that is no picture goes its way, and comes back with the encoder's reason."""
     (picture_folder / "3.jpg").write_bytes(b"no picture at all")
-    worker = await watch(rig, f"folder:{picture_folder}")
+    worker = await watch(rig, f"folder:{picture_folder}", rate_hz=4.0)
     await eventually(lambda: worker.status().frames_failed == 1, "the failure")
     await eventually(lambda: worker.status().frames_encoded == 5, "the others")
     labels = {"camera": DOOR, "outcome": "FAILED", "reason": "NOT_AN_IMAGE"}
