@@ -105,6 +105,7 @@ class Enroller:
 
     def __init__(
         self,
+        *,
         store: Store,
         replica: Replica,
         collections: Collections,

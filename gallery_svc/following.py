@@ -1,4 +1,4 @@
-"""Keeps this gallery in step with its store, and says whether it may take work: the store answers and the index is loaded."""
+"""Keeps this gallery in step with its store, and says whether it may take work: store there, index loaded."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Follower:
 
     def __init__(
         self,
+        *,
         store: Store,
         replica: Replica,
         collections: Collections,

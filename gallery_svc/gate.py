@@ -1,6 +1,7 @@
 """The gate before enrolment: is this sample good enough to stand for a person, and if not, why and what would be.
 
-The encoder measures and has a gate of its own; a collection may set another limit for a measure, which then decides alone.
+The encoder measures and has a gate of its own; a collection may set another limit for a measure, which then decides
+alone.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """From a score to an answer: the two comparisons, and the one rule about weak probes.
 
-A match at the stated error rate stays a match however weak the probe: the rate was measured over weak probes too, and a
-poor picture makes people look less like themselves, not more like others. That nobody was recognised says little when the
-picture could not show anybody: a NO_MATCH or UNKNOWN that rests on a probe whose quality has reasons is INCONCLUSIVE, with
-these reasons (docs/adr/0005-inconclusive-answers.md).
+A match at the stated error rate stays a match however weak the probe: the rate was measured over weak probes too, and
+a poor picture makes people look less like themselves, not more like others. That nobody was recognised says little
+when the picture could not show anybody: a NO_MATCH or UNKNOWN that rests on a probe whose quality has reasons is
+INCONCLUSIVE, with these reasons (docs/adr/0005-inconclusive-answers.md).
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def search_threshold(
     """The threshold of a search: for the larger of the planned and the present number of subjects.
 
     Returns:
-        INCONCLUSIVE: EMPTY_COLLECTION when nobody is enrolled; CALIBRATION_TOO_SMALL when the policy's rate cannot be kept
-        for so many subjects.
+        INCONCLUSIVE: EMPTY_COLLECTION when nobody is enrolled; CALIBRATION_TOO_SMALL when the policy's rate cannot be
+        kept for so many subjects.
 
     Raises:
         CalibrationTooSmallError: the rate that was asked for cannot be kept.

@@ -1,7 +1,7 @@
-"""The three questions: is this the one who is enrolled (Verify), who is this (Identify), are these two the same (Compare).
+"""The three questions: is it the one who is enrolled (Verify), who is it (Identify), are two the same (Compare).
 
-Each goes the same way: threshold, probe, search, judgement, record. The threshold comes first, so that a rate that cannot
-be kept costs no encoder time.
+Each goes the same way: threshold, probe, search, judgement, record. The threshold comes first, so that a rate that
+cannot be kept costs no encoder time.
 """
 
 from __future__ import annotations
@@ -143,6 +143,7 @@ class Matcher:
 
     def __init__(
         self,
+        *,
         replica: Replica,
         store: Store,
         probes: ProbeReader,

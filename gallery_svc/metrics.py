@@ -1,4 +1,4 @@
-"""The gallery's metrics: each with its unit, what moves it, and what an operator does about it. No label names a subject."""
+"""The gallery's metrics: each with what moves it and what an operator does about it. No label names a subject."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class GalleryMetrics(ServiceMetrics):
         super().__init__(registry, "gallery")
         self.decisions = Counter(
             "tessera_gallery_decisions_total",
-            "Answers, by method (verify, identify, compare, tracklet) and outcome. A rising share of UNKNOWN or NO_MATCH: "
+            "Answers, by method (verify, identify, compare, tracklet) and outcome. A rising share of UNKNOWN "
+            "or NO_MATCH: "
             "look at light, camera and enrolled pictures before the threshold.",
             ["method", "outcome"],
             registry=registry,
@@ -38,14 +39,16 @@ class GalleryMetrics(ServiceMetrics):
         )
         self.samples = Counter(
             "tessera_gallery_samples_total",
-            "Samples offered for enrolment, by first reason; ACCEPTED when taken. Many of one reason: tell those who take "
+            "Samples offered for enrolment, by first reason; ACCEPTED when taken. Many of one reason: tell "
+            "those who take "
             "the pictures.",
             ["reason"],
             registry=registry,
         )
         self.index_templates = Gauge(
             "tessera_gallery_index_templates",
-            "Templates that are searched, by collection. Differs from the store's count for long: the index does not follow.",
+            "Templates that are searched, by collection. Differs from the store's count for long: the index "
+            "does not follow.",
             ["collection"],
             registry=registry,
         )
@@ -63,14 +66,16 @@ class GalleryMetrics(ServiceMetrics):
         )
         self.index_lag = Gauge(
             "tessera_gallery_index_lag_changes",
-            "Changes in the log that the index has not taken yet, by collection. Above 0 for long: this gallery answers from "
+            "Changes in the log that the index has not taken yet, by collection. Above 0 for long: this "
+            "gallery answers from "
             "an old state; look at its log for index.load and at its CPU.",
             ["collection"],
             registry=registry,
         )
         self.index_loads = Counter(
             "tessera_gallery_index_loads_total",
-            "Whole loads of an index, by why: start, other_history (the store came back with other data, or the log was "
+            "Whole loads of an index, by why: start, other_history (the store came back with other data, or "
+            "the log was "
             "trimmed). other_history without a restore: the store lost writes; find out how.",
             ["why"],
             registry=registry,
@@ -89,7 +94,8 @@ class GalleryMetrics(ServiceMetrics):
         )
         self.encoder_seconds = Histogram(
             "tessera_gallery_encoder_seconds",
-            "Time of one call to the encoder as the gallery sees it, by outcome (ok, or the error's name). Slower than the "
+            "Time of one call to the encoder as the gallery sees it, by outcome (ok, or the error's name). "
+            "Slower than the "
             "encoder's own time: the network, or a queue before it.",
             ["outcome"],
             buckets=LATENCY_BUCKETS_S,
@@ -113,7 +119,8 @@ class GalleryMetrics(ServiceMetrics):
         )
         self.tracklets_forgotten = Counter(
             "tessera_gallery_tracklets_forgotten_total",
-            "Tracklets forgotten before they ended, by why: silent (its worker went away), full (more than max_tracklets: "
+            "Tracklets forgotten before they ended, by why: silent (its worker went away), full (more than "
+            "max_tracklets: "
             "raise it, or run more galleries).",
             ["why"],
             registry=registry,

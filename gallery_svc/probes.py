@@ -6,6 +6,7 @@ Nothing here decides: no face and several faces are told as reasons, and what fo
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -154,32 +155,24 @@ class ProbeReader:
             self._thresholds.require_dimensions(probe, field)
             return Seen((Sample(probe),))
         started_s = time.perf_counter()
-        encoded = await self._encode(probe, model_id, modality, priority, deadline, max_faces, f"{field}.image")
+        call = self._encoder.encode(
+            probe.data,
+            priority=priority,
+            deadline_s=deadline.remaining_s("encode"),
+            modality=modality,
+            model_id=model_id,
+            max_observations=max_faces,
+            field=f"{field}.image",
+        )
+        encoded = await self._measured(call, model_id)
         encode_ms = (time.perf_counter() - started_s) * 1000
         samples = tuple(_sample(o, o.embedding) for o in encoded.observations if o.embedding is not None)
         return Seen(samples, encoded.stage_times, encode_ms)
 
-    async def _encode(
-        self,
-        picture: Picture,
-        model_id: ModelId,
-        modality: Modality,
-        priority: Priority,
-        deadline: Deadline,
-        max_faces: int,
-        field: str,
-    ) -> EncodedImage:
+    async def _measured(self, call: Awaitable[EncodedImage], model_id: ModelId) -> EncodedImage:
         outcome, started_s = "ok", time.perf_counter()
         try:
-            encoded = await self._encoder.encode(
-                picture.data,
-                priority=priority,
-                deadline_s=deadline.remaining_s("encode"),
-                modality=modality,
-                model_id=model_id,
-                max_observations=max_faces,
-                field=field,
-            )
+            encoded = await call
         except NotFoundError as error:
             outcome = "ModelMismatchError"
             raise ModelMismatchError(model_id, "none of that id", "encoder") from error

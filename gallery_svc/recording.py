@@ -1,7 +1,7 @@
 """Puts decisions on record before they are told: an answer that opens a door is in the audit log or it is not given.
 
-The entry is written before the answer leaves, in one round trip (about a millisecond). When the store cannot take it the
-call fails with STORE_UNAVAILABLE: nothing is decided off the record.
+The entry is written before the answer leaves, in one round trip (about a millisecond). When the store cannot take it
+the call fails with STORE_UNAVAILABLE: nothing is decided off the record.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Searches: small indexes on the spot, large ones on a thread, so that a long search does not hold up the others' answers."""
+"""Searches: small indexes on the spot, large ones on a thread, so that a long search holds up nobody else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gallery as one object: its parts joined by hand, started and stopped in order. `__main__` and the tests run it."""
+"""The gallery whole: its parts joined by hand, started and stopped in order. `__main__` and the tests run it."""
 
 from __future__ import annotations
 
@@ -67,10 +67,27 @@ async def running_gallery(
         GalleryParts(
             collections=collections,
             subjects=Subjects(store, replica, clock),
-            enroller=Enroller(store, replica, collections, probes, clock, metrics),
-            matcher=Matcher(replica, store, probes, thresholds, searcher, Recorder(store, clock, metrics)),
+            enroller=Enroller(
+                store=store, replica=replica, collections=collections, probes=probes, clock=clock, metrics=metrics
+            ),
+            matcher=Matcher(
+                replica=replica,
+                store=store,
+                probes=probes,
+                thresholds=thresholds,
+                searcher=searcher,
+                recorder=Recorder(store, clock, metrics),
+            ),
             sightings=Sightings(
-                tracklets, replica, store, events, thresholds, searcher, clock, metrics, settings.event_time_to_live_s
+                tracklets=tracklets,
+                replica=replica,
+                store=store,
+                events=events,
+                thresholds=thresholds,
+                searcher=searcher,
+                clock=clock,
+                metrics=metrics,
+                time_to_live_s=settings.event_time_to_live_s,
             ),
             thresholds=thresholds,
             metrics=metrics,
@@ -86,7 +103,14 @@ async def running_gallery(
         events_pb2_grpc.add_EventServiceServicer_to_server(watching, server)
 
     server = Server(_listening(settings), metrics, SERVICES, add_servicers)
-    follower = Follower(store, replica, collections, metrics, settings.follow_interval_s, server.set_ready)
+    follower = Follower(
+        store=store,
+        replica=replica,
+        collections=collections,
+        metrics=metrics,
+        interval_s=settings.follow_interval_s,
+        set_ready=server.set_ready,
+    )
     try:
         await server.start()
         following = asyncio.create_task(follower.run())

@@ -1,8 +1,8 @@
-"""Tracklets in, decisions out: each update is joined to its tracklet, searched, judged, and told to the world when that is new.
+"""Tracklets in, decisions out: each update is joined to its tracklet, searched, judged, and told when that is news.
 
 A sighting is recorded, with its audit entry, when the tracklet is first decided, when the answer changes, and when the
-tracklet ends; before the update is answered. The event's id comes from the tracklet's id: a worker that repeats itself, and
-a gallery that was restarted in between, tell nothing twice.
+tracklet ends; before the update is answered. The event's id comes from the tracklet's id: a worker that repeats
+itself, and a gallery that was restarted in between, tell nothing twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gallery_svc.searching import Searcher
 from gallery_svc.store.protocol import Store
 from gallery_svc.store.records import AuditRecord, NewEvent, SightingBody
 from gallery_svc.thresholds import Thresholds
-from gallery_svc.tracklets import Standing, TrackletState, Tracklets, Verdict, next_standing
+from gallery_svc.tracklets import Standing, Tracklets, TrackletState, Verdict, next_standing
 from tessera.chassis.clock import Clock
 from tessera.client.stream_values import TrackletSample, TrackletUpdate
 from tessera.domain.decision import Decision, Outcome, inconclusive
@@ -70,6 +70,7 @@ class Sightings:
 
     def __init__(
         self,
+        *,
         tracklets: Tracklets,
         replica: Replica,
         store: Store,

@@ -1,8 +1,8 @@
 """From target error rates to thresholds, out of the calibrations that ship with the encoders; nothing is guessed.
 
-A calibration decides for its own model alone. A search of many subjects needs a lower FMR for each comparison than the
-calibration may be able to state: `for_search` says so by raising, and whoever asked decides whether that is an error (the
-caller named the rate) or an answer (the collection's own policy met a gallery that outgrew the calibration).
+A calibration decides for its own model alone. A search of many subjects needs a lower FMR for each comparison than
+the calibration may be able to state: `for_search` says so by raising, and whoever asked decides whether that is an
+error (the caller named the rate) or an answer (the collection's own policy met a gallery that outgrew it).
 """
 
 from __future__ import annotations

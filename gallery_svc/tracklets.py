@@ -1,8 +1,9 @@
 """One tracklet: its samples joined into one probe, and an answer that grows with it and does not flap.
 
 The rule of the answer. Before there are enough usable samples it is INCONCLUSIVE (TOO_FEW_FRAMES). The first MATCH or
-UNKNOWN stands at once. After that another answer takes its place only when it wins twice in a row: one blurred frame does
-not turn a person into another. An INCONCLUSIVE never takes the place of a MATCH or an UNKNOWN.
+UNKNOWN stands at once. After that another answer takes its place only when it wins twice in a row, inconclusive
+evaluations aside: one blurred frame does not turn a person into another. An INCONCLUSIVE never takes the place of a
+MATCH or an UNKNOWN.
 
 The state is a value: an update makes a new one, which is kept only after what follows from it is on record.
 """

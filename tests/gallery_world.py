@@ -1,4 +1,4 @@
-"""A gallery with everything around it for tests: real gRPC on both sides, a real store, and an encoder that reads notes.
+"""A gallery with everything around it: real gRPC on both sides, a real store, and an encoder that reads notes.
 
 The encoder of this world takes a picture whose bytes are a note about who is in it, so that a test says what is seen.
 """
@@ -107,7 +107,9 @@ class NoteReader(encoder_pb2_grpc.EncoderServiceServicer):
             stage_times=encoder_pb2.StageTimes(decode_ms=1.0, total_ms=2.0),
         )
 
-    async def EncodeStream(self, request_iterator: Any, context: Any) -> AsyncIterator[encoder_pb2.EncodeStreamResponse]:
+    async def EncodeStream(
+        self, request_iterator: Any, context: Any
+    ) -> AsyncIterator[encoder_pb2.EncodeStreamResponse]:
         """Not in this world."""
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
         yield encoder_pb2.EncodeStreamResponse()

@@ -1,8 +1,8 @@
 """Exact cosine search: every template is compared, in float32 to find the best and in float64 to rank them.
 
-The state that readers see is a snapshot that is never changed, only replaced. New templates are written behind the last
-row that any snapshot reads, so that an enrolment costs its own rows; an erasure copies what stays, so that no vector of an
-erased subject remains in memory.
+The state that readers see is a snapshot that is never changed, only replaced. New templates are written behind the
+last row that any snapshot reads, so that an enrolment costs its own rows; an erasure copies what stays, so that no
+vector of an erased subject remains in memory.
 
 Source: the two passes follow the usual re-ranking of an approximate scan; here the first pass is off by rounding alone.
 """
@@ -124,7 +124,7 @@ def _rank(hit: Hit) -> tuple[float, SubjectId, TemplateId]:
 
 
 def _scores(vectors: Vectors, probe: Vector) -> Scores:
-    # Summed row by row: the same vector gets the same score wherever it stands, which a matrix product does not promise.
+    # Summed row by row: the same vector gets the same score wherever it stands; a matrix product does not promise it.
     scores: Scores = np.sum(vectors.astype(np.float64) * probe.astype(np.float64), axis=1)
     return np.clip(scores, -1.0, 1.0)
 

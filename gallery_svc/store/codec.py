@@ -1,7 +1,7 @@
 """Records as text and back, for stores that keep text: one JSON object a record, plain names, schema 1.
 
-Built from the dataclasses' own types, so that a record and its text cannot drift apart. Vectors are never text: they are
-little-endian float32.
+Built from the dataclasses' own types, so that a record and its text cannot drift apart. Vectors are never text: they
+are little-endian float32.
 """
 
 from __future__ import annotations

@@ -68,10 +68,10 @@ class _Collection:
 
     record: CollectionRecord
     generation: str
+    position: Position
     subjects: dict[SubjectId, SubjectRecord] = field(default_factory=dict)
     vectors: dict[TemplateId, Vector] = field(default_factory=dict)
     log: deque[_Entry] = field(default_factory=deque)
-    position: Position = Position(0, "")
     answers: dict[RequestId, _Answer] = field(default_factory=dict)
 
 
@@ -105,7 +105,7 @@ class MemoryStore:
         if record.collection_id in self._collections:
             raise AlreadyExistsError("collection", record.collection_id)
         generation = uuid.uuid4().hex
-        self._collections[record.collection_id] = _Collection(record, generation, position=Position(0, generation))
+        self._collections[record.collection_id] = _Collection(record, generation, Position(0, generation))
 
     async def find_collection(self, collection_id: CollectionId) -> CollectionRecord | None:
         """A collection, or None."""

@@ -19,7 +19,8 @@ touch them all; what belongs to no collection carries the tag `_`, which no id c
     tessera:{ID}:audit                stream of audit entries; entry id = SEQUENCE-0
     tessera:{ID}:request:REQUEST      the answer that a request id got; kept 24 h
 
-Needs Redis 7 or any Valkey. What it refuses: to retry a write by itself. A write whose answer was lost is settled by the caller's `request_id`.
+Needs Redis 7 or any Valkey. What it refuses: to retry a write by itself. A write whose answer was lost is settled by
+the caller's `request_id`.
 """
 
 from __future__ import annotations

@@ -179,19 +179,20 @@ def _raise(error: grpc.aio.AioRpcError, field: str) -> NoReturn:
 
 
 def _told(detail: StatusDetail, field: str) -> Exception | None:
-    match detail.code:
-        case grpc.StatusCode.INVALID_ARGUMENT if detail.reason in Reason.__members__:
-            return ImageRejectedError(Reason[detail.reason], detail.metadata.get("allowed", detail.message), field)
-        case grpc.StatusCode.INVALID_ARGUMENT:
-            named = detail.metadata.get("field", field)
-            return InvalidInputError(named, detail.metadata.get("value", ""), detail.metadata.get("allowed", ""))
-        case grpc.StatusCode.NOT_FOUND:
-            return NotFoundError("encoder", detail.metadata.get("value", ""))
-        case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            limit = detail.metadata.get("limit", "")
-            return OverloadedError("encoder", int(limit) if limit.isdigit() else 0)
-        case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return ExpiredError("encode")
-        case grpc.StatusCode.UNAVAILABLE:
-            return UnavailableError("encoder", detail.message)
-    return None
+    if detail.code is grpc.StatusCode.INVALID_ARGUMENT:
+        return _refused(detail, field)
+    limit = detail.metadata.get("limit", "")
+    errors = {
+        grpc.StatusCode.NOT_FOUND: NotFoundError("encoder", detail.metadata.get("value", "")),
+        grpc.StatusCode.RESOURCE_EXHAUSTED: OverloadedError("encoder", int(limit) if limit.isdigit() else 0),
+        grpc.StatusCode.DEADLINE_EXCEEDED: ExpiredError("encode"),
+        grpc.StatusCode.UNAVAILABLE: UnavailableError("encoder", detail.message),
+    }
+    return errors.get(detail.code)
+
+
+def _refused(detail: StatusDetail, field: str) -> Exception:
+    allowed = detail.metadata.get("allowed", detail.message)
+    if detail.reason in Reason.__members__:
+        return ImageRejectedError(Reason[detail.reason], allowed, field)
+    return InvalidInputError(detail.metadata.get("field", field), detail.metadata.get("value", ""), allowed)

@@ -1,4 +1,4 @@
-"""The stores that the suite runs on: memory, the embedded Valkey, and the distribution's Redis where it is installed."""
+"""The stores that the suite runs on: memory, the embedded Valkey, and the system's Redis where it is installed."""
 
 from __future__ import annotations
 

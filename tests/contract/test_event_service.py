@@ -216,7 +216,9 @@ async def test_a_restarted_gallery_goes_on_where_it_was(valkey: PrivateServer) -
         await client.flushall()
     async with running_world(valkey.url) as world:
         await eventually(world.is_ready)
-        await world.stub.EnrollSubject(subject_pb2.EnrollSubjectRequest(subject_id="ada", samples=[embedded(person(0))]))
+        await world.stub.EnrollSubject(
+            subject_pb2.EnrollSubjectRequest(subject_id="ada", samples=[embedded(person(0))])
+        )
         before = (await match(world, update("t1", 1, sample(person(0))), update("t1", 2, sample(person(0)))))[1]
     async with running_world(valkey.url) as world:
         await eventually(world.is_ready)
@@ -229,7 +231,7 @@ async def test_a_restarted_gallery_goes_on_where_it_was(valkey: PrivateServer) -
 
 
 async def test_a_watch_tells_what_was_and_then_what_comes(world: World) -> None:
-    """From the oldest: what was there is marked as replayed, what comes is not, and a beat says where the watch stands."""
+    """From the oldest: what was there is marked as replayed, what comes is not, and a beat says where it stands."""
     await match(world, update("t1", 1, sample(person(0)), sample(person(0))))
     watch = world.events.WatchEvents(events_pb2.WatchEventsRequest(after_cursor="0"))
     stream = aiter(watch)

@@ -10,7 +10,6 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tessera.domain.reasons import Reason
-from tessera.v1 import biometrics_pb2 as pb
 from tessera.v1 import (
     audit_pb2,
     calibration_pb2,
@@ -19,6 +18,7 @@ from tessera.v1 import (
     matching_pb2,
     subject_pb2,
 )
+from tessera.v1 import biometrics_pb2 as pb
 from tests.eventually import eventually
 from tests.gallery_world import MODEL, World, embedded, person, probe_of, refused, running_world
 from tests.valkey import PrivateServer, running_server
@@ -46,7 +46,9 @@ async def world(request: pytest.FixtureRequest, valkey: PrivateServer) -> AsyncI
         yield running
 
 
-async def enroll(world: World, subject_id: str, *samples: pb.Probe, **fields: object) -> subject_pb2.EnrollSubjectResponse:
+async def enroll(
+    world: World, subject_id: str, *samples: pb.Probe, **fields: object
+) -> subject_pb2.EnrollSubjectResponse:
     """Enrol into the default collection."""
     request = subject_pb2.EnrollSubjectRequest(subject_id=subject_id, samples=samples, **fields)  # type: ignore[arg-type]
     return await world.stub.EnrollSubject(request)
@@ -66,7 +68,7 @@ async def identify(world: World, probe: pb.Probe, **fields: object) -> matching_
 
 
 async def test_verify_answers_with_the_rate_it_stands_for(world: World) -> None:
-    """A picture of the enrolled person matches at the policy's FMR; a stranger does not; neither answer shows a score."""
+    """The enrolled person matches at the policy's FMR; a stranger does not; neither answer shows a score."""
     await enroll(world, "ada", probe_of(person(0)))
     mated = await verify(world, "ada", probe_of(person(0, 0.5)))
     stranger = await verify(world, "ada", probe_of(person(7)))
@@ -97,7 +99,7 @@ async def test_verify_says_where_the_time_went(world: World) -> None:
 
 
 async def test_a_requested_rate_moves_the_threshold(world: World) -> None:
-    """A looser FMR lets a weaker score pass; one that the calibration cannot carry is an error that says what could be."""
+    """A looser FMR lets a weaker score pass; one that the calibration cannot carry is an error."""
     await enroll(world, "ada", probe_of(person(0)))
     weak = embedded(person(0, 0.9))  # scores 0.436
     assert (await verify(world, "ada", weak)).decision.outcome == pb.OUTCOME_NO_MATCH
@@ -343,7 +345,9 @@ async def test_a_planned_size_holds_the_threshold_still(world: World) -> None:
     collection = collection_pb2.Collection(collection_id="planned", policy=policy)
     await world.stub.CreateCollection(collection_pb2.CreateCollectionRequest(collection=collection))
     await enroll(world, "ada", embedded(person(0)), collection_id="planned")
-    threshold = (await identify(world, embedded(person(0)), collection_id="planned")).identifications[0].decision.threshold
+    threshold = (
+        (await identify(world, embedded(person(0)), collection_id="planned")).identifications[0].decision.threshold
+    )
     assert (threshold.gallery_size, threshold.score) == (1000, 0.6)
 
 
@@ -359,6 +363,7 @@ async def test_a_position_that_is_not_there_yet_is_not_answered(world: World) ->
 
 async def test_compare_needs_no_collection(world: World) -> None:
     """Two pictures, a picture and an embedding; weak or empty sides as in verify."""
+
     def ask(first: pb.Probe, second: pb.Probe) -> matching_pb2.CompareRequest:
         return matching_pb2.CompareRequest(first=first, second=second, with_score=True)
 
@@ -409,9 +414,7 @@ async def test_a_collection_that_could_not_decide_is_not_made(world: World) -> N
     cases = [
         (collection_pb2.Collection(collection_id="x", model_id="other@1"), "NO_CALIBRATION"),
         (
-            collection_pb2.Collection(
-                collection_id="x", policy=collection_pb2.DecisionPolicy(verify_target_fmr=1e-9)
-            ),
+            collection_pb2.Collection(collection_id="x", policy=collection_pb2.DecisionPolicy(verify_target_fmr=1e-9)),
             "CALIBRATION_TOO_SMALL",
         ),
         (collection_pb2.Collection(collection_id="x", modality=pb.MODALITY_PERSON), "INVALID_FIELD"),
@@ -479,16 +482,14 @@ async def _health(world: World) -> int:
 
 
 async def test_the_gallery_survives_a_killed_store(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """While it is away: not serving, calls say STORE_UNAVAILABLE, the process lives; back again, all acknowledged is there."""
+    """Away: not serving, calls say STORE_UNAVAILABLE, the process lives. Back: all that was acknowledged is there."""
     with running_server(tmp_path_factory.mktemp("killed")) as server:
         async with running_world(server.url) as world:
             await eventually(world.is_ready)
             await enroll(world, "ada", embedded(person(0)))
             server.kill()
             await eventually(lambda: _is(world, health_pb2.HealthCheckResponse.NOT_SERVING))
-            call = world.stub.Verify(
-                matching_pb2.VerifyRequest(subject_id="ada", probe=embedded(person(0))), timeout=5
-            )
+            call = world.stub.Verify(matching_pb2.VerifyRequest(subject_id="ada", probe=embedded(person(0))), timeout=5)
             told = await refused(call)
             assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
             assert world.value("tessera_gallery_store_up") == 0

@@ -45,7 +45,9 @@ def _assert_same(found: list[tuple[str, float]], expected: list[tuple[str, float
     np.testing.assert_allclose([s for _, s in found], [s for _, s in expected], atol=1e-9)
 
 
-def _fill(index: ExactIndex, subjects: int, each: int, dimensions: int = 128) -> dict[TemplateId, tuple[SubjectId, Vector]]:
+def _fill(
+    index: ExactIndex, subjects: int, each: int, dimensions: int = 128
+) -> dict[TemplateId, tuple[SubjectId, Vector]]:
     vectors = np.random.default_rng(2).normal(size=(subjects * each, dimensions))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     held = {TemplateId(f"t{n}"): (SubjectId(f"s{n // each:04d}"), vectors[n]) for n in range(len(vectors))}
@@ -109,7 +111,7 @@ def test_an_erased_vector_does_not_stay_in_memory() -> None:
     index = ExactIndex(MODEL)
     index.apply([Addition(SubjectId(f"s{n}"), TemplateId(f"t{n}"), POOL[n]) for n in range(10)])
     index.apply([Removal(SubjectId("s3"))])
-    rows = index._snapshot.vectors  # noqa: SLF001 - what lies in memory is the point
+    rows = index._snapshot.vectors
     assert not (rows == POOL[3]).all(axis=1).any()
 
 

@@ -73,7 +73,7 @@ def test_a_search_threshold_follows_the_larger_of_planned_and_present() -> None:
     ]
     small = search_threshold(THRESHOLDS, RECORD, 9)
     assert isinstance(small, Threshold)
-    assert small.score == 0.5
+    assert small.score == 0.4
 
 
 def test_an_outgrown_calibration_is_an_answer_by_policy_and_an_error_on_request() -> None:

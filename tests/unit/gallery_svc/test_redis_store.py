@@ -120,7 +120,7 @@ async def test_a_log_ahead_of_its_count_is_not_written_to(store: RedisStore, cli
 async def test_a_record_that_nobody_wrote_is_named(store: RedisStore, client: Redis) -> None:
     """The error says which key holds it."""
     await client.set("tessera:{staff}:record", "{}")
-    with pytest.raises(StoreCorruptError, match="tessera:{staff}:record"):
+    with pytest.raises(StoreCorruptError, match=r"tessera:\{staff\}:record"):
         await store.find_collection(STAFF)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from gallery_svc.metrics import GalleryMetrics
-from gallery_svc.tracklets import KEPT_SAMPLES, Standing, TrackletState, Tracklets, Verdict, next_standing
+from gallery_svc.tracklets import KEPT_SAMPLES, Standing, Tracklets, TrackletState, Verdict, next_standing
 from tessera.chassis.clock import ManualClock
 from tessera.client.stream_values import TrackletSample, TrackletUpdate
 from tessera.domain.decision import Decision, Outcome
@@ -36,7 +37,9 @@ def _told(*verdicts: Verdict) -> list[Standing]:
     return told
 
 
-def _sample(overall: float, vector: list[float], reasons: tuple[Reason, ...] = (), after_s: float = 0.0) -> TrackletSample:
+def _sample(
+    overall: float, vector: list[float], reasons: tuple[Reason, ...] = (), after_s: float = 0.0
+) -> TrackletSample:
     quality = Quality(1.0, 0.5, 0.5, 1.0, 1.0, overall, reasons)
     embedding = Embedding.from_raw(vector, ModelId("m@1"))
     return TrackletSample(AT + timedelta(seconds=after_s), embedding, quality, Box(0, 0, 1, 1))
@@ -69,7 +72,7 @@ def test_the_revision_grows_exactly_when_the_answer_changes(verdicts: list[Verdi
     """By one, and never otherwise."""
     told = _told(*verdicts)
     assert told[0].revision == 1
-    for before, after in zip(told, told[1:], strict=False):
+    for before, after in itertools.pairwise(told):
         assert after.revision - before.revision == int(after.verdict != before.verdict)
 
 
