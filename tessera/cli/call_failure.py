@@ -8,7 +8,7 @@ from tessera.client.errors import NotBuilt, ServiceFailed, ServiceUnavailable, T
 
 _NEXT = {
     "SUBJECT_NOT_FOUND": "`tessera subjects list` shows who is enrolled; `tessera enroll` adds somebody",
-    "COLLECTION_NOT_FOUND": "leave --collection out for the one that is always there, or make it: Tessera().create_collection(ID) in Python",
+    "COLLECTION_NOT_FOUND": "leave --collection out; in Python, Tessera().create_collection(ID) makes one",
     "CAMERA_NOT_FOUND": "`tessera camera list` shows the cameras",
     "CAMERA_EXISTS": "take another name, or `tessera camera remove` the present one first",
     "REQUEST_ID_REUSED": "leave --request-id out, or take a new one",

@@ -270,7 +270,7 @@ class _Run:
             return PlainView()
         from tessera.cli.live_view import LiveView  # noqa: PLC0415 - rich is loaded only where it draws
 
-        return LiveView(self._board, self._supervisor.reports, self._cameras.paces, self._options.data_dir)
+        return LiveView(self._board, self._supervisor.reports, self._cameras.paces)
 
     def _refresh(self) -> None:
         reports = self._supervisor.reports()

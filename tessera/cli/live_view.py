@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -30,9 +30,9 @@ _OUTCOME_STYLES = {
     Outcome.INCONCLUSIVE: "dim",
 }
 _GOOD_CAMERA = {CameraState.ONLINE, CameraState.ENDED, CameraState.DISABLED}
-_MEANING = (
-    "Decisions stand for error rates. FMR: two different people match. FPIR: a stranger is taken for somebody enrolled."
-)
+_MEANING = "FMR: two different people match. FPIR: a stranger passes for somebody enrolled."
+_WIDTHS = {"time": 8, "decision": 12, "frames": 6, "at": 12, "took": 7}
+"""Columns that are never cut on a narrow terminal; the others give way."""
 
 
 class LiveView:
@@ -42,7 +42,6 @@ class LiveView:
         board: the decisions and the news.
         reports: how the processes do.
         paces: how the cameras do.
-        data_dir: shown.
         console: instead of the process's terminal.
     """
 
@@ -51,13 +50,11 @@ class LiveView:
         board: Board,
         reports: Callable[[], Sequence[ChildReport]],
         paces: Callable[[], Sequence[CameraPace]],
-        data_dir: Path,
         console: Console | None = None,
     ) -> None:
         self._board = board
         self._reports = reports
         self._paces = paces
-        self._data_dir = data_dir
         self._console = console or Console()
         self._live = Live(console=self._console, screen=True, auto_refresh=False, vertical_overflow="crop")
 
@@ -108,10 +105,11 @@ class LiveView:
         first = self._board.first_after_s()
         head = Text(no_wrap=True, overflow="ellipsis")
         head.append(f" Tessera {__version__} ", style="bold reverse")
-        head.append(f"  up {minutes // 60:02}:{minutes % 60:02}:{seconds:02}")
-        head.append("   Ctrl-C ends everything", style="dim")
-        for what, after_s in sorted(first.items()):
-            head.append(f"   first {what} {after_s:.1f} s", style="dim")
+        head.append(f" up {minutes // 60:02}:{minutes % 60:02}:{seconds:02}")
+        head.append("  Ctrl-C ends it", style="dim")
+        if first:
+            firsts = ", ".join(f"{what} {after_s:.1f} s" for what, after_s in sorted(first.items()))
+            head.append(f"  first {firsts}", style="dim")
         return Group(head, Text(f" {_MEANING}", style="dim", no_wrap=True, overflow="ellipsis"))
 
     def _services(self, reports: Sequence[ChildReport]) -> Table:
@@ -164,9 +162,9 @@ def _table(*titles: str) -> Table:
     table = Table(box=None, expand=False, padding=(0, 1), header_style="bold underline", title_justify="left")
     table.title = " "
     for title in titles:
-        table.add_column(
-            title.removeprefix(">"), justify="right" if title[0] == ">" else "left", no_wrap=True, overflow="ellipsis"
-        )
+        name = title.removeprefix(">")
+        justify: Literal["left", "right"] = "left" if name == title else "right"
+        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis", min_width=_WIDTHS.get(name))
     return table
 
 
@@ -181,7 +179,7 @@ def _event_row(event: Event) -> tuple[RenderableType, ...]:
         time,
         event.camera_id,
         Text(TITLES[outcome], style=_OUTCOME_STYLES[outcome]),
-        whom_text(event) or "nobody who is enrolled",
+        "nobody who is enrolled" if outcome is Outcome.UNKNOWN else whom_text(event),
         str(seen.frame_count),
         target_text(seen.answer.threshold),
         latency,

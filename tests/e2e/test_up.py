@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import queue
@@ -11,15 +13,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
+from tessera.cli.__main__ import main
+from tessera.cli.failure import Failure
+from tessera.cli.instance import locked_data_dir
 from tessera.client import Tessera
+from tessera.client.answers import ServiceState
+from tessera.domain.artifact import load_manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -37,6 +47,15 @@ def wait_until(condition: Callable[[], object], limit_s: float, what: str) -> No
     while not condition():
         assert time.monotonic() < until_s, f"{what} did not come true within {limit_s} s"
         threading.Event().wait(0.05)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
 
 
 @dataclass
@@ -71,24 +90,23 @@ class Instance:
         told = json.loads((self.data_dir / "instance.json").read_text(encoding="utf-8"))
         return {child["name"]: child for child in told["children"]}
 
-    def run(self, *arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """A command of the command line, against this instance."""
-        children = self.children()
-        addresses = {f"TESSERA_{name.upper()}": children[name]["address"] for name in ("gallery", "ingest", "encoder")}
-        command = [sys.executable, "-m", "tessera.cli", *map(str, arguments)]
-        environ = {**os.environ, **addresses}
-        return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=_LIMIT_S, env=environ)
+    def run(self, *arguments: str | Path) -> Done:
+        """A command against this instance, in this process: an interpreter's start for each would take minutes."""
+        addresses = [f"--{name}={self.children()[name]['address']}" for name in ("gallery", "ingest", "encoder")]
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main([*map(str, arguments), *addresses])
+        return Done(code, out.getvalue(), err.getvalue())
 
-    def json(self, *arguments: str | Path) -> Any:
-        """The JSON that a command prints."""
-        done = self.run(*arguments, "--json")
-        assert done.stdout, done.stderr
-        return json.loads(done.stdout)
+    def connect(self) -> Tessera:
+        """The SDK, against this instance."""
+        address = {name: child["address"] for name, child in self.children().items()}
+        return Tessera(address["gallery"], ingest=address["ingest"], encoder=address["encoder"])
 
-    def create_collection(self, collection_id: str) -> None:
-        """Make a collection, beside the one that the demo's camera looks in."""
-        with Tessera(self.children()["gallery"]["address"]) as tessera:
-            tessera.create_collection(collection_id)
+    def connect_when(self, pattern: str) -> Tessera:
+        """The same, as soon as a line with the pattern was written."""
+        self.wait_for_line(pattern, _START_LIMIT_S)
+        return self.connect()
 
     def kill(self, name: str) -> None:
         """kill -9 one child and wait until its successor takes work."""
@@ -103,27 +121,30 @@ class Instance:
         assert self.children()[name]["restarts"] == before["restarts"] + 1
 
 
-@pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    """`tessera up --demo` on free ports and an empty folder; ended in good order afterwards."""
-    data_dir = tmp_path_factory.mktemp("up")
-    command = [sys.executable, "-m", "tessera.cli", "up", "--demo", "--no-view", "--base-port", "0"]
-    process = subprocess.Popen(
-        [*command, "--data-dir", str(data_dir)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    running = Instance(process, data_dir)
-    reader = threading.Thread(target=running.follow, daemon=True)
-    reader.start()
-    try:
-        running.wait_for_line(r"^ready after", _START_LIMIT_S)
-        yield running
-    finally:
-        process.send_signal(signal.SIGTERM)
+@contextmanager
+def running(data_dir: Path, *options: str) -> Iterator[Instance]:
+    """`tessera up` on free ports; ended in good order afterwards, if nobody did before."""
+    command = [sys.executable, "-m", "tessera.cli", "up", "--no-view", "--base-port", "0", "--data-dir", str(data_dir)]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        instance = Instance(process, data_dir)
+        reader = threading.Thread(target=instance.follow, daemon=True)
+        reader.start()
         try:
-            process.wait(_LIMIT_S)
+            yield instance
         finally:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LIMIT_S)
             process.kill()
             reader.join(_LIMIT_S)
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """`tessera up --demo` on an empty folder."""
+    with running(tmp_path_factory.mktemp("up"), "--demo") as instance:
+        instance.wait_for_line(r"^ready after", _START_LIMIT_S)
+        yield instance
 
 
 @pytest.fixture(scope="module")
@@ -147,18 +168,30 @@ def test_the_demo_shows_a_right_match_and_a_right_unknown(instance: Instance) ->
 
 def test_the_commands_decide_against_the_running_instance(instance: Instance, pictures: Path) -> None:
     """enroll, verify, identify and compare, with the exit codes that scripts read."""
-    instance.create_collection("doors")
+    with instance.connect() as tessera:
+        tessera.create_collection("doors")
     enrolled = instance.run("enroll", "joe", pictures / "biden.jpg", "--name", "Joe", "--collection", "doors")
-    assert enrolled.returncode == 0, enrolled
+    assert enrolled.code == 0, enrolled
     verified = instance.run("verify", "barack-obama", pictures / "obama3.jpg")
-    assert verified.returncode == 0
-    assert verified.stdout.startswith(b"MATCH barack-obama at FMR <= 1e-4 (measured ")
-    assert instance.run("verify", "barack-obama", pictures / "biden.jpg").returncode == 1
-    assert instance.run("verify", "barack-obama", "-", stdin=(pictures / "obama3.jpg").read_bytes()).returncode == 0
-    assert instance.run("identify", pictures / "obama3.jpg").returncode == 0
-    assert instance.run("identify", pictures / "biden.jpg").returncode == 2
-    assert instance.run("compare", pictures / "obama.jpg", pictures / "obama2.jpg").returncode == 0
-    assert instance.run("compare", pictures / "obama.jpg", pictures / "biden.jpg").returncode == 1
+    assert verified.code == 0
+    assert verified.out.startswith("MATCH barack-obama at FMR <= 1e-4 (measured ")
+    assert instance.run("verify", "barack-obama", pictures / "biden.jpg").code == 1
+    assert instance.run("identify", pictures / "obama3.jpg").code == 0
+    assert instance.run("identify", pictures / "biden.jpg").code == 2
+    assert instance.run("compare", pictures / "obama.jpg", pictures / "obama2.jpg").code == 0
+    assert instance.run("compare", pictures / "obama.jpg", pictures / "biden.jpg").code == 1
+    listed = json.loads(instance.run("subjects", "list", "--json").out)["subjects"]
+    assert {subject["subject_id"] for subject in listed} >= {"barack-obama", "eileen-collins"}
+
+
+def test_a_picture_is_piped_into_the_command(instance: Instance, pictures: Path) -> None:
+    """`tessera verify SUBJECT -`, as a process of its own."""
+    address = instance.children()["gallery"]["address"]
+    command = [sys.executable, "-m", "tessera.cli", "verify", "barack-obama", "-", "--gallery", address]
+    picture = (pictures / "obama3.jpg").read_bytes()
+    done = subprocess.run(command, input=picture, capture_output=True, check=False, timeout=_LIMIT_S)
+    assert done.returncode == 0, done
+    assert done.stdout.startswith(b"MATCH barack-obama")
 
 
 def test_bad_input_is_refused_with_its_reason(instance: Instance, pictures: Path, tmp_path: Path) -> None:
@@ -174,61 +207,59 @@ def test_bad_input_is_refused_with_its_reason(instance: Instance, pictures: Path
         (("enroll", "a b", pictures / "obama.jpg"), "INVALID_FIELD"),
     ]:
         done = instance.run(*arguments, "--json")
-        assert done.returncode == 3, done
-        assert json.loads(done.stderr)["error"]["reason"] == reason
+        assert done.code == 3, done
+        assert json.loads(done.err)["error"]["reason"] == reason
 
 
 def test_a_second_instance_is_refused(instance: Instance) -> None:
     """The folder is this one's."""
-    again = instance.run("up", "--base-port", "0", "--data-dir", instance.data_dir)
-    assert again.returncode == 3
-    assert str(instance.process.pid).encode() in again.stderr
+    with pytest.raises(Failure, match=f"process {instance.process.pid}"), locked_data_dir(instance.data_dir):
+        pass
 
 
 def test_every_acknowledged_enrolment_outlives_kill_9_of_each_process(instance: Instance, pictures: Path) -> None:
     """The supervisor starts each again, the services find the store again, and people are still matched."""
-    instance.create_collection("kills")
-    for name in ("ingest", "encoder", "gallery", "valkey"):
-        subject_id = f"enrolled-before-{name}"
-        assert instance.run("enroll", subject_id, pictures / "obama2.jpg", "--collection", "kills").returncode == 0
-        instance.kill(name)
-    wait_until(lambda: instance.run("status").returncode == 0, _LIMIT_S, "all services ready")
-    listed = instance.json("subjects", "list", "--collection", "kills")["subjects"]
-    expected = {f"enrolled-before-{name}" for name in ("ingest", "encoder", "gallery", "valkey")}
-    assert {subject["subject_id"] for subject in listed} == expected
-    assert all(len(subject["templates"]) == 1 for subject in listed)
-    for subject_id in sorted(expected):
-        done = instance.run("verify", subject_id, pictures / "obama3.jpg", "--collection", "kills")
-        assert done.returncode == 0, done
+    names = ("ingest", "encoder", "gallery", "valkey")
+    expected = {f"enrolled-before-{name}" for name in names}
+    with instance.connect() as tessera:
+        tessera.create_collection("kills")
+        for name in names:
+            tessera.enroll(f"enrolled-before-{name}", pictures / "obama2.jpg", collection_id="kills")
+            instance.kill(name)
+        wait_until(
+            lambda: all(service.state is ServiceState.SERVING for service in tessera.status()), _LIMIT_S, "all ready"
+        )
+        subjects = {subject.subject_id: subject for subject in tessera.subjects(collection_id="kills")}
+        assert subjects.keys() == expected
+        assert all(len(subject.templates) == 1 for subject in subjects.values())
+        for subject_id in expected:
+            assert tessera.verify(subject_id, pictures / "obama3.jpg", collection_id="kills").is_match
 
 
 def test_the_camera_goes_on_after_kill_9(instance: Instance) -> None:
     """The camera was remembered, and decisions come again."""
     instance.kill("ingest")
+    cameras = json.loads(instance.run("camera", "list", "--json").out)["cameras"]
+    assert [camera["camera_id"] for camera in cameras] == ["demo"]
     while not instance.new.empty():
         instance.new.get()
     instance.wait_for_line(r" demo +(MATCH|UNKNOWN) ", 60.0)
-    assert [camera["camera_id"] for camera in instance.json("camera", "list")["cameras"]] == ["demo"]
 
 
-def test_everything_ends_in_order_and_is_there_again(tmp_path: Path, portraits: Mapping[str, bytes]) -> None:
+def test_everything_ends_in_order_and_is_there_again(tmp_path: Path) -> None:
     """SIGTERM ends all; the next start on the same folder knows the person; kill -9 of the parent leaves no orphan."""
-    picture = tmp_path / "obama.jpg"
-    picture.write_bytes(portraits["obama.jpg"])
-    command = [sys.executable, "-m", "tessera.cli", "up", "--no-view", "--base-port", "0", "--data-dir", str(tmp_path)]
     for life in ("first", "second"):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-            instance = Instance(process, tmp_path)
-            reader = threading.Thread(target=instance.follow, daemon=True)
-            reader.start()
-            instance.wait_for_line(r"^ready after", _START_LIMIT_S)
+        with running(tmp_path) as instance, instance.connect_when(r"^gallery ready after") as tessera:
             children = [psutil.Process(child["pid"]) for child in instance.children().values()]
             if life == "first":
-                assert instance.run("enroll", "alice", picture).returncode == 0
-                process.send_signal(signal.SIGTERM)
-                assert process.wait(_LIMIT_S) == 0
+                tessera.enroll("alice", np.arange(1, 129), model_id=load_manifest("face-sface-1").model_id)
+                instance.process.send_signal(signal.SIGTERM)
+                assert instance.process.wait(_LIMIT_S) == 0
             else:
-                assert [s["subject_id"] for s in instance.json("subjects", "list")["subjects"]] == ["alice"]
-                process.kill()
-            wait_until(lambda: not any(child.is_running() for child in children), 10.0, "the end of all")  # noqa: B023 - waited for at once
-            reader.join(_LIMIT_S)
+                assert [subject.subject_id for subject in tessera.subjects()] == ["alice"]
+                instance.process.kill()
+            wait_until(partial(_all_ended, children), 10.0, "the end of every process")
+
+
+def _all_ended(processes: Sequence[psutil.Process]) -> bool:
+    return not any(process.is_running() for process in processes)
