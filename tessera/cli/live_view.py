@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Literal
 
@@ -31,8 +31,10 @@ _OUTCOME_STYLES = {
 }
 _GOOD_CAMERA = {CameraState.ONLINE, CameraState.ENDED, CameraState.DISABLED}
 _MEANING = "FMR: two different people match. FPIR: a stranger passes for somebody enrolled."
-_WIDTHS = {"time": 8, "decision": 12, "frames": 6, "at": 12, "took": 7}
-"""Columns that are never cut on a narrow terminal; the others give way."""
+_DECISION_WIDTHS = {"time": 8, "decision": 12, "frames": 6, "at": 12, "took": 7}
+_CAMERA_WIDTHS = {"state": 10, "sampled": 7, "encoded": 7, "latency": 8}
+_NAME_WIDTH = 14
+_NARROW_NAME_WIDTH = 8
 
 
 class LiveView:
@@ -131,7 +133,8 @@ class LiveView:
         return table
 
     def _cameras(self, paces: Sequence[CameraPace]) -> Table:
-        table = _table("camera", "state", ">sampled", ">encoded", ">latency", "skipped, and why")
+        widths = self._widths(_CAMERA_WIDTHS, "camera", "skipped, and why")
+        table = _table("camera", "state", ">sampled", ">encoded", ">latency", "skipped, and why", widths=widths)
         if not paces:
             table.add_row("-", "", "", "", "", "`tessera camera add NAME URL` adds one")
         for pace in paces:
@@ -150,21 +153,29 @@ class LiveView:
             )
         return table
 
+    def _widths(self, fixed: Mapping[str, int], name: str, last: str) -> dict[str, int]:
+        """Widths of all columns: the name is cut on a narrow terminal, and what has most to say gets the rest."""
+        narrow = self._console.width < _WIDE_COLUMNS
+        widths = {**fixed, name: _NARROW_NAME_WIDTH if narrow else _NAME_WIDTH}
+        between = 2 * (len(widths) + 1)
+        return {**widths, last: max(1, self._console.width - sum(widths.values()) - between)}
+
     def _decisions(self, events: Sequence[Event]) -> Table:
-        table = _table("time", "camera", "decision", "who, or why not", ">frames", "at", ">took")
+        widths = self._widths(_DECISION_WIDTHS, "camera", "who, or why not")
+        table = _table("time", "camera", "decision", "who, or why not", ">frames", "at", ">took", widths=widths)
         for event in reversed(events):
             table.add_row(*_event_row(event))
         return table
 
 
-def _table(*titles: str) -> Table:
+def _table(*titles: str, widths: Mapping[str, int] | None = None) -> Table:
     """A table without lines; `>` before a title sets its column to the right."""
     table = Table(box=None, expand=False, padding=(0, 1), header_style="bold underline", title_justify="left")
     table.title = " "
     for title in titles:
         name = title.removeprefix(">")
         justify: Literal["left", "right"] = "left" if name == title else "right"
-        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis", min_width=_WIDTHS.get(name))
+        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis", width=(widths or {}).get(name))
     return table
 
 
@@ -179,7 +190,7 @@ def _event_row(event: Event) -> tuple[RenderableType, ...]:
         time,
         event.camera_id,
         Text(TITLES[outcome], style=_OUTCOME_STYLES[outcome]),
-        "nobody who is enrolled" if outcome is Outcome.UNKNOWN else whom_text(event),
+        "nobody enrolled" if outcome is Outcome.UNKNOWN else whom_text(event),
         str(seen.frame_count),
         target_text(seen.answer.threshold),
         latency,
