@@ -89,7 +89,8 @@ class Camera(google.protobuf.message.Message):
     """1 to 128 of letters, digits and . _ : @ -"""
     url: builtins.str
     """rtsp://, rtsps://, http://, https://, a file path or file://, v4l2:/dev/video0, folder:PATH, or demo:.
-    Credentials in a URL are kept and never shown again. Give "${NAME}" to take them from the environment.
+    Credentials in a URL are kept and never shown again. "${CAMERA_NAME}" as user or password takes them from the
+    worker's environment; only names that start with CAMERA_ or TESSERA_CAMERA_ are read.
     """
     sample_rate_hz: builtins.float
     """Frames a second to sample. More than 0, at most 30; default 5."""
@@ -213,7 +214,7 @@ class CameraStatus(google.protobuf.message.Message):
     frames_expired: builtins.int
     frames_failed: builtins.int
     frames_in_flight: builtins.int
-    """Sent and not yet answered."""
+    """Sampled and without an outcome yet: waiting for a credit, or sent and not yet answered."""
     width_px: builtins.int
     height_px: builtins.int
     active_tracklets: builtins.int
