@@ -54,7 +54,7 @@ types: $(VENV)/.dev ## Strict types
 	@$(BIN)/mypy
 
 imports: $(VENV)/.dev ## The direction of imports
-	@$(BIN)/lint-imports --no-timing | tail -n +6
+	@$(BIN)/lint-imports --no-logo
 
 # ---- the contracts
 
