@@ -19,7 +19,7 @@ from camera_ingest.fleet import Fleet
 from camera_ingest.matching import Matcher
 from camera_ingest.metrics import IngestMetrics
 from camera_ingest.registry import CameraRegistry, open_registry
-from camera_ingest.servicer import SERVICE_NAME, CameraServicer
+from camera_ingest.servicer import SERVICE, CameraServicer
 from camera_ingest.settings import PREFIX, IngestSettings
 from camera_ingest.sources.opening import open_source
 from camera_ingest.sources.source import Source
@@ -89,7 +89,7 @@ async def serve(settings: IngestSettings) -> None:
         server = Server(
             settings.server,
             metrics,
-            [SERVICE_NAME],
+            [SERVICE],
             lambda at: camera_pb2_grpc.add_CameraServiceServicer_to_server(servicer, at),
         )
         await server.start()

@@ -12,7 +12,7 @@ from tessera.domain.ids import CameraId, checked_id
 from tessera.v1 import biometrics_pb2, camera_pb2_grpc
 from tessera.v1 import camera_pb2 as pb
 
-SERVICE_NAME = "tessera.v1.CameraService"
+SERVICE = pb.DESCRIPTOR.services_by_name["CameraService"]
 MAX_PAGE_SIZE = 1000
 _DEFAULT_PAGE_SIZE = 100
 

@@ -29,9 +29,10 @@ from tessera.chassis.settings import load_settings, redacted
 from tessera.domain.artifact import Manifest, SourceFile, load_calibration_for, load_manifest
 from tessera.domain.errors import ArtifactError
 from tessera.nets.artifact import load_face_networks
+from tessera.v1 import encoder_pb2
 from tessera.v1.encoder_pb2_grpc import add_EncoderServiceServicer_to_server
 
-SERVICE_NAME = "tessera.v1.EncoderService"
+SERVICE = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"]
 
 # Streams and enrolments keep a share of every device, however many doors are asked for.
 _ENROLMENT_EVERY_NTH, _STREAM_EVERY_NTH = 6, 4
@@ -96,7 +97,7 @@ async def running(settings: EncoderSettings, clock: Clock | None = None) -> Asyn
     rules = StreamRules(settings.stream_credits, settings.stream_idle_s, settings.max_streams)
     served = ServedEncoder(manifest, calibration.calibration_id if calibration else "")
     servicer = EncoderServicer(engine, served, rules, clock, metrics)
-    server = Server(settings.server, metrics, [SERVICE_NAME], _adding(servicer))
+    server = Server(settings.server, metrics, [SERVICE], _adding(servicer))
     await server.start()
     starting = asyncio.create_task(_start(engine, server, settings.load_retry_s))
     try:

@@ -32,9 +32,12 @@ from gallery_svc.thresholds import Thresholds
 from gallery_svc.tracklets import Tracklets
 from tessera.chassis.clock import Clock
 from tessera.chassis.server import Server, ServerSettings
-from tessera.v1 import events_pb2_grpc, gallery_pb2_grpc
+from tessera.v1 import events_pb2, events_pb2_grpc, gallery_pb2, gallery_pb2_grpc
 
-SERVICES = ("tessera.v1.GalleryService", "tessera.v1.EventService")
+SERVICES = (
+    gallery_pb2.DESCRIPTOR.services_by_name["GalleryService"],
+    events_pb2.DESCRIPTOR.services_by_name["EventService"],
+)
 _SEARCH_THREADS = 2
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import uvloop
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -58,7 +59,8 @@ class Server:
     Args:
         settings: where it listens.
         metrics: the service's metrics; `metrics.ready` follows the health status.
-        service_names: full names of the services it serves, such as `tessera.v1.EncoderService`.
+        services: descriptors of the services it serves, such as `encoder_pb2.DESCRIPTOR.services_by_name[...]`: a name
+            alone would not make sure that reflection can tell of it.
         add_servicers: puts the servicers on the grpc.aio server.
     """
 
@@ -66,12 +68,12 @@ class Server:
         self,
         settings: ServerSettings,
         metrics: ServiceMetrics,
-        service_names: Sequence[str],
+        services: Sequence[ServiceDescriptor],
         add_servicers: Callable[[grpc.aio.Server], None],
     ) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._names = ["", *service_names]
+        self._names = ["", *(service.full_name for service in services)]
         self._add_servicers = add_servicers
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None

@@ -21,7 +21,8 @@ from tessera.domain.reasons import Reason
 from tessera.v1 import encoder_pb2 as pb
 from tessera.v1 import encoder_pb2_grpc as rpc
 
-NAME = "tessera.v1.EncoderService"
+SERVICE = pb.DESCRIPTOR.services_by_name["EncoderService"]
+NAME = SERVICE.full_name
 
 
 class Servicer(rpc.EncoderServiceServicer):
@@ -53,7 +54,7 @@ def metrics() -> ServiceMetrics:
 
 @asynccontextmanager
 async def serving(metrics: ServiceMetrics, settings: ServerSettings) -> AsyncIterator[Server]:
-    server = Server(settings, metrics, [NAME], lambda s: rpc.add_EncoderServiceServicer_to_server(Servicer(), s))
+    server = Server(settings, metrics, [SERVICE], lambda s: rpc.add_EncoderServiceServicer_to_server(Servicer(), s))
     await server.start()
     try:
         yield server
@@ -144,7 +145,7 @@ async def test_a_port_in_use_is_named(metrics: ServiceMetrics, which: str) -> No
     async with serving(metrics, ServerSettings()) as first:
         taken = getattr(first, which)
         other = ServiceMetrics(CollectorRegistry(), "other")
-        second = Server(ServerSettings(**{which: taken}), other, [NAME], lambda s: None)
+        second = Server(ServerSettings(**{which: taken}), other, [SERVICE], lambda s: None)
         with pytest.raises(e.InvalidInputError, match=str(taken)) as raised:
             await second.start()
         await second.stop()
