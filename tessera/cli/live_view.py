@@ -190,7 +190,7 @@ def _event_row(event: Event) -> tuple[RenderableType, ...]:
         time,
         event.camera_id,
         Text(TITLES[outcome], style=_OUTCOME_STYLES[outcome]),
-        "nobody enrolled" if outcome is Outcome.UNKNOWN else whom_text(event),
+        "nobody known" if outcome is Outcome.UNKNOWN else whom_text(event),
         str(seen.frame_count),
         target_text(seen.answer.threshold),
         latency,
