@@ -184,6 +184,14 @@ class _Run:
         self._raise_refusal()
 
     def _raise_refusal(self) -> None:
+        if not self._supervisor.is_alive:
+            raise Failure(
+                "the supervisor ended by a defect, and every service with it",
+                exit_code=ExitCode.UNAVAILABLE,
+                next_step="start again, and report the traceback above",
+                code="INTERNAL",
+                reason="SUPERVISOR_ENDED",
+            )
         refusal = self._supervisor.refusal
         if refusal is not None:
             raise Failure(

@@ -76,6 +76,11 @@ class Supervisor:
         """The first child that refused to start; None while all is well."""
         return self._refusal
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still supervises; false before `start`, after `stop`, and after a defect of its own."""
+        return self._thread.is_alive()
+
     def last_words(self, name: str) -> str:
         """What the log of a child said last."""
         with self._lock:

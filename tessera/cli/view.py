@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -57,8 +58,10 @@ class _LineView:
         """Nothing to draw: every line is out already."""
 
     def _write(self, line: str) -> None:
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+        # Whoever read the lines may go; the services stay.
+        with suppress(BrokenPipeError):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
 
 
 class PlainView(_LineView):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 from datetime import UTC, datetime
 
 import pytest
@@ -47,6 +49,18 @@ def test_plain_lines_tell_each_decision_and_the_firsts(clock: ManualClock, capsy
     assert lines[2] == "first match after 4.0 s"
     assert lines[4] == "first unknown after 6.5 s"
     assert len(lines) == 6
+
+
+def test_the_lines_may_lose_their_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tessera up | head` goes on: a reader that has gone ends no service."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    broken = os.fdopen(writer, "w")
+    monkeypatch.setattr("sys.stdout", broken)
+    PlainView().news("ready")
+    PlainView().news("still here")
+    with contextlib.suppress(BrokenPipeError):
+        broken.close()
 
 
 def test_what_happened_before_the_start_is_not_told(clock: ManualClock) -> None:
