@@ -27,6 +27,7 @@ from siamese_lab.verification import Estimate, ScoredPairs, accuracy, fnmr_at_fm
 from tessera.chassis.pinned_files import Carrier, PinnedFile, default_cache_dir, default_supplied_dir, fetch
 from tessera.client import Tessera
 from tessera.domain.artifact import load_manifest
+from tessera.domain.decision import Outcome
 from tessera.domain.embedding import Vectors
 from tessera.domain.errors import ImageRejectedError
 from tessera.domain.measurement import compare_all_pairs
@@ -149,6 +150,8 @@ class Compared:
     matches_at_1e4: int
     mated: int
     false_matches: int
+    inconclusive: int
+    """Pairs with several people in a picture: a 1:1 comparison must not choose among faces."""
 
 
 def through_compare(
@@ -157,16 +160,18 @@ def through_compare(
     """One fold through `GalleryService.Compare`, and whether its scores are those of the embeddings."""
     chosen = [pair for pair in pairs if pair.fold == COMPARED_FOLD]
     expected = score_pairs(embedded, chosen).scores
-    differences, matches, false_matches = [0.0], 0, 0
+    differences, matches, false_matches, inconclusive = [0.0], 0, 0, 0
     with Tessera(gallery) as tessera:
         for pair, score in zip(chosen, expected, strict=True):
             answer = tessera.compare(pictures[pair.first].data, pictures[pair.second].data, with_score=True)
-            # Pictures with several people are inconclusive: a 1:1 comparison must not choose among faces.
             if answer.score is not None:
                 differences.append(abs(answer.score - score))
+            inconclusive += answer.outcome is Outcome.INCONCLUSIVE
             matches += answer.is_match and pair.mated
             false_matches += answer.is_match and not pair.mated
-    return Compared(len(chosen), max(differences), matches, sum(pair.mated for pair in chosen), false_matches)
+    return Compared(
+        len(chosen), max(differences), matches, sum(pair.mated for pair in chosen), false_matches, inconclusive
+    )
 
 
 def main() -> int:
@@ -230,6 +235,7 @@ def figures(ours: Judged, theirs: Judged, compared: Compared, pictures: int) -> 
         compared.largest_difference < 1e-4,
     )
     add("Compare at FMR 1e-4, mates that match", compared.matches_at_1e4, f"of {compared.mated}")
+    add("Compare, pairs with several faces in a picture: inconclusive", compared.inconclusive, f"of {compared.pairs}")
     add("Compare at FMR 1e-4, others that match", compared.false_matches, f"of {compared.pairs - compared.mated}")
     return rows
 
