@@ -1,14 +1,15 @@
 """From tracklets to the gallery's updates: which samples speak for a person, when, and who is known by now.
 
-Samples without a fault of quality go on at once. Poor ones are held back for a moment, in the hope of a better look,
-and the best of them go when none came. A tracklet is known, and need not be embedded in each frame, once it has
-a decision and enough samples; at least once a second it is looked at anew, so that a decision can be revised.
+Samples go on at once, since a decision that waits is late: the gallery weighs them by quality and tells nobody that it
+cannot tell. Poor samples go only until a good one came, the first few and then better ones. A tracklet is known, and
+need not be embedded in each frame, once it has a decision and enough samples; at least once a second it is looked at
+anew, so that a decision can be revised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from camera_ingest.camera import Camera
@@ -26,8 +27,8 @@ from tessera.domain.observation import Observation
 
 KNOWN_AFTER_SAMPLES = 5
 LOOK_AGAIN_AFTER_S = 1.0
-HOLD_POOR_SAMPLES_S = 0.6
-_HELD_SAMPLES = 3
+POOR_SAMPLES = 3
+"""Enough for a decision when nothing better comes; further ones must be better than the best of them."""
 _DECIDED = frozenset({Outcome.MATCH, Outcome.UNKNOWN})
 
 
@@ -37,8 +38,8 @@ class _Story:
 
     told_at: datetime | None = None
     has_good: bool = False
-    told_quality: float = -1.0
-    held: list[TrackletSample] = field(default_factory=list)
+    poor_told: int = 0
+    best_poor: float = -1.0
     decision: TrackletDecision | None = None
 
 
@@ -113,23 +114,15 @@ class TrackletBook:
         if observation.embedding is None:
             return ()
         sample = TrackletSample(tracklet.last_seen, observation.embedding, observation.quality, observation.box)
+        overall = observation.quality.overall
         if not observation.quality.reasons:
             story.has_good = True
-            story.held.clear()
-            return (sample,)
-        if story.has_good:
+        elif story.has_good or (story.poor_told >= POOR_SAMPLES and overall <= story.best_poor):
             return ()
-        story.held.append(sample)
-        story.held.sort(key=lambda held: held.quality.overall, reverse=True)
-        del story.held[_HELD_SAMPLES:]
-        waited_s = (tracklet.last_seen - tracklet.first_seen).total_seconds()
-        return self._best_held(story) if waited_s >= HOLD_POOR_SAMPLES_S else ()
-
-    def _best_held(self, story: _Story) -> tuple[TrackletSample, ...]:
-        better = tuple(sample for sample in story.held if sample.quality.overall > story.told_quality)
-        story.held.clear()
-        story.told_quality = max([story.told_quality, *(sample.quality.overall for sample in better)])
-        return better
+        else:
+            story.poor_told += 1
+            story.best_poor = max(story.best_poor, overall)
+        return (sample,)
 
     def _is_due(self, story: _Story, tracklet: Tracklet) -> bool:
         if story.told_at is None:
@@ -139,10 +132,9 @@ class TrackletBook:
     def _tell_ended(self, ended: tuple[Tracklet, ...]) -> int:
         for tracklet in ended:
             story = self._stories.pop(tracklet.tracklet_id, _Story())
-            samples = () if story.has_good else self._best_held(story)
             # Somebody who never had a sample cannot be decided; the gallery need not hear of them.
-            if samples or story.told_at is not None:
-                self._tell(tracklet, story, samples, ended=True)
+            if story.told_at is not None:
+                self._tell(tracklet, story, (), ended=True)
         return len(ended)
 
     def _tell(self, tracklet: Tracklet, story: _Story, samples: tuple[TrackletSample, ...], *, ended: bool) -> None:

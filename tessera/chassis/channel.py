@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from tessera.chassis.server import KEEPALIVE_MS, MAX_MESSAGE_BYTES
+from tessera.chassis.limits import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES
 
 _RETRY = {
     # grpc caps maxAttempts at 5. UNAVAILABLE alone: the server has not begun, so that nothing happens twice.
@@ -25,7 +25,7 @@ CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ("grpc.enable_retries", 1),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # After a restart of the server a client is back within a second and not after two minutes.

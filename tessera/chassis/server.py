@@ -16,20 +16,16 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tessera.chassis.interceptors import RpcInterceptor
+from tessera.chassis.limits import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES
 from tessera.chassis.logs import get_logger
 from tessera.chassis.metrics import ServiceMetrics, serve_metrics
 from tessera.domain.errors import InvalidInputError
 
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-"""A request with three pictures at the limit of 20 MiB each."""
-
-KEEPALIVE_MS = 20_000
 _SERVER_OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # Both ends together: a client that pings faster than the server allows is sent away (GOAWAY).
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
     ("grpc.http2.max_ping_strikes", 0),
     # Without it a second server on the same port would silently take half of the calls.

@@ -52,27 +52,32 @@ def book(told: list[TrackletUpdate]) -> TrackletBook:
     return TrackletBook(DOOR, Tracker(lambda: TrackletId(f"t{next(numbers)}")), told.append)
 
 
-def test_a_good_sample_goes_on_at_once_and_poor_ones_do_not(book: TrackletBook, told: list[TrackletUpdate]) -> None:
-    """What has no fault of quality speaks for the person; what has one is held while there is hope of better."""
+def qualities(told: list[TrackletUpdate]) -> list[list[float]]:
+    return [[sample.quality.overall for sample in update.samples] for update in told]
+
+
+def test_samples_go_on_at_once_and_poor_ones_only_until_a_good_one_came(
+    book: TrackletBook, told: list[TrackletUpdate]
+) -> None:
+    """A decision that waits is late; once somebody was seen well, a poor look has nothing to add."""
     book.take(answer(0.0, 0.3, Reason.LOW_SHARPNESS))
-    assert told == []
     book.take(answer(0.2, 0.8))
     book.take(answer(0.4, 0.35, Reason.LOW_SHARPNESS))
-    assert [[sample.quality.overall for sample in update.samples] for update in told] == [[0.8]]
+    assert qualities(told) == [[0.3], [0.8]]
 
 
-def test_the_best_of_the_poor_goes_when_nothing_better_came(book: TrackletBook, told: list[TrackletUpdate]) -> None:
-    """After a moment without a good look the best samples at hand are submitted, and later only better ones."""
-    for at_s, overall in ((0.0, 0.2), (0.2, 0.4), (0.4, 0.3), (0.6, 0.1), (0.8, 0.35), (1.0, 0.45)):
+def test_of_many_poor_samples_only_better_ones_go_on(book: TrackletBook, told: list[TrackletUpdate]) -> None:
+    """The first three go on, enough for a decision; after them only what beats them."""
+    for at_s, overall in ((0.0, 0.2), (0.2, 0.4), (0.4, 0.3), (0.6, 0.1), (0.8, 0.35), (0.9, 0.45)):
         book.take(answer(at_s, overall, Reason.LOW_SHARPNESS))
-    assert [[sample.quality.overall for sample in update.samples] for update in told] == [[0.4, 0.3, 0.2], [0.45]]
+    assert qualities(told) == [[0.2], [0.4], [0.3], [0.45]]
 
 
-def test_an_ended_tracklet_tells_its_best(book: TrackletBook, told: list[TrackletUpdate]) -> None:
-    """Somebody who was seen once, and poorly, is still told of when they are gone."""
+def test_an_end_is_told_of_whoever_was_told_of(book: TrackletBook, told: list[TrackletUpdate]) -> None:
+    """Somebody who was seen once, and poorly, ends too; the end brings no sample again."""
     book.take(answer(0.0, 0.3, Reason.SMALL_BOUNDING_BOX))
     assert book.end_stale(moment(5)) == 1
-    assert [(update.ended, len(update.samples)) for update in told] == [(True, 1)]
+    assert [(update.ended, len(update.samples)) for update in told] == [(False, 1), (True, 0)]
 
 
 def update(number: int, *samples: tuple[float, float], ended: bool = False) -> TrackletUpdate:
