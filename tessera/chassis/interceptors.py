@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
@@ -47,12 +49,13 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         async def call(request: Any, context: Any) -> Any:  # noqa: ANN401 - whatever message the method has
             with _Count(self._metrics, service, method) as count:
                 try:
-                    async with asyncio.timeout(self._budget_s(context)):
+                    async with asyncio.timeout(self._budget_s(context)) as budget:
                         return await inner(request, context)
-                except TimeoutError:
-                    count.code = grpc.StatusCode.DEADLINE_EXCEEDED
-                    await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed")
                 except Exception as error:  # noqa: BLE001 - the edge of a call
+                    # A TimeoutError of something inside is no deadline of this call: it is a defect and is logged.
+                    if isinstance(error, TimeoutError) and budget.expired():
+                        count.code = grpc.StatusCode.DEADLINE_EXCEEDED
+                        await context.abort(count.code, "the deadline passed")
                     await _answer(error, context, count)
 
         make = (
@@ -66,8 +69,14 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - whatever message the method has
             with _Count(self._metrics, service, method) as count:
                 try:
-                    async for response in inner(request, context):
-                        yield response
+                    answering = inner(request, context)
+                    if inspect.isawaitable(answering):  # it writes to the context, as grpc's own health service
+                        await answering
+                        return
+                    # Closed here and now: what a handler does at its end must not wait for the garbage collector.
+                    async with contextlib.aclosing(answering) as responses:
+                        async for response in responses:
+                            yield response
                 except Exception as error:  # noqa: BLE001 - the edge of a stream
                     await _answer(error, context, count)
 

@@ -34,6 +34,8 @@ class Servicer(rpc.EncoderServiceServicer):
             raise e.ImageRejectedError(Reason.TRUNCATED_IMAGE, "ends after 3 bytes")
         if what == "defect":
             raise KeyError("a secret detail")
+        if what == "inner timeout":
+            raise TimeoutError("of a part, long before the deadline")
         if what == "slow":
             await asyncio.Event().wait()
         return pb.EncodeResponse(model_id=what)
@@ -102,6 +104,29 @@ async def test_a_call_without_deadline_ends_anyway(metrics: ServiceMetrics) -> N
             await rpc.EncoderServiceStub(channel).Encode(encode("slow"))
     assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert handled(metrics, "Encode", "DEADLINE_EXCEEDED") == 1
+
+
+async def test_a_timeout_inside_is_no_deadline(metrics: ServiceMetrics) -> None:
+    """A part that timed out by itself is a defect: it is logged, and the caller is not blamed for a deadline."""
+    async with serving(metrics, ServerSettings()) as server, open_channel(f"127.0.0.1:{server.port}") as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await rpc.EncoderServiceStub(channel).Encode(encode("inner timeout"))
+    assert raised.value.code() is grpc.StatusCode.INTERNAL
+    assert handled(metrics, "Encode", "DEADLINE_EXCEEDED") == 0
+
+
+async def test_health_can_be_watched(metrics: ServiceMetrics) -> None:
+    """A client that balances by health hears of each turn; grpc's own service writes where ours yield."""
+    async with serving(metrics, ServerSettings()) as server, open_channel(f"127.0.0.1:{server.port}") as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=NAME))
+        before = await watch.read()
+        await server.set_ready(True)
+        after = await watch.read()
+        watch.cancel()
+    assert (before.status, after.status) == (
+        health_pb2.HealthCheckResponse.NOT_SERVING,
+        health_pb2.HealthCheckResponse.SERVING,
+    )
 
 
 async def test_a_broken_stream_counts_once_with_its_code(metrics: ServiceMetrics) -> None:
