@@ -127,10 +127,10 @@ def event_to_wire(record: EventRecord, name_of: NameOf) -> events_pb2.Event:
 
 def camera_event_from_wire(message: events_pb2.CameraEvent) -> CameraEventBody:
     """What happened to a camera."""
-    kind = events_pb2.CameraEventKind.Name(message.kind).removeprefix("CAMERA_EVENT_KIND_")
+    kind = wire.enum_name(events_pb2.CameraEventKind, message.kind, "CAMERA_EVENT_KIND_")
     if kind not in CameraEventKind.__members__:
-        raise InvalidInputError("event.kind", kind, ", ".join(CameraEventKind))
-    state = camera_pb2.CameraState.Name(message.state).removeprefix("CAMERA_STATE_")
+        raise InvalidInputError("event.kind", kind or message.kind, ", ".join(CameraEventKind))
+    state = wire.enum_name(camera_pb2.CameraState, message.state, "CAMERA_STATE_")
     return CameraEventBody(
         kind=CameraEventKind[kind],
         state=CameraState.__members__.get(state),

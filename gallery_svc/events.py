@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -159,7 +159,7 @@ class EventLog:
         )
         return await self.record(event, None)
 
-    async def watch(self, after_cursor: str, wanted: WatchFilter) -> AsyncIterator[Told | Beat]:
+    async def watch(self, after_cursor: str, wanted: WatchFilter) -> AsyncGenerator[Told | Beat, None]:
         """Tell events from `after_cursor` on, then live; begins with a beat.
 
         Args:

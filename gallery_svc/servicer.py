@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -191,15 +192,15 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
         self, request_iterator: AsyncIterator[matching_pb2.MatchStreamRequest], context: Context
     ) -> AsyncIterator[matching_pb2.MatchStreamResponse]:
         """Tracklets in, decisions out, in order."""
-        requests = _until(self._parts.closing, request_iterator)
-        first = await anext(requests, None)
-        if first is None or first.WhichOneof("message") != "open":
-            raise InvalidInputError("message", "an update, or nothing", "open, as the first message")
-        yield matching_pb2.MatchStreamResponse(opened=matching_pb2.MatchStreamOpened(max_in_flight=MAX_IN_FLIGHT))
-        async for request in requests:
-            if request.WhichOneof("message") != "update":
-                raise InvalidInputError("message", request.WhichOneof("message"), "update, after the first message")
-            yield await self._answered(request.update)
+        async with contextlib.aclosing(_until(self._parts.closing, request_iterator)) as requests:
+            first = await anext(requests, None)
+            if first is None or first.WhichOneof("message") != "open":
+                raise InvalidInputError("message", "an update, or nothing", "open, as the first message")
+            yield matching_pb2.MatchStreamResponse(opened=matching_pb2.MatchStreamOpened(max_in_flight=MAX_IN_FLIGHT))
+            async for request in requests:
+                if request.WhichOneof("message") != "update":
+                    raise InvalidInputError("message", request.WhichOneof("message"), "update, after the first message")
+                yield await self._answered(request.update)
 
     async def _answered(self, message: matching_pb2.TrackletUpdate) -> matching_pb2.MatchStreamResponse:
         try:
@@ -277,8 +278,10 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
         self, request: events_pb2.WatchEventsRequest, context: Context
     ) -> AsyncIterator[events_pb2.WatchEventsResponse]:
         """Events from a cursor on, then live."""
-        async for told in self._events.watch(request.after_cursor, event_wire.watch_filter(request)):
-            yield event_wire.told_to_wire(told, self._replica.name_of)
+        watch = self._events.watch(request.after_cursor, event_wire.watch_filter(request))
+        async with contextlib.aclosing(watch):
+            async for told in watch:
+                yield event_wire.told_to_wire(told, self._replica.name_of)
 
     async def PublishCameraEvent(
         self, request: events_pb2.PublishCameraEventRequest, context: Context
@@ -289,7 +292,7 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
         record = await self._events.publish_camera_event(
             EventId(checked_id("event_id", request.event_id)),
             CameraId(checked_id("camera_id", request.camera_id)),
-            shared.time_from_wire(request.event_time),
+            shared.time_from_wire(request.event_time, "event_time"),
             event_wire.camera_event_from_wire(request.event),
             shared.seconds_from_wire(request.time_to_live) if request.HasField("time_to_live") else None,
         )
@@ -328,19 +331,20 @@ def _not_built(method: str) -> NoReturn:
 
 async def _until(
     closing: asyncio.Event, requests: AsyncIterator[matching_pb2.MatchStreamRequest]
-) -> AsyncIterator[matching_pb2.MatchStreamRequest]:
+) -> AsyncGenerator[matching_pb2.MatchStreamRequest, None]:
     """Requests as they come, until the service goes down."""
     closed = asyncio.ensure_future(closing.wait())
+    coming: asyncio.Future[matching_pb2.MatchStreamRequest | None] = closed.get_loop().create_future()
     try:
         while True:
             coming = asyncio.ensure_future(anext(requests, None))
             await asyncio.wait((coming, closed), return_when=asyncio.FIRST_COMPLETED)
             if not coming.done():
-                coming.cancel()
                 raise UnavailableError("gallery", "it goes down")
             request = coming.result()
             if request is None:
                 return
             yield request
     finally:
+        coming.cancel()
         closed.cancel()

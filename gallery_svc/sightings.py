@@ -115,13 +115,14 @@ class Sightings:
         if update.sequence <= before.sequence and before.standing is not None:
             self._metrics.updates.labels("repeated").inc()
             return self._answer(update, before, before.standing, live, "")
-        state = before.with_samples(update)
-        standing = await self._decide(state, live) if update.samples or before.standing is None else before.standing
+        state = _without_erased(before, live).with_samples(update)
+        standing = state.standing
+        if update.samples or standing is None or standing is not before.standing:
+            standing = await self._decide(state, live)
         state = replace(state, standing=standing, ended=update.ended)
         evidence_id = ""
         if _is_news(before.standing, standing, update):
-            evidence_id = time_ordered_id("ev", self._clock.now())
-            await self._tell(update, state, standing, evidence_id)
+            evidence_id = await self._tell(update, state, standing)
             state = replace(state, event_id=sighting_event_id(update.tracklet_id))
         self._tracklets.keep(update.tracklet_id, state)
         self._metrics.updates.labels("taken").inc()
@@ -154,8 +155,10 @@ class Sightings:
         standing = Standing(Verdict(body.outcome, body.subject_id), decision, body.decision_revision)
         return TrackletState(standing=standing, event_id=event_id)
 
-    async def _tell(self, update: TrackletUpdate, state: TrackletState, standing: Standing, evidence_id: str) -> None:
+    async def _tell(self, update: TrackletUpdate, state: TrackletState, standing: Standing) -> str:
+        """Record a sighting; returns the evidence id on record, which is the first one when it was told before."""
         now = self._clock.now()
+        evidence_id = time_ordered_id("ev", now)
         newest = state.newest_capture or update.last_seen
         best = state.samples[0] if state.samples else None
         body = SightingBody(
@@ -176,7 +179,7 @@ class Sightings:
             box=best.box if best else update.box,
             quality=best.quality if best else _NO_QUALITY,
             ended=update.ended,
-            capture_to_decision_s=(now - newest).total_seconds(),
+            capture_to_decision_s=max(0.0, (now - newest).total_seconds()),
         )
         event = NewEvent(
             event_id=sighting_event_id(update.tracklet_id),
@@ -198,7 +201,8 @@ class Sightings:
             outcome=body.outcome,
             threshold=body.threshold,
         )
-        await self._events.record(event, audit)
+        recorded = (await self._events.record(event, audit)).event.body
+        return recorded.evidence_id if isinstance(recorded, SightingBody) else evidence_id
 
     def _answer(
         self, update: TrackletUpdate, state: TrackletState, standing: Standing, live: LiveCollection, evidence_id: str
@@ -228,6 +232,15 @@ class Sightings:
         if embedding.model_id != live.record.model_id:
             raise ModelMismatchError(live.record.model_id, embedding.model_id)
         self._thresholds.require_dimensions(embedding, field)
+
+
+def _without_erased(state: TrackletState, live: LiveCollection) -> TrackletState:
+    """The state without a verdict that names somebody who was erased since: it is judged anew, and never told again."""
+    told = state.standing
+    if told is None or told.verdict.subject_id is None or told.verdict.subject_id in live.index:
+        return state
+    decision = inconclusive(Reason.NO_TEMPLATE, model_id=live.record.model_id)
+    return replace(state, standing=Standing(Verdict(Outcome.INCONCLUSIVE), decision, told.revision + 1))
 
 
 def _is_news(before: Standing | None, after: Standing, update: TrackletUpdate) -> bool:

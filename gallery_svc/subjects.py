@@ -107,6 +107,8 @@ class Subjects:
         )
         with contextlib.suppress(UnavailableError):  # it is written: the index follows when the store is back
             await self._replica.at_position(collection_id, erased.position)
+            # Cameras went on matching until the index had forgotten; what they told meanwhile goes too, uncounted.
+            await self._store.erase_events(collection_id, subject_id)
         get_logger().info("subject.erased", collection=collection_id, templates=erased.templates_erased)
         return erased
 

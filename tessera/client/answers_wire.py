@@ -205,9 +205,8 @@ def camera_status_from_wire(message: camera_pb2.CameraStatus) -> a.CameraStatus:
 
 
 def _camera_state(state: int) -> a.CameraState:
-    known = camera_pb2.CameraState.values()
-    name = camera_pb2.CameraState.Name(state) if state in known else ""  # type: ignore[arg-type]
-    return a.CameraState.__members__.get(name.removeprefix("CAMERA_STATE_"), a.CameraState.UNSPECIFIED)
+    name = wire.enum_name(camera_pb2.CameraState, state, "CAMERA_STATE_")
+    return a.CameraState.__members__.get(name, a.CameraState.UNSPECIFIED)
 
 
 # ---- events
@@ -246,9 +245,8 @@ def _sighting(message: events_pb2.Sighting) -> a.Sighting:
 
 
 def _camera_change(message: events_pb2.CameraEvent) -> a.CameraChange:
-    known = events_pb2.CameraEventKind.values()
-    name = events_pb2.CameraEventKind.Name(message.kind) if message.kind in known else "UNSPECIFIED"
-    return a.CameraChange(name.removeprefix("CAMERA_EVENT_KIND_"), message.detail)
+    kind = wire.enum_name(events_pb2.CameraEventKind, message.kind, "CAMERA_EVENT_KIND_")
+    return a.CameraChange(kind or "UNSPECIFIED", message.detail)
 
 
 # ---- fields that may be absent

@@ -157,13 +157,13 @@ class EncoderClient:
 
 
 def _info(message: encoder_pb2.Encoder) -> EncoderInfo:
-    name = encoder_pb2.EncoderState.Name(message.state).removeprefix("ENCODER_STATE_")
+    name = wire.enum_name(encoder_pb2.EncoderState, message.state, "ENCODER_STATE_")
     return EncoderInfo(
         model_id=ModelId(message.model_id),
         name=message.name,
         modality=wire.modality_from_wire(message.modality),
         dimensions=message.dimensions,
-        state=EncoderState(name),
+        state=EncoderState.__members__.get(name, EncoderState.UNSPECIFIED),
         default=message.default,
         device=message.device,
         calibration_id=CalibrationId(message.calibration_id) if message.calibration_id else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 from google.protobuf.duration_pb2 import Duration
@@ -21,6 +22,11 @@ from tessera.v1 import biometrics_pb2 as pb
 # ---- enums: the same names on both sides
 
 
+def enum_name(enum: Any, number: int, prefix: str) -> str:  # noqa: ANN401 - protobuf's enums share no type
+    """The name of a number without its prefix; empty for a number that this version does not know."""
+    return str(enum.Name(number)).removeprefix(prefix) if number in enum.values() else ""
+
+
 def reason_to_wire(reason: Reason) -> pb.Reason.ValueType:
     """`Reason.NO_FACE` as `REASON_NO_FACE`."""
     return pb.Reason.Value(f"REASON_{reason.value}")
@@ -28,8 +34,7 @@ def reason_to_wire(reason: Reason) -> pb.Reason.ValueType:
 
 def reason_from_wire(reason: int) -> Reason:
     """`REASON_NO_FACE` as `Reason.NO_FACE`; a reason that this version does not know as `INTERNAL`."""
-    name = pb.Reason.Name(reason) if reason in pb.Reason.values() else ""  # type: ignore[arg-type]
-    return Reason.__members__.get(name.removeprefix("REASON_"), Reason.INTERNAL)
+    return Reason.__members__.get(enum_name(pb.Reason, reason, "REASON_"), Reason.INTERNAL)
 
 
 def modality_to_wire(modality: Modality) -> pb.Modality.ValueType:
@@ -45,9 +50,10 @@ def modality_from_wire(modality: int, field: str = "modality") -> Modality:
     """
     if modality == pb.MODALITY_UNSPECIFIED:
         return Modality.FACE
-    if modality not in pb.Modality.values():
+    name = enum_name(pb.Modality, modality, "MODALITY_")
+    if name not in Modality.__members__:
         raise InvalidInputError(field, modality, ", ".join(Modality))
-    return Modality[pb.Modality.Name(modality).removeprefix("MODALITY_")]  # type: ignore[arg-type]
+    return Modality[name]
 
 
 def outcome_to_wire(outcome: Outcome) -> pb.Outcome.ValueType:
@@ -57,8 +63,7 @@ def outcome_to_wire(outcome: Outcome) -> pb.Outcome.ValueType:
 
 def outcome_from_wire(outcome: int) -> Outcome:
     """`OUTCOME_MATCH` as `Outcome.MATCH`; an outcome that this version does not know as `INCONCLUSIVE`."""
-    name = pb.Outcome.Name(outcome) if outcome in pb.Outcome.values() else ""  # type: ignore[arg-type]
-    return Outcome.__members__.get(name.removeprefix("OUTCOME_"), Outcome.INCONCLUSIVE)
+    return Outcome.__members__.get(enum_name(pb.Outcome, outcome, "OUTCOME_"), Outcome.INCONCLUSIVE)
 
 
 # ---- time
@@ -71,9 +76,16 @@ def time_to_wire(moment: datetime) -> Timestamp:
     return timestamp
 
 
-def time_from_wire(timestamp: Timestamp) -> datetime:
-    """A Timestamp as a moment in UTC."""
-    return timestamp.ToDatetime(tzinfo=UTC)
+def time_from_wire(timestamp: Timestamp, field: str = "timestamp") -> datetime:
+    """A Timestamp as a moment in UTC.
+
+    Raises:
+        InvalidInputError: a moment before the year 1 or after 9999.
+    """
+    try:
+        return timestamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidInputError(field, timestamp.seconds, "a moment in the years 1 to 9999") from None
 
 
 def seconds_to_wire(seconds: float) -> Duration:
@@ -85,7 +97,7 @@ def seconds_to_wire(seconds: float) -> Duration:
 
 def seconds_from_wire(duration: Duration) -> float:
     """A Duration as seconds."""
-    return duration.ToTimedelta().total_seconds()
+    return duration.seconds + duration.nanos / 1e9
 
 
 # ---- values

@@ -340,6 +340,8 @@ async def test_bad_camera_events_are_refused_by_field(world: World) -> None:
         (_publish(world, "c1", camera_id="a b"), "camera_id"),
         (_publish(world, "c1", event_time=None), "event_time"),
         (_publish(world, "c1", event=events_pb2.CameraEvent()), "event.kind"),
+        (_publish(world, "c1", event=events_pb2.CameraEvent(kind=99)), "event.kind"),  # type: ignore[arg-type]
+        (_publish(world, "c1", event_time={"seconds": 1 << 40}), "event_time"),
         (_publish(world, "c1", time_to_live={"seconds": -1}), "time_to_live"),
     ]
     for call, field in cases:
@@ -367,6 +369,37 @@ async def test_an_erased_subject_leaves_no_sighting(world: World) -> None:
     receipt = (await world.stub.DeleteSubject(subject_pb2.DeleteSubjectRequest(subject_id="ada"))).receipt
     assert receipt.events_erased == 2
     assert [event.sighting.tracklet_id for event in await sightings(world)] == ["t2"]
+
+
+async def test_a_tracklet_that_goes_on_never_names_an_erased_subject(world: World) -> None:
+    """What was decided before the erasure is judged anew: its end is told without the name."""
+    *_, decided = await match(world, update("t1", 1, sample(person(0, 0.1))), update("t1", 2, sample(person(0, 0.1))))
+    assert decided.subject_id == "ada"
+    await world.stub.DeleteSubject(subject_pb2.DeleteSubjectRequest(subject_id="ada"))
+    (ended,) = await match(world, update("t1", 3, ended=True))
+    assert (ended.subject_id, ended.decision.outcome) == ("", pb.OUTCOME_UNKNOWN)
+    assert ended.revision > decided.revision
+    assert [event.sighting.subject_id for event in await sightings(world)] == [""]
+
+
+async def test_an_answer_names_the_evidence_that_is_on_record(valkey: PrivateServer) -> None:
+    """An update that is repeated to a restarted gallery gets the first evidence id, not one that no log knows."""
+    from redis.asyncio import Redis
+
+    async with Redis.from_url(valkey.url) as client:
+        await client.flushall()
+    looks = [update("t1", n, sample(person(0, 0.1))) for n in (1, 2)]
+    found = []
+    for _ in range(2):
+        async with running_world(valkey.url) as world:
+            await eventually(world.is_ready)
+            if not found:
+                await world.stub.EnrollSubject(
+                    subject_pb2.EnrollSubjectRequest(subject_id="ada", samples=[embedded(person(0))])
+                )
+            found.append((await match(world, *looks))[-1].decision.evidence_id)
+            recorded = (await sightings(world))[0].sighting.decision.evidence_id
+    assert found == [recorded, recorded]
 
 
 async def test_alerts_are_not_built(world: World) -> None:
