@@ -24,7 +24,6 @@ from camera_ingest.settings import PREFIX, IngestSettings
 from camera_ingest.sources.opening import open_source
 from camera_ingest.sources.source import Source
 from camera_ingest.sources.url import parse_url
-from camera_ingest.tasks import end_tasks
 from camera_ingest.wire import EventPublisher
 from camera_ingest.worker import CameraWorker, WorkerParts
 from tessera.chassis.channel import open_channel
@@ -32,6 +31,7 @@ from tessera.chassis.clock import SystemClock
 from tessera.chassis.logs import configure_logs, get_logger
 from tessera.chassis.server import Server, run_service, wait_for_stop_signal
 from tessera.chassis.settings import load_settings, redacted
+from tessera.chassis.tasks import end_tasks
 from tessera.domain.errors import UnavailableError
 from tessera.v1 import camera_pb2_grpc
 

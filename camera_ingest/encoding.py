@@ -19,10 +19,10 @@ from camera_ingest.backoff import Backoff
 from camera_ingest.camera import Camera
 from camera_ingest.metrics import IngestMetrics
 from camera_ingest.pictures import to_file
-from camera_ingest.tasks import end_tasks, first_end
 from camera_ingest.tracklets import TrackletBook
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
+from tessera.chassis.tasks import end_tasks, first_end
 from tessera.client.stream_values import EncodeOptions, FrameAnswer, FrameOutcome, FrameToEncode
 from tessera.client.streams import EncodeStream
 from tessera.domain.errors import UnavailableError

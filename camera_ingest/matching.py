@@ -16,9 +16,9 @@ import grpc
 
 from camera_ingest.backoff import Backoff
 from camera_ingest.metrics import IngestMetrics
-from camera_ingest.tasks import end_tasks, first_end
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
+from tessera.chassis.tasks import end_tasks, first_end
 from tessera.client.stream_values import TrackletDecision, TrackletRejected, TrackletUpdate
 from tessera.client.streams import MatchStream
 from tessera.domain.errors import UnavailableError

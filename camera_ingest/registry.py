@@ -13,13 +13,13 @@ from redis.exceptions import RedisError
 
 from camera_ingest.camera import Camera, dump_camera, load_camera
 from tessera.chassis.logs import get_logger
+from tessera.chassis.settings import MEMORY
 from tessera.domain.errors import AlreadyExistsError, StoreCorruptError, UnavailableError
 from tessera.domain.ids import CameraId
 
 log = get_logger()
 
 KEY = "tessera:ingest:cameras"
-MEMORY = "memory"
 _TIMEOUT_S = 3.0
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camera_ingest.registry import MEMORY
 from camera_ingest.sources.av_source import AvLimits
 from camera_ingest.worker import WorkerSettings
 from tessera.chassis.server import ServerSettings
-from tessera.chassis.settings import require, require_port
+from tessera.chassis.settings import require, require_address, require_log_level, require_port, require_store
 
 PREFIX = "TESSERA_INGEST_"
 
@@ -67,11 +66,9 @@ class IngestSettings:
         for name in ("max_cameras", "jpeg_threads"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("encoder_address", "gallery_address"):
-            require(":" in getattr(self, name), name, getattr(self, name), "host:port")
-        is_store = self.store_url == MEMORY or self.store_url.startswith(("redis://", "rediss://", "unix://"))
-        require(is_store, "store_url", "another scheme", "redis://, rediss://, unix:// or memory")
-        levels = ("debug", "info", "warning", "error")
-        require(self.log_level in levels, "log_level", self.log_level, ", ".join(levels))
+            require_address(name, getattr(self, name))
+        require_store("store_url", self.store_url)
+        require_log_level("log_level", self.log_level)
 
     @property
     def server(self) -> ServerSettings:

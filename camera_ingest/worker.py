@@ -21,11 +21,11 @@ from camera_ingest.capture import Capture, SampledPicture
 from camera_ingest.encoding import Encoding, EncodingParts
 from camera_ingest.pictures import size_px, to_jpeg
 from camera_ingest.sources.source import Source
-from camera_ingest.tasks import end_tasks
 from camera_ingest.tracker import Tracker
 from camera_ingest.tracklets import TrackletBook
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
+from tessera.chassis.tasks import end_tasks
 from tessera.client.stream_values import FrameAnswer, FrameOutcome, TrackletDecision, TrackletUpdate
 from tessera.domain.errors import UnavailableError
 from tessera.domain.ids import TrackletId

@@ -24,8 +24,9 @@ from encoder_svc.streams import StreamRules
 from tessera.chassis.clock import Clock, SystemClock
 from tessera.chassis.logs import configure_logs, get_logger
 from tessera.chassis.pinned_files import Carrier, PinnedFile, fetch
-from tessera.chassis.server import Server, cancelled, run_service, wait_for_stop_signal
+from tessera.chassis.server import Server, run_service, wait_for_stop_signal
 from tessera.chassis.settings import load_settings, redacted
+from tessera.chassis.tasks import end_tasks
 from tessera.domain.artifact import Manifest, SourceFile, load_calibration_for, load_manifest
 from tessera.domain.errors import ArtifactError
 from tessera.nets.artifact import load_face_networks
@@ -103,7 +104,7 @@ async def running(settings: EncoderSettings, clock: Clock | None = None) -> Asyn
     try:
         yield RunningEncoder(server, engine, metrics)
     finally:
-        await cancelled(starting)
+        await end_tasks(starting)
         engine.drain()
         await server.stop()
         await engine.close()

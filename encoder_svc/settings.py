@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tessera.chassis.pinned_files import default_cache_dir, default_supplied_dir
 from tessera.chassis.server import ServerSettings
-from tessera.chassis.settings import require, require_port
+from tessera.chassis.settings import require, require_log_level, require_port
 from tessera.imaging.decode import DecodeLimits
 
 PREFIX = "TESSERA_ENCODER_"
@@ -94,8 +94,7 @@ class EncoderSettings:
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(64 <= self.detect_side_px <= 4096, "detect_side_px", self.detect_side_px, "64 to 4096 pixels")
         require(self.stream_credits in {1, 2}, "stream_credits", self.stream_credits, "1 or 2")
-        levels = ("debug", "info", "warning", "error")
-        require(self.log_level in levels, "log_level", self.log_level, ", ".join(levels))
+        require_log_level("log_level", self.log_level)
 
     @property
     def server(self) -> ServerSettings:

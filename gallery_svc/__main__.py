@@ -11,8 +11,9 @@ from gallery_svc.thresholds import shipped_thresholds
 from tessera.chassis.channel import open_channel
 from tessera.chassis.clock import SystemClock
 from tessera.chassis.logs import configure_logs, get_logger
-from tessera.chassis.server import cancelled, run_service, wait_for_stop_signal
+from tessera.chassis.server import run_service, wait_for_stop_signal
 from tessera.chassis.settings import load_settings, redacted
+from tessera.chassis.tasks import end_tasks
 from tessera.client.encoder import EncoderClient
 
 
@@ -27,7 +28,9 @@ async def main() -> None:
             get_logger().info("listening", port=gallery.server.port, metrics_port=gallery.server.metrics_port)
             stopped = asyncio.create_task(wait_for_stop_signal())
             done, _ = await asyncio.wait((stopped, gallery.following), return_when=asyncio.FIRST_COMPLETED)
-            await cancelled(stopped) if stopped not in done else get_logger().info("stop", signal=stopped.result())
+            if stopped in done:
+                get_logger().info("stop", signal=stopped.result())
+            await end_tasks(stopped)
             if gallery.following in done:
                 gallery.following.result()
 

@@ -22,7 +22,7 @@ from gallery_svc.recording import Recorder
 from gallery_svc.replica import Replica
 from gallery_svc.searching import Searcher
 from gallery_svc.servicer import EventServicer, GalleryParts, GalleryServicer
-from gallery_svc.settings import MEMORY, GallerySettings
+from gallery_svc.settings import GallerySettings
 from gallery_svc.sightings import Sightings
 from gallery_svc.store.memory import MemoryStore
 from gallery_svc.store.protocol import Store
@@ -32,6 +32,7 @@ from gallery_svc.thresholds import Thresholds
 from gallery_svc.tracklets import Tracklets
 from tessera.chassis.clock import Clock
 from tessera.chassis.server import Server, ServerSettings
+from tessera.chassis.settings import MEMORY
 from tessera.v1 import events_pb2, events_pb2_grpc, gallery_pb2, gallery_pb2_grpc
 
 SERVICES = (

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tessera.chassis.settings import require, require_port
+from tessera.chassis.settings import require, require_address, require_log_level, require_port, require_store
 
 PREFIX = "TESSERA_GALLERY_"
-MEMORY = "memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +49,15 @@ class GallerySettings:
     """debug, info, warning or error."""
 
     def __post_init__(self) -> None:
+        """Check each field.
+
+        Raises:
+            InvalidInputError: a value is outside of what its field allows.
+        """
         require_port("port", self.port)
         require_port("metrics_port", self.metrics_port)
-        require(":" in self.encoder, "encoder", self.encoder, "host:port")
-        known = self.store == MEMORY or self.store.startswith(("redis://", "rediss://", "unix://"))
-        require(known, "store", self.store.partition("://")[0], "memory, or a redis:// URL")
+        require_address("encoder", self.encoder)
+        require_store("store", self.store)
         for name in (
             "store_timeout_s",
             "max_deadline_s",
@@ -67,5 +70,4 @@ class GallerySettings:
         require(0 < self.heartbeat_s <= 10, "heartbeat_s", self.heartbeat_s, "more than 0, at most 10")
         for name in ("log_kept", "events_kept", "audit_kept", "max_tracklets"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        levels = ("debug", "info", "warning", "error")
-        require(self.log_level in levels, "log_level", self.log_level, ", ".join(levels))
+        require_log_level("log_level", self.log_level)

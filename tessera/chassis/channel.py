@@ -10,7 +10,8 @@ import grpc
 from tessera.chassis.limits import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES
 
 _RETRY = {
-    # grpc caps maxAttempts at 5. UNAVAILABLE alone: the server has not begun, so that nothing happens twice.
+    # grpc caps maxAttempts at 5. UNAVAILABLE alone; it may also follow a write whose answer was lost, so that every
+    # write over these channels may be repeated: by its request id or event id, or since it names a state to reach.
     "maxAttempts": 4,
     "initialBackoff": "0.05s",
     "maxBackoff": "1s",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,13 +148,3 @@ def run_service(main: Callable[[], Coroutine[Any, Any, None]], service: str) -> 
         get_logger().error("start.refused", service=service, field=error.field, error=str(error))
         return 3
     return 0
-
-
-async def cancelled(task: asyncio.Task[Any]) -> None:
-    """Cancel a task and wait for its end."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-
-
-Stop = Callable[[], Awaitable[None]]

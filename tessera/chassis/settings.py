@@ -18,6 +18,11 @@ from tessera.domain.errors import InvalidInputError
 
 T = TypeVar("T")
 
+MEMORY = "memory"
+"""The store that keeps nothing beyond the process."""
+
+_STORE_SCHEMES = ("redis://", "rediss://", "unix://")
+_LOG_LEVELS = ("debug", "info", "warning", "error")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -47,7 +52,7 @@ def load_settings(cls: type[T], prefix: str, environ: Mapping[str, str] | None =
     known = {prefix + field.name.upper(): field for field in fields(cls)}  # type: ignore[arg-type]
     for name in environ:
         if name.startswith(prefix) and name not in known:
-            raise InvalidInputError(name, environ[name], "one of " + ", ".join(sorted(known)))
+            raise InvalidInputError(name, hide_credentials(environ[name]), "one of " + ", ".join(sorted(known)))
     values = {
         field.name: _convert(name, environ[name], hints[field.name]) for name, field in known.items() if name in environ
     }
@@ -95,6 +100,22 @@ def require(condition: bool, field: str, value: object, allowed: str) -> None:
 def require_port(field: str, value: int) -> None:
     """A TCP port, or 0 for one that the system picks."""
     require(0 <= value <= 65535, field, value, "0 to 65535; 0 lets the system choose")
+
+
+def require_log_level(field: str, value: str) -> None:
+    """A level of `tessera.chassis.logs.configure_logs`."""
+    require(value in _LOG_LEVELS, field, value, ", ".join(_LOG_LEVELS))
+
+
+def require_address(field: str, value: str) -> None:
+    """Where another service listens: `host:port`."""
+    require(":" in value, field, value, "host:port")
+
+
+def require_store(field: str, value: str) -> None:
+    """A store's URL, or `MEMORY`. The error names the scheme alone: a URL may hold a password."""
+    known = value == MEMORY or value.startswith(_STORE_SCHEMES)
+    require(known, field, value.partition("://")[0], "memory, or a redis://, rediss:// or unix:// URL")
 
 
 def redacted(settings: object) -> dict[str, str]:

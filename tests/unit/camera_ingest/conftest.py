@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 from camera_ingest.__main__ import wire_parts
 from camera_ingest.metrics import IngestMetrics
 from camera_ingest.settings import IngestSettings
-from camera_ingest.tasks import end_tasks
 from tessera.chassis.channel import open_channel
+from tessera.chassis.tasks import end_tasks
 
 
 @pytest.fixture

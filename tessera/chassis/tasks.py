@@ -1,4 +1,4 @@
-"""Two small pieces of asyncio that streams need: wait for whichever ends first, and leave no task behind."""
+"""Tasks without loose ends: wait for whichever ends first, and leave none behind."""
 
 from __future__ import annotations
 
