@@ -188,9 +188,27 @@ def _with_room(snapshot: _Snapshot, rows: int, dimensions: int) -> _Snapshot:
 
 
 def _without(before: _Snapshot, removed: set[SubjectId]) -> _Snapshot:
-    kept = [
-        Addition(before.subjects[before.subject_of_row[row]], before.template_of_row[row], before.vectors[row])
-        for row in range(before.rows)
-        if before.subjects[before.subject_of_row[row]] not in removed
-    ]
-    return _with(_empty(before.vectors.shape[1]), kept) if kept else _empty(0)
+    subjects = before.subjects[: len(before.rows_of)]
+    subject_stays = np.array([subject_id not in removed for subject_id in subjects])
+    row_stays = subject_stays[before.subject_of_row[: before.rows]]
+    kept = np.flatnonzero(row_stays)
+    if not kept.size:
+        return _empty(0)
+    number_now, row_now = np.cumsum(subject_stays) - 1, (np.cumsum(row_stays) - 1).tolist()
+    room = max(_FIRST_ROWS, kept.size)
+    vectors = np.zeros((room, before.vectors.shape[1]), dtype=np.float32)
+    vectors[: kept.size] = before.vectors[kept]
+    subject_of_row = np.zeros(room, dtype=np.int32)
+    subject_of_row[: kept.size] = number_now[before.subject_of_row[kept]]
+    return _Snapshot(
+        int(kept.size),
+        vectors,
+        subject_of_row,
+        [before.template_of_row[row] for row in kept.tolist()],
+        [subject_id for subject_id in subjects if subject_id not in removed],
+        {
+            subject_id: tuple(row_now[row] for row in rows)
+            for subject_id, rows in before.rows_of.items()
+            if subject_id not in removed
+        },
+    )

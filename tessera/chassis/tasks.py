@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 async def first_end(*works: Coroutine[Any, Any, Any] | asyncio.Task[Any]) -> None:
@@ -20,6 +22,25 @@ async def first_end(*works: Coroutine[Any, Any, Any] | asyncio.Task[Any]) -> Non
             task.result()
     finally:
         await end_tasks(*tasks)
+
+
+async def ended(work: Coroutine[Any, Any, T]) -> T:
+    """Await work that cannot be left half-way, such as a thread's: a cancellation is passed on once it has ended.
+
+    Raises:
+        Exception: what the work raised, unless the caller was cancelled meanwhile.
+    """
+    task = asyncio.create_task(work)
+    cancellation: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancellation = error
+    if cancellation is not None:
+        task.exception()  # seen here, so that nobody warns of it
+        raise cancellation
+    return task.result()
 
 
 async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
