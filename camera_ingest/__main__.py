@@ -81,7 +81,11 @@ def wire_parts(
 
 
 async def serve(settings: IngestSettings) -> None:
-    """Run until a stop signal, then count what is left and end in time."""
+    """Run until a stop signal, then count what is left and end in time.
+
+    Raises:
+        Exception: what a part failed with that must not fail; the rest was ended in order.
+    """
     metrics = IngestMetrics(CollectorRegistry())
     async with open_channel(settings.encoder_address) as encoder, open_channel(settings.gallery_address) as gallery:
         ingest = wire_parts(settings, metrics, encoder, gallery)
@@ -96,17 +100,21 @@ async def serve(settings: IngestSettings) -> None:
         log.info("started", port=server.port, metrics_port=server.metrics_port, **_shown(settings))
         tasks = [asyncio.create_task(work) for work in (ingest.matcher.run(), ingest.announcer.run())]
         readiness = asyncio.create_task(keep_ready(server, ingest.fleet, ingest.registry))
-        name = await wait_for_stop_signal()
-        log.info("stopping", signal=name)
-        await end_tasks(readiness)
+        stopped = asyncio.create_task(wait_for_stop_signal())
+        # The others run for ever: one that ends has failed, and a process without it would only look well.
+        done, _ = await asyncio.wait((stopped, readiness, *tasks), return_when=asyncio.FIRST_COMPLETED)
+        log.info("stopping", signal=stopped.result() if stopped in done else "none: a part failed")
+        await end_tasks(stopped, readiness)
         await server.stop()
         await drain(ingest, tasks, settings.drain_s)
+    for task in done:
+        task.result()
     log.info("stopped")
 
 
 async def keep_ready(server: Server, fleet: Fleet, registry: CameraRegistry) -> None:
     """Load the cameras as soon as the store answers; from then on be ready while it does."""
-    is_loaded = False
+    is_loaded, is_away = False, False
     while True:
         try:
             if not is_loaded:
@@ -114,10 +122,12 @@ async def keep_ready(server: Server, fleet: Fleet, registry: CameraRegistry) -> 
                 is_loaded = True
             await registry.check()
         except UnavailableError as error:
-            log.warning("store.away", error=str(error))
-            await server.set_ready(False)
+            if not is_away:
+                log.warning("store.away", error=str(error))
+            is_away = True
         else:
-            await server.set_ready(True)
+            is_away = False
+        await server.set_ready(not is_away)
         await asyncio.sleep(_CHECK_EVERY_S)
 
 

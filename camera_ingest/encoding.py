@@ -45,6 +45,15 @@ class EncodingParts:
     """An encoder that leaves a frame unanswered for so long is taken for dead."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sent:
+    """A frame under way."""
+
+    frame: SampledFrame
+    taken_s: float
+    """When it left the backlog; it may have waited there for long."""
+
+
 class Encoding:
     """The encode side of one camera. Used from one event loop.
 
@@ -76,7 +85,7 @@ class Encoding:
         self._on_answer = on_answer
         self._backoff = backoff
         self._parts = parts
-        self._under_way: dict[int, SampledFrame] = {}
+        self._under_way: dict[int, _Sent] = {}
         self._stream: EncodeStream | None = None
         self._draining = asyncio.Event()
         self._last_answered_id = 0
@@ -147,7 +156,7 @@ class Encoding:
             if frame is None:
                 stream.return_credit()
                 continue
-            self._under_way[frame.frame_id] = frame
+            self._under_way[frame.frame_id] = _Sent(frame, self._parts.clock.monotonic_s())
             await self._send(stream, frame)
         await stream.half_close()
 
@@ -175,26 +184,26 @@ class Encoding:
 
     async def _read_answers(self, stream: EncodeStream) -> None:
         async for answer in stream:
-            frame = self._under_way.pop(answer.frame_id, None)
-            if frame is None:
+            sent = self._under_way.pop(answer.frame_id, None)
+            if sent is None:
                 continue
             self._backoff.reset()
             self._last_answered_id = max(self._last_answered_id, answer.frame_id)
             self._account.end(answer.frame_id, answer.outcome, answer.reason)
             if answer.outcome is FrameOutcome.ENCODED:
-                self._observe("answer", frame)
+                self._observe("answer", sent.frame)
                 self._book.take(answer)
             elif answer.outcome is FrameOutcome.FAILED:
                 log.warning(
                     "frame.failed", camera=self._camera.camera_id, reason=answer.reason, detail=answer.detail[:200]
                 )
-            self._on_answer(answer, frame)
+            self._on_answer(answer, sent.frame)
 
     async def _watch_for_silence(self) -> None:
         while True:
             await asyncio.sleep(1.0)
             now_s, limit_s = self._parts.clock.monotonic_s(), self._parts.answer_limit_s
-            if any(now_s - frame.captured_s > limit_s for frame in self._under_way.values()):
+            if any(now_s - sent.taken_s > limit_s for sent in self._under_way.values()):
                 raise UnavailableError("encoder", f"no answer to a frame for {limit_s:g} s")
 
     def _lose_under_way(self) -> None:

@@ -90,7 +90,8 @@ class Matcher:
         self._waiting[update.tracklet_id] = update if waiting is None else folded(waiting, update)
         while len(self._waiting) > MAX_WAITING:
             oldest = next(iter(self._waiting))
-            del self._waiting[oldest]
+            if self._waiting.pop(oldest).ended:
+                self._sequences.pop(oldest, None)
             self._metrics.updates_dropped.labels("OVERFLOW").inc()
         self._changed.set()
 

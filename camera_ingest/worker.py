@@ -246,12 +246,18 @@ class CameraWorker:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
-            self._encoding.expire()
-            # An answer may be as old as its frame may be; only then is silence an end.
-            patience = timedelta(seconds=self.camera.expires_after_s + 1.0)
-            self._book.end_stale(self._clock.now() - patience)
-            self._notice_silence()
-            self._metrics.tracklets_active.labels(self.camera.camera_id).set(self._book.active_count)
+            try:
+                self._look_after()
+            except Exception:  # the edge of a task: a camera whose silence nobody notices would look well for ever
+                log.exception("camera.tick_failed", camera=self.camera.camera_id)
+
+    def _look_after(self) -> None:
+        self._encoding.expire()
+        # An answer may be as old as its frame may be; only then is silence an end.
+        patience = timedelta(seconds=self.camera.expires_after_s + 1.0)
+        self._book.end_stale(self._clock.now() - patience)
+        self._notice_silence()
+        self._metrics.tracklets_active.labels(self.camera.camera_id).set(self._book.active_count)
 
     def _notice_silence(self) -> None:
         since_s = self._newest.captured_s if self._newest else self._started_s

@@ -101,9 +101,14 @@ class AvSource:
             SourceError: the stream was lost; a live one also when it ends.
         """
         while not stopped.is_set():
-            yield from self._pass(stopped)
+            is_empty = True
+            for frame in self._pass(stopped):
+                is_empty = False
+                yield frame
             if stopped.is_set():
                 return
+            if is_empty and not self.is_live:
+                raise SourceError("it holds no frame that can be read")  # a loop over nothing would never rest
             if self.is_live:
                 raise SourceError("the stream ended")
             if not self._loop:

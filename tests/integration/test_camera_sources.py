@@ -195,6 +195,18 @@ def test_a_file_that_is_no_video_is_refused(tmp_path: Path, name: str, content: 
         opened(str(path))
 
 
+def test_a_loop_over_nothing_is_told_and_does_not_spin() -> None:
+    """A file that opens and holds no readable frame is a loss with its reason; played in a loop it would never rest."""
+
+    class Empty(AvSource):
+        def _decoded(self) -> Iterator[av.VideoFrame]:
+            return iter(())
+
+    source = Empty(parse_url("file:/tmp/none.mp4"), loop=True, clock=SystemClock())
+    with pytest.raises(SourceError, match="no frame"):
+        next(source.frames(threading.Event()))
+
+
 def test_a_playlist_file_cannot_reach_out(tmp_path: Path) -> None:
     """A local playlist that names a URL is not followed: only files are read."""
     with mjpeg_camera("end") as port:
