@@ -154,11 +154,15 @@ class RedisStore:
     # ---- collections
 
     async def create_collection(self, record: CollectionRecord) -> None:
-        """Add a collection: first to the directory, which promises nothing, then the record, which decides."""
+        """Add a collection: first to the directory, which promises nothing, then the record, which decides.
+
+        A deletion under way may take the id out of the directory in between: so it is added once more.
+        """
         collection_id = record.collection_id
         await self._ask(self._redis.sadd(_ROOT + "collections", collection_id))
         keys = _keys(collection_id, "head", "record")
         reply = await self._run("create_collection", keys, [codec.dump(record), record.model_id, uuid.uuid4().hex])
+        await self._ask(self._redis.sadd(_ROOT + "collections", collection_id))
         if reply[0] == b"exists":
             raise AlreadyExistsError("collection", collection_id)
 
@@ -203,6 +207,8 @@ class RedisStore:
         if reply[0] == b"not_empty":
             raise NotEmptyError("collection", collection_id, int(reply[1]))
         await self._ask(self._redis.srem(_ROOT + "collections", collection_id))
+        if await self._ask(self._redis.exists(_key(collection_id, "record"))):  # made anew meanwhile
+            await self._ask(self._redis.sadd(_ROOT + "collections", collection_id))
         return int(reply[1])
 
     # ---- subjects

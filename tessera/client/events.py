@@ -121,6 +121,8 @@ class EventWatch(Iterator[Event]):
                     collection_id=self._wanted.collection_id,
                 )
             )
+            if self._closed.is_set():  # by another thread, which had no stream to cancel yet
+                self._stream.cancel()
         return self._stream
 
     def _taken(self, response: events_pb2.WatchEventsResponse) -> Event | None:

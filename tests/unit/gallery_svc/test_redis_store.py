@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,6 +82,27 @@ async def test_a_collections_keys_share_a_slot(store: RedisStore, client: Redis)
     keys = {key.decode() for key in await client.keys("*")}
     assert {key.split(":")[1] for key in keys} == {"{staff}", "{_}"}
     assert await client.object("encoding", "tessera:{staff}:log") == b"stream"
+
+
+async def test_a_collection_made_while_its_namesake_goes_is_listed(
+    server: PrivateServer, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its id stays in the directory, whichever of the two calls writes there last."""
+    store, record = RedisStore(server.url), CollectionRecord(STAFF, Modality.FACE, MODEL, AT)
+    await store.prepare()
+    await store.create_collection(record)
+    run = store._run
+
+    async def raced(name: str, *arguments: Any) -> Any:
+        reply = await run(name, *arguments)
+        if name == "delete_collection":
+            await store.create_collection(record)
+        return reply
+
+    monkeypatch.setattr(store, "_run", raced)
+    await store.delete_collection(STAFF, AuditRecord("DeleteCollection", AT, "ev-1"), force=False)
+    assert await store.list_collections() == (record,)
+    await store.close()
 
 
 async def test_a_full_server_refuses_the_whole_write(store: RedisStore, client: Redis) -> None:
