@@ -87,11 +87,12 @@ async def running(settings: EncoderSettings, clock: Clock | None = None) -> Asyn
     manifest = load_manifest(settings.encoder)
     calibration = load_calibration_for(settings.encoder)
     choose_device(settings.device)
+    queue_rules = _queue_rules(settings)
     engine = Engine(
         lambda: load_pipeline(settings, manifest),
-        Scheduler(_queue_rules(settings), clock, metrics, on_start=partial(prepare_inference_thread, settings.threads)),
+        Scheduler(queue_rules, clock, metrics, on_start=partial(prepare_inference_thread, settings.threads)),
         decode_threads=settings.decode_threads,
-        max_decoding=settings.interactive_queue + settings.enrolment_queue,
+        max_decoding={work_class: rule.limit for work_class, rule in queue_rules.items()},
         clock=clock,
         metrics=metrics,
     )

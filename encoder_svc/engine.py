@@ -7,7 +7,7 @@ threads of its own, so that neither the event loop nor the device waits for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 
@@ -34,8 +34,8 @@ class Engine:
     Args:
         load: makes the pipeline; runs on a decode thread, may download.
         scheduler: owns the device's thread; not yet started.
-        decode_threads: how many pictures are decoded at a time.
-        max_decoding: pictures that may wait for decoding; one more is refused.
+        decode_threads: how many pictures of one class of work are decoded at a time.
+        max_decoding: pictures that may be with the decoders, by class of work; one more is refused.
         clock: for deadlines.
         metrics: where outcomes are counted.
     """
@@ -46,15 +46,19 @@ class Engine:
         scheduler: Scheduler,
         *,
         decode_threads: int,
-        max_decoding: int,
+        max_decoding: Mapping[WorkClass, int],
         clock: Clock,
         metrics: EncoderMetrics,
     ) -> None:
         self._load = load
         self._scheduler = scheduler
-        self._decoders = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
-        self._max_decoding = max_decoding
-        self._decoding = 0
+        # Threads of its own for each class: a verify call does not wait in line behind the frames of all cameras.
+        self._decoders = {
+            work_class: ThreadPoolExecutor(decode_threads, thread_name_prefix=f"decode-{work_class}")
+            for work_class in WorkClass
+        }
+        self._max_decoding = dict(max_decoding)
+        self._decoding = dict.fromkeys(WorkClass, 0)
         self._clock = clock
         self._metrics = metrics
         self._pipeline: FacePipeline | None = None
@@ -75,7 +79,8 @@ class Engine:
         """
         self.state, self.state_detail = EngineState.LOADING, ""
         try:
-            pipeline = await asyncio.get_running_loop().run_in_executor(self._decoders, self._load)
+            decoders = self._decoders[WorkClass.INTERACTIVE]
+            pipeline = await asyncio.get_running_loop().run_in_executor(decoders, self._load)
             self.state = EngineState.WARMING_UP
             self._scheduler.start()
             await asyncio.wrap_future(self._scheduler.submit(WorkClass.INTERACTIVE, pipeline.warm_up))
@@ -95,7 +100,8 @@ class Engine:
         """End the threads."""
         self.drain()
         await asyncio.to_thread(self._scheduler.close)
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        for decoders in self._decoders.values():
+            decoders.shutdown(wait=False, cancel_futures=True)
 
     def require_ready(self) -> FacePipeline:
         """The pipeline, if it takes work.
@@ -147,13 +153,15 @@ class Engine:
         expires_at_s: float | None,
     ) -> EncodedFrame:
         pipeline, received_s = self.require_ready(), self._clock.monotonic_s()
-        if self._decoding >= self._max_decoding:
-            raise OverloadedError("decode queue", self._max_decoding)
-        self._decoding += 1
+        limit = self._max_decoding[work_class]
+        if self._decoding[work_class] >= limit:
+            raise OverloadedError(f"{work_class} decode queue", limit)
+        self._decoding[work_class] += 1
         try:
-            prepared = await asyncio.get_running_loop().run_in_executor(self._decoders, pipeline.prepare, data)
+            decoders = self._decoders[work_class]
+            prepared = await asyncio.get_running_loop().run_in_executor(decoders, pipeline.prepare, data)
         finally:
-            self._decoding -= 1
+            self._decoding[work_class] -= 1
         if expires_at_s is not None and self._clock.monotonic_s() >= expires_at_s:
             raise ExpiredError("queueing")
         work = self._scheduler.submit(work_class, lambda: pipeline.encode(prepared, options, known), expires_at_s)

@@ -45,7 +45,7 @@ class EncoderSettings:
     threads: int = 1
     """CPU threads of one network run. One is best when other services share the machine."""
     decode_threads: int = 2
-    """Threads that decode pictures."""
+    """Threads that decode pictures, for each of verify calls, enrolments and cameras."""
     detect_side_px: int = 640
     """Frames are shrunk to this longer side for detection; faces are cut from the full frame."""
 

@@ -41,7 +41,14 @@ class FailingEngine(Engine):
     def __init__(self, error: Exception, clock: ManualClock, metrics: EncoderMetrics) -> None:
         rule = QueueRule(1, OverflowPolicy.DROP_OLDEST, every_nth=1)
         scheduler = Scheduler(dict.fromkeys(WorkClass, rule), clock, metrics, on_start=lambda: None)
-        super().__init__(_no_pipeline, scheduler, decode_threads=1, max_decoding=1, clock=clock, metrics=metrics)
+        super().__init__(
+            _no_pipeline,
+            scheduler,
+            decode_threads=1,
+            max_decoding=dict.fromkeys(WorkClass, 1),
+            clock=clock,
+            metrics=metrics,
+        )
         self._error = error
 
     async def encode(
