@@ -16,6 +16,8 @@ from tessera.chassis.logs import get_logger
 from tessera.domain import errors as e
 
 ERROR_DOMAIN = "tessera"
+_LONGEST_MESSAGE = 1000
+_LONGEST_VALUE = 200
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -146,12 +148,18 @@ def status_of(error: BaseException) -> StatusDetail:
 
 
 def rich_status(detail: StatusDetail) -> Any:  # noqa: ANN401 - grpc_status ships no types
-    """The status with its google.rpc.ErrorInfo, as `context.abort_with_status` takes it."""
-    info = error_details_pb2.ErrorInfo(reason=detail.reason, domain=ERROR_DOMAIN, metadata=detail.metadata)
+    """The status with its google.rpc.ErrorInfo, as a call ends with it.
+
+    What the caller sent comes back shortened: a status above the peer's limit on metadata (16 KB) would never arrive.
+    """
+    metadata = {key: text[:_LONGEST_VALUE] for key, text in detail.metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=detail.reason, domain=ERROR_DOMAIN, metadata=metadata)
     packed = any_pb2.Any()
     packed.Pack(info)
     code = getattr(code_pb2, detail.code.name)
-    return rpc_status.to_status(status_pb2.Status(code=code, message=detail.message, details=[packed]))
+    return rpc_status.to_status(
+        status_pb2.Status(code=code, message=detail.message[:_LONGEST_MESSAGE], details=[packed])
+    )
 
 
 def detail_of(error: grpc.RpcError) -> StatusDetail:

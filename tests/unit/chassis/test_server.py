@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import urllib.request
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -20,6 +22,7 @@ from tessera.domain import errors as e
 from tessera.domain.reasons import Reason
 from tessera.v1 import encoder_pb2 as pb
 from tessera.v1 import encoder_pb2_grpc as rpc
+from tests.eventually import eventually
 
 SERVICE = pb.DESCRIPTOR.services_by_name["EncoderService"]
 NAME = SERVICE.full_name
@@ -28,10 +31,22 @@ NAME = SERVICE.full_name
 class Servicer(rpc.EncoderServiceServicer):
     """Does what the model id says."""
 
+    def __init__(self) -> None:
+        self.last_error: weakref.ref[Exception] | None = None
+
+    def _remembered(self, error: Exception) -> Exception:
+        self.last_error = weakref.ref(error)
+        return error
+
+    async def has_let_go(self) -> bool:
+        return self.last_error is not None and self.last_error() is None
+
     async def Encode(self, request: pb.EncodeRequest, context: object) -> pb.EncodeResponse:
         what = request.options.model_id
         if what == "image":
-            raise e.ImageRejectedError(Reason.TRUNCATED_IMAGE, "ends after 3 bytes")
+            raise self._remembered(e.ImageRejectedError(Reason.TRUNCATED_IMAGE, "ends after 3 bytes"))
+        if len(what) > 1000:
+            raise e.NotFoundError("encoder", what)
         if what == "defect":
             raise KeyError("a secret detail")
         if what == "inner timeout":
@@ -55,8 +70,11 @@ def metrics() -> ServiceMetrics:
 
 
 @asynccontextmanager
-async def serving(metrics: ServiceMetrics, settings: ServerSettings) -> AsyncIterator[Server]:
-    server = Server(settings, metrics, [SERVICE], lambda s: rpc.add_EncoderServiceServicer_to_server(Servicer(), s))
+async def serving(
+    metrics: ServiceMetrics, settings: ServerSettings, servicer: Servicer | None = None
+) -> AsyncIterator[Server]:
+    does = servicer or Servicer()
+    server = Server(settings, metrics, [SERVICE], lambda s: rpc.add_EncoderServiceServicer_to_server(does, s))
     await server.start()
     try:
         yield server
@@ -83,6 +101,32 @@ async def test_an_error_reaches_the_peer_with_its_reason(metrics: ServiceMetrics
     assert detail.reason == "TRUNCATED_IMAGE"
     assert detail.metadata["field"] == "image"
     assert handled(metrics, "Encode", "INVALID_ARGUMENT") == 1
+
+
+async def test_an_error_about_a_long_value_arrives(metrics: ServiceMetrics) -> None:
+    """What the caller sent comes back shortened: a status above the limit on metadata would be lost."""
+    async with serving(metrics, ServerSettings()) as server, open_channel(f"127.0.0.1:{server.port}") as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await rpc.EncoderServiceStub(channel).Encode(encode("m" * 100_000))
+    detail = detail_of(raised.value)
+    assert detail.reason == "ENCODER_NOT_FOUND"
+    assert detail.metadata["value"] == "m" * 200
+
+
+async def test_a_refused_request_is_let_go_at_once(metrics: ServiceMetrics) -> None:
+    """Nothing of a refused call waits for the garbage collector: its pictures are megabytes that it does not see."""
+    servicer = Servicer()
+    async with (
+        serving(metrics, ServerSettings(), servicer) as server,
+        open_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        gc.disable()
+        try:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await rpc.EncoderServiceStub(channel).Encode(encode("image"))
+            await eventually(servicer.has_let_go)
+        finally:
+            gc.enable()
 
 
 async def test_a_defect_tells_an_incident_and_nothing_else(metrics: ServiceMetrics) -> None:
