@@ -36,18 +36,28 @@ def locked_data_dir(data_dir: Path) -> Iterator[Path]:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (data_dir / "up.lock").open("a+", encoding="utf-8")
     except OSError as error:
-        raise Failure(
-            f"{data_dir}: {error.strerror}", field="--data-dir", value=str(data_dir), allowed="a folder to write to"
-        ) from None
+        raise unusable(data_dir, error) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _occupied(data_dir, lock.name) from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+        try:
+            lock.truncate(0)
+            os.write(lock.fileno(), f"{os.getpid()}\n".encode())
+        except OSError as error:
+            raise unusable(data_dir, error) from None
         yield data_dir
+
+
+def unusable(data_dir: Path, error: OSError) -> Failure:
+    """Why the data folder cannot be written to: it is read-only, the disk is full, ..."""
+    return Failure(
+        f"{error.filename or data_dir}: {error.strerror}",
+        field="--data-dir",
+        value=str(data_dir),
+        allowed="a folder to write to",
+    )
 
 
 def _occupied(data_dir: Path, lock_path: str) -> Failure:
@@ -62,8 +72,12 @@ def _occupied(data_dir: Path, lock_path: str) -> Failure:
     )
 
 
-def write_instance(data_dir: Path, ports: Ports, children: Sequence[ChildReport]) -> None:
-    """Tell other programs where everything is: `instance.json`, replaced in one step."""
+def write_instance(data_dir: Path, ports: Ports, children: Sequence[ChildReport]) -> bool:
+    """Tell other programs where everything is: `instance.json`, replaced in one step.
+
+    Returns:
+        Whether it could be written: a full disk ends nothing that still runs.
+    """
     told = {
         "pid": os.getpid(),
         "ports": asdict(ports),
@@ -80,5 +94,9 @@ def write_instance(data_dir: Path, ports: Ports, children: Sequence[ChildReport]
         ],
     }
     part = data_dir / "instance.json.part"
-    part.write_text(json.dumps(told, indent=1), encoding="utf-8")
-    part.replace(data_dir / "instance.json")
+    try:
+        part.write_text(json.dumps(told, indent=1), encoding="utf-8")
+        part.replace(data_dir / "instance.json")
+    except OSError:
+        return False
+    return True

@@ -20,7 +20,7 @@ from tessera.cli.demo_people import DEMO_CAMERA, DEMO_URL, enrol_demo_people
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.failure import Failure
 from tessera.cli.followers import CameraFollower, EventFollower
-from tessera.cli.instance import locked_data_dir, write_instance
+from tessera.cli.instance import locked_data_dir, unusable, write_instance
 from tessera.cli.ports import HOST, Ports, settle_ports
 from tessera.cli.process_facts import lived_s
 from tessera.cli.services import service_specs
@@ -143,8 +143,11 @@ class _Run:
 
     def _start_store_and_services(self) -> None:
         log_dir = self._options.data_dir / "logs"
-        log_dir.mkdir(exist_ok=True)
-        valkey = prepare_valkey(self._options.data_dir, self._ports.store)
+        try:
+            log_dir.mkdir(exist_ok=True)
+            valkey = prepare_valkey(self._options.data_dir, self._ports.store)
+        except OSError as error:
+            raise unusable(self._options.data_dir, error) from None
         try:
             store = valkey_spec(valkey, log_dir / "valkey.log")
         except ArtifactError as error:
@@ -282,7 +285,6 @@ class _Run:
 
     def _refresh(self) -> None:
         reports = self._supervisor.reports()
-        if reports != self._written:
-            write_instance(self._options.data_dir, self._ports, reports)
+        if reports != self._written and write_instance(self._options.data_dir, self._ports, reports):
             self._written = reports
         self._view.draw()

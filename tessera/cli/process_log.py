@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
@@ -54,10 +55,12 @@ class ProcessLog:
     def _take(self, line: bytes) -> None:
         with self._lock:
             self._last.append(line.decode("utf-8", errors="replace").rstrip())
-            if self.path.exists() and self.path.stat().st_size + len(line) > self._max_bytes:
-                self._rotate()
-            with self.path.open("ab") as file:
-                file.write(line)
+            # A full disk loses lines. Were the child no longer read from, it would end at its next line.
+            with contextlib.suppress(OSError):
+                if self.path.exists() and self.path.stat().st_size + len(line) > self._max_bytes:
+                    self._rotate()
+                with self.path.open("ab") as file:
+                    file.write(line)
 
     def _rotate(self) -> None:
         for number in range(_KEPT_FILES, 0, -1):

@@ -207,3 +207,18 @@ def test_a_log_is_rotated_by_size(tmp_path: Path) -> None:
     assert (tmp_path / "worker.log").read_text().endswith("line 0059\n")
     assert all(path.stat().st_size <= 100 for path in tmp_path.iterdir())
     assert log.last_words() == "line 0059"
+
+
+def test_a_full_disk_loses_lines_and_not_the_child(tmp_path: Path) -> None:
+    """The child is read from until it ends, and what it said last is known."""
+    from tessera.cli.process_log import ProcessLog
+
+    (tmp_path / "worker.log").symlink_to("/dev/full")
+    log = ProcessLog(tmp_path / "worker.log")
+    reader, writer = os.pipe()
+    thread = log.follow(os.fdopen(reader, "rb"))
+    with os.fdopen(writer, "wb", buffering=0) as output:
+        output.write(b"line 1\n")
+        output.write(b"line 2\n")
+    thread.join(10)
+    assert log.last_words() == "line 2"

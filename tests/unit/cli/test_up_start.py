@@ -15,7 +15,7 @@ from tessera.chassis.clock import SystemClock
 from tessera.cli.__main__ import main
 from tessera.cli.camera_argument import parse_cameras
 from tessera.cli.failure import Failure
-from tessera.cli.instance import locked_data_dir
+from tessera.cli.instance import locked_data_dir, write_instance
 from tessera.cli.ports import ports_from, settle_ports
 
 
@@ -51,6 +51,27 @@ def test_a_second_instance_on_the_same_folder_is_refused(tmp_path: Path, capsys:
     with locked_data_dir(tmp_path):
         assert main(["up", "--data-dir", str(tmp_path), "--base-port", "0"]) == 3
     assert f"process {os.getpid()}" in capsys.readouterr().err
+
+
+def test_a_full_disk_keeps_the_addresses_that_were_told(tmp_path: Path) -> None:
+    """What runs goes on; the file is replaced when there is room again."""
+    ports = ports_from(7001, {})
+    assert write_instance(tmp_path, ports, ())
+    before = (tmp_path / "instance.json").read_text()
+    (tmp_path / "instance.json.part").symlink_to("/dev/full")
+    assert not write_instance(tmp_path, ports_from(8001, {}), ())
+    assert (tmp_path / "instance.json").read_text() == before
+    (tmp_path / "instance.json.part").unlink()
+    assert write_instance(tmp_path, ports_from(8001, {}), ())
+    assert json.loads((tmp_path / "instance.json").read_text())["ports"]["gallery"] == 8002
+
+
+def test_a_data_folder_on_a_full_disk_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 3, and the option that changes it."""
+    (tmp_path / "up.lock").symlink_to("/dev/full")
+    assert main(["up", "--data-dir", str(tmp_path), "--base-port", "0"]) == 3
+    told = capsys.readouterr().err
+    assert "--data-dir" in told
 
 
 def test_a_wrong_setting_of_a_service_ends_everything_with_its_message(tmp_path: Path) -> None:
