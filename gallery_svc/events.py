@@ -31,6 +31,7 @@ FROM_NOW = ""
 FROM_OLDEST = "0"
 _EVENTS_A_READ = 256
 _DEFAULT_CAMERA_TIME_TO_LIVE_S = 60.0
+_LONGEST_TIME_TO_LIVE_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +144,18 @@ class EventLog:
         """Record what a worker saw happen to a camera; idempotent by event id.
 
         Raises:
-            InvalidInputError: a time to live that is not above 0.
+            InvalidInputError: a time to live that is not above 0, or of more than a day.
         """
         lives_s = _DEFAULT_CAMERA_TIME_TO_LIVE_S if time_to_live_s is None else time_to_live_s
-        if lives_s <= 0:
-            raise InvalidInputError("time_to_live", lives_s, "more than 0 s")
+        if not 0 < lives_s <= _LONGEST_TIME_TO_LIVE_S:
+            raise InvalidInputError("time_to_live", lives_s, f"more than 0 s, at most {_LONGEST_TIME_TO_LIVE_S:g} s")
+        now = self._clock.now()
         event = NewEvent(
             event_id=event_id,
             camera_id=camera_id,
             event_time=event_time,
-            recorded_at=self._clock.now(),
-            valid_until=event_time + timedelta(seconds=lives_s),
+            recorded_at=now,
+            valid_until=min(event_time, now) + timedelta(seconds=lives_s),
             body=body,
             content_key="once",
         )

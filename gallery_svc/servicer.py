@@ -91,7 +91,7 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
     ) -> collection_pb2.ListCollectionsResponse:
         """Collections by id."""
         size = wire.page_size_from(request.page_size)
-        views, next_after = await self._parts.collections.list(request.page_token, size)
+        views, next_after = await self._parts.collections.list(wire.id_from_token(request.page_token), size)
         return collection_pb2.ListCollectionsResponse(
             collections=[collection_wire.collection_to_wire(view) for view in views], next_page_token=next_after
         )
@@ -134,7 +134,7 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
         """Subjects by id."""
         page = await self._parts.subjects.list(
             wire.collection_id_from(request.collection_id),
-            request.page_token,
+            wire.id_from_token(request.page_token),
             wire.page_size_from(request.page_size),
             wire.subject_filter(request),
         )
@@ -169,14 +169,14 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
     async def Verify(self, request: matching_pb2.VerifyRequest, context: Context) -> matching_pb2.VerifyResponse:
         """Is this the person who is enrolled as `subject_id`?"""
         question = wire.verify_question(request)
-        attempt = Attempt("Verify", context.peer(), request.request_id, question.collection_id)
+        attempt = wire.attempt_from("Verify", request, context.peer(), question.collection_id)
         answer = await self._parts.matcher.verify(question, attempt, self._deadline(context))
         return wire.verify_response(answer, with_score=request.with_score)
 
     async def Identify(self, request: matching_pb2.IdentifyRequest, context: Context) -> matching_pb2.IdentifyResponse:
         """Who is this, if anybody?"""
         question = wire.identify_question(request)
-        attempt = Attempt("Identify", context.peer(), request.request_id, question.collection_id)
+        attempt = wire.attempt_from("Identify", request, context.peer(), question.collection_id)
         answer = await self._parts.matcher.identify(question, attempt, self._deadline(context))
         return wire.identify_response(answer, with_score=request.with_score)
 

@@ -186,7 +186,7 @@ class Sightings:
             camera_id=update.camera_id,
             event_time=newest,
             recorded_at=now,
-            valid_until=newest + timedelta(seconds=self._time_to_live_s),
+            valid_until=min(newest, now) + timedelta(seconds=self._time_to_live_s),
             body=body,
             content_key=f"{standing.revision}/{body.outcome}/{body.subject_id or ''}/{body.ended}",
         )

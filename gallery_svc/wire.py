@@ -19,13 +19,13 @@ from gallery_svc.matching import (
     VerifyQuestion,
 )
 from gallery_svc.probes import Picture, Probe, Sample
-from gallery_svc.recording import Recorded
+from gallery_svc.recording import Attempt, Recorded
 from gallery_svc.store.records import Erased, SubjectPage, SubjectProfile, SubjectRecord, TemplateRecord
 from gallery_svc.subjects import SubjectFilter
 from tessera.client import wire
 from tessera.client.stream_values import StageTimes
 from tessera.domain.errors import InvalidInputError
-from tessera.domain.ids import CollectionId, RequestId, SubjectId, checked_id
+from tessera.domain.ids import CollectionId, RequestId, SubjectId, checked_id, is_id
 from tessera.v1 import biometrics_pb2 as pb
 from tessera.v1 import encoder_pb2, matching_pb2, subject_pb2
 
@@ -50,11 +50,25 @@ def request_id_from(value: str) -> RequestId | None:
     return RequestId(checked_id("request_id", value)) if value else None
 
 
+def attempt_from(
+    method: str, message: matching_pb2.VerifyRequest | matching_pb2.IdentifyRequest, caller: str, where: CollectionId
+) -> Attempt:
+    """Who asks what, for the record."""
+    return Attempt(method, caller, request_id_from(message.request_id) or "", where)
+
+
 def page_size_from(value: int) -> int:
     """1 to 1000; 0 stands for 100."""
     if value > MAX_PAGE:
         raise InvalidInputError("page_size", value, f"1 to {MAX_PAGE}; 0: {_DEFAULT_PAGE}")
     return value or _DEFAULT_PAGE
+
+
+def id_from_token(token: str) -> str:
+    """A page token of a list by id: the last id of the page before; empty: the first page."""
+    if token and not is_id(token):
+        raise InvalidInputError("page_token", token, "the token of the last answer")
+    return token
 
 
 def probe_from(message: pb.Probe, field: str) -> Probe:

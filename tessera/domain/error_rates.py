@@ -7,6 +7,7 @@ Source: ISO/IEC 19795-1:2021 for the terms.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,7 +107,8 @@ def comparisons_needed(rate: float) -> int:
     """
     if not 0.0 < rate < 1.0:
         raise InvalidInputError("rate", rate, "a rate in (0, 1)")
-    return math.ceil(RULE_OF_THREE / rate - 1e-9)
+    needed = RULE_OF_THREE / rate - 1e-9
+    return math.ceil(needed) if math.isfinite(needed) else sys.maxsize
 
 
 def fmr_for_fpir(fpir: float, gallery_size: int) -> float:

@@ -21,6 +21,11 @@ _ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 ALLOWED_TEXT = "1 to 128 of letters, digits and . _ : @ -, starting with a letter or a digit"
 
 
+def is_id(value: str) -> bool:
+    """Whether `value` can be an id."""
+    return _ALLOWED.fullmatch(value) is not None
+
+
 def checked_id(field: str, value: str) -> str:
     """Return `value` if it can be an id.
 
@@ -31,6 +36,6 @@ def checked_id(field: str, value: str) -> str:
     Raises:
         InvalidInputError: `value` is empty, too long or has other characters.
     """
-    if not _ALLOWED.fullmatch(value):
+    if not is_id(value):
         raise InvalidInputError(field, value, ALLOWED_TEXT)
     return value

@@ -121,6 +121,14 @@ async def test_a_tracklet_is_decided_once_it_has_enough_frames(world: World) -> 
     assert valid_s == timedelta(seconds=5)
 
 
+async def test_a_camera_whose_clock_runs_ahead_opens_no_door_later(world: World) -> None:
+    """Its sighting is valid from now on as long as any other, and not until that clock's tomorrow."""
+    tomorrow = [sample(person(0), age_s=-86_400) for _ in range(2)]
+    await match(world, update("t1", 1, *tomorrow))
+    event = (await sightings(world))[0]
+    assert event.valid_until.ToDatetime() - event.recorded_at.ToDatetime() == timedelta(seconds=5)
+
+
 async def test_a_stranger_is_unknown(world: World) -> None:
     """UNKNOWN is an answer that is told like any other, with the rate it stands for."""
     answers = await match(world, update("t1", 1, sample(person(20)), sample(person(20))))
@@ -343,6 +351,7 @@ async def test_bad_camera_events_are_refused_by_field(world: World) -> None:
         (_publish(world, "c1", event=events_pb2.CameraEvent(kind=99)), "event.kind"),  # type: ignore[arg-type]
         (_publish(world, "c1", event_time={"seconds": 1 << 40}), "event_time"),
         (_publish(world, "c1", time_to_live={"seconds": -1}), "time_to_live"),
+        (_publish(world, "c1", time_to_live={"seconds": 1 << 37}), "time_to_live"),
     ]
     for call, field in cases:
         assert (await refused(call)).metadata["field"] == field

@@ -157,6 +157,8 @@ async def test_what_does_not_exist_is_named(world: World) -> None:
         (verify(world, "ada", embedded([1.0, 0.0])), "INVALID_FIELD", "probe.embedding.values"),
         (verify(world, "ada", embedded(person(0), "other@1")), "MODEL_MISMATCH", "model_id"),
         (verify(world, "ada", probe_of(error="TRUNCATED_IMAGE")), "TRUNCATED_IMAGE", "probe.image"),
+        (verify(world, "ada", probe_of(person(0)), request_id="r" * 129), "INVALID_FIELD", "request_id"),
+        (identify(world, probe_of(person(0)), request_id="a b"), "INVALID_FIELD", "request_id"),
     ]
     for call, reason, field in cases:
         told = await refused(call)
@@ -272,6 +274,8 @@ async def test_subjects_are_listed_in_pages_and_by_filter(world: World) -> None:
     assert [subject.subject_id for subject in found.subjects] == ["b"]
     told = await refused(world.stub.ListSubjects(subject_pb2.ListSubjectsRequest(page_size=1001)))
     assert told.metadata["field"] == "page_size"
+    told = await refused(world.stub.ListSubjects(subject_pb2.ListSubjectsRequest(page_token="a b")))
+    assert told.metadata["field"] == "page_token"
 
 
 async def test_an_erased_subject_is_nowhere(world: World) -> None:
