@@ -34,8 +34,8 @@ def update_from_wire(message: matching_pb2.TrackletUpdate) -> TrackletUpdate:
         tracklet_id=tracklet_id,
         sequence=message.sequence,
         samples=tuple(_sample(sample, f"samples[{at}]") for at, sample in enumerate(message.samples)),
-        first_seen=wire.time_from_wire(message.first_seen) if message.HasField("first_seen") else now,
-        last_seen=wire.time_from_wire(message.last_seen) if message.HasField("last_seen") else now,
+        first_seen=wire.time_from_wire(message.first_seen, "first_seen") if message.HasField("first_seen") else now,
+        last_seen=wire.time_from_wire(message.last_seen, "last_seen") if message.HasField("last_seen") else now,
         box=wire.box_from_wire(message.box),
         frame_count=message.frame_count,
         ended=message.ended,
@@ -77,7 +77,7 @@ def _sample(message: matching_pb2.TrackletSample, field: str) -> TrackletSample:
     if not message.HasField("capture_time"):
         raise InvalidInputError(f"{field}.capture_time", "unset", "when the frame was taken")
     return TrackletSample(
-        capture_time=wire.time_from_wire(message.capture_time),
+        capture_time=wire.time_from_wire(message.capture_time, f"{field}.capture_time"),
         embedding=wire.embedding_from_wire(message.embedding, f"{field}.embedding"),
         quality=wire.quality_from_wire(message.quality),
         box=wire.box_from_wire(message.box),
@@ -149,8 +149,8 @@ def sighting_query(message: events_pb2.ListSightingsRequest) -> SightingQuery:
         camera_id=CameraId(message.camera_id) if message.camera_id else None,
         subject_id=SubjectId(message.subject_id) if message.subject_id else None,
         outcome=outcome,
-        since=wire.time_from_wire(moments["from"]) if moments["from"] is not None else None,
-        until=wire.time_from_wire(moments["until"]) if moments["until"] is not None else None,
+        since=wire.time_from_wire(moments["from"], "from") if moments["from"] is not None else None,
+        until=wire.time_from_wire(moments["until"], "until") if moments["until"] is not None else None,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 from gallery_svc.collections import DEFAULT_COLLECTION
 from gallery_svc.enrolment import EnrolmentAnswer, EnrolmentRequest, SampleOutcome
@@ -318,9 +319,13 @@ def _profile(message: subject_pb2.EnrollSubjectRequest) -> SubjectProfile:
         labels=tuple(message.labels),
         metadata=dict(message.metadata),
         consent_reference=message.consent_reference,
-        valid_from=wire.time_from_wire(message.valid_from) if message.HasField("valid_from") else None,
-        valid_until=wire.time_from_wire(message.valid_until) if message.HasField("valid_until") else None,
+        valid_from=_moment(message, "valid_from"),
+        valid_until=_moment(message, "valid_until"),
     )
+
+
+def _moment(message: subject_pb2.EnrollSubjectRequest, name: Literal["valid_from", "valid_until"]) -> datetime | None:
+    return wire.time_from_wire(getattr(message, name), name) if message.HasField(name) else None
 
 
 def _require_short(field: str, text: str, most: int) -> None:

@@ -202,12 +202,14 @@ async def test_a_bad_update_does_not_end_the_stream(world: World) -> None:
         update("t3", 0, sample(person(0))),
         update("t4", 1, sample([1.0])),
         update("t5", 1, sample(person(0)), sample(person(0))),
+        update("t6", 1, sample(person(0)), last_seen={"seconds": 1 << 50}),
     )
-    assert [answer.tracklet_id for answer in answers] == ["t1", "t2", "t3", "t4", "t5"]
+    assert [answer.tracklet_id for answer in answers] == ["t1", "t2", "t3", "t4", "t5", "t6"]
     assert answers[0].reason == pb.REASON_MODEL_MISMATCH
     assert "nowhere" in answers[1].detail
     assert "sequence" in answers[2].detail
     assert answers[4].decision.outcome == pb.OUTCOME_MATCH
+    assert "last_seen" in answers[5].detail
 
 
 async def test_a_stream_begins_with_open(world: World) -> None:

@@ -250,6 +250,7 @@ async def test_bad_enrolments_are_refused_by_field(world: World) -> None:
         (enroll(world, "ada"), "INVALID_FIELD", "samples"),
         (enroll(world, "ada", *[embedded(person(0))] * 17), "INVALID_FIELD", "samples"),
         (enroll(world, "ada", embedded(person(0)), display_name=too_long), "INVALID_FIELD", "display_name"),
+        (enroll(world, "ada", embedded(person(0)), valid_from={"seconds": 1 << 50}), "INVALID_FIELD", "valid_from"),
         (enroll(world, "ada", embedded(person(0), "other@1")), "MODEL_MISMATCH", "model_id"),
         (enroll(world, "ada", embedded([0.0] * 32)), "INVALID_FIELD", "samples[0].embedding.values"),
         (enroll(world, "ada", embedded(person(0)), collection_id="nowhere"), "COLLECTION_NOT_FOUND", "collection_id"),
