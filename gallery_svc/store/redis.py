@@ -1,23 +1,4 @@
-"""The store in Redis or Valkey: one script a write, and one error for every way in which the server can be away.
-
-Keys. A collection's keys carry its id as their hash tag, so that a cluster keeps them in one slot and one script may
-touch them all; what belongs to no collection carries the tag `_`, which no id can be:
-
-    tessera:{_}:schema                version of this layout
-    tessera:{_}:collections           set of collection ids, a directory: the records decide
-    tessera:{_}:events                stream of event revisions; entry id = SEQUENCE-0
-    tessera:{_}:events:head           newest and oldest sequence
-    tessera:{_}:events:latest         event id -> sequence, revision and content of its newest revision
-    tessera:{_}:seen:COLLECTION/SUBJECT   sequences of the sightings that name a subject, for its erasure
-    tessera:{_}:audit                 stream of audit entries of sightings and of comparisons without a collection
-    tessera:{ID}:record               the collection
-    tessera:{ID}:head                 generation, model_id, position, chain, and counts
-    tessera:{ID}:subjects             subject id -> its record
-    tessera:{ID}:order                subject ids in order, for pages
-    tessera:{ID}:vectors              template id -> little-endian float32
-    tessera:{ID}:log                  stream of changes; entry id = SEQUENCE-0
-    tessera:{ID}:audit                stream of audit entries; entry id = SEQUENCE-0
-    tessera:{ID}:request:REQUEST      the answer that a request id got; kept 24 h
+"""The store in Redis or Valkey: one script a write. What its keys hold stands in `redis_keys`.
 
 Needs Redis 7 or any Valkey. What it refuses: to retry a write by itself. A write whose answer was lost is settled by
 the caller's `request_id`.
@@ -26,17 +7,10 @@ the caller's `request_id`.
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from importlib import resources
-from typing import Any, cast
-
-from redis import exceptions as rx
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from typing import Any
 
 from gallery_svc.store import codec
 from gallery_svc.store.merging import merged
@@ -62,6 +36,8 @@ from gallery_svc.store.records import (
     SubjectRecord,
     TemplateVector,
 )
+from gallery_svc.store.redis_keys import ROOT, SCHEMA, key_of, keys_of, request_key, seen_key
+from gallery_svc.store.redis_server import RedisServer
 from tessera.domain.errors import (
     AlreadyExistsError,
     InvalidInputError,
@@ -71,28 +47,11 @@ from tessera.domain.errors import (
     OverloadedError,
     RequestIdReusedError,
     StoreCorruptError,
-    UnavailableError,
 )
 from tessera.domain.ids import CollectionId, EventId, SubjectId, TemplateId
 
-SCHEMA = 1
-# A script without `allow-oom` is refused before it begins when the memory is full; those that free memory may run.
-_SCRIPTS = {
-    "create_collection": "",
-    "delete_collection": "allow-oom",
-    "enroll": "",
-    "erase": "allow-oom",
-    "changes": "no-writes",
-    "audit": "",
-    "record_event": "",
-    "erase_events": "allow-oom",
-}
 _SUBJECTS_A_READ = 500
 _MAX_CONFLICTS = 16
-# Replies of a server that is there and cannot serve: it is full, cannot write its file, or fails over.
-_AWAY = (rx.OutOfMemoryError, rx.ReadOnlyError, rx.ClusterDownError, rx.TryAgainError, rx.MasterDownError)
-_AWAY_PREFIXES = ("MISCONF", "NOREPLICAS", "BUSY", "OOM")
-_ROOT = "tessera:{_}:"
 
 
 class RedisStore:
@@ -117,39 +76,26 @@ class RedisStore:
         audit_kept: int = 200_000,
         observe: Callable[[str, float], None] | None = None,
     ) -> None:
-        try:
-            self._redis = Redis.from_url(
-                url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
-            )
-        except ValueError as error:
-            raise InvalidInputError("store", url.partition("://")[0], "memory, or a redis:// URL") from error
+        self._server = RedisServer(url, timeout_s, observe)
+        self._redis = self._server.commands
         self._log_kept = log_kept
         self._events_kept = events_kept
         self._audit_kept = audit_kept
-        self._observe = observe
-        folder = resources.files("gallery_svc.store") / "scripts"
-        prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
-        self._scripts = {
-            name: self._redis.register_script(
-                f"#!lua flags={flags}\n{prelude}{(folder / f'{name}.lua').read_text(encoding='utf-8')}"
-            )
-            for name, flags in _SCRIPTS.items()
-        }
 
     async def prepare(self) -> None:
         """Check the server's eviction policy and the schema of what it holds."""
-        info = await self._ask(self._redis.info("memory"))
+        info = await self._server.ask(self._redis.info("memory"))
         policy = info.get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
             raise InvalidInputError("store", f"maxmemory-policy {policy}", "a server with maxmemory-policy noeviction")
-        await self._ask(self._redis.set(_ROOT + "schema", SCHEMA, nx=True))
-        schema = await self._ask(self._redis.get(_ROOT + "schema"))
+        await self._server.ask(self._redis.set(ROOT + "schema", SCHEMA, nx=True))
+        schema = await self._server.ask(self._redis.get(ROOT + "schema"))
         if schema is None or int(schema) != SCHEMA:
             raise InvalidInputError("store", f"schema {schema!r}", f"a server that holds schema {SCHEMA}, or nothing")
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        await self._server.close()
 
     # ---- collections
 
@@ -159,28 +105,30 @@ class RedisStore:
         A deletion under way may take the id out of the directory in between: so it is added once more.
         """
         collection_id = record.collection_id
-        await self._ask(self._redis.sadd(_ROOT + "collections", collection_id))
-        keys = _keys(collection_id, "head", "record")
-        reply = await self._run("create_collection", keys, [codec.dump(record), record.model_id, uuid.uuid4().hex])
-        await self._ask(self._redis.sadd(_ROOT + "collections", collection_id))
+        await self._server.ask(self._redis.sadd(ROOT + "collections", collection_id))
+        keys = keys_of(collection_id, "head", "record")
+        reply = await self._server.run(
+            "create_collection", keys, [codec.dump(record), record.model_id, uuid.uuid4().hex]
+        )
+        await self._server.ask(self._redis.sadd(ROOT + "collections", collection_id))
         if reply[0] == b"exists":
             raise AlreadyExistsError("collection", collection_id)
 
     async def find_collection(self, collection_id: CollectionId) -> CollectionRecord | None:
         """A collection, or None."""
-        key = _key(collection_id, "record")
-        raw = await self._ask(self._redis.get(key))
+        key = key_of(collection_id, "record")
+        raw = await self._server.ask(self._redis.get(key))
         return None if raw is None else codec.load(CollectionRecord, raw, key)
 
     async def list_collections(self) -> tuple[CollectionRecord, ...]:
         """All collections, by id."""
-        ids = sorted(raw.decode() for raw in await self._ask(self._redis.smembers(_ROOT + "collections")))
+        ids = sorted(raw.decode() for raw in await self._server.ask(self._redis.smembers(ROOT + "collections")))
         pipeline = self._redis.pipeline(transaction=False)
         for collection_id in ids:
-            pipeline.get(_key(CollectionId(collection_id), "record"))
-        records = await self._ask(pipeline.execute())
+            pipeline.get(key_of(CollectionId(collection_id), "record"))
+        records = await self._server.ask(pipeline.execute())
         return tuple(
-            codec.load(CollectionRecord, raw, _key(CollectionId(collection_id), "record"))
+            codec.load(CollectionRecord, raw, key_of(CollectionId(collection_id), "record"))
             for collection_id, raw in zip(ids, records, strict=True)
             if raw is not None
         )
@@ -190,8 +138,8 @@ class RedisStore:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.ping()
         for collection_id in collection_ids:
-            pipeline.hmget(_key(collection_id, "head"), ["position", "chain", "subjects", "templates"])
-        replies = (await self._ask(pipeline.execute()))[1:]
+            pipeline.hmget(key_of(collection_id, "head"), ["position", "chain", "subjects", "templates"])
+        replies = (await self._server.ask(pipeline.execute()))[1:]
         return {
             collection_id: CollectionHead(Position(int(reply[0]), reply[1].decode()), int(reply[2]), int(reply[3]))
             for collection_id, reply in zip(collection_ids, replies, strict=True)
@@ -200,15 +148,15 @@ class RedisStore:
 
     async def delete_collection(self, collection_id: CollectionId, audit: AuditRecord, *, force: bool) -> int:
         """Remove a collection; its audit log stays."""
-        keys = _keys(collection_id, "head", "record", "subjects", "order", "vectors", "log", "audit")
-        reply = await self._run("delete_collection", keys, [int(force), codec.dump(audit), self._audit_kept])
+        keys = keys_of(collection_id, "head", "record", "subjects", "order", "vectors", "log", "audit")
+        reply = await self._server.run("delete_collection", keys, [int(force), codec.dump(audit), self._audit_kept])
         if reply[0] == b"absent":
             raise NotFoundError("collection", collection_id)
         if reply[0] == b"not_empty":
             raise NotEmptyError("collection", collection_id, int(reply[1]))
-        await self._ask(self._redis.srem(_ROOT + "collections", collection_id))
-        if await self._ask(self._redis.exists(_key(collection_id, "record"))):  # made anew meanwhile
-            await self._ask(self._redis.sadd(_ROOT + "collections", collection_id))
+        await self._server.ask(self._redis.srem(ROOT + "collections", collection_id))
+        if await self._server.ask(self._redis.exists(key_of(collection_id, "record"))):  # made anew meanwhile
+            await self._server.ask(self._redis.sadd(ROOT + "collections", collection_id))
         return int(reply[1])
 
     # ---- subjects
@@ -222,7 +170,7 @@ class RedisStore:
             if reply[0] == b"ok":
                 return Enrolled(subject, int(reply[1]), False, enrollment.note)
             if reply[0] == b"replayed":
-                return _enrolled_again(reply, _request_key(enrollment.collection_id, enrollment.request))
+                return _enrolled_again(reply, request_key(enrollment.collection_id, enrollment.request))
             if reply[0] != b"changed":
                 raise _refusal(reply, enrollment.collection_id, enrollment.subject_id, enrollment.request)
         raise OverloadedError("subject", _MAX_CONFLICTS)
@@ -230,8 +178,8 @@ class RedisStore:
     async def _enroll_once(self, enrollment: Enrollment, before: bytes, subject: SubjectRecord) -> list[Any]:
         request = enrollment.request
         keys = [
-            *_keys(enrollment.collection_id, "head", "subjects", "order", "vectors", "log", "audit"),
-            _request_key(enrollment.collection_id, request),
+            *keys_of(enrollment.collection_id, "head", "subjects", "order", "vectors", "log", "audit"),
+            request_key(enrollment.collection_id, request),
         ]
         after = codec.dump(subject)
         answer = json.dumps([after, enrollment.note])
@@ -244,13 +192,13 @@ class RedisStore:
             subject.subject_id, before, after, request.content_digest if request else "", answer, REQUEST_KEPT_S * 1000,
             codec.dump(enrollment.audit), self._audit_kept, self._log_kept, *templates,
         ]  # fmt: skip
-        reply: list[Any] = await self._run("enroll", keys, arguments)
+        reply: list[Any] = await self._server.run("enroll", keys, arguments)
         return reply
 
     async def find_enrolled(self, collection_id: CollectionId, request: RequestKey) -> Enrolled | None:
         """The answer that this request got before."""
         reply = await self._earlier(collection_id, request)
-        return None if reply is None else _enrolled_again(reply, _request_key(collection_id, request))
+        return None if reply is None else _enrolled_again(reply, request_key(collection_id, request))
 
     async def erase(self, erasure: Erasure) -> Erased:
         """Remove a subject in one script; again from the start when somebody else changed it meanwhile."""
@@ -260,15 +208,15 @@ class RedisStore:
             templates = subject.templates if subject else ()
             receipt = _receipt(erasure, len(templates))
             keys = [
-                *_keys(erasure.collection_id, "head", "subjects", "order", "vectors", "log", "audit"),
-                _request_key(erasure.collection_id, erasure.request),
+                *keys_of(erasure.collection_id, "head", "subjects", "order", "vectors", "log", "audit"),
+                request_key(erasure.collection_id, erasure.request),
             ]
             arguments = [
                 erasure.subject_id, before, erasure.request.content_digest if erasure.request else "",
                 codec.dump(receipt), REQUEST_KEPT_S * 1000, codec.dump(erasure.audit), self._audit_kept, self._log_kept,
                 *(template.template_id for template in templates),
             ]  # fmt: skip
-            reply = await self._run("erase", keys, arguments)
+            reply = await self._server.run("erase", keys, arguments)
             if reply[0] == b"ok":
                 return replace(receipt, position=int(reply[1]))
             if reply[0] == b"replayed":
@@ -280,7 +228,7 @@ class RedisStore:
     async def find_erased(self, collection_id: CollectionId, request: RequestKey) -> Erased | None:
         """The receipt that this request got before."""
         reply = await self._earlier(collection_id, request)
-        return None if reply is None else _erased_again(reply, _request_key(collection_id, request))
+        return None if reply is None else _erased_again(reply, request_key(collection_id, request))
 
     async def find_subject(self, collection_id: CollectionId, subject_id: SubjectId) -> SubjectRecord | None:
         """A subject, or None."""
@@ -290,10 +238,10 @@ class RedisStore:
         """Subjects by id."""
         await self._require(collection_id)
         low = f"({after}" if after else "-"
-        ids = await self._ask(self._redis.zrangebylex(_key(collection_id, "order"), low, "+", 0, limit + 1))
+        ids = await self._server.ask(self._redis.zrangebylex(key_of(collection_id, "order"), low, "+", 0, limit + 1))
         if not ids:
             return SubjectPage((), "")
-        texts = await self._ask(self._redis.hmget(_key(collection_id, "subjects"), ids[:limit]))
+        texts = await self._server.ask(self._redis.hmget(key_of(collection_id, "subjects"), ids[:limit]))
         subjects = (self._subject(collection_id, text or b"") for text in texts)
         next_after = ids[limit - 1].decode() if len(ids) > limit else ""
         return SubjectPage(tuple(subject for subject in subjects if subject is not None), next_after)
@@ -304,12 +252,12 @@ class RedisStore:
         """Every subject with its vectors, some hundred at a time."""
         cursor = 0
         while True:
-            cursor, found = await self._ask(
-                self._redis.hscan(_key(collection_id, "subjects"), cursor, count=_SUBJECTS_A_READ)
+            cursor, found = await self._server.ask(
+                self._redis.hscan(key_of(collection_id, "subjects"), cursor, count=_SUBJECTS_A_READ)
             )
-            subjects = [codec.load(SubjectRecord, raw, _key(collection_id, "subjects")) for raw in found.values()]
+            subjects = [codec.load(SubjectRecord, raw, key_of(collection_id, "subjects")) for raw in found.values()]
             ids = [template.template_id for subject in subjects for template in subject.templates]
-            raws = await self._ask(self._redis.hmget(_key(collection_id, "vectors"), ids)) if ids else []
+            raws = await self._server.ask(self._redis.hmget(key_of(collection_id, "vectors"), ids)) if ids else []
             vectors = {key: raw for key, raw in zip(ids, raws, strict=True) if raw is not None}
             for subject in subjects:
                 held = (t.template_id for t in subject.templates if t.template_id in vectors)
@@ -320,8 +268,8 @@ class RedisStore:
 
     async def changes_after(self, collection_id: CollectionId, position: Position, limit: int) -> list[Change] | None:
         """The changes that follow `position`, with their vectors, from one script."""
-        keys = _keys(collection_id, "head", "log", "subjects", "vectors")
-        reply = await self._run("changes", keys, [position.sequence, position.chain, limit])
+        keys = keys_of(collection_id, "head", "log", "subjects", "vectors")
+        reply = await self._server.run("changes", keys, [position.sequence, position.chain, limit])
         if reply[0] == b"gone":
             return None
         return [self._change(collection_id, raw) for raw in reply[1:]]
@@ -346,13 +294,13 @@ class RedisStore:
         """Append an event's next revision and its audit entry in one script."""
         body = event.body
         names = isinstance(body, SightingBody) and body.subject_id is not None
-        seen = _seen_key(body.collection_id, body.subject_id) if names else ""  # type: ignore[union-attr, arg-type]
-        keys = [_ROOT + "events:head", _ROOT + "events", _ROOT + "events:latest", _ROOT + "audit"]
+        seen = seen_key(body.collection_id, body.subject_id) if names else ""  # type: ignore[union-attr, arg-type]
+        keys = [ROOT + "events:head", ROOT + "events", ROOT + "events:latest", ROOT + "audit"]
         arguments = [
             event.event_id, event.content_key, codec.dump(event), self._events_kept,
             codec.dump(audit) if audit else "", self._audit_kept, seen,
         ]  # fmt: skip
-        reply = await self._run("record_event", keys, arguments)
+        reply = await self._server.run("record_event", keys, arguments)
         if reply[0] == b"corrupt":
             raise StoreCorruptError(reply[1].decode(), "its entries and its count disagree")
         if reply[0] == b"known":
@@ -366,87 +314,69 @@ class RedisStore:
         if sequence is None:
             return None
         entry = f"{sequence}-0"
-        found = await self._ask(self._redis.xrange(_ROOT + "events", entry, entry))
+        found = await self._server.ask(self._redis.xrange(ROOT + "events", entry, entry))
         return _event(found[0]) if found else None
 
     async def event_head(self) -> EventHead:
         """Where the event log stands."""
-        newest, oldest = await self._ask(self._redis.hmget(_ROOT + "events:head", ["newest", "oldest"]))
+        newest, oldest = await self._server.ask(self._redis.hmget(ROOT + "events:head", ["newest", "oldest"]))
         return EventHead(int(newest or 0), int(oldest or 1))
 
     async def events_after(self, sequence: int, limit: int) -> list[EventRecord]:
         """Events that follow, oldest first."""
-        found = await self._ask(self._redis.xrange(_ROOT + "events", f"{sequence + 1}-0", "+", count=limit))
+        found = await self._server.ask(self._redis.xrange(ROOT + "events", f"{sequence + 1}-0", "+", count=limit))
         return [_event(entry) for entry in found]
 
     async def events_before(self, sequence: int, limit: int) -> list[EventRecord]:
         """Events before, newest first."""
         if sequence <= 1:
             return []
-        found = await self._ask(self._redis.xrevrange(_ROOT + "events", f"{sequence - 1}-0", "-", count=limit))
+        found = await self._server.ask(self._redis.xrevrange(ROOT + "events", f"{sequence - 1}-0", "-", count=limit))
         return [_event(entry) for entry in found]
 
     async def newest_revisions(self, event_ids: Sequence[EventId]) -> dict[EventId, int]:
         """The sequence of each event's newest revision."""
         if not event_ids:
             return {}
-        raws = await self._ask(self._redis.hmget(_ROOT + "events:latest", list(event_ids)))
+        raws = await self._server.ask(self._redis.hmget(ROOT + "events:latest", list(event_ids)))
         return {key: int(raw.split(b" ", 1)[0]) for key, raw in zip(event_ids, raws, strict=True) if raw is not None}
 
     async def erase_events(self, collection_id: CollectionId, subject_id: SubjectId) -> int:
         """Remove the sightings of a subject."""
-        keys = [_ROOT + "events", _ROOT + "events:latest", _seen_key(collection_id, subject_id)]
-        return int(await self._run("erase_events", keys, []))
+        keys = [ROOT + "events", ROOT + "events:latest", seen_key(collection_id, subject_id)]
+        return int(await self._server.run("erase_events", keys, []))
 
     # ---- audit
 
     async def append_audit(self, record: AuditRecord) -> int:
         """Put an entry on record."""
-        key = _key(record.collection_id, "audit") if record.collection_id else _ROOT + "audit"
-        return int(await self._run("audit", [key], [codec.dump(record), self._audit_kept]))
+        key = key_of(record.collection_id, "audit") if record.collection_id else ROOT + "audit"
+        return int(await self._server.run("audit", [key], [codec.dump(record), self._audit_kept]))
 
     async def audit_after(self, collection_id: CollectionId | None, sequence: int, limit: int) -> list[AuditRecord]:
         """Entries, oldest first."""
-        key = _key(collection_id, "audit") if collection_id else _ROOT + "audit"
-        found = await self._ask(self._redis.xrange(key, f"{sequence + 1}-0", "+", count=limit))
+        key = key_of(collection_id, "audit") if collection_id else ROOT + "audit"
+        found = await self._server.ask(self._redis.xrange(key, f"{sequence + 1}-0", "+", count=limit))
         return [codec.load(AuditRecord, fields[b"entry"], key) for _, fields in found]
 
     # ---- inside
 
-    async def _ask(self, command: Any, operation: str = "read") -> Any:  # noqa: ANN401 - Redis
-        """Await a command; whatever keeps the server from answering becomes one error."""
-        started_s = time.monotonic()
-        try:
-            return await command
-        except (rx.ConnectionError, rx.TimeoutError, OSError) as error:
-            raise UnavailableError("store", type(error).__name__) from error
-        except rx.ResponseError as error:
-            if isinstance(error, _AWAY) or str(error).startswith(_AWAY_PREFIXES):
-                raise UnavailableError("store", type(error).__name__) from error
-            raise
-        finally:
-            if self._observe is not None:
-                self._observe(operation, time.monotonic() - started_s)
-
-    async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[object]) -> Any:  # noqa: ANN401 - Redis
-        return await self._ask(self._scripts[name](keys=keys, args=cast("Any", arguments)), name)
-
     async def _require(self, collection_id: CollectionId) -> None:
-        if not await self._ask(self._redis.exists(_key(collection_id, "head"))):
+        if not await self._server.ask(self._redis.exists(key_of(collection_id, "head"))):
             raise NotFoundError("collection", collection_id)
 
     async def _subject_text(self, collection_id: CollectionId, subject_id: SubjectId) -> bytes:
-        raw: Any = await self._ask(self._redis.hget(_key(collection_id, "subjects"), subject_id))
+        raw: Any = await self._server.ask(self._redis.hget(key_of(collection_id, "subjects"), subject_id))
         return raw or b""
 
     def _subject(self, collection_id: CollectionId, text: bytes) -> SubjectRecord | None:
-        return codec.load(SubjectRecord, text, _key(collection_id, "subjects")) if text else None
+        return codec.load(SubjectRecord, text, key_of(collection_id, "subjects")) if text else None
 
     async def _earlier(self, collection_id: CollectionId, request: RequestKey) -> list[Any] | None:
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.hget(_key(collection_id, "head"), "generation")
-        pipeline.hmget(_request_key(collection_id, request), ["generation", "digest", "position", "answer"])
-        generation, found = await self._ask(pipeline.execute())
+        pipeline.hget(key_of(collection_id, "head"), "generation")
+        pipeline.hmget(request_key(collection_id, request), ["generation", "digest", "position", "answer"])
+        generation, found = await self._server.ask(pipeline.execute())
         if generation is None:
             raise NotFoundError("collection", collection_id)
         if found[0] != generation:
@@ -456,25 +386,9 @@ class RedisStore:
         return [b"replayed", found[2], found[3]]
 
 
-def _key(collection_id: CollectionId, name: str) -> str:
-    return f"tessera:{{{collection_id}}}:{name}"
-
-
-def _keys(collection_id: CollectionId, *names: str) -> list[str]:
-    return [_key(collection_id, name) for name in names]
-
-
-def _request_key(collection_id: CollectionId, request: RequestKey | None) -> str:
-    return _key(collection_id, f"request:{request.request_id if request else ''}")
-
-
-def _seen_key(collection_id: CollectionId, subject_id: SubjectId) -> str:
-    return f"{_ROOT}seen:{collection_id}/{subject_id}"
-
-
 def _event(entry: Any) -> EventRecord:  # noqa: ANN401 - Redis
     entry_id, fields = entry
-    event = codec.load(NewEvent, fields[b"event"], _ROOT + "events")
+    event = codec.load(NewEvent, fields[b"event"], ROOT + "events")
     return EventRecord(event, int(entry_id.split(b"-", 1)[0]), int(fields[b"revision"]))
 
 
@@ -518,4 +432,4 @@ def _refusal(
         case b"corrupt":
             return StoreCorruptError(reply[1].decode(), "its entries and its count disagree")
         case unknown:
-            return StoreCorruptError(_key(collection_id, "head"), f"a script answered {unknown!r}")
+            return StoreCorruptError(key_of(collection_id, "head"), f"a script answered {unknown!r}")

@@ -91,7 +91,7 @@ async def test_a_collection_made_while_its_namesake_goes_is_listed(
     store, record = RedisStore(server.url), CollectionRecord(STAFF, Modality.FACE, MODEL, AT)
     await store.prepare()
     await store.create_collection(record)
-    run = store._run
+    run = store._server.run
 
     async def raced(name: str, *arguments: Any) -> Any:
         reply = await run(name, *arguments)
@@ -99,7 +99,7 @@ async def test_a_collection_made_while_its_namesake_goes_is_listed(
             await store.create_collection(record)
         return reply
 
-    monkeypatch.setattr(store, "_run", raced)
+    monkeypatch.setattr(store._server, "run", raced)
     await store.delete_collection(STAFF, AuditRecord("DeleteCollection", AT, "ev-1"), force=False)
     assert await store.list_collections() == (record,)
     await store.close()
