@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from enum import StrEnum
 
 from encoder_svc.metrics import EncoderMetrics
-from encoder_svc.pipeline import EncodedFrame, EncodeOptions, FacePipeline, KnownTracklet
+from encoder_svc.pipeline import EncodedFrame, EncodeOptions, FacePipeline
 from encoder_svc.scheduler import Scheduler, WorkClass
 from tessera.chassis.clock import Clock
+from tessera.client.stream_values import KnownTracklet
 from tessera.domain.errors import ExpiredError, ImageRejectedError, OverloadedError, UnavailableError
 
 
@@ -167,9 +169,8 @@ class Engine:
         work = self._scheduler.submit(work_class, lambda: pipeline.encode(prepared, options, known), expires_at_s)
         frame = await asyncio.wrap_future(work)
         total_ms = (self._clock.monotonic_s() - received_s) * 1e3
-        frame.times.queue_ms = max(0.0, total_ms - frame.times.total_ms)
-        frame.times.total_ms = total_ms
-        return frame
+        queue_ms = max(0.0, total_ms - frame.times.total_ms)
+        return replace(frame, times=replace(frame.times, queue_ms=queue_ms, total_ms=total_ms))
 
 
 def _outcome_of(error: BaseException) -> tuple[str, str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from encoder_svc.pipeline import EncodedFrame, StageTimes
+from encoder_svc.pipeline import EncodedFrame
 from tessera.chassis.metrics import LATENCY_BUCKETS_S, ServiceMetrics
+from tessera.client.stream_values import StageTimes
 from tessera.domain.artifact import Manifest
 
 _STAGES = ("queue", "decode", "detect", "align", "quality", "embed")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
 
+from tessera.client.stream_values import KnownTracklet, StageTimes
 from tessera.domain.artifact import Manifest
 from tessera.domain.embedding import Embedding, Vectors
 from tessera.domain.errors import ArtifactError
@@ -56,29 +57,6 @@ class EncodeOptions:
     """False: detect and measure only."""
 
 
-@dataclass(frozen=True, slots=True)
-class KnownTracklet:
-    """A face that already has a good template, and where it should be now."""
-
-    tracklet_id: TrackletId
-    predicted_box: Box
-    best_quality: float
-    """`Quality.overall` of its best sample so far."""
-
-
-@dataclass(slots=True)
-class StageTimes:
-    """Where the time went, in milliseconds of wall time."""
-
-    queue_ms: float = 0.0
-    decode_ms: float = 0.0
-    detect_ms: float = 0.0
-    align_ms: float = 0.0
-    quality_ms: float = 0.0
-    embed_ms: float = 0.0
-    total_ms: float = 0.0
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedFrame:
     """A decoded picture, ready for the device."""
@@ -111,6 +89,22 @@ class EncodedFrame:
     def observations(self) -> tuple[Observation, ...]:
         """The observations alone."""
         return tuple(face.observation for face in self.faces)
+
+
+@dataclass(slots=True, eq=False)
+class _Laps:
+    """Adds up where the time of one picture goes."""
+
+    decode_ms: float
+    detect_ms: float = 0.0
+    align_ms: float = 0.0
+    quality_ms: float = 0.0
+    embed_ms: float = 0.0
+
+    def times(self) -> StageTimes:
+        """The stages and their sum; nothing has waited here."""
+        laps = asdict(self)
+        return StageTimes(**laps, total_ms=sum(laps.values()))
 
 
 @dataclass(slots=True, eq=False)
@@ -202,15 +196,14 @@ class FacePipeline:
             options: what to find.
             known: tracklets that need no new embedding unless the sample is clearly better.
         """
-        times = StageTimes(decode_ms=frame.decode_ms)
-        candidates = self._find(frame, options, times)
+        laps = _Laps(frame.decode_ms)
+        candidates = self._find(frame, options, laps)
         _recognise(candidates, known)
         if options.with_embedding:
             best = {tracklet.tracklet_id: tracklet.best_quality for tracklet in known}
-            self._embed_new([c for c in candidates if _needs_embedding(c, options, best)], times)
-        times.total_ms = times.decode_ms + times.detect_ms + times.align_ms + times.quality_ms + times.embed_ms
+            self._embed_new([c for c in candidates if _needs_embedding(c, options, best)], laps)
         height_px, width_px = frame.image.shape[:2]
-        return EncodedFrame(tuple(_seen(c) for c in candidates), height_px, width_px, times)
+        return EncodedFrame(tuple(_seen(c) for c in candidates), height_px, width_px, laps.times())
 
     def embed(self, crops: Sequence[Image]) -> Vectors:
         """Embed aligned faces.
@@ -237,7 +230,7 @@ class FacePipeline:
         for faces in _WARM_UP_FACES:
             self.embed([crop] * faces)
 
-    def _find(self, frame: PreparedFrame, options: EncodeOptions, times: StageTimes) -> list[_Candidate]:
+    def _find(self, frame: PreparedFrame, options: EncodeOptions, laps: _Laps) -> list[_Candidate]:
         started_s = time.perf_counter()
         values = torch.from_numpy(frame.detector.values).to(self.device, non_blocking=True)
         with torch.inference_mode():
@@ -250,31 +243,31 @@ class FacePipeline:
         )
         areas = found.boxes[:, 2] * found.boxes[:, 3]
         largest = np.argsort(-areas, kind="stable")[: options.max_observations]
-        times.detect_ms = _since_ms(started_s)
+        laps.detect_ms = _since_ms(started_s)
         boxes, landmarks = found.boxes[largest] / frame.detector.scale, found.landmarks[largest] / frame.detector.scale
         rows = zip(boxes, landmarks, found.probabilities[largest], strict=True)
-        return [self._measure(frame.image, *row, times) for row in rows]
+        return [self._measure(frame.image, *row, laps) for row in rows]
 
     def _measure(
-        self, image: Image, box: Vectors, landmarks: Landmarks, probability: np.float32, times: StageTimes
+        self, image: Image, box: Vectors, landmarks: Landmarks, probability: np.float32, laps: _Laps
     ) -> _Candidate:
         started_s = time.perf_counter()
         crop = align(image, landmarks)
-        times.align_ms += _since_ms(started_s)
+        laps.align_ms += _since_ms(started_s)
         started_s = time.perf_counter()
         x_px, y_px, width_px, height_px = (float(value) for value in box)
         face = Box(x_px, y_px, width_px, height_px)
         quality = assess(crop, face, landmarks, float(probability), self._gate)
-        times.quality_ms += _since_ms(started_s)
+        laps.quality_ms += _since_ms(started_s)
         return _Candidate(face, landmarks.astype(np.float32), float(probability), crop, quality)
 
-    def _embed_new(self, candidates: Sequence[_Candidate], times: StageTimes) -> None:
+    def _embed_new(self, candidates: Sequence[_Candidate], laps: _Laps) -> None:
         started_s = time.perf_counter()
         for first in range(0, len(candidates), EMBED_BATCH):
             batch = candidates[first : first + EMBED_BATCH]
             for candidate, vector in zip(batch, self.embed([c.crop for c in batch]), strict=True):
                 candidate.embedding = Embedding(vector, self.model_id)
-        times.embed_ms = _since_ms(started_s)
+        laps.embed_ms = _since_ms(started_s)
 
 
 def _recognise(candidates: Sequence[_Candidate], known: Sequence[KnownTracklet]) -> None:

@@ -13,10 +13,11 @@ from datetime import datetime
 
 from encoder_svc.engine import Engine
 from encoder_svc.metrics import EncoderMetrics
-from encoder_svc.pipeline import EncodedFrame, EncodeOptions, KnownTracklet
+from encoder_svc.pipeline import EncodedFrame, EncodeOptions
 from encoder_svc.scheduler import WorkClass
 from tessera.chassis.clock import Clock
 from tessera.chassis.status import status_of
+from tessera.client.stream_values import KnownTracklet
 from tessera.domain.errors import (
     ExpiredError,
     ImageRejectedError,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from encoder_svc.engine import Engine
-from encoder_svc.pipeline import EncodedFrame, EncodeOptions, KnownTracklet, SeenFace, StageTimes
+from encoder_svc.pipeline import EncodedFrame, EncodeOptions, SeenFace
 from encoder_svc.scheduler import WorkClass
 from encoder_svc.streams import CreditGrant, ExpiredFrame, FailedFrame, FrameAnswer, SkippedFrame, StreamFrame
 from tessera.client import wire
+from tessera.client.stream_values import KnownTracklet
+from tessera.client.stream_wire import stage_times_to_wire
 from tessera.domain.artifact import Manifest
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import InvalidInputError, NotFoundError
@@ -118,19 +120,6 @@ def frame_from_wire(message: pb.Frame) -> StreamFrame:
     )
     captured = wire.time_from_wire(message.capture_time) if message.HasField("capture_time") else None
     return StreamFrame(message.frame_id, message.image.data, captured, expires_after_s, known)
-
-
-def stage_times_to_wire(times: StageTimes) -> pb.StageTimes:
-    """Where the time went."""
-    return pb.StageTimes(
-        queue_ms=times.queue_ms,
-        decode_ms=times.decode_ms,
-        detect_ms=times.detect_ms,
-        align_ms=times.align_ms,
-        quality_ms=times.quality_ms,
-        embed_ms=times.embed_ms,
-        total_ms=times.total_ms,
-    )
 
 
 def encode_response(frame: EncodedFrame, model_id: str) -> pb.EncodeResponse:

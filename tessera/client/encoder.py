@@ -11,6 +11,7 @@ import grpc
 from tessera.chassis.status import StatusDetail, detail_of
 from tessera.client import wire
 from tessera.client.stream_values import StageTimes
+from tessera.client.stream_wire import stage_times_from_wire
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import (
     ExpiredError,
@@ -134,9 +135,7 @@ class EncoderClient:
             model_id=ModelId(response.model_id),
             width_px=response.width_px,
             height_px=response.height_px,
-            stage_times=StageTimes(
-                **{name: getattr(response.stage_times, name) for name in StageTimes.__dataclass_fields__}
-            ),
+            stage_times=stage_times_from_wire(response.stage_times),
         )
 
     async def list_encoders(self, modality: Modality | None = None, deadline_s: float = 5.0) -> tuple[EncoderInfo, ...]:

@@ -1,6 +1,8 @@
-"""Stream values to messages and back: the only place where `EncodeStream` and `MatchStream` messages are touched."""
+"""Stream values to messages and back: the only place where a client touches messages of the two streams."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 from tessera.client import wire
 from tessera.client.stream_values import (
@@ -55,7 +57,7 @@ def frame_to_wire(frame: FrameToEncode) -> encoder_pb2.EncodeStreamRequest:
 def answer_from_wire(message: encoder_pb2.FrameResult) -> FrameAnswer:
     """The answer to one frame; an outcome that this version does not know is a failure."""
     kind = message.WhichOneof("outcome")
-    capture_time, stages = wire.time_from_wire(message.capture_time), _stages_from_wire(message.stage_times)
+    capture_time, stages = wire.time_from_wire(message.capture_time), stage_times_from_wire(message.stage_times)
     outcome, reason, detail = FrameOutcome.FAILED, Reason.INTERNAL, f"the encoder answered {kind}"
     match kind:
         case "encoded":
@@ -87,7 +89,13 @@ def _known_to_wire(known: KnownTracklet) -> encoder_pb2.KnownTracklet:
     )
 
 
-def _stages_from_wire(message: encoder_pb2.StageTimes) -> StageTimes:
+def stage_times_to_wire(times: StageTimes) -> encoder_pb2.StageTimes:
+    """Where the encoder's time went."""
+    return encoder_pb2.StageTimes(**asdict(times))
+
+
+def stage_times_from_wire(message: encoder_pb2.StageTimes) -> StageTimes:
+    """Where the encoder's time went."""
     return StageTimes(**{name: getattr(message, name) for name in StageTimes.__dataclass_fields__})
 
 

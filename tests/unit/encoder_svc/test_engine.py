@@ -14,9 +14,10 @@ from prometheus_client import CollectorRegistry
 
 from encoder_svc.engine import Engine
 from encoder_svc.metrics import EncoderMetrics
-from encoder_svc.pipeline import EncodedFrame, EncodeOptions, FacePipeline, KnownTracklet, PreparedFrame, StageTimes
+from encoder_svc.pipeline import EncodedFrame, EncodeOptions, FacePipeline, PreparedFrame
 from encoder_svc.scheduler import OverflowPolicy, QueueRule, Scheduler, WorkClass
 from tessera.chassis.clock import SystemClock
+from tessera.client.stream_values import KnownTracklet, StageTimes
 from tessera.domain.artifact import load_manifest
 from tessera.domain.errors import OverloadedError
 from tessera.imaging.preprocess import detector_input

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from encoder_svc.engine import Engine
 from encoder_svc.metrics import EncoderMetrics
-from encoder_svc.pipeline import EncodedFrame, EncodeOptions, FacePipeline, KnownTracklet
+from encoder_svc.pipeline import EncodedFrame, EncodeOptions, FacePipeline
 from encoder_svc.scheduler import OverflowPolicy, QueueRule, Scheduler, WorkClass
 from encoder_svc.streams import (
     CreditGrant,
@@ -25,6 +25,7 @@ from encoder_svc.streams import (
     StreamSession,
 )
 from tessera.chassis.clock import ManualClock
+from tessera.client.stream_values import KnownTracklet
 from tessera.domain.errors import ArtifactError, ExpiredError, ImageRejectedError, OverloadedError, UnavailableError
 from tessera.domain.reasons import Reason
 
@@ -41,14 +42,8 @@ class FailingEngine(Engine):
     def __init__(self, error: Exception, clock: ManualClock, metrics: EncoderMetrics) -> None:
         rule = QueueRule(1, OverflowPolicy.DROP_OLDEST, every_nth=1)
         scheduler = Scheduler(dict.fromkeys(WorkClass, rule), clock, metrics, on_start=lambda: None)
-        super().__init__(
-            _no_pipeline,
-            scheduler,
-            decode_threads=1,
-            max_decoding=dict.fromkeys(WorkClass, 1),
-            clock=clock,
-            metrics=metrics,
-        )
+        limits = dict.fromkeys(WorkClass, 1)
+        super().__init__(_no_pipeline, scheduler, decode_threads=1, max_decoding=limits, clock=clock, metrics=metrics)
         self._error = error
 
     async def encode(
