@@ -318,7 +318,13 @@ class MemoryStore:
             return None
         if answer.digest != request.content_digest:
             raise RequestIdReusedError(request.request_id)
-        return replace(answer.given, replayed=True)
+        if isinstance(answer.given, Erased):
+            return replace(answer.given, replayed=True)
+        first = answer.given.subject
+        subject = collection.subjects.get(first.subject_id)
+        if subject is None or subject.created_at != first.created_at:
+            raise NotFoundError("subject", first.subject_id, "it was erased after this enrolment")
+        return replace(answer.given, subject=subject, replayed=True)
 
     def _remember(
         self, collection: _Collection, request: RequestKey | None, at: datetime, answer: Enrolled | Erased

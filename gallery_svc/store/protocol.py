@@ -90,14 +90,16 @@ class Store(Protocol):
         Raises:
             NotFoundError: the collection does not exist.
             ModelMismatchError: a template was made by another model than the collection's.
+            NotFoundError: the request is a retry, and its subject was erased since: nothing of it is kept.
             RequestIdReusedError: the request id came before with other content.
         """
         ...
 
     async def find_enrolled(self, collection_id: CollectionId, request: RequestKey) -> Enrolled | None:
-        """The answer that this request got before; None when it is new.
+        """The answer that this request got before, with the subject as it is now; None when it is new.
 
         Raises:
+            NotFoundError: the subject was erased since: nothing of it is kept.
             RequestIdReusedError: the request id came before with other content.
         """
         ...

@@ -170,7 +170,7 @@ class RedisStore:
             if reply[0] == b"ok":
                 return Enrolled(subject, int(reply[1]), False, enrollment.note)
             if reply[0] == b"replayed":
-                return _enrolled_again(reply, request_key(enrollment.collection_id, enrollment.request))
+                return await self._enrolled_again(reply, enrollment.collection_id)
             if reply[0] != b"changed":
                 raise _refusal(reply, enrollment.collection_id, enrollment.subject_id, enrollment.request)
         raise OverloadedError("subject", _MAX_CONFLICTS)
@@ -182,7 +182,8 @@ class RedisStore:
             request_key(enrollment.collection_id, request),
         ]
         after = codec.dump(subject)
-        answer = json.dumps([after, enrollment.note])
+        # Whose enrolment it was, and nothing about them: an erasure must not leave a name behind with a request id.
+        answer = json.dumps([subject.subject_id, subject.created_at.isoformat(), enrollment.note])
         templates = [
             part
             for template in enrollment.templates
@@ -198,7 +199,17 @@ class RedisStore:
     async def find_enrolled(self, collection_id: CollectionId, request: RequestKey) -> Enrolled | None:
         """The answer that this request got before."""
         reply = await self._earlier(collection_id, request)
-        return None if reply is None else _enrolled_again(reply, request_key(collection_id, request))
+        return None if reply is None else await self._enrolled_again(reply, collection_id)
+
+    async def _enrolled_again(self, reply: list[Any], collection_id: CollectionId) -> Enrolled:
+        try:
+            subject_id, created_at, note = json.loads(reply[2])
+        except ValueError as error:
+            raise StoreCorruptError(key_of(collection_id, "request"), "not the answer of an enrolment") from error
+        subject = await self.find_subject(collection_id, SubjectId(subject_id))
+        if subject is None or subject.created_at.isoformat() != created_at:
+            raise NotFoundError("subject", subject_id, "it was erased after this enrolment")
+        return Enrolled(subject, int(reply[1]), True, note)
 
     async def erase(self, erasure: Erasure) -> Erased:
         """Remove a subject in one script; again from the start when somebody else changed it meanwhile."""
@@ -403,14 +414,6 @@ def _receipt(erasure: Erasure, templates_erased: int) -> Erased:
         position=0,
         replayed=False,
     )
-
-
-def _enrolled_again(reply: list[Any], key: str) -> Enrolled:
-    try:
-        subject, note = json.loads(reply[2])
-    except ValueError as error:
-        raise StoreCorruptError(key, "not the answer of an enrolment") from error
-    return Enrolled(codec.load(SubjectRecord, subject, key), int(reply[1]), True, note)
 
 
 def _erased_again(reply: list[Any], key: str) -> Erased:

@@ -17,7 +17,7 @@ touch them all; what belongs to no collection carries the tag `_`, which no id c
     tessera:{ID}:vectors              template id -> little-endian float32
     tessera:{ID}:log                  stream of changes; entry id = SEQUENCE-0
     tessera:{ID}:audit                stream of audit entries; entry id = SEQUENCE-0
-    tessera:{ID}:request:REQUEST      the answer that a request id got; kept 24 h
+    tessera:{ID}:request:REQUEST      what a request id got, without the subject itself; kept 24 h
 """
 
 from __future__ import annotations

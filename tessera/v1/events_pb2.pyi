@@ -142,7 +142,9 @@ class Event(google.protobuf.message.Message):
 
     @property
     def valid_until(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """Nothing may be done because of it after this moment: a door stays shut."""
+        """Nothing may be done because of it after this moment: a door stays shut. Counts from the earlier of `event_time` and the
+        service's own clock, so that a camera whose clock is ahead cannot stretch it.
+        """
 
     @property
     def sighting(self) -> Global___Sighting: ...
@@ -430,7 +432,7 @@ class PublishCameraEventRequest(google.protobuf.message.Message):
     def event(self) -> Global___CameraEvent: ...
     @property
     def time_to_live(self) -> google.protobuf.duration_pb2.Duration:
-        """Default 60 s after `event_time`."""
+        """At most 24 h; default 60 s. Counts from the earlier of `event_time` and the service's own clock."""
 
     def __init__(
         self,

@@ -182,8 +182,9 @@ class EnrollSubjectRequest(google.protobuf.message.Message):
     subject_id: builtins.str
     """Empty: the server makes one."""
     request_id: builtins.str
-    """A retry carries the same id: it gets the first answer again and nothing is written twice. The same id with other
-    content is refused (ALREADY_EXISTS, REQUEST_ID_REUSED). Kept for 24 h. Default: none, every call enrols.
+    """A retry carries the same id: it gets the first results and position again, with the subject as it is now, and nothing
+    is written twice. The same id with other content is refused (ALREADY_EXISTS, REQUEST_ID_REUSED); one whose subject was
+    erased since answers NOT_FOUND (SUBJECT_NOT_FOUND). Kept for 24 h. Default: none, every call enrols.
     """
     consent_reference: builtins.str
     display_name: builtins.str

@@ -259,6 +259,19 @@ async def test_an_erasure_takes_the_subject_with_its_templates(staffed: Store) -
         await staffed.erase(_erasure())
 
 
+async def test_an_enrolment_sent_again_after_the_erasure_tells_nothing(staffed: Store) -> None:
+    """The late retry finds nobody: neither the name nor the templates come back, and nothing is written."""
+    request = RequestKey(RequestId("r1"), "digest")
+    enrollment = _enrollment(_template("t1"), request=request)
+    await staffed.enroll(enrollment)
+    await staffed.erase(_erasure())
+    with pytest.raises(NotFoundError, match="ada"):
+        await staffed.enroll(enrollment)
+    with pytest.raises(NotFoundError, match="ada"):
+        await staffed.find_enrolled(STAFF, request)
+    assert (await staffed.heads([STAFF]))[STAFF].subject_count == 0
+
+
 async def test_an_erasure_sent_again_gets_the_same_receipt(staffed: Store) -> None:
     """The retry finds no subject and is told what the first call did."""
     request = RequestKey(RequestId("r1"), "erase ada")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,13 +17,14 @@ from gallery_svc.store.records import (
     Enrollment,
     Erasure,
     NewTemplate,
+    RequestKey,
     SubjectProfile,
     TemplateRecord,
 )
 from gallery_svc.store.redis import RedisStore
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import InvalidInputError, StoreCorruptError, UnavailableError
-from tessera.domain.ids import CollectionId, ModelId, SubjectId, TemplateId
+from tessera.domain.ids import CollectionId, ModelId, RequestId, SubjectId, TemplateId
 from tests.valkey import PrivateServer, free_port, running_server
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
@@ -179,3 +181,28 @@ async def test_the_store_answers_again_after_a_restart(tmp_path_factory: pytest.
         server.start()
         assert await store.find_subject(STAFF, SubjectId("ada")) is not None
         await store.close()
+
+
+async def test_an_erasure_leaves_no_name_in_any_key(store: RedisStore, client: Redis) -> None:
+    """Every key of the server, dumped: the name is there before the erasure, and nowhere after it."""
+    await store.prepare()
+    await store.create_collection(CollectionRecord(STAFF, Modality.FACE, MODEL, AT))
+    profile = SubjectProfile(display_name="Canary Byrd", metadata={"badge": "4711-canary"})
+    request = RequestKey(RequestId("r1"), "digest")
+    await store.enroll(replace(_enrollment("s1"), profile=profile, request=request))
+    assert await _keys_that_hold(client, b"anary") != []
+    audit = AuditRecord("DeleteSubject", AT, "ev-2", collection_id=STAFF)
+    await store.erase(Erasure(STAFF, SubjectId("s1"), "receipt-1", 0, AT, audit, None))
+    assert await _keys_that_hold(client, b"anary") == []
+
+
+async def _keys_that_hold(client: Redis, text: bytes) -> list[bytes]:
+    # DUMP may compress what it gives, so each kind is read as what it is.
+    readers = {b"string": client.get, b"hash": client.hgetall, b"stream": client.xrange, b"set": client.smembers}
+    found = []
+    async for key in client.scan_iter():
+        kind = await client.type(key)
+        content = await (client.zrange(key, 0, -1) if kind == b"zset" else readers[kind](key))
+        if text in repr(content).encode():
+            found.append(key)
+    return found
