@@ -52,7 +52,8 @@ def load_settings(cls: type[T], prefix: str, environ: Mapping[str, str] | None =
     known = {prefix + field.name.upper(): field for field in fields(cls)}  # type: ignore[arg-type]
     for name in environ:
         if name.startswith(prefix) and name not in known:
-            raise InvalidInputError(name, hide_credentials(environ[name]), "one of " + ", ".join(sorted(known)))
+            # Its value is not shown: who misspells a name may have a secret in it.
+            raise InvalidInputError(name, Secret("unknown"), "one of " + ", ".join(sorted(known)))
     values = {
         field.name: _convert(name, environ[name], hints[field.name]) for name, field in known.items() if name in environ
     }

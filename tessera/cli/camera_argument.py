@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tessera.cli.failure import Failure
 
+_FOLDER = "folder:"
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._:@-]{0,127})=(.+)", re.DOTALL)
 
 
@@ -37,11 +38,12 @@ def parse_cameras(arguments: Sequence[str]) -> tuple[CameraArgument, ...]:
                 value=argument,
                 allowed="[NAME=]URL, each with its own name",
             )
-        cameras[camera_id] = CameraArgument(camera_id, _absolute(url))
+        cameras[camera_id] = CameraArgument(camera_id, absolute(url))
     return tuple(cameras.values())
 
 
-def _absolute(url: str) -> str:
-    """A file's path as it is seen from everywhere: the camera is remembered, the present folder is not."""
-    is_path = "://" not in url and Path(url).exists()
-    return str(Path(url).absolute()) if is_path else url
+def absolute(url: str) -> str:
+    """A file's or a folder's path as it is seen from everywhere: the camera is remembered, the present folder is not."""
+    scheme, path = (_FOLDER, url.removeprefix(_FOLDER)) if url.startswith(_FOLDER) else ("", url)
+    is_path = "://" not in path and Path(path).exists()
+    return scheme + str(Path(path).absolute()) if is_path else url

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tessera.cli.as_json import echo_json
+from tessera.cli.camera_argument import absolute
 from tessera.cli.connection import collection_option, connect, connection_options, wants_json
 from tessera.cli.exit_codes import ExitCode
 from tessera.client.answers import Camera
@@ -38,7 +39,7 @@ def add_camera(camera_id: str, url: str, sample_rate_hz: float, loop: bool, coll
     """
     with connect() as tessera:
         added = tessera.add_camera(
-            camera_id, url, sample_rate_hz=sample_rate_hz, loop=loop, collection_id=collection_id
+            camera_id, absolute(url), sample_rate_hz=sample_rate_hz, loop=loop, collection_id=collection_id
         )
     if wants_json():
         echo_json(added)

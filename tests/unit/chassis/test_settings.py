@@ -58,16 +58,22 @@ def test_nothing_set_means_the_defaults() -> None:
         ("X_RATE_HZ", "31", "at most 30"),
         ("X_WARM", "perhaps", "true or false"),
         ("X_DEVICE", "tpu", "cpu, cuda"),
-        ("X_PROT", "7001", "X_PORT"),
     ],
 )
 def test_a_wrong_value_names_itself(name: str, value: str, allowed: str) -> None:
-    """The error names the variable, the value and what is allowed; a misspelt variable is not passed over."""
+    """The error names the variable, the value and what is allowed."""
     with pytest.raises(InvalidInputError) as raised:
         load(**{name: value})
     assert raised.value.field == name
     assert allowed in raised.value.allowed
     assert value in str(raised.value)
+
+
+def test_a_misspelt_variable_names_itself_and_keeps_its_value() -> None:
+    """It is not passed over; what it holds may be a secret and is not shown."""
+    with pytest.raises(InvalidInputError, match=r"X_PASWORD.*X_PASSWORD") as raised:
+        load(X_PASWORD="hush")
+    assert "hush" not in str(raised.value)
 
 
 def test_secrets_never_show() -> None:

@@ -120,4 +120,6 @@ def test_a_file_is_found_again_from_another_folder(tmp_path: Path, monkeypatch: 
     """The camera outlives this call, the present folder does not."""
     (tmp_path / "walk.mp4").touch()
     monkeypatch.chdir(tmp_path)
-    assert parse_cameras(["walk.mp4"])[0].url == str(tmp_path / "walk.mp4")
+    (tmp_path / "shots").mkdir()
+    urls = [camera.url for camera in parse_cameras(["walk.mp4", "folder:shots", "demo:", "gone.mp4"])]
+    assert urls == [str(tmp_path / "walk.mp4"), f"folder:{tmp_path / 'shots'}", "demo:", "gone.mp4"]
