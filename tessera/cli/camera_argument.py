@@ -43,7 +43,7 @@ def parse_cameras(arguments: Sequence[str]) -> tuple[CameraArgument, ...]:
 
 
 def absolute(url: str) -> str:
-    """A file's or a folder's path as it is seen from everywhere: the camera is remembered, the present folder is not."""
+    """A file's or folder's path as it is seen from everywhere: the camera is remembered, the present folder is not."""
     scheme, path = (_FOLDER, url.removeprefix(_FOLDER)) if url.startswith(_FOLDER) else ("", url)
     is_path = "://" not in path and Path(path).exists()
     return scheme + str(Path(path).absolute()) if is_path else url
