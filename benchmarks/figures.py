@@ -42,7 +42,7 @@ def report(name: str, figures: list[Figure], notes: list[str], *, keep: bool = T
     Returns:
         The exit code: 0 when every bar holds, else 1.
     """
-    table = Table(title=f"{name} on {machine()}, commit {commit()}", title_justify="left")
+    table = Table(title=f"{name} on {machine()}, commit {COMMIT}", title_justify="left")
     for column, justify in (
         ("figure", "left"),
         ("value", "right"),
@@ -64,7 +64,7 @@ def report(name: str, figures: list[Figure], notes: list[str], *, keep: bool = T
 
 
 def _keep(name: str, figures: list[Figure]) -> None:
-    stamp = {"machine": machine(), "commit": commit()}
+    stamp = {"machine": machine(), "commit": COMMIT}
     RESULTS.mkdir(parents=True, exist_ok=True)
     rows = [{**asdict(figure), **stamp} for figure in figures]
     (RESULTS / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
@@ -86,13 +86,17 @@ def machine() -> str:
     return f"{model}, {len(os.sched_getaffinity(0))} cores, {platform.system()}, Python {platform.python_version()}"
 
 
-def commit() -> str:
-    """The commit that was measured; `+changes` when the tree differs from it outside docs/results."""
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def _commit() -> str:
     short = _git("rev-parse", "--short=12", "HEAD")
     changed = [line for line in _git("status", "--porcelain").splitlines() if "docs/results/" not in line]
     return short + ("+changes" if changed else "")
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+COMMIT = _commit()
+"""The commit that is measured, as it was when the benchmark began; `+changes` when the tree differed from it outside
+docs/results."""
