@@ -55,6 +55,8 @@ def test_the_lines_may_lose_their_reader(monkeypatch: pytest.MonkeyPatch) -> Non
     """`tessera up | head` goes on: a reader that has gone ends no service."""
     reader, writer = os.pipe()
     os.close(reader)
+    with pytest.raises(BrokenPipeError):
+        os.write(writer, b"nobody reads this")
     broken = os.fdopen(writer, "w")
     monkeypatch.setattr("sys.stdout", broken)
     PlainView().news("ready")

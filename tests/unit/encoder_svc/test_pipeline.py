@@ -94,8 +94,3 @@ def test_another_preprocessing_is_refused(face_manifest: Manifest, face_networks
     """An encoder runs only with the preprocessing that it was measured with."""
     with pytest.raises(ArtifactError, match="face-112-0"):
         FacePipeline(replace(face_manifest, preprocessing="face-112-0"), face_networks)
-
-
-def test_warming_up_needs_nothing(pipeline: FacePipeline) -> None:
-    """It runs without a picture of anybody."""
-    pipeline.warm_up()
