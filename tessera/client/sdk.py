@@ -20,6 +20,7 @@ import numpy.typing as npt
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tessera.chassis.channel import open_blocking_channel
+from tessera.chassis.limits import MAX_MESSAGE_BYTES
 from tessera.client import answers as a
 from tessera.client import answers_wire, wire
 from tessera.client.calls import Caller
@@ -477,6 +478,9 @@ def _probe(sample: Sample, model_id: str) -> biometrics_pb2.Probe:
     if isinstance(sample, Path | str):
         sample = Path(sample).read_bytes()
     if isinstance(sample, bytes):
+        if len(sample) >= MAX_MESSAGE_BYTES:  # it would not leave this process; smaller ones the service judges
+            allowed = f"a picture that fits a message: under {MAX_MESSAGE_BYTES:,} bytes"
+            raise InvalidInputError("image", f"{len(sample):,} bytes", allowed)
         return biometrics_pb2.Probe(image=biometrics_pb2.Image(data=sample))
     if not isinstance(sample, Embedding):
         if not model_id:

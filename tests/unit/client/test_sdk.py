@@ -186,3 +186,10 @@ def test_the_status_of_a_service_that_is_away_is_an_answer(tessera: Tessera, scr
         "gallery": ServiceState.SERVING,
         "ingest": ServiceState.UNREACHABLE,
     }
+
+
+def test_a_picture_that_fits_no_message_is_refused_by_name() -> None:
+    """It never leaves the process: the error says how large it is and what is allowed, not what gRPC calls it."""
+    with Tessera("127.0.0.1:1") as tessera, pytest.raises(InvalidInputError, match=r"image.*67,108,864") as raised:
+        tessera.verify("ada", bytes(64 * 1024 * 1024))
+    assert raised.value.field == "image"
