@@ -80,6 +80,10 @@ class _ReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTyp
     REASON_SMALL_BOUNDING_BOX: _Reason.ValueType  # 24
     REASON_EXTREME_POSE: _Reason.ValueType  # 25
     REASON_LOW_DETECTION_PROBABILITY: _Reason.ValueType  # 26
+    REASON_LOW_FIDELITY: _Reason.ValueType  # 27
+    """Blocks and ringing of strong compression cover what makes the face its own."""
+    REASON_OCCLUDED: _Reason.ValueType  # 28
+    """Something covers a part of the face: a mask, a hand, a scarf."""
     REASON_NO_TEMPLATE: _Reason.ValueType  # 30
     """The subject has no template of this model."""
     REASON_EMPTY_COLLECTION: _Reason.ValueType  # 31
@@ -134,6 +138,10 @@ REASON_LOW_CONTRAST: Reason.ValueType  # 23
 REASON_SMALL_BOUNDING_BOX: Reason.ValueType  # 24
 REASON_EXTREME_POSE: Reason.ValueType  # 25
 REASON_LOW_DETECTION_PROBABILITY: Reason.ValueType  # 26
+REASON_LOW_FIDELITY: Reason.ValueType  # 27
+"""Blocks and ringing of strong compression cover what makes the face its own."""
+REASON_OCCLUDED: Reason.ValueType  # 28
+"""Something covers a part of the face: a mask, a hand, a scarf."""
 REASON_NO_TEMPLATE: Reason.ValueType  # 30
 """The subject has no template of this model."""
 REASON_EMPTY_COLLECTION: Reason.ValueType  # 31
@@ -328,8 +336,9 @@ class Quality(google.protobuf.message.Message):
     overall: builtins.float
     """The weakest measure, as the gate sees it."""
     occlusion: builtins.float
-    """Filled by later versions: freedom from occlusion, and from compression damage."""
+    """Freedom from occlusion: 1 = nothing covers the face. Absent where it was not measured."""
     fidelity: builtins.float
+    """Freedom from compression damage: 1 = none. Absent where it was not measured."""
     @property
     def reasons(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[Global___Reason.ValueType]:
         """The measures that fall below the gate. Empty: good enough to enrol."""

@@ -571,6 +571,8 @@ class Encoder(google.protobuf.message.Message):
     DEVICE_FIELD_NUMBER: builtins.int
     DEFAULT_FIELD_NUMBER: builtins.int
     CALIBRATION_ID_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    RUNTIME_FIELD_NUMBER: builtins.int
     model_id: builtins.str
     """Name and digest of all that makes the embedding what it is, such as "face-sface-1@0123456789ab"."""
     name: builtins.str
@@ -586,6 +588,10 @@ class Encoder(google.protobuf.message.Message):
     """The modality's default."""
     calibration_id: builtins.str
     """The calibration that ships with it; empty: none."""
+    priority: builtins.int
+    """Among encoders that wait for the same device, and within one class of work: lower goes first."""
+    runtime: builtins.str
+    """How its networks run: "eager", "compiled", "cuda-graphs"."""
     @property
     def licences(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """SPDX ids of its weights' licences."""
@@ -608,10 +614,89 @@ class Encoder(google.protobuf.message.Message):
         device: builtins.str = ...,
         default: builtins.bool = ...,
         calibration_id: builtins.str = ...,
+        priority: builtins.int = ...,
+        runtime: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["calibration_id", b"calibration_id", "default", b"default", "device", b"device", "dimensions", b"dimensions", "licences", b"licences", "modality", b"modality", "model_id", b"model_id", "name", b"name", "state", b"state", "state_detail", b"state_detail", "weights", b"weights"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["calibration_id", b"calibration_id", "default", b"default", "device", b"device", "dimensions", b"dimensions", "licences", b"licences", "modality", b"modality", "model_id", b"model_id", "name", b"name", "priority", b"priority", "runtime", b"runtime", "state", b"state", "state_detail", b"state_detail", "weights", b"weights"]) -> None: ...
 
 Global___Encoder: typing_extensions.TypeAlias = Encoder
+
+@typing.final
+class LoadEncoderRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    MAKE_DEFAULT_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Name of an encoder that ships with Tessera or was imported, such as "face-sface-1"."""
+    priority: builtins.int
+    """Default: what it had before, else 0."""
+    make_default: builtins.bool
+    """Make it its modality's default once it is ready."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        priority: builtins.int | None = ...,
+        make_default: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_priority", b"_priority", "priority", b"priority"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_priority", b"_priority", "make_default", b"make_default", "name", b"name", "priority", b"priority"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_priority", b"_priority"]) -> typing.Literal["priority"] | None: ...
+
+Global___LoadEncoderRequest: typing_extensions.TypeAlias = LoadEncoderRequest
+
+@typing.final
+class LoadEncoderResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENCODER_FIELD_NUMBER: builtins.int
+    @property
+    def encoder(self) -> Global___Encoder:
+        """As it is now; its state is LOADING."""
+
+    def __init__(
+        self,
+        *,
+        encoder: Global___Encoder | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["encoder", b"encoder"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["encoder", b"encoder"]) -> None: ...
+
+Global___LoadEncoderResponse: typing_extensions.TypeAlias = LoadEncoderResponse
+
+@typing.final
+class UnloadEncoderRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: builtins.int
+    model_id: builtins.str
+    """A model id from ListEncoders."""
+    def __init__(
+        self,
+        *,
+        model_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["model_id", b"model_id"]) -> None: ...
+
+Global___UnloadEncoderRequest: typing_extensions.TypeAlias = UnloadEncoderRequest
+
+@typing.final
+class UnloadEncoderResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    UNLOADED_FIELD_NUMBER: builtins.int
+    unloaded: builtins.bool
+    """False: it was not there."""
+    def __init__(
+        self,
+        *,
+        unloaded: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["unloaded", b"unloaded"]) -> None: ...
+
+Global___UnloadEncoderResponse: typing_extensions.TypeAlias = UnloadEncoderResponse
 
 @typing.final
 class WeightFile(google.protobuf.message.Message):

@@ -49,6 +49,16 @@ class EncoderServiceStub(object):
                 request_serializer=tessera_dot_v1_dot_encoder__pb2.ListEncodersRequest.SerializeToString,
                 response_deserializer=tessera_dot_v1_dot_encoder__pb2.ListEncodersResponse.FromString,
                 _registered_method=True)
+        self.LoadEncoder = channel.unary_unary(
+                '/tessera.v1.EncoderService/LoadEncoder',
+                request_serializer=tessera_dot_v1_dot_encoder__pb2.LoadEncoderRequest.SerializeToString,
+                response_deserializer=tessera_dot_v1_dot_encoder__pb2.LoadEncoderResponse.FromString,
+                _registered_method=True)
+        self.UnloadEncoder = channel.unary_unary(
+                '/tessera.v1.EncoderService/UnloadEncoder',
+                request_serializer=tessera_dot_v1_dot_encoder__pb2.UnloadEncoderRequest.SerializeToString,
+                response_deserializer=tessera_dot_v1_dot_encoder__pb2.UnloadEncoderResponse.FromString,
+                _registered_method=True)
 
 
 class EncoderServiceServicer(object):
@@ -87,6 +97,24 @@ class EncoderServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LoadEncoder(self, request, context):
+        """Loads an encoder in the background, or loads it anew: it is warmed up, and then takes over in one step from the
+        version of the same name that ran before. Work that the old version had begun is finished by it. When loading
+        fails the old version stays. Answers at once; ListEncoders tells how it goes.
+        Errors: NOT_FOUND (ENCODER_NOT_FOUND: no such folder of weights), FAILED_PRECONDITION (ENCODER_LOADING).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadEncoder(self, request, context):
+        """Takes an encoder out of service: no new work, what it has begun is finished, its memory is given back. Idempotent.
+        Errors: FAILED_PRECONDITION (ENCODER_IS_DEFAULT: make another one the default first).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EncoderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -104,6 +132,16 @@ def add_EncoderServiceServicer_to_server(servicer, server):
                     servicer.ListEncoders,
                     request_deserializer=tessera_dot_v1_dot_encoder__pb2.ListEncodersRequest.FromString,
                     response_serializer=tessera_dot_v1_dot_encoder__pb2.ListEncodersResponse.SerializeToString,
+            ),
+            'LoadEncoder': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadEncoder,
+                    request_deserializer=tessera_dot_v1_dot_encoder__pb2.LoadEncoderRequest.FromString,
+                    response_serializer=tessera_dot_v1_dot_encoder__pb2.LoadEncoderResponse.SerializeToString,
+            ),
+            'UnloadEncoder': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadEncoder,
+                    request_deserializer=tessera_dot_v1_dot_encoder__pb2.UnloadEncoderRequest.FromString,
+                    response_serializer=tessera_dot_v1_dot_encoder__pb2.UnloadEncoderResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -187,6 +225,60 @@ class EncoderService(object):
             '/tessera.v1.EncoderService/ListEncoders',
             tessera_dot_v1_dot_encoder__pb2.ListEncodersRequest.SerializeToString,
             tessera_dot_v1_dot_encoder__pb2.ListEncodersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadEncoder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tessera.v1.EncoderService/LoadEncoder',
+            tessera_dot_v1_dot_encoder__pb2.LoadEncoderRequest.SerializeToString,
+            tessera_dot_v1_dot_encoder__pb2.LoadEncoderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadEncoder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tessera.v1.EncoderService/UnloadEncoder',
+            tessera_dot_v1_dot_encoder__pb2.UnloadEncoderRequest.SerializeToString,
+            tessera_dot_v1_dot_encoder__pb2.UnloadEncoderResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -73,7 +73,39 @@ _EncoderServiceListEncodersType = typing_extensions.TypeVar(
     ],
 )
 
-class EncoderServiceStub(typing.Generic[_EncoderServiceEncodeType, _EncoderServiceEncodeStreamType, _EncoderServiceListEncodersType]):
+_EncoderServiceLoadEncoderType = typing_extensions.TypeVar(
+    '_EncoderServiceLoadEncoderType',
+    grpc.UnaryUnaryMultiCallable[
+        tessera.v1.encoder_pb2.LoadEncoderRequest,
+        tessera.v1.encoder_pb2.LoadEncoderResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.encoder_pb2.LoadEncoderRequest,
+        tessera.v1.encoder_pb2.LoadEncoderResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tessera.v1.encoder_pb2.LoadEncoderRequest,
+        tessera.v1.encoder_pb2.LoadEncoderResponse,
+    ],
+)
+
+_EncoderServiceUnloadEncoderType = typing_extensions.TypeVar(
+    '_EncoderServiceUnloadEncoderType',
+    grpc.UnaryUnaryMultiCallable[
+        tessera.v1.encoder_pb2.UnloadEncoderRequest,
+        tessera.v1.encoder_pb2.UnloadEncoderResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.encoder_pb2.UnloadEncoderRequest,
+        tessera.v1.encoder_pb2.UnloadEncoderResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tessera.v1.encoder_pb2.UnloadEncoderRequest,
+        tessera.v1.encoder_pb2.UnloadEncoderResponse,
+    ],
+)
+
+class EncoderServiceStub(typing.Generic[_EncoderServiceEncodeType, _EncoderServiceEncodeStreamType, _EncoderServiceListEncodersType, _EncoderServiceLoadEncoderType, _EncoderServiceUnloadEncoderType]):
     @typing.overload
     def __init__(self: EncoderServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -87,6 +119,14 @@ class EncoderServiceStub(typing.Generic[_EncoderServiceEncodeType, _EncoderServi
         grpc.UnaryUnaryMultiCallable[
             tessera.v1.encoder_pb2.ListEncodersRequest,
             tessera.v1.encoder_pb2.ListEncodersResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tessera.v1.encoder_pb2.LoadEncoderRequest,
+            tessera.v1.encoder_pb2.LoadEncoderResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tessera.v1.encoder_pb2.UnloadEncoderRequest,
+            tessera.v1.encoder_pb2.UnloadEncoderResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -103,6 +143,14 @@ class EncoderServiceStub(typing.Generic[_EncoderServiceEncodeType, _EncoderServi
         grpc.aio.UnaryUnaryMultiCallable[
             tessera.v1.encoder_pb2.ListEncodersRequest,
             tessera.v1.encoder_pb2.ListEncodersResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tessera.v1.encoder_pb2.LoadEncoderRequest,
+            tessera.v1.encoder_pb2.LoadEncoderResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tessera.v1.encoder_pb2.UnloadEncoderRequest,
+            tessera.v1.encoder_pb2.UnloadEncoderResponse,
         ],
     ], channel: grpc.aio.Channel) -> None: ...
 
@@ -129,6 +177,18 @@ class EncoderServiceStub(typing.Generic[_EncoderServiceEncodeType, _EncoderServi
     ListEncoders: _EncoderServiceListEncodersType
     """Lists the encoders and their state. Idempotent."""
 
+    LoadEncoder: _EncoderServiceLoadEncoderType
+    """Loads an encoder in the background, or loads it anew: it is warmed up, and then takes over in one step from the
+    version of the same name that ran before. Work that the old version had begun is finished by it. When loading
+    fails the old version stays. Answers at once; ListEncoders tells how it goes.
+    Errors: NOT_FOUND (ENCODER_NOT_FOUND: no such folder of weights), FAILED_PRECONDITION (ENCODER_LOADING).
+    """
+
+    UnloadEncoder: _EncoderServiceUnloadEncoderType
+    """Takes an encoder out of service: no new work, what it has begun is finished, its memory is given back. Idempotent.
+    Errors: FAILED_PRECONDITION (ENCODER_IS_DEFAULT: make another one the default first).
+    """
+
 EncoderServiceAsyncStub: typing_extensions.TypeAlias = EncoderServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.encoder_pb2.EncodeRequest,
@@ -141,6 +201,14 @@ EncoderServiceAsyncStub: typing_extensions.TypeAlias = EncoderServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.encoder_pb2.ListEncodersRequest,
         tessera.v1.encoder_pb2.ListEncodersResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.encoder_pb2.LoadEncoderRequest,
+        tessera.v1.encoder_pb2.LoadEncoderResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.encoder_pb2.UnloadEncoderRequest,
+        tessera.v1.encoder_pb2.UnloadEncoderResponse,
     ],
 ]
 
@@ -182,5 +250,27 @@ class EncoderServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.encoder_pb2.ListEncodersResponse, collections.abc.Awaitable[tessera.v1.encoder_pb2.ListEncodersResponse]]:
         """Lists the encoders and their state. Idempotent."""
+
+    @abc.abstractmethod
+    def LoadEncoder(
+        self,
+        request: tessera.v1.encoder_pb2.LoadEncoderRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tessera.v1.encoder_pb2.LoadEncoderResponse, collections.abc.Awaitable[tessera.v1.encoder_pb2.LoadEncoderResponse]]:
+        """Loads an encoder in the background, or loads it anew: it is warmed up, and then takes over in one step from the
+        version of the same name that ran before. Work that the old version had begun is finished by it. When loading
+        fails the old version stays. Answers at once; ListEncoders tells how it goes.
+        Errors: NOT_FOUND (ENCODER_NOT_FOUND: no such folder of weights), FAILED_PRECONDITION (ENCODER_LOADING).
+        """
+
+    @abc.abstractmethod
+    def UnloadEncoder(
+        self,
+        request: tessera.v1.encoder_pb2.UnloadEncoderRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tessera.v1.encoder_pb2.UnloadEncoderResponse, collections.abc.Awaitable[tessera.v1.encoder_pb2.UnloadEncoderResponse]]:
+        """Takes an encoder out of service: no new work, what it has begun is finished, its memory is given back. Idempotent.
+        Errors: FAILED_PRECONDITION (ENCODER_IS_DEFAULT: make another one the default first).
+        """
 
 def add_EncoderServiceServicer_to_server(servicer: EncoderServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
