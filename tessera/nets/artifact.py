@@ -21,6 +21,7 @@ from torch import nn
 from tessera.domain.artifact import Manifest, SourceFile
 from tessera.domain.errors import ArtifactError
 from tessera.nets.onnx_weights import Weights, read_weights
+from tessera.nets.runtime import Network, Runtime
 from tessera.nets.sface import SFace, build_sface, fuse
 from tessera.nets.yunet import YuNet, build_yunet
 
@@ -37,9 +38,10 @@ _Network = TypeVar("_Network", bound=nn.Module)
 class FaceNetworks:
     """The two networks of a face encoder, in evaluation mode, fused, channels last, on their device."""
 
-    detector: YuNet
-    embedder: SFace
+    detector: Network
+    embedder: Network
     device: torch.device
+    runtime: Runtime = Runtime.EAGER
 
 
 def load_face_networks(

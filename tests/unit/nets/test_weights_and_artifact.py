@@ -79,5 +79,7 @@ def test_a_conversion_is_made_once_and_repaired_when_damaged(
 def test_networks_are_ready_to_infer(face_manifest: Manifest, face_weights: Mapping[str, Path], tmp_path: Path) -> None:
     """No batch norm is left in the embedder and nothing records gradients."""
     networks = load_face_networks(face_manifest, lambda source: face_weights[source.network], tmp_path)
+    assert isinstance(networks.detector, torch.nn.Module)
+    assert isinstance(networks.embedder, torch.nn.Module)
     assert not [m for m in networks.embedder.modules() if isinstance(m, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d)]
     assert not any(p.requires_grad for n in (networks.detector, networks.embedder) for p in n.parameters())
