@@ -5,8 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
-PROTOS := $(wildcard proto/tessera/v1/*.proto)
-SERVICE_PROTOS := $(addprefix proto/tessera/v1/,encoder.proto gallery.proto events.proto camera.proto)
+PROTOS := $(wildcard proto/tessera/v1/*.proto proto/tessera/oip/*.proto)
+SERVICE_PROTOS := $(addprefix proto/tessera/,v1/encoder.proto v1/gallery.proto v1/events.proto v1/camera.proto oip/open_inference.proto)
+STUBS := tessera/v1 tessera/oip
 CODE := tessera encoder_svc gallery_svc camera_ingest gateway_svc siamese_lab benchmarks tests
 PIP_INSTALL := install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -66,14 +67,16 @@ define GENERATE
 		--grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) $(SERVICE_PROTOS)
 endef
 
-proto: $(PROTO_VENV)/.done ## Rewrites tessera/v1 from proto/
-	@rm -f tessera/v1/*_pb2*
+proto: $(PROTO_VENV)/.done ## Rewrites tessera/v1 and tessera/oip from proto/
+	@rm -f $(addsuffix /*_pb2*,$(STUBS))
 	$(call GENERATE,.)
 
-proto-check: $(PROTO_VENV)/.done ## Fails when tessera/v1 is not what proto/ says
+proto-check: $(PROTO_VENV)/.done ## Fails when tessera/v1 or tessera/oip is not what proto/ says
 	@rm -rf build/proto && mkdir -p build/proto
 	$(call GENERATE,build/proto)
-	@diff -r -x __init__.py -x __pycache__ build/proto/tessera/v1 tessera/v1 || { echo "tessera/v1 is stale: run make proto"; exit 1; }
+	@for stubs in $(STUBS); do \
+		diff -r -x __init__.py -x __pycache__ build/proto/$$stubs $$stubs || { echo "$$stubs is stale: run make proto"; exit 1; }; \
+	done
 
 # ---- measuring: each prints a table and writes docs/results/NAME.json
 

@@ -1,0 +1,1 @@
+"""Generated from proto/tessera/oip by `make proto`; committed, never edited."""
