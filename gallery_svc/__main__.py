@@ -10,6 +10,7 @@ from gallery_svc.settings import PREFIX, GallerySettings
 from gallery_svc.thresholds import shipped_thresholds
 from tessera.chassis.channel import open_channel
 from tessera.chassis.clock import SystemClock
+from tessera.chassis.encoder_folders import encoder_folders
 from tessera.chassis.logs import configure_logs, get_logger
 from tessera.chassis.server import run_service, wait_for_stop_signal
 from tessera.chassis.settings import load_settings, redacted
@@ -23,7 +24,8 @@ async def main() -> None:
     configure_logs("gallery", level=settings.log_level)
     get_logger().info("start", **redacted(settings))
     async with open_channel(settings.encoder) as channel:
-        running = running_gallery(settings, EncoderClient(channel), shipped_thresholds(), SystemClock())
+        thresholds = shipped_thresholds(encoder_folders())
+        running = running_gallery(settings, EncoderClient(channel), thresholds, SystemClock())
         async with running as gallery:
             get_logger().info("listening", port=gallery.server.port, metrics_port=gallery.server.metrics_port)
             stopped = asyncio.create_task(wait_for_stop_signal())

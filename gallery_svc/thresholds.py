@@ -7,12 +7,14 @@ error (the caller named the rate) or an answer (the collection's own policy met 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
+from tessera.chassis.logs import get_logger
 from tessera.domain.artifact import Manifest, available_encoders, load_calibration_for, load_manifest
 from tessera.domain.calibration import Calibration, Threshold
 from tessera.domain.embedding import Embedding, Modality
-from tessera.domain.errors import InvalidInputError, NoCalibrationError, NotFoundError
+from tessera.domain.errors import InvalidInputError, NoCalibrationError, NotFoundError, TesseraError
 from tessera.domain.ids import CalibrationId, ModelId
 
 
@@ -102,16 +104,31 @@ class Thresholds:
         return self.calibration(model_id).threshold_for_fpir(target_fpir, gallery_size)
 
 
-def shipped_thresholds() -> Thresholds:
-    """The calibrations and default models of the encoders that ship with this version."""
-    manifests = [load_manifest(name) for name in available_encoders()]
-    calibrations = [load_calibration_for(manifest.name) for manifest in manifests]
-    found = [calibration for calibration in calibrations if calibration is not None]
+def shipped_thresholds(folders: Sequence[Path] = ()) -> Thresholds:
+    """The calibrations and default models of the encoders that ship with this version, and of those in `folders`.
+
+    An encoder in `folders` decides for its own model alone: it never becomes the default of new collections. One that
+    cannot be read is left out, so that a damaged import takes no gallery away.
+    """
+    shipped = [(load_manifest(name), load_calibration_for(name)) for name in available_encoders()]
+    brought = _readable(sorted(set(available_encoders(folders)) - set(available_encoders())), folders)
+    found = [calibration for _, calibration in (*shipped, *brought) if calibration is not None]
+    calibrated = {calibration.model_id for calibration in found}
     return Thresholds(
         found,
-        _default_models(manifests, {calibration.model_id for calibration in found}),
-        {manifest.model_id: manifest.dimensions for manifest in manifests},
+        _default_models([manifest for manifest, _ in shipped], calibrated),
+        {manifest.model_id: manifest.dimensions for manifest, _ in (*shipped, *brought)},
     )
+
+
+def _readable(names: Iterable[str], folders: Sequence[Path]) -> list[tuple[Manifest, Calibration | None]]:
+    readable: list[tuple[Manifest, Calibration | None]] = []
+    for name in names:
+        try:
+            readable.append((load_manifest(name, folders), load_calibration_for(name, folders)))
+        except (TesseraError, OSError, UnicodeDecodeError) as error:
+            get_logger().error("encoder.unreadable", encoder=name, error=str(error))
+    return readable
 
 
 def _default_models(manifests: Iterable[Manifest], calibrated: set[ModelId]) -> dict[Modality, ModelId]:
