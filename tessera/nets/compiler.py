@@ -1,0 +1,98 @@
+"""`python -m tessera.nets.compiler`: the process that compiles, so that the one that serves does not.
+
+`tessera.nets.compilation` starts it, with the environment that keeps it to one thread, and kills it when it is told to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch._inductor
+from torch import Tensor, nn
+
+from tessera.domain.artifact import load_manifest
+from tessera.domain.errors import ArtifactError, TesseraError
+from tessera.nets.artifact import load_face_networks
+from tessera.nets.compilation import eager_modules
+from tessera.nets.compiled import InputRange, detector_range, embedder_range
+from tessera.nets.compiled_files import compiled_folder, find_library, locked, store_library
+
+_LOWEST_PRIORITY = 19
+_SETTINGS = {
+    "freezing": True,
+    "cpp.threads": 1,  # no OpenMP in the generated code: a lane is one thread
+    "aot_inductor.precompile_headers": False,
+    "aot_inductor.enable_line_tables": False,
+}
+
+
+def compile_module(module: nn.Module, accepts: InputRange, cache_dir: Path) -> None:
+    """Compile one network into the cache, unless it is there.
+
+    Raises:
+        RuntimeUnavailableError: the cache cannot be written.
+    """
+    folder = compiled_folder(cache_dir, module)
+    with locked(folder):
+        if find_library(folder) is None:
+            store_library(folder, _compile(module, accepts))
+
+
+def _compile(module: nn.Module, accepts: InputRange) -> bytes:
+    example, dynamic = _example(accepts)
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        exported = torch.export.export(module, (example,), dynamic_shapes=(dynamic,))
+        package = Path(folder) / "network.pt2"
+        torch._inductor.aoti_compile_and_package(exported, package_path=str(package), inductor_configs=_SETTINGS)
+        with zipfile.ZipFile(package) as archive:
+            (library,) = [name for name in archive.namelist() if name.endswith(".so")]
+            return archive.read(library)
+
+
+def _example(accepts: InputRange) -> tuple[Tensor, dict[int, object]]:
+    dynamic: dict[int, object] = {0: torch.export.Dim("n", min=1, max=accepts.max_batch)}
+    cells = accepts.max_side_px // accepts.side_multiple_px
+    height_px, width_px = accepts.max_side_px, accepts.max_side_px
+    if accepts.min_side_px < accepts.max_side_px:
+        height_px, width_px = 12 * accepts.side_multiple_px, 20 * accepts.side_multiple_px
+        least = accepts.min_side_px // accepts.side_multiple_px
+        for axis, name in ((2, "h"), (3, "w")):
+            dynamic[axis] = accepts.side_multiple_px * torch.export.Dim(name, min=least, max=cells)
+    example = torch.rand(2, accepts.channels, height_px, width_px) * 255
+    return example.contiguous(memory_format=torch.channels_last), dynamic
+
+
+def _no_file(source: object) -> Path:
+    raise ArtifactError(str(source), "its conversion is not in the cache: load the encoder before it is compiled")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compile the networks of one encoder; the process that `compile_face_networks` starts."""
+    parser = argparse.ArgumentParser(prog="python -m tessera.nets.compiler", description=main.__doc__)
+    parser.add_argument("encoder")
+    parser.add_argument("cache_dir", type=Path)
+    wanted = parser.parse_args(arguments)
+    os.nice(_LOWEST_PRIORITY)
+    torch.set_num_threads(1)
+    logging.getLogger("torch").setLevel(logging.ERROR)
+    try:
+        manifest = load_manifest(wanted.encoder)
+        detector, embedder = eager_modules(load_face_networks(manifest, _no_file, wanted.cache_dir))
+        compile_module(detector, detector_range(), wanted.cache_dir)
+        compile_module(embedder, embedder_range(manifest.crop_px), wanted.cache_dir)
+    except TesseraError as error:
+        print(str(error), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
