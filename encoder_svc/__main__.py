@@ -13,14 +13,19 @@ from pathlib import Path
 import grpc
 from prometheus_client import CollectorRegistry
 
-from encoder_svc.device import choose_device, prepare_inference_thread, tune_allocator
-from encoder_svc.engine import Engine, EngineState
+from encoder_svc.admission import Admission, OverflowPolicy, QueueRule
+from encoder_svc.device import choose_device, choose_lanes, prepare_inference_thread, tune_process
+from encoder_svc.encoders import EncoderFacts, Encoders
 from encoder_svc.metrics import EncoderMetrics
-from encoder_svc.pipeline import FacePipeline
-from encoder_svc.scheduler import OverflowPolicy, QueueRule, Scheduler, WorkClass
-from encoder_svc.servicer import EncoderServicer, ServedEncoder
-from encoder_svc.settings import PREFIX, EncoderSettings
+from encoder_svc.pipeline import DETECT_BATCH, FacePipeline
+from encoder_svc.scheduling.forming import BatchRules
+from encoder_svc.scheduling.scheduler import Scheduler
+from encoder_svc.scheduling.work import WorkClass
+from encoder_svc.servicer import EncoderServicer
+from encoder_svc.settings import PREFIX, EncoderSettings, parse_more_encoders
 from encoder_svc.streams import StreamRules
+from encoder_svc.version import Parts
+from encoder_svc.workers import Workers
 from tessera.chassis.clock import Clock, SystemClock
 from tessera.chassis.encoder_folders import encoder_folders
 from tessera.chassis.logs import configure_logs, get_logger
@@ -29,15 +34,13 @@ from tessera.chassis.server import Server, run_service, wait_for_stop_signal
 from tessera.chassis.settings import load_settings, redacted
 from tessera.chassis.tasks import end_tasks
 from tessera.domain.artifact import Manifest, SourceFile, load_calibration_for, load_manifest
-from tessera.domain.errors import ArtifactError
+from tessera.domain.errors import ArtifactError, InvalidInputError, NotFoundError
 from tessera.nets.artifact import load_face_networks
 from tessera.v1 import encoder_pb2
 from tessera.v1.encoder_pb2_grpc import add_EncoderServiceServicer_to_server
 
 SERVICE = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"]
-
-# Streams and enrolments keep a share of every device, however many doors are asked for.
-_ENROLMENT_EVERY_NTH, _STREAM_EVERY_NTH = 6, 4
+_COUNT_TASKS_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,9 @@ class RunningEncoder:
     """A service that listens."""
 
     server: Server
-    engine: Engine
+    encoders: Encoders
+    scheduler: Scheduler
+    admission: Admission
     metrics: EncoderMetrics
 
 
@@ -76,75 +81,119 @@ def bring_weights(cache_dir: Path, supplied_dir: Path | None, source: SourceFile
     return fetch(file, cache_dir, supplied_dir)
 
 
+def describe_encoder(name: str) -> EncoderFacts:
+    """The facts of an encoder that ships with Tessera or was imported.
+
+    Raises:
+        NotFoundError: there is no such encoder; it names those that there are.
+        ArtifactError: its manifest or calibration cannot be read.
+    """
+    calibration = load_calibration_for(name, encoder_folders())
+    return EncoderFacts(load_manifest(name, encoder_folders()), calibration.calibration_id if calibration else "")
+
+
 @asynccontextmanager
 async def running(settings: EncoderSettings, clock: Clock | None = None) -> AsyncIterator[RunningEncoder]:
     """Run the service: it listens at once and takes work when its encoder is warm.
 
     Raises:
-        InvalidInputError: a setting or an address is wrong.
+        InvalidInputError: a setting or an address is wrong, or names an encoder that is not there.
     """
     clock = clock or SystemClock()
     metrics = EncoderMetrics(CollectorRegistry())
-    manifest = load_manifest(settings.encoder, encoder_folders())
-    calibration = load_calibration_for(settings.encoder, encoder_folders())
-    choose_device(settings.device)
-    queue_rules = _queue_rules(settings)
-    engine = Engine(
-        lambda: load_pipeline(settings, manifest),
-        Scheduler(queue_rules, clock, metrics, on_start=partial(prepare_inference_thread, settings.threads)),
-        decode_threads=settings.decode_threads,
-        max_decoding={work_class: rule.limit for work_class, rule in queue_rules.items()},
+    parts = build_parts(settings, clock, metrics)
+    encoders = Encoders(describe_encoder, partial(_load_off_the_loop, settings), parts)
+    wanted = [(settings.encoder, 0), *parse_more_encoders(settings.more_encoders)]
+    _require_known(wanted)
+    rules = StreamRules(settings.stream_credits, settings.stream_idle_s, settings.max_streams)
+    server = Server(settings.server, metrics, [SERVICE], _adding(EncoderServicer(encoders, rules, clock, metrics)))
+    await server.start()
+    parts.scheduler.start()
+    tasks = [
+        asyncio.create_task(_bring_up(encoders, wanted, server, settings.load_retry_s)),
+        asyncio.create_task(_count_tasks(metrics)),
+    ]
+    try:
+        yield RunningEncoder(server, encoders, parts.scheduler, parts.admission, metrics)
+    finally:
+        await end_tasks(*tasks)
+        encoders.drain()
+        await server.stop()
+        await encoders.close()
+
+
+def build_parts(settings: EncoderSettings, clock: Clock, metrics: EncoderMetrics) -> Parts:
+    """What all encoders of this process share: the door, the device's lanes, the threads beside them.
+
+    Raises:
+        InvalidInputError: CUDA was asked for and there is none.
+    """
+    device = choose_device(settings.device)
+    lanes = choose_lanes(device, settings.lanes)
+    window = settings.window or (4 * lanes if device.type == "cpu" else 4 * DETECT_BATCH)
+    refuse, drop = OverflowPolicy.REFUSE_NEWEST, OverflowPolicy.DROP_OLDEST
+    queues = {
+        WorkClass.INTERACTIVE: QueueRule(settings.interactive_queue, refuse, window),
+        WorkClass.ENROLMENT: QueueRule(settings.enrolment_queue, refuse, window),
+        WorkClass.STREAM: QueueRule(settings.stream_queue, drop, window),
+    }
+    scheduler = Scheduler(
+        BatchRules(
+            settings.slice_ms / 1e3, settings.linger_share, settings.stream_batch_frames, settings.hold_ms / 1e3
+        ),
+        {WorkClass.ENROLMENT: settings.enrolment_share, WorkClass.STREAM: settings.stream_share},
+        lanes=lanes,
         clock=clock,
         metrics=metrics,
+        on_start=partial(prepare_inference_thread, settings.threads),
     )
-    rules = StreamRules(settings.stream_credits, settings.stream_idle_s, settings.max_streams)
-    served = ServedEncoder(manifest, calibration.calibration_id if calibration else "")
-    servicer = EncoderServicer(engine, served, rules, clock, metrics)
-    server = Server(settings.server, metrics, [SERVICE], _adding(servicer))
-    await server.start()
-    starting = asyncio.create_task(_start(engine, server, settings.load_retry_s))
-    try:
-        yield RunningEncoder(server, engine, metrics)
-    finally:
-        await end_tasks(starting)
-        engine.drain()
-        await server.stop()
-        await engine.close()
+    admission = Admission(queues, settings.decoded_bytes, metrics)
+    return Parts(admission, scheduler, Workers(settings.decode_threads), clock, metrics)
 
 
-def _queue_rules(settings: EncoderSettings) -> dict[WorkClass, QueueRule]:
-    refuse, drop = OverflowPolicy.REFUSE_NEWEST, OverflowPolicy.DROP_OLDEST
-    return {
-        WorkClass.INTERACTIVE: QueueRule(settings.interactive_queue, refuse, every_nth=2),
-        WorkClass.ENROLMENT: QueueRule(settings.enrolment_queue, refuse, _ENROLMENT_EVERY_NTH),
-        WorkClass.STREAM: QueueRule(settings.stream_queue, drop, _STREAM_EVERY_NTH),
-    }
+def _require_known(wanted: list[tuple[str, int]]) -> None:
+    for name, _ in wanted:
+        try:
+            describe_encoder(name)
+        except NotFoundError as error:
+            raise InvalidInputError("encoder", name, f"an encoder that is there: {error}") from None
+
+
+async def _load_off_the_loop(settings: EncoderSettings, facts: EncoderFacts) -> FacePipeline:
+    return await asyncio.to_thread(load_pipeline, settings, facts.manifest)
 
 
 def _adding(servicer: EncoderServicer) -> Callable[[grpc.aio.Server], None]:
     return lambda server: add_EncoderServiceServicer_to_server(servicer, server)
 
 
-async def _start(engine: Engine, server: Server, retry_s: float) -> None:
-    while engine.state is not EngineState.READY:
+async def _bring_up(encoders: Encoders, wanted: list[tuple[str, int]], server: Server, retry_s: float) -> None:
+    """Load what the settings name; what cannot be had is tried again until it can."""
+    left = dict(wanted)
+    while left:
+        for name, priority in left.items():
+            encoders.load(name, priority)
         try:
-            await engine.start()
-        except ArtifactError as error:
-            get_logger().error("encoder.load_failed", error=str(error), retry_s=retry_s)
+            await encoders.loaded()
+        except ArtifactError:
             await asyncio.sleep(retry_s)
-        except Exception as error:  # noqa: BLE001 - the edge of a task; ListEncoders and readiness tell of it
-            get_logger().error("encoder.start_failed", exc_info=error)
-            return
-    await server.set_ready(True)
-    pipeline = engine.require_ready()
-    get_logger().info("encoder.ready", model=pipeline.model_id, device=str(pipeline.device), port=server.port)
+        serving = {status.facts.manifest.name for status in encoders.statuses() if status.device}
+        left = {name: priority for name, priority in left.items() if name not in serving}
+        if encoders.ready():
+            await server.set_ready(True)
+
+
+async def _count_tasks(metrics: EncoderMetrics) -> None:
+    while True:
+        metrics.asyncio_tasks.set(len(asyncio.all_tasks()))
+        await asyncio.sleep(_COUNT_TASKS_EVERY_S)
 
 
 async def _main() -> None:
     settings = load_settings(EncoderSettings, PREFIX)
     configure_logs("encoder", level=settings.log_level)
     get_logger().info("encoder.starting", **redacted(settings))
-    tune_allocator()
+    tune_process()
     async with running(settings):
         get_logger().info("encoder.stopping", signal=await wait_for_stop_signal())
 

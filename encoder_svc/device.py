@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 import cv2
@@ -13,6 +14,7 @@ from tessera.domain.errors import InvalidInputError
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _KEPT_BYTES = 256 << 20
+_SWITCH_INTERVAL_S = 0.001
 _TOP_PAD_BYTES = 16 << 20
 _MMAP_THRESHOLD_BYTES = 1 << 30
 
@@ -28,6 +30,25 @@ def choose_device(choice: DeviceChoice) -> torch.device:
     if choice is DeviceChoice.CPU or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", 0)
+
+
+def choose_lanes(device: torch.device, wanted: int) -> int:
+    """How many threads run networks: one on CUDA, whose graphs belong to the thread that recorded them.
+
+    Args:
+        device: that they run on.
+        wanted: 0: one for each core that this process may use.
+    """
+    if device.type != "cpu":
+        return 1
+    return wanted or len(os.sched_getaffinity(0))
+
+
+def tune_process() -> None:
+    """What the process does for throughput, once at its start."""
+    tune_allocator()
+    # A thread that measures a face shall not keep the event loop waiting for the default of 5 ms.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
 
 def tune_allocator() -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from encoder_svc.pipeline import EncodedFrame
+from encoder_svc.scheduling.work import Stage
 from tessera.chassis.metrics import LATENCY_BUCKETS_S, ServiceMetrics
 from tessera.client.stream_values import StageTimes
 from tessera.domain.artifact import Manifest
 
 _STAGES = ("queue", "decode", "detect", "align", "quality", "embed")
-_FACES_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16)
+_BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
 
 
 class EncoderMetrics(ServiceMetrics):
@@ -22,6 +23,7 @@ class EncoderMetrics(ServiceMetrics):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__(registry, "encoder")
+        self._shown_models: set[tuple[str, tuple[str, str, str, str]]] = set()
         self.frames = Counter(
             "tessera_encoder_frames_total",
             "Pictures answered, by class of work, outcome (encoded, skipped, expired, failed, cancelled) and reason. "
@@ -51,15 +53,80 @@ class EncoderMetrics(ServiceMetrics):
             ["embedded"],
             registry=registry,
         )
-        self.batch_faces = Histogram(
-            "tessera_encoder_embed_batch_faces",
-            "Faces embedded in one run of the network.",
-            buckets=_FACES_BUCKETS,
+        self.inferences = Counter(
+            "tessera_encoder_inferences_total",
+            "Items that a network ran on, by encoder and stage: pictures for detect, faces for embed.",
+            ["encoder", "stage"],
+            registry=registry,
+        )
+        self.executions = Counter(
+            "tessera_encoder_executions_total",
+            "Batches that a network ran, by encoder and stage. Inferences over executions is the mean batch.",
+            ["encoder", "stage"],
+            registry=registry,
+        )
+        self.batch_items = Histogram(
+            "tessera_encoder_batch_items",
+            "Items of one batch, by stage. Always 1 on a busy CUDA device: frames arrive in too many shapes.",
+            ["stage"],
+            buckets=_BATCH_BUCKETS,
+            registry=registry,
+        )
+        self.batch_seconds = Histogram(
+            "tessera_encoder_batch_seconds",
+            "How long one batch kept its lane, by stage. A verify call waits for it at most once: when it grows past "
+            "the slice that is set, the machine is shared or its clock is throttled.",
+            ["stage"],
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.batch_releases = Counter(
+            "tessera_encoder_batch_releases_total",
+            "Why batches went as they were: all (nothing more waited), full, slice (one more item would keep a verify "
+            "call waiting), split (left to an idle lane), lingered (waited for more). Mostly all: the device has room.",
+            ["stage", "why"],
+            registry=registry,
+        )
+        self.device_busy_seconds = Counter(
+            "tessera_encoder_device_busy_seconds_total",
+            "Seconds that lanes ran networks. Its rate over tessera_encoder_lanes is the share of time that the device "
+            "is busy; above 0.9 for long: add an encoder.",
+            registry=registry,
+        )
+        self.lanes = Gauge(
+            "tessera_encoder_lanes", "Threads that run networks: one per core, one on a CUDA device.", registry=registry
+        )
+        self.pending = Gauge(
+            "tessera_encoder_pending",
+            "Pictures that were received and not answered, by class of work.",
+            ["work_class"],
+            registry=registry,
+        )
+        self.last_received = Gauge(
+            "tessera_encoder_last_received_timestamp_seconds",
+            "When the last picture came, by class of work. Old for streams: look at camera_ingest.",
+            ["work_class"],
+            registry=registry,
+        )
+        self.last_sent = Gauge(
+            "tessera_encoder_last_sent_timestamp_seconds",
+            "When the last picture was answered, by class of work. Older than the last received for long: it is stuck.",
+            ["work_class"],
+            registry=registry,
+        )
+        self.client_drops = Counter(
+            "tessera_encoder_client_drops_total",
+            "Frames that clients say they sampled and did not send. Growing: cameras offer more than is encoded.",
+            registry=registry,
+        )
+        self.asyncio_tasks = Gauge(
+            "tessera_encoder_asyncio_tasks",
+            "Tasks of the event loop. Growing while the load does not: a leak; report it.",
             registry=registry,
         )
         self.queue_depth = Gauge(
             "tessera_encoder_queue_depth",
-            "Pictures that wait for the device, by class of work. Near its limit for long: overload.",
+            "Pictures that wait undecoded, by class of work. Near its limit for long: overload.",
             ["work_class"],
             registry=registry,
         )
@@ -89,9 +156,13 @@ class EncoderMetrics(ServiceMetrics):
         self.model_info = Gauge(
             "tessera_encoder_model_info",
             "Always 1; the labels say which model runs where.",
-            ["model_id", "modality", "device"],
+            ["model_id", "modality", "device", "runtime"],
             registry=registry,
         )
+        for work_class in ("interactive", "enrolment", "stream"):
+            # Present from the start, so that a rate over them is 0 and not nothing.
+            self.pending.labels(work_class).set(0)
+            self.queue_depth.labels(work_class).set(0)
 
     def observe_frame(self, work_class: str, frame: EncodedFrame) -> None:
         """Count one encoded picture with its stages and faces."""
@@ -101,14 +172,34 @@ class EncoderMetrics(ServiceMetrics):
         embedded = sum(face.observation.embedding is not None for face in frame.faces)
         self.faces.labels("yes").inc(embedded)
         self.faces.labels("no").inc(len(frame.faces) - embedded)
-        if embedded:
-            self.batch_faces.observe(embedded)
 
     def observe_stages(self, times: StageTimes) -> None:
         """Count the stages of one picture."""
         for stage in _STAGES:
             self.stage_seconds.labels(stage).observe(getattr(times, f"{stage}_ms") / 1e3)
 
-    def show_model(self, manifest: Manifest, device: str) -> None:
-        """Say which model runs where."""
-        self.model_info.labels(manifest.model_id, manifest.modality.value, device).set(1)
+    def received(self, work_class: str) -> None:
+        """Note that a picture came."""
+        self.last_received.labels(work_class).set_to_current_time()
+
+    def sent(self, work_class: str) -> None:
+        """Note that a picture was answered, whatever the answer."""
+        self.last_sent.labels(work_class).set_to_current_time()
+
+    def observe_batch(self, stage: Stage, items: int, why: str, seconds: float) -> None:
+        """Count one batch of a network."""
+        self.device_busy_seconds.inc(seconds)
+        self.inferences.labels(stage.encoder, stage.name).inc(items)
+        self.executions.labels(stage.encoder, stage.name).inc()
+        self.batch_items.labels(stage.name).observe(items)
+        self.batch_seconds.labels(stage.name).observe(seconds)
+        self.batch_releases.labels(stage.name, why).inc()
+
+    def show_model(self, manifest: Manifest, device: str, runtime: str) -> None:
+        """Say which model runs where and how; what it replaces is shown no longer."""
+        for labels in [key for key in self._shown_models if key[0] == manifest.name]:
+            self.model_info.remove(*labels[1])
+            self._shown_models.discard(labels)
+        labelled = (manifest.model_id, manifest.modality.value, device, runtime)
+        self._shown_models.add((manifest.name, labelled))
+        self.model_info.labels(*labelled).set(1)

@@ -1,26 +1,29 @@
-"""One picture, start to end: decode, detect, align, measure, embed. No queue, no clock of deadlines, no transport.
+"""What is done with pictures, stage by stage: prepare, detect, find, embed. No queue, no deadline, no transport.
 
-`FacePipeline.run` is the whole way in one call, for calibration and benchmarks; the service calls `prepare` and
-`encode` on different threads. Both give the same numbers.
+`FacePipeline.run` is the whole way of one picture in one call, for calibration and benchmarks. The service calls the
+stages on different threads, and `detect` and `embed` with items of many pictures at once. Both give the same numbers.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from tessera.client.stream_values import KnownTracklet, StageTimes
 from tessera.domain.artifact import Manifest
-from tessera.domain.embedding import Embedding, Vectors
+from tessera.domain.embedding import Embedding, Vector, Vectors
 from tessera.domain.errors import ArtifactError
 from tessera.domain.ids import ModelId, TrackletId
 from tessera.domain.observation import Box, Landmarks, Observation, Quality
+from tessera.domain.templates import as_templates
 from tessera.imaging.align import align
 from tessera.imaging.decode import DEFAULT_LIMITS, DecodeLimits, Image, decode
+from tessera.imaging.headers import read_header
 from tessera.imaging.preprocess import (
     DETECT_SIDE_PX,
     PREPROCESSING_VERSION,
@@ -32,15 +35,19 @@ from tessera.imaging.quality import DEFAULT_GATE, QualityGate, assess
 from tessera.nets.artifact import FaceNetworks
 from tessera.nets.yunet import decode as decode_faces
 
-EMBED_BATCH = 16
-"""Faces of one picture are embedded together, so many at a time."""
+DETECT_BATCH = 16
+"""Pictures that are looked at together, at most."""
+
+EMBED_BATCH = 32
+"""Faces that are embedded together, at most."""
 
 CLEARLY_BETTER = 0.1
 """How much `Quality.overall` must rise before a tracklet that has a template is embedded again."""
 
+DetectorOutput = npt.NDArray[np.float32]
+"""float32 of shape (priors, 16): what the detector gave for one picture."""
+
 _SAME_FACE_IOU = 0.4
-_WARM_UP_SIZES_PX = ((480, 640), (720, 1280), (1280, 720))
-_WARM_UP_FACES = (1, 2, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +99,9 @@ class EncodedFrame:
 
 
 @dataclass(slots=True, eq=False)
-class _Laps:
-    """Adds up where the time of one picture goes."""
+class Candidate:
+    """One face that was found: what is known of it so far."""
 
-    decode_ms: float
-    detect_ms: float = 0.0
-    align_ms: float = 0.0
-    quality_ms: float = 0.0
-    embed_ms: float = 0.0
-
-    def times(self) -> StageTimes:
-        """The stages and their sum; nothing has waited here."""
-        laps = asdict(self)
-        return StageTimes(**laps, total_ms=sum(laps.values()))
-
-
-@dataclass(slots=True, eq=False)
-class _Candidate:
     box: Box
     landmarks: Landmarks
     probability: float
@@ -116,6 +109,16 @@ class _Candidate:
     quality: Quality
     tracklet_id: TrackletId | None = None
     embedding: Embedding | None = field(default=None)
+
+
+@dataclass(slots=True, eq=False)
+class FoundFaces:
+    """The faces of one picture, the largest first, and which of them are to be embedded."""
+
+    candidates: list[Candidate]
+    wanted: list[Candidate]
+    align_ms: float
+    quality_ms: float
 
 
 class FacePipeline:
@@ -162,6 +165,11 @@ class FacePipeline:
         """Where its networks run."""
         return self._networks.device
 
+    @property
+    def runtime(self) -> str:
+        """What runs its networks."""
+        return self._networks.runtime.value
+
     def run(
         self, data: bytes, options: EncodeOptions | None = None, known: Sequence[KnownTracklet] = ()
     ) -> EncodedFrame:
@@ -175,7 +183,25 @@ class FacePipeline:
         Raises:
             ImageRejectedError: the picture cannot be used.
         """
-        return self.encode(self.prepare(data), options or EncodeOptions(), known)
+        frame = self.prepare(data)
+        started_s = time.perf_counter()
+        (output,) = self.detect([frame.detector])
+        detect_ms = _since_ms(started_s)
+        found = self.find(frame, output, options or EncodeOptions(), known)
+        started_s = time.perf_counter()
+        for first in range(0, len(found.wanted), EMBED_BATCH):
+            batch = found.wanted[first : first + EMBED_BATCH]
+            self.give_embeddings(batch, self.embed([candidate.crop for candidate in batch]))
+        return self.seen(frame, found, detect_ms, _since_ms(started_s))
+
+    def decoded_bytes(self, data: bytes) -> int:
+        """How much memory the decoded picture will take, from its header.
+
+        Raises:
+            ImageRejectedError: the header cannot be read.
+        """
+        header = read_header(data) if data else None
+        return 3 * header.height_px * header.width_px if header else 0
 
     def prepare(self, data: bytes) -> PreparedFrame:
         """Decode a picture and shrink it for the detector; any thread may do it.
@@ -188,25 +214,55 @@ class FacePipeline:
         seen = detector_input(image, self._detect_side_px)
         return PreparedFrame(image, seen, _since_ms(started_s))
 
-    def encode(self, frame: PreparedFrame, options: EncodeOptions, known: Sequence[KnownTracklet] = ()) -> EncodedFrame:
-        """Detect, align, measure and embed; only the device's thread may do it.
+    def detect(self, inputs: Sequence[DetectorInput]) -> list[DetectorOutput]:
+        """Look at pictures of one shape; only the device's threads may do it.
+
+        Args:
+            inputs: of `prepare`, all of one height and width.
+
+        Returns:
+            One (priors, 16) each, as `YuNet` gives it.
+        """
+        rows = [one.values.transpose(0, 2, 3, 1) for one in inputs]
+        joined = rows[0] if len(rows) == 1 else np.concatenate(rows)
+        with torch.inference_mode():
+            outputs: npt.NDArray[np.float32] = self._networks.detector(
+                torch.from_numpy(joined.transpose(0, 3, 1, 2))
+            ).numpy()
+        return list(outputs)
+
+    def find(
+        self,
+        frame: PreparedFrame,
+        output: DetectorOutput,
+        options: EncodeOptions,
+        known: Sequence[KnownTracklet] = (),
+    ) -> FoundFaces:
+        """Turn the detector's output into aligned and measured faces; any thread may do it.
 
         Args:
             frame: from `prepare`.
+            output: of `detect` for this frame.
             options: what to find.
             known: tracklets that need no new embedding unless the sample is clearly better.
         """
-        laps = _Laps(frame.decode_ms)
-        candidates = self._find(frame, options, laps)
-        _recognise(candidates, known)
+        seen = frame.detector
+        found = decode_faces(output, seen.height_px, seen.width_px, score_threshold=options.min_detection_probability)
+        areas = found.boxes[:, 2] * found.boxes[:, 3]
+        largest = np.argsort(-areas, kind="stable")[: options.max_observations]
+        boxes, landmarks = found.boxes[largest] / seen.scale, found.landmarks[largest] / seen.scale
+        rows = zip(boxes, landmarks, found.probabilities[largest], strict=True)
+        faces = FoundFaces([], [], 0.0, 0.0)
+        for row in rows:
+            faces.candidates.append(self._measure(frame.image, *row, faces))
+        _recognise(faces.candidates, known)
         if options.with_embedding:
             best = {tracklet.tracklet_id: tracklet.best_quality for tracklet in known}
-            self._embed_new([c for c in candidates if _needs_embedding(c, options, best)], laps)
-        height_px, width_px = frame.image.shape[:2]
-        return EncodedFrame(tuple(_seen(c) for c in candidates), height_px, width_px, laps.times())
+            faces.wanted = [c for c in faces.candidates if _needs_embedding(c, options, best)]
+        return faces
 
     def embed(self, crops: Sequence[Image]) -> Vectors:
-        """Embed aligned faces.
+        """Embed aligned faces, of one picture or of many; only the device's threads may do it.
 
         Args:
             crops: n of (112, 112, 3), blue, green, red.
@@ -214,63 +270,54 @@ class FacePipeline:
         Returns:
             float32 (n, d), each row of length 1.
         """
-        values = torch.from_numpy(embedder_input(crops)).to(self.device, non_blocking=True)
+        recipe = self.manifest.template
+        seen = [*crops, *(crop[:, ::-1] for crop in crops)] if recipe.mirrored else crops
         with torch.inference_mode():
-            raw = self._networks.embedder(values)
-            vectors: Vectors = torch.nn.functional.normalize(raw.float()).cpu().numpy()
-        return vectors
+            raw: Vectors = self._networks.embedder(torch.from_numpy(embedder_input(seen))).numpy()
+        return as_templates(raw, len(crops), recipe.centre)
 
-    def warm_up(self) -> None:
-        """Run every part once at usual sizes, so that the first caller does not pay for what is built on first use."""
-        for height_px, width_px in _WARM_UP_SIZES_PX:
-            image = np.zeros((height_px, width_px, 3), dtype=np.uint8)
-            frame = PreparedFrame(image, detector_input(image, self._detect_side_px), 0.0)
-            self.encode(frame, EncodeOptions())
-        crop = np.zeros((self.manifest.crop_px, self.manifest.crop_px, 3), dtype=np.uint8)
-        for faces in _WARM_UP_FACES:
-            self.embed([crop] * faces)
+    def give_embeddings(self, candidates: Sequence[Candidate], vectors: Iterable[Vector]) -> None:
+        """Put each embedding to its face."""
+        for candidate, vector in zip(candidates, vectors, strict=True):
+            candidate.embedding = Embedding(vector, self.model_id)
 
-    def _find(self, frame: PreparedFrame, options: EncodeOptions, laps: _Laps) -> list[_Candidate]:
-        started_s = time.perf_counter()
-        values = torch.from_numpy(frame.detector.values).to(self.device, non_blocking=True)
-        with torch.inference_mode():
-            output = self._networks.detector(values)[0].float().cpu().numpy()
-        found = decode_faces(
-            output,
-            frame.detector.height_px,
-            frame.detector.width_px,
-            score_threshold=options.min_detection_probability,
+    def seen(self, frame: PreparedFrame, found: FoundFaces, detect_ms: float, embed_ms: float) -> EncodedFrame:
+        """The answer, once all is known; nothing has waited here."""
+        spent_ms = frame.decode_ms + detect_ms + found.align_ms + found.quality_ms + embed_ms
+        times = StageTimes(
+            decode_ms=frame.decode_ms,
+            detect_ms=detect_ms,
+            align_ms=found.align_ms,
+            quality_ms=found.quality_ms,
+            embed_ms=embed_ms,
+            total_ms=spent_ms,
         )
-        areas = found.boxes[:, 2] * found.boxes[:, 3]
-        largest = np.argsort(-areas, kind="stable")[: options.max_observations]
-        laps.detect_ms = _since_ms(started_s)
-        boxes, landmarks = found.boxes[largest] / frame.detector.scale, found.landmarks[largest] / frame.detector.scale
-        rows = zip(boxes, landmarks, found.probabilities[largest], strict=True)
-        return [self._measure(frame.image, *row, laps) for row in rows]
+        height_px, width_px = frame.image.shape[:2]
+        return EncodedFrame(tuple(_seen(c) for c in found.candidates), height_px, width_px, times)
+
+    def blank_frame(self, height_px: int, width_px: int) -> DetectorInput:
+        """A black picture as the detector sees it, for warming up."""
+        return detector_input(np.zeros((height_px, width_px, 3), dtype=np.uint8), self._detect_side_px)
+
+    def blank_crop(self) -> Image:
+        """A black face, for warming up."""
+        return np.zeros((self.manifest.crop_px, self.manifest.crop_px, 3), dtype=np.uint8)
 
     def _measure(
-        self, image: Image, box: Vectors, landmarks: Landmarks, probability: np.float32, laps: _Laps
-    ) -> _Candidate:
+        self, image: Image, box: Vectors, landmarks: Landmarks, probability: np.float32, faces: FoundFaces
+    ) -> Candidate:
         started_s = time.perf_counter()
         crop = align(image, landmarks)
-        laps.align_ms += _since_ms(started_s)
+        faces.align_ms += _since_ms(started_s)
         started_s = time.perf_counter()
         x_px, y_px, width_px, height_px = (float(value) for value in box)
         face = Box(x_px, y_px, width_px, height_px)
         quality = assess(crop, face, landmarks, float(probability), self._gate)
-        laps.quality_ms += _since_ms(started_s)
-        return _Candidate(face, landmarks.astype(np.float32), float(probability), crop, quality)
-
-    def _embed_new(self, candidates: Sequence[_Candidate], laps: _Laps) -> None:
-        started_s = time.perf_counter()
-        for first in range(0, len(candidates), EMBED_BATCH):
-            batch = candidates[first : first + EMBED_BATCH]
-            for candidate, vector in zip(batch, self.embed([c.crop for c in batch]), strict=True):
-                candidate.embedding = Embedding(vector, self.model_id)
-        laps.embed_ms = _since_ms(started_s)
+        faces.quality_ms += _since_ms(started_s)
+        return Candidate(face, landmarks.astype(np.float32), float(probability), crop, quality)
 
 
-def _recognise(candidates: Sequence[_Candidate], known: Sequence[KnownTracklet]) -> None:
+def _recognise(candidates: Sequence[Candidate], known: Sequence[KnownTracklet]) -> None:
     """Give each known tracklet the face that overlaps its prediction most; the best overlaps choose first."""
     overlaps = [(c.box.iou(k.predicted_box), i, j) for i, c in enumerate(candidates) for j, k in enumerate(known)]
     taken: set[int] = set()
@@ -282,7 +329,7 @@ def _recognise(candidates: Sequence[_Candidate], known: Sequence[KnownTracklet])
             taken.add(j)
 
 
-def _needs_embedding(candidate: _Candidate, options: EncodeOptions, best: dict[TrackletId, float]) -> bool:
+def _needs_embedding(candidate: Candidate, options: EncodeOptions, best: dict[TrackletId, float]) -> bool:
     if candidate.box.shorter_side_px < options.min_side_px:
         return False
     if candidate.tracklet_id is None:
@@ -290,7 +337,7 @@ def _needs_embedding(candidate: _Candidate, options: EncodeOptions, best: dict[T
     return candidate.quality.overall > best[candidate.tracklet_id] + CLEARLY_BETTER
 
 
-def _seen(c: _Candidate) -> SeenFace:
+def _seen(c: Candidate) -> SeenFace:
     return SeenFace(Observation(c.box, c.landmarks, c.probability, c.quality, c.embedding), c.tracklet_id)
 
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
 from encoder_svc import wire
-from encoder_svc.engine import Engine
+from encoder_svc.encoders import Encoders
 from encoder_svc.metrics import EncoderMetrics
-from encoder_svc.streams import StreamLimitError, StreamRegister, StreamRules, StreamSession, StreamSilentError
+from encoder_svc.pipeline import EncodeOptions
+from encoder_svc.streams import StreamRegister, StreamRules, StreamSession
+from encoder_svc.version import Picture
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
-from tessera.chassis.status import StatusDetail, rich_status
 from tessera.client.wire import seconds_to_wire
-from tessera.domain.artifact import Manifest
 from tessera.domain.errors import InvalidInputError
 from tessera.v1 import encoder_pb2 as pb
 from tessera.v1 import encoder_pb2_grpc
@@ -26,31 +25,18 @@ from tessera.v1 import encoder_pb2_grpc
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ServedEncoder:
-    """What the servicer says of the encoder before it is loaded."""
-
-    manifest: Manifest
-    calibration_id: str
-    """Empty: no calibration ships with it."""
-
-
 class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     """The encoder's methods.
 
     Args:
-        engine: does the work.
-        served: which encoder it is.
+        encoders: do the work.
         rules: of streams.
         clock: for expiry.
         metrics: of streams.
     """
 
-    def __init__(
-        self, engine: Engine, served: ServedEncoder, rules: StreamRules, clock: Clock, metrics: EncoderMetrics
-    ) -> None:
-        self._engine = engine
-        self._served = served
+    def __init__(self, encoders: Encoders, rules: StreamRules, clock: Clock, metrics: EncoderMetrics) -> None:
+        self._encoders = encoders
         self._rules = rules
         self._clock = clock
         self._metrics = metrics
@@ -58,61 +44,71 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
 
     async def Encode(self, request: pb.EncodeRequest, context: Context) -> pb.EncodeResponse:
         """One picture."""
-        options = wire.options_from_wire(request.options, self._served.manifest)
+        options = wire.options_from_wire(request.options)
+        modality = wire.modality_wanted(request.options)
         work_class = wire.work_class_from_wire(request.priority)
+        serving = self._encoders.serving(request.options.model_id, modality).facts.manifest
         remaining_s = context.time_remaining()
         expires_at_s = None if remaining_s is None else self._clock.monotonic_s() + remaining_s
-        frame = await self._engine.encode(request.image.data, options, work_class, expires_at_s=expires_at_s)
-        return wire.encode_response(frame, self._served.manifest.model_id)
+        picture = Picture(request.image.data, options, work_class, expires_at_s=expires_at_s)
+        frame = await self._encoders.encode(picture, serving.model_id, modality)
+        return wire.encode_response(frame, serving.model_id)
 
     async def EncodeStream(
         self, request_iterator: AsyncIterator[pb.EncodeStreamRequest], context: Context
     ) -> AsyncIterator[pb.EncodeStreamResponse]:
         """The frames of one camera."""
         messages = aiter(request_iterator)
-        try:
-            first = await anext(messages, None)
-            if first is None:
-                raise InvalidInputError("message", "nothing", "open, as the first message of a stream")
-            opened = wire.stream_open_from_wire(first)
-            session = self._session(opened)
-            with self._register:
-                yield self._opened(opened)
-                async with aclosing(session.run(wire.frames_from_wire(messages))) as events:
-                    async for event in events:
-                        yield wire.stream_event_to_wire(event)
-        except StreamLimitError as error:
-            detail = StatusDetail(grpc.StatusCode.RESOURCE_EXHAUSTED, "STREAM_LIMIT", str(error))
-            await context.abort_with_status(rich_status(detail))
-        except StreamSilentError as error:
-            detail = StatusDetail(grpc.StatusCode.DEADLINE_EXCEEDED, "STREAM_SILENT", str(error))
-            await context.abort_with_status(rich_status(detail))
+        first = await anext(messages, None)
+        if first is None:
+            raise InvalidInputError("message", "nothing", "open, as the first message of a stream")
+        opened = wire.stream_open_from_wire(first)
+        options = wire.options_from_wire(opened.options)
+        modality = wire.modality_wanted(opened.options)
+        model_id = self._encoders.serving(opened.options.model_id, modality).facts.manifest.model_id
+        with self._register:
+            told = self._opened(opened, model_id)
+            yield told
+            session = self._session(opened, options, told.opened)
+            async with aclosing(session.run(wire.frames_from_wire(messages))) as events:
+                async for event in events:
+                    yield wire.stream_event_to_wire(event)
 
     async def ListEncoders(self, request: pb.ListEncodersRequest, context: Context) -> pb.ListEncodersResponse:
         """The encoders and their state."""
         wanted = wire.wanted_modality(request)
-        manifest = self._served.manifest
-        shown = [wire.encoder_to_wire(manifest, self._engine, self._served.calibration_id)]
-        return pb.ListEncodersResponse(encoders=shown if wanted in {None, manifest.modality} else [])
+        shown = [s for s in self._encoders.statuses() if wanted in {None, s.facts.manifest.modality}]
+        return pb.ListEncodersResponse(encoders=[wire.encoder_to_wire(status) for status in shown])
 
-    def _session(self, opened: pb.StreamOpen) -> StreamSession:
-        self._engine.require_ready()
+    async def LoadEncoder(self, request: pb.LoadEncoderRequest, context: Context) -> pb.LoadEncoderResponse:
+        """Begin to load an encoder."""
+        priority = request.priority if request.HasField("priority") else None
+        status = self._encoders.load(request.name, priority, make_default=request.make_default)
+        return pb.LoadEncoderResponse(encoder=wire.encoder_to_wire(status))
+
+    async def UnloadEncoder(self, request: pb.UnloadEncoderRequest, context: Context) -> pb.UnloadEncoderResponse:
+        """Take an encoder out of service."""
+        return pb.UnloadEncoderResponse(unloaded=await self._encoders.unload(request.model_id))
+
+    def _session(self, opened: pb.StreamOpen, options: EncodeOptions, told: pb.StreamOpened) -> StreamSession:
         return StreamSession(
-            self._engine,
-            wire.options_from_wire(opened.options, self._served.manifest),
+            self._encoders,
+            options,
+            model_id=told.model_id,
+            stream_id=told.stream_id,
             rules=self._rules,
             resume_after_frame_id=opened.resume_after_frame_id,
             clock=self._clock,
             metrics=self._metrics,
         )
 
-    def _opened(self, opened: pb.StreamOpen) -> pb.EncodeStreamResponse:
+    def _opened(self, opened: pb.StreamOpen, model_id: str) -> pb.EncodeStreamResponse:
         stream_id = uuid.uuid4().hex[:12]
         get_logger().info("stream.opened", stream=stream_id, camera=opened.camera_id)
         return pb.EncodeStreamResponse(
             opened=pb.StreamOpened(
                 stream_id=stream_id,
-                model_id=self._served.manifest.model_id,
+                model_id=model_id,
                 credits=self._rules.credits,
                 idle_limit=seconds_to_wire(self._rules.idle_s),
             )

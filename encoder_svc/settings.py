@@ -23,6 +23,16 @@ class DeviceChoice(StrEnum):
     CUDA = "cuda"
 
 
+class RuntimeChoice(StrEnum):
+    """What runs the networks."""
+
+    AUTO = "auto"
+    """On a CPU: compiled when this machine has compiled them before; else eager at once, and compiled in the
+    background. On CUDA: recorded graphs."""
+    EAGER = "eager"
+    """Torch, layer by layer."""
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderSettings:
     """One encoder process."""
@@ -35,17 +45,23 @@ class EncoderSettings:
     """HTTP for /metrics; 0 lets the system choose."""
     max_deadline_s: float = 10.0
     """A unary call is ended after this, whatever its client asked for."""
-    drain_s: float = 10.0
+    drain_s: float = 20.0
     """After SIGTERM, work under way has so long to finish."""
 
     encoder: str = "face-sface-1"
-    """Which shipped encoder to run."""
+    """The encoder that answers when none is named: one that ships with Tessera, or one that was imported."""
+    more_encoders: str = ""
+    """Others to load, as `NAME` or `NAME:PRIORITY` with commas between; lower goes first, and the default has 0."""
     device: DeviceChoice = DeviceChoice.AUTO
     """Where the networks run."""
+    runtime: RuntimeChoice = RuntimeChoice.AUTO
+    """What runs them."""
+    lanes: int = 0
+    """Threads that run networks. 0: one for each core of a CPU. On CUDA it is always one."""
     threads: int = 1
-    """CPU threads of one network run. One is best when other services share the machine."""
+    """CPU threads of each lane. Lanes of one thread encode more; one lane of many answers a lone call sooner."""
     decode_threads: int = 2
-    """Threads that decode pictures, for each of verify calls, enrolments and cameras."""
+    """Threads that decode and measure pictures, for each of verify calls, enrolments and cameras."""
     detect_side_px: int = 640
     """Frames are shrunk to this longer side for detection; faces are cut from the full frame."""
 
@@ -53,6 +69,24 @@ class EncoderSettings:
     """Of one picture as sent."""
     max_image_pixels: int = 50_000_000
     """Of one picture, from its header."""
+
+    decoded_bytes: int = 256 * 1024 * 1024
+    """Memory that decoded pictures may take at a time; a larger picture is let in alone."""
+    window: int = 0
+    """Pictures of one class that may be decoded or detected at a time. 0: twice what keeps the device full."""
+
+    slice_ms: float = 60.0
+    """A batch is no larger than what the device does in this time: a verify call waits for it at most once."""
+    linger_share: float = 0.25
+    """On a busy device a batch waits for pictures that are on their way, for this share of its own compute time."""
+    hold_ms: float = 50.0
+    """The last free lane waits so long for a verify call that is being decoded, before it begins other work."""
+    stream_batch_frames: int = 1
+    """Frames of one stream in one batch, at most."""
+    enrolment_share: float = 0.1
+    """The share of the device that enrolments get while they wait, however many doors are asked for."""
+    stream_share: float = 0.2
+    """The share of the device that cameras get while they wait."""
 
     interactive_queue: int = 32
     """Verify calls that may wait; one more is refused."""
@@ -88,6 +122,14 @@ class EncoderSettings:
         for name in ("max_deadline_s", "stream_idle_s", "load_retry_s"):
             require(getattr(self, name) > 0, name, getattr(self, name), "more than 0 seconds")
         require(self.drain_s >= 0, "drain_s", self.drain_s, "0 seconds or more")
+        for name in ("lanes", "window", "linger_share", "hold_ms"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        require(self.slice_ms > 0, "slice_ms", self.slice_ms, "more than 0 ms")
+        for name in ("enrolment_share", "stream_share"):
+            require(0.0 <= getattr(self, name) <= 0.4, name, getattr(self, name), "0 to 0.4")
+        for name in ("decoded_bytes", "stream_batch_frames"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        parse_more_encoders(self.more_encoders)
         for name in ("threads", "decode_threads", "max_image_bytes", "max_image_pixels", "max_streams"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("interactive_queue", "enrolment_queue", "stream_queue"):
@@ -115,3 +157,16 @@ class EncoderSettings:
     def weights_supplied_dir(self) -> Path | None:
         """A folder with weight files supplied by hand."""
         return self.supplied_dir or default_supplied_dir()
+
+
+def parse_more_encoders(text: str) -> tuple[tuple[str, int], ...]:
+    """Names and priorities out of `NAME,NAME:PRIORITY`.
+
+    Raises:
+        InvalidInputError: a priority is no whole number from 0 up.
+    """
+    named = [part.strip().partition(":") for part in text.split(",") if part.strip()]
+    for name, _, priority in named:
+        fits = bool(name) and (not priority or priority.isdecimal())
+        require(fits, "more_encoders", text, "NAME or NAME:PRIORITY, with commas between, PRIORITY 0 or more")
+    return tuple((name, int(priority or 0)) for name, _, priority in named)

@@ -11,10 +11,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from encoder_svc.engine import Engine
+from encoder_svc.encoders import Encoders
 from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.pipeline import EncodedFrame, EncodeOptions
-from encoder_svc.scheduler import WorkClass
+from encoder_svc.scheduling.work import WorkClass
+from encoder_svc.version import Picture
 from tessera.chassis.clock import Clock
 from tessera.chassis.status import status_of
 from tessera.client.stream_values import KnownTracklet
@@ -22,35 +23,13 @@ from tessera.domain.errors import (
     ExpiredError,
     ImageRejectedError,
     InvalidInputError,
+    NotFoundError,
     OverloadedError,
-    TesseraError,
+    StreamLimitError,
+    StreamSilentError,
     UnavailableError,
 )
 from tessera.domain.reasons import Reason
-
-
-class StreamLimitError(TesseraError):
-    """So many streams are open that another would slow all of them.
-
-    Args:
-        limit: how many are allowed.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        super().__init__(f"{limit} streams are open, and no more are allowed; use another encoder")
-
-
-class StreamSilentError(TesseraError):
-    """The client sent nothing for too long.
-
-    Args:
-        idle_s: how long is allowed.
-    """
-
-    def __init__(self, idle_s: float) -> None:
-        self.idle_s = idle_s
-        super().__init__(f"no frame for {idle_s:g} s; open a new stream")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +42,8 @@ class StreamFrame:
     """UTC; None: when it arrived."""
     expires_after_s: float
     known: tuple[KnownTracklet, ...] = ()
+    dropped_since_last: int = 0
+    """Frames that the client sampled and did not send since the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +141,9 @@ class StreamSession:
     """The frames of one open stream.
 
     Args:
-        engine: encodes them.
+        encoders: encode them.
+        model_id: the encoder that the stream was opened on.
+        stream_id: names the stream; a batch takes only so many frames of one.
         options: what to find in them.
         rules: credits and limits.
         resume_after_frame_id: frames up to it were answered on an earlier stream.
@@ -170,16 +153,20 @@ class StreamSession:
 
     def __init__(
         self,
-        engine: Engine,
+        encoders: Encoders,
         options: EncodeOptions,
         *,
+        model_id: str,
+        stream_id: str,
         rules: StreamRules,
         resume_after_frame_id: int,
         clock: Clock,
         metrics: EncoderMetrics,
     ) -> None:
-        self._engine = engine
+        self._encoders = encoders
         self._options = options
+        self._model_id = model_id
+        self._stream_id = stream_id
         self._rules = rules
         self._last_frame_id = resume_after_frame_id
         self._clock = clock
@@ -226,28 +213,34 @@ class StreamSession:
     async def _receive(self, frames: AsyncIterator[StreamFrame]) -> StreamFrame | None:
         """The next frame; None at the orderly end."""
         receiving = asyncio.ensure_future(anext(frames, None))
-        draining = asyncio.create_task(self._engine.draining.wait())
+        draining = asyncio.create_task(self._encoders.draining.wait())
+        replaced = asyncio.create_task(self._encoders.retired(self._model_id).wait())
         try:
             while True:
                 done, _ = await asyncio.wait(
-                    {receiving, draining}, timeout=self._rules.idle_s, return_when=asyncio.FIRST_COMPLETED
+                    {receiving, draining, replaced}, timeout=self._rules.idle_s, return_when=asyncio.FIRST_COMPLETED
                 )
                 if receiving in done:
                     return receiving.result()
                 if draining in done:
-                    self._metrics.streams_ended.labels("draining").inc()
-                    raise UnavailableError("encoder", "draining")
+                    raise self._ended("draining", UnavailableError("encoder", "draining"))
+                if replaced in done:
+                    raise self._ended("replaced", UnavailableError("encoder", "replaced; open a new stream"))
                 if not self._under_way:
-                    self._metrics.streams_ended.labels("silent").inc()
-                    raise StreamSilentError(self._rules.idle_s)
+                    raise self._ended("silent", StreamSilentError(self._rules.idle_s))
         finally:
-            draining.cancel()
-            receiving.cancel()
+            for waiting in (draining, replaced, receiving):
+                waiting.cancel()
+
+    def _ended(self, cause: str, error: Exception) -> Exception:
+        self._metrics.streams_ended.labels(cause).inc()
+        return error
 
     def _check_sequence(self, frame: StreamFrame) -> None:
         if frame.frame_id <= self._last_frame_id:
             raise InvalidInputError("frame.frame_id", frame.frame_id, f"more than {self._last_frame_id}")
         self._last_frame_id = frame.frame_id
+        self._metrics.client_drops.inc(frame.dropped_since_last)
 
     def _accept(self, frame: StreamFrame) -> _Pending:
         if self._credits == 0:
@@ -273,10 +266,13 @@ class StreamSession:
             return ExpiredFrame(age_s)
         expires_at_s = self._clock.monotonic_s() + frame.expires_after_s - age_s
         try:
-            return await self._engine.encode(frame.data, self._options, WorkClass.STREAM, frame.known, expires_at_s)
+            picture = Picture(
+                frame.data, self._options, WorkClass.STREAM, frame.known, expires_at_s, source=self._stream_id
+            )
+            return await self._encoders.encode(picture, self._model_id)
         except ExpiredError:
             return ExpiredFrame(self._age_s(frame))
-        except Exception as error:  # noqa: BLE001 - the edge of a frame; the engine has counted it
+        except Exception as error:  # noqa: BLE001 - the edge of a frame; the encoders have counted it
             return _unencoded(error)
 
     def _age_s(self, frame: StreamFrame) -> float:
@@ -302,7 +298,7 @@ def _unencoded(error: Exception) -> FrameOutcome:
     match error:
         case OverloadedError():
             return SkippedFrame(Reason.NEWER_FRAME)
-        case UnavailableError():
+        case UnavailableError() | NotFoundError():
             return SkippedFrame(Reason.SHUTTING_DOWN)
         case ImageRejectedError():
             return FailedFrame(error.reason, error.detail)

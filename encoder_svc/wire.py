@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from encoder_svc.engine import Engine
+from encoder_svc.encoders import EncoderStatus
 from encoder_svc.pipeline import EncodedFrame, EncodeOptions, SeenFace
-from encoder_svc.scheduler import WorkClass
+from encoder_svc.scheduling.work import WorkClass
 from encoder_svc.streams import CreditGrant, ExpiredFrame, FailedFrame, FrameAnswer, SkippedFrame, StreamFrame
 from tessera.client import wire
 from tessera.client.stream_values import KnownTracklet
 from tessera.client.stream_wire import stage_times_to_wire
-from tessera.domain.artifact import Manifest
 from tessera.domain.embedding import Modality
-from tessera.domain.errors import InvalidInputError, NotFoundError
+from tessera.domain.errors import InvalidInputError
 from tessera.domain.ids import TrackletId, checked_id
 from tessera.v1 import biometrics_pb2
 from tessera.v1 import encoder_pb2 as pb
@@ -41,22 +40,15 @@ def work_class_from_wire(priority: int) -> WorkClass:
     return _WORK_CLASSES[priority]  # type: ignore[index]  # a plain number is what arrives
 
 
-def options_from_wire(message: pb.EncodeOptions, manifest: Manifest) -> EncodeOptions:
+def options_from_wire(message: pb.EncodeOptions) -> EncodeOptions:
     """What to find and how much to do.
 
     Args:
         message: as sent; what is absent takes the contract's default.
-        manifest: of the encoder that would do it.
 
     Raises:
         InvalidInputError: a field is outside of what the contract allows.
-        NotFoundError: another encoder or modality was asked for.
     """
-    modality = wire.modality_from_wire(message.modality, "options.modality")
-    if modality is not manifest.modality:
-        raise NotFoundError("encoder", modality.value, f"this service encodes {manifest.modality}")
-    if message.model_id not in {"", manifest.model_id}:
-        raise NotFoundError("encoder", message.model_id, f"this service has {manifest.model_id}")
     defaults = EncodeOptions()
     probability = defaults.min_detection_probability
     if message.HasField("min_detection_probability"):
@@ -71,6 +63,15 @@ def options_from_wire(message: pb.EncodeOptions, manifest: Manifest) -> EncodeOp
         min_side_px=float(message.min_side_px),
         with_embedding=not message.without_embedding,
     )
+
+
+def modality_wanted(message: pb.EncodeOptions) -> Modality:
+    """Of which modality the encoder is to be.
+
+    Raises:
+        InvalidInputError: a number that the contract does not have.
+    """
+    return wire.modality_from_wire(message.modality, "options.modality")
 
 
 def stream_open_from_wire(message: pb.EncodeStreamRequest) -> pb.StreamOpen:
@@ -119,7 +120,9 @@ def frame_from_wire(message: pb.Frame) -> StreamFrame:
         for at, tracklet in enumerate(message.known_tracklets)
     )
     captured = wire.time_from_wire(message.capture_time) if message.HasField("capture_time") else None
-    return StreamFrame(message.frame_id, message.image.data, captured, expires_after_s, known)
+    return StreamFrame(
+        message.frame_id, message.image.data, captured, expires_after_s, known, message.dropped_since_last
+    )
 
 
 def encode_response(frame: EncodedFrame, model_id: str) -> pb.EncodeResponse:
@@ -155,21 +158,24 @@ def stream_event_to_wire(event: FrameAnswer | CreditGrant) -> pb.EncodeStreamRes
     return pb.EncodeStreamResponse(result=result)
 
 
-def encoder_to_wire(manifest: Manifest, engine: Engine, calibration_id: str) -> pb.Encoder:
+def encoder_to_wire(status: EncoderStatus) -> pb.Encoder:
     """One encoder and its state."""
+    manifest = status.facts.manifest
     sources = (manifest.detector, manifest.embedder)
     return pb.Encoder(
         model_id=manifest.model_id,
         name=manifest.name,
         modality=wire.modality_to_wire(manifest.modality),
         dimensions=manifest.dimensions,
-        state=pb.EncoderState.Value(f"ENCODER_STATE_{engine.state.value}"),
-        state_detail=engine.state_detail,
+        state=pb.EncoderState.Value(f"ENCODER_STATE_{status.state.value}"),
+        state_detail=status.detail,
         licences=list(dict.fromkeys(source.licence for source in sources)),
         weights=[pb.WeightFile(name=s.file, sha256=s.sha256, source=s.requirement) for s in sources],
-        device=str(engine.pipeline.device) if engine.pipeline else "",
-        default=True,
-        calibration_id=calibration_id,
+        device=status.device,
+        default=status.default,
+        calibration_id=status.facts.calibration_id,
+        priority=status.priority,
+        runtime=status.runtime,
     )
 
 

@@ -113,6 +113,23 @@ def _expired(error: e.ExpiredError) -> StatusDetail:
     return StatusDetail(grpc.StatusCode.DEADLINE_EXCEEDED, "EXPIRED", str(error), {"stage": error.stage})
 
 
+def _precondition(error: e.PreconditionError) -> StatusDetail:
+    metadata = {"field": error.field, "value": error.value, "allowed": error.allowed}
+    return StatusDetail(grpc.StatusCode.FAILED_PRECONDITION, error.reason, str(error), metadata)
+
+
+def _stream_limit(error: e.StreamLimitError) -> StatusDetail:
+    return StatusDetail(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, "STREAM_LIMIT", str(error), {"limit": str(error.limit)}
+    )
+
+
+def _stream_silent(error: e.StreamSilentError) -> StatusDetail:
+    return StatusDetail(
+        grpc.StatusCode.DEADLINE_EXCEEDED, "STREAM_SILENT", str(error), {"idle_limit_s": f"{error.idle_s:g}"}
+    )
+
+
 def _not_built(error: e.NotBuiltError) -> StatusDetail:
     return StatusDetail(grpc.StatusCode.UNIMPLEMENTED, "NOT_BUILT", str(error), {"method": error.method})
 
@@ -132,6 +149,9 @@ _TABLE: dict[type[e.TesseraError], Callable[[Any], StatusDetail]] = {
     e.UnavailableError: _unavailable,
     e.OverloadedError: _overloaded,
     e.ExpiredError: _expired,
+    e.PreconditionError: _precondition,
+    e.StreamLimitError: _stream_limit,
+    e.StreamSilentError: _stream_silent,
     e.NotBuiltError: _not_built,
 }
 

@@ -192,6 +192,48 @@ class ExpiredError(TesseraError):
         super().__init__(f"the deadline passed before {stage}")
 
 
+class PreconditionError(TesseraError):
+    """The call is right, and the system is not in the state that it needs.
+
+    Args:
+        reason: the code that says what stands in the way, such as `ENCODER_LOADING`.
+        field: the request field that it concerns.
+        value: what was sent.
+        allowed: what would have been right, as a phrase.
+    """
+
+    def __init__(self, reason: str, field: str, value: str, allowed: str) -> None:
+        self.reason = reason
+        self.field = field
+        self.value = value
+        self.allowed = allowed
+        super().__init__(f"{reason}: {field}: got {_shown(value)}; allowed: {allowed}")
+
+
+class StreamLimitError(TesseraError):
+    """So many streams are open that another would slow all of them.
+
+    Args:
+        limit: how many are allowed.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"{limit} streams are open, and no more are allowed; use another encoder")
+
+
+class StreamSilentError(TesseraError):
+    """The client of a stream sent nothing for too long.
+
+    Args:
+        idle_s: how long is allowed.
+    """
+
+    def __init__(self, idle_s: float) -> None:
+        self.idle_s = idle_s
+        super().__init__(f"no frame for {idle_s:g} s; open a new stream")
+
+
 class NotBuiltError(TesseraError):
     """The contract has this method; this version does not do it yet."""
 

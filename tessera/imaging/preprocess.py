@@ -34,6 +34,11 @@ class DetectorInput:
     """Pixels of the detector's input per pixel of the frame, in (0, 1]."""
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the input; frames of one shape may share a batch."""
+        return self.height_px, self.width_px
+
+    @property
     def height_px(self) -> int:
         """Of the input, black rows included."""
         return int(self.values.shape[2])

@@ -1,0 +1,357 @@
+"""The encoders of this process and their life: loading, warming up, ready, draining, failed.
+
+A new version is loaded beside the one that serves, warmed up, and takes over in one step. What the old one had begun it
+finishes; then it goes. When loading fails the old one stays. Every picture is counted here, whatever became of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from encoder_svc.pipeline import EncodedFrame, FacePipeline
+from encoder_svc.version import EncoderVersion, Parts, Picture
+from tessera.chassis.logs import get_logger
+from tessera.chassis.tasks import end_tasks
+from tessera.domain.artifact import Manifest
+from tessera.domain.embedding import Modality
+from tessera.domain.errors import (
+    ArtifactError,
+    ExpiredError,
+    ImageRejectedError,
+    NotFoundError,
+    OverloadedError,
+    PreconditionError,
+    UnavailableError,
+)
+
+
+class EncoderState(StrEnum):
+    """What a version of an encoder is doing."""
+
+    LOADING = "LOADING"
+    WARMING_UP = "WARMING_UP"
+    READY = "READY"
+    DRAINING = "DRAINING"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderFacts:
+    """What is known of an encoder before its weights are read."""
+
+    manifest: Manifest
+    calibration_id: str
+    """Empty: no calibration ships with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderStatus:
+    """One version of one encoder, as it is now."""
+
+    facts: EncoderFacts
+    state: EncoderState
+    detail: str
+    """Why it failed; empty otherwise."""
+    device: str
+    """Empty until it is loaded."""
+    runtime: str
+    """Empty until it is loaded."""
+    priority: int
+    default: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    facts: EncoderFacts
+    priority: int
+    state: EncoderState = EncoderState.LOADING
+    detail: str = ""
+    version: EncoderVersion | None = None
+    retired: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def name(self) -> str:
+        return self.facts.manifest.name
+
+    @property
+    def serving_version(self) -> EncoderVersion:
+        if self.version is None:
+            raise UnavailableError("encoder", "loading")
+        return self.version
+
+    def answers_to(self, wanted: str) -> bool:
+        return wanted in {self.facts.manifest.model_id, self.name}
+
+
+Load = Callable[[EncoderFacts], Awaitable[FacePipeline]]
+"""Makes the pipeline of an encoder, off the event loop; may download.
+
+Raises ArtifactError when the weights cannot be had.
+"""
+
+
+class Encoders:
+    """All encoders of one device.
+
+    Args:
+        describe: the facts of an encoder by its name; raises NotFoundError.
+        load: makes its pipeline.
+        parts: what all versions share; the scheduler has been started.
+    """
+
+    def __init__(self, describe: Callable[[str], EncoderFacts], load: Load, parts: Parts) -> None:
+        self._describe = describe
+        self._load = load
+        self._parts = parts
+        self._held: list[_Held] = []
+        self._defaults: dict[Modality, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.draining = asyncio.Event()
+
+    # ---- what there is
+
+    def statuses(self) -> tuple[EncoderStatus, ...]:
+        """Every version, those that serve first."""
+        held = sorted(self._held, key=lambda one: (one.state is not EncoderState.READY, one.name))
+        return tuple(self._status(one) for one in held)
+
+    def ready(self) -> bool:
+        """Whether any encoder takes work."""
+        return not self.draining.is_set() and any(one.state is EncoderState.READY for one in self._held)
+
+    def serving(self, wanted: str = "", modality: Modality = Modality.FACE) -> EncoderStatus:
+        """The version that would take a picture now.
+
+        Args:
+            wanted: a model id or a name; empty: the modality's default.
+            modality: of the default; a wanted encoder must have it.
+
+        Raises:
+            NotFoundError: there is no such encoder.
+            UnavailableError: it takes no work now.
+        """
+        return self._status(self._serving(wanted, modality))
+
+    def retired(self, model_id: str) -> asyncio.Event:
+        """Set once no version with this model id serves any more.
+
+        Raises:
+            NotFoundError: none does now.
+        """
+        for one in self._held:
+            if one.facts.manifest.model_id == model_id and one.state is EncoderState.READY:
+                return one.retired
+        raise NotFoundError("encoder", model_id)
+
+    # ---- work
+
+    async def encode(self, picture: Picture, wanted: str = "", modality: Modality = Modality.FACE) -> EncodedFrame:
+        """Encode one picture on the version that serves now, and count what became of it.
+
+        Args:
+            picture: and who wants what of it.
+            wanted: a model id or a name; empty: the modality's default.
+            modality: of the default.
+
+        Raises:
+            ImageRejectedError: the picture cannot be used.
+            ExpiredError: its time ran out first.
+            OverloadedError: a queue was full, or newer work took its place.
+            NotFoundError: there is no such encoder.
+            UnavailableError: the encoder takes no work.
+        """
+        metrics, work_class = self._parts.metrics, picture.work_class.value
+        metrics.received(work_class)
+        try:
+            version = self._serving(wanted, modality).serving_version
+            with metrics.pending.labels(work_class).track_inprogress():
+                frame = await version.encode(picture)
+        except BaseException as error:
+            metrics.frames.labels(work_class, *outcome_of(error)).inc()
+            raise
+        finally:
+            metrics.sent(work_class)
+        metrics.observe_frame(work_class, frame)
+        return frame
+
+    # ---- life
+
+    def load(self, name: str, priority: int | None = None, *, make_default: bool = False) -> EncoderStatus:
+        """Begin to load an encoder; `statuses` tells how it goes.
+
+        Args:
+            name: of a folder of weights.
+            priority: among encoders, lower goes first; None: what it had before, else 0.
+            make_default: make it its modality's default once it is ready.
+
+        Raises:
+            NotFoundError: there is no such encoder.
+            PreconditionError: it is being loaded already.
+            UnavailableError: the service drains.
+        """
+        if self.draining.is_set():
+            raise UnavailableError("encoder", "draining")
+        before = [one for one in self._held if one.name == name]
+        if any(one.state in {EncoderState.LOADING, EncoderState.WARMING_UP} for one in before):
+            raise PreconditionError("ENCODER_LOADING", "name", name, "an encoder that is not being loaded")
+        facts = self._describe(name)
+        if priority is None:
+            priority = before[-1].priority if before else 0
+        for failed in [one for one in before if one.state is EncoderState.FAILED]:
+            self._held.remove(failed)
+        held = _Held(facts, priority)
+        self._held.append(held)
+        self._keep(asyncio.create_task(self._bring_up(held, make_default=make_default)))
+        return self._status(held)
+
+    async def replace(self, name: str, pipeline: FacePipeline) -> None:
+        """Let another pipeline of the same encoder take over, such as one with a faster runtime.
+
+        Raises:
+            NotFoundError: no version of it serves.
+        """
+        old = next((one for one in self._held if one.name == name and one.state is EncoderState.READY), None)
+        if old is None:
+            raise NotFoundError("encoder", name)
+        held = _Held(old.facts, old.priority, EncoderState.WARMING_UP)
+        self._held.append(held)
+        try:
+            await self._warm_up_and_flip(held, pipeline, instead_of=old)
+        except BaseException:
+            self._held.remove(held)
+            raise
+
+    async def unload(self, model_id: str) -> bool:
+        """Take an encoder out of service; returns once what it had begun is finished.
+
+        Returns:
+            False when it was not there.
+
+        Raises:
+            PreconditionError: it is its modality's default.
+        """
+        here = [one for one in self._held if one.facts.manifest.model_id == model_id]
+        for one in here:
+            if self._defaults.get(one.facts.manifest.modality) == one.name:
+                allowed = "an encoder that is not the default; make another one the default first"
+                raise PreconditionError("ENCODER_IS_DEFAULT", "model_id", model_id, allowed)
+        await asyncio.gather(*(self._retire(one) for one in here))
+        return bool(here)
+
+    async def loaded(self) -> None:
+        """Wait until nothing is being loaded.
+
+        Raises:
+            ArtifactError: an encoder failed, and no version of it serves.
+        """
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        for one in self._held:
+            if one.state is EncoderState.FAILED:
+                raise ArtifactError(one.name, one.detail)
+
+    def drain(self) -> None:
+        """Take no more work; what is under way is finished."""
+        self.draining.set()
+
+    async def close(self) -> None:
+        """End loading, lanes and threads."""
+        self.drain()
+        await end_tasks(*self._tasks)
+        await asyncio.to_thread(self._parts.scheduler.close)
+        self._parts.workers.close()
+
+    # ---- inside
+
+    def _serving(self, wanted: str, modality: Modality) -> _Held:
+        wanted = wanted or self._defaults.get(modality, "")
+        here = [one for one in self._held if one.answers_to(wanted) and one.facts.manifest.modality is modality]
+        if not here:
+            known = ", ".join(sorted({one.facts.manifest.model_id for one in self._held}))
+            raise NotFoundError("encoder", wanted or modality.value, f"this service has {known}")
+        if self.draining.is_set():
+            raise UnavailableError("encoder", "draining")
+        for one in here:
+            if one.state is EncoderState.READY:
+                return one
+        raise UnavailableError("encoder", here[-1].state.value.lower().replace("_", " "))
+
+    def _status(self, held: _Held) -> EncoderStatus:
+        pipeline = held.version.pipeline if held.version else None
+        draining = self.draining.is_set() and held.state is EncoderState.READY
+        return EncoderStatus(
+            held.facts,
+            EncoderState.DRAINING if draining else held.state,
+            held.detail,
+            str(pipeline.device) if pipeline else "",
+            pipeline.runtime if pipeline else "",
+            held.priority,
+            self._defaults.get(held.facts.manifest.modality) == held.name,
+        )
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _bring_up(self, held: _Held, *, make_default: bool) -> None:
+        modality = held.facts.manifest.modality
+        self._defaults.setdefault(modality, held.name)
+        try:
+            await self._warm_up_and_flip(held, await self._load(held.facts))
+        except Exception as error:  # noqa: BLE001 - the edge of a task; ListEncoders and readiness tell of it
+            held.state, held.detail = EncoderState.FAILED, str(error)
+            known = isinstance(error, ArtifactError)
+            get_logger().error("encoder.load_failed", encoder=held.name, error=str(error), exc_info=not known)
+            return
+        if make_default:
+            self._defaults[modality] = held.name
+
+    async def _warm_up_and_flip(self, held: _Held, pipeline: FacePipeline, instead_of: _Held | None = None) -> None:
+        version = EncoderVersion(pipeline, self._parts, held.priority)
+        held.state = EncoderState.WARMING_UP
+        await version.warm_up()
+        # From here to the end nothing waits: whoever asks sees the old one or the new one.
+        if instead_of is not None and instead_of.state is not EncoderState.READY:
+            raise NotFoundError("encoder", held.name, "what it was to replace has gone meanwhile")
+        held.version, held.state = version, EncoderState.READY
+        over = {EncoderState.READY, EncoderState.FAILED}
+        for old in [one for one in self._held if one.name == held.name and one is not held and one.state in over]:
+            if old.facts.manifest.model_id == held.facts.manifest.model_id:
+                # Same embeddings: streams go on, and learn of a later end from the successor.
+                held.retired = old.retired
+            else:
+                old.retired.set()
+            self._keep(asyncio.create_task(self._retire(old)))
+        self._parts.metrics.show_model(held.facts.manifest, str(pipeline.device), pipeline.runtime)
+        get_logger().info(
+            "encoder.ready", model=pipeline.model_id, device=str(pipeline.device), runtime=pipeline.runtime
+        )
+
+    async def _retire(self, old: _Held) -> None:
+        old.state = EncoderState.DRAINING
+        successor = any(one.retired is old.retired and one is not old for one in self._held)
+        if not successor:
+            old.retired.set()
+        if old.version is not None:
+            await old.version.finished()
+        if old in self._held:
+            self._held.remove(old)
+
+
+_OUTCOMES: dict[type[BaseException], tuple[str, str]] = {
+    ExpiredError: ("expired", "EXPIRED"),
+    OverloadedError: ("skipped", "QUEUE_FULL"),
+    UnavailableError: ("skipped", "ENCODER_UNAVAILABLE"),
+    NotFoundError: ("failed", "ENCODER_NOT_FOUND"),
+    asyncio.CancelledError: ("cancelled", ""),
+}
+
+
+def outcome_of(error: BaseException) -> tuple[str, str]:
+    """How a picture that was not encoded is counted: outcome and reason."""
+    if isinstance(error, ImageRejectedError):
+        return "failed", error.reason.value
+    return _OUTCOMES.get(type(error), ("failed", "INTERNAL"))

@@ -1,0 +1,62 @@
+"""How long a batch takes on this device, learnt from the batches that ran."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable
+
+_NEWEST_WEIGHT = 0.2
+_FREE_RIDE = 1.1
+
+
+class BatchCosts:
+    """Seconds by group and number of items. A group is whatever shares a batch: a stage with a shape."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[Hashable, dict[int, float]] = defaultdict(dict)
+
+    def observe(self, group: Hashable, items: int, seconds: float) -> None:
+        """Learn from one batch; the newest counts for a fifth, so that one slow batch changes little."""
+        known = self._seconds[group]
+        before = known.get(items)
+        known[items] = seconds if before is None else before + _NEWEST_WEIGHT * (seconds - before)
+
+    def replace(self, group: Hashable, items: int, seconds: float) -> None:
+        """Forget what was learnt of this size: another version has been measured."""
+        self._seconds[group][items] = seconds
+
+    def predict(self, group: Hashable, items: int) -> float | None:
+        """Seconds that a batch will take; None when nothing was seen of its group.
+
+        Between two sizes that were seen it is a straight line; beyond the largest it grows in proportion, which no
+        network exceeds; below the smallest it is that one's.
+        """
+        known = self._seconds.get(group)
+        if not known:
+            return None
+        if items in known:
+            return known[items]
+        smaller = max((n for n in known if n < items), default=None)
+        larger = min((n for n in known if n > items), default=None)
+        if smaller is None:
+            return known[larger] if larger is not None else None
+        if larger is None:
+            return known[smaller] * items / smaller
+        part = (items - smaller) / (larger - smaller)
+        return known[smaller] + part * (known[larger] - known[smaller])
+
+    def largest_within(self, group: Hashable, seconds: float, at_most: int) -> int:
+        """The largest batch that stays within a time; at least 1, and 1 while nothing is known."""
+        size = 1
+        while size < at_most and (self.predict(group, size + 1) or seconds + 1.0) <= seconds:
+            size += 1
+        return size
+
+    def riders(self, group: Hashable, items: int, at_most: int) -> int:
+        """How many more items cost next to nothing: less than a tenth of the batch."""
+        alone, size = self.predict(group, items), items
+        if alone is None:
+            return 0
+        while size < at_most and (self.predict(group, size + 1) or 2.0 * alone) <= _FREE_RIDE * alone:
+            size += 1
+        return size - items

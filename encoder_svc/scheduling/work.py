@@ -1,0 +1,106 @@
+"""The words of the scheduler: classes of work, stages, and one piece of work in a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class WorkClass(StrEnum):
+    """Who waits for the answer; the order is the order of precedence."""
+
+    INTERACTIVE = "interactive"
+    """Somebody stands at a door."""
+    ENROLMENT = "enrolment"
+    """Somebody enrols people."""
+    STREAM = "stream"
+    """A camera looks on."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """One network of one encoder: what may share a batch."""
+
+    name: str
+    """Such as `detect` or `embed`."""
+    encoder: str
+    """The encoder's name, for metrics."""
+    order: int
+    """Later stages go first within a class: what has begun is finished before something new begins."""
+    max_items: int
+    """The largest batch that the network was warmed up for."""
+    run: Callable[[Any], Any]
+    """A sequence of payloads of one bucket in, a sequence of one output each, in their order."""
+    priority: int = 0
+    """Among encoders, within a class: lower goes first."""
+
+    def cost_key(self, bucket: Hashable) -> Hashable:
+        """What its batches of one shape are known by: names, so that a version that was unloaded leaves nothing."""
+        return (self.encoder, self.name, bucket)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a stage gave for one item, and at what price."""
+
+    output: Any
+    run_s: float
+    """Wall time of the batch that it was in."""
+    items: int
+    """Items in that batch."""
+    started_s: float
+    """When the batch began, on the clock's monotonic time."""
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One item that waits for a stage."""
+
+    stage: Stage
+    bucket: Hashable
+    """Items of one shape share a batch."""
+    payload: Any
+    work_class: WorkClass
+    frame: object
+    """The picture that it comes from; a batch takes only so many pictures of one source."""
+    source: str
+    """The stream that it comes from; empty: none."""
+    expires_at_s: float | None
+    """On the clock's monotonic time; later it is not begun."""
+    submitted_s: float
+    future: Future[Done] = field(default_factory=Future)
+
+    @property
+    def group(self) -> tuple[Stage, Hashable]:
+        """What it may share a batch with."""
+        return (self.stage, self.bucket)
+
+
+class Release(StrEnum):
+    """Why a batch went as it was."""
+
+    ALL = "all"
+    """It took all that waited; the usual case of a device that is not busy."""
+    FULL = "full"
+    """The stage's largest batch."""
+    SLICE = "slice"
+    """One more item would have kept the device longer than a verify call should wait."""
+    SPLIT = "split"
+    """Another lane was idle, and the rest was left to it."""
+    LINGERED = "lingered"
+    """It had waited for more, and the time for that was over."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Items that run together."""
+
+    stage: Stage
+    bucket: Hashable
+    works: list[Work]
+    lead: WorkClass
+    """Whose turn it was; others may ride along."""
+    release: Release

@@ -1,0 +1,52 @@
+"""Threads for what is done with a picture beside its networks: reading headers, decoding, aligning, measuring."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from encoder_svc.scheduling.work import WorkClass
+
+T = TypeVar("T")
+
+_BACKGROUND_NICENESS = 5
+
+
+class Workers:
+    """Threads of its own for each class: a verify call does not wait in line behind the frames of all cameras.
+
+    Args:
+        threads: of each class.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._pools = {
+            work_class: ThreadPoolExecutor(
+                threads, f"pictures-{work_class}", initializer=_step_back if work_class is WorkClass.STREAM else None
+            )
+            for work_class in WorkClass
+        }
+
+    async def run(self, work_class: WorkClass, work: Callable[..., T], *arguments: object) -> T:
+        """Run a function on a thread of this class.
+
+        Raises:
+            Exception: what it raised.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._pools[work_class], work, *arguments)
+
+    def close(self) -> None:
+        """End the threads; what has not begun is dropped."""
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _step_back() -> None:
+    """Let the threads of camera frames give way to those of verify calls, where the system can tell threads apart."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BACKGROUND_NICENESS)
