@@ -18,12 +18,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from tessera.domain.artifact import Manifest, SourceFile
+from tessera.domain.artifact import ImportedGraph, Manifest, SourceFile
 from tessera.domain.errors import ArtifactError
 from tessera.nets.onnx_weights import Weights, read_weights
 from tessera.nets.runtime import Network, Runtime
 from tessera.nets.sface import SFace, build_sface, fuse
-from tessera.nets.yunet import YuNet, build_yunet
+from tessera.nets.yunet import YuNet, build_yunet, merge_heads
 
 BringFile = Callable[[SourceFile], Path]
 """Gives the path of a weight file whose sha256 has been checked; called only when the cache has no conversion."""
@@ -58,17 +58,18 @@ def load_face_networks(
     Raises:
         ArtifactError: a network is unknown, or its weights are not those of the manifest.
     """
-    _require_network(manifest.detector, "yunet")
-    _require_network(manifest.embedder, "sface")
+    detector_source = _require_network(manifest.detector, "yunet")
+    embedder_source = _require_network(manifest.embedder, "sface")
     device = device or torch.device("cpu")
-    detector = _load(manifest.detector, build_yunet, YuNet, bring, cache_dir)
-    embedder = fuse(_load(manifest.embedder, build_sface, SFace, bring, cache_dir))
+    detector = merge_heads(_load(detector_source, build_yunet, YuNet, bring, cache_dir))
+    embedder = fuse(_load(embedder_source, build_sface, SFace, bring, cache_dir))
     return FaceNetworks(_for_inference(detector, device), _for_inference(embedder, device), device)
 
 
-def _require_network(source: SourceFile, known: str) -> None:
-    if source.network != known:
+def _require_network(source: SourceFile | ImportedGraph, known: str) -> SourceFile:
+    if isinstance(source, ImportedGraph) or source.network != known:
         raise ArtifactError(source.file, f"needs a network {source.network!r}; known: {known!r}")
+    return source
 
 
 def _load(
