@@ -21,8 +21,8 @@ from tessera.domain.errors import ArtifactError
 from tessera.domain.ids import ModelId, TrackletId
 from tessera.domain.observation import Box, Landmarks, Observation, Quality
 from tessera.domain.templates import as_templates
-from tessera.imaging.align import align
-from tessera.imaging.decode import DEFAULT_LIMITS, DecodeLimits, Image, decode
+from tessera.imaging.align import CROP_PX, align
+from tessera.imaging.decode import DEFAULT_LIMITS, DecodeLimits, Image, ScaledImage, decode, decode_for_detection
 from tessera.imaging.headers import read_header
 from tessera.imaging.preprocess import (
     DETECT_SIDE_PX,
@@ -68,7 +68,10 @@ class EncodeOptions:
 class PreparedFrame:
     """A decoded picture, ready for the device."""
 
-    image: Image
+    data: bytes
+    """As it was sent; small faces are cut from a second, full decoding."""
+    scaled: ScaledImage
+    """Decoded no larger than the detector needs."""
     detector: DetectorInput
     decode_ms: float
     """Decoding and shrinking."""
@@ -115,10 +118,12 @@ class Candidate:
 class FoundFaces:
     """The faces of one picture, the largest first, and which of them are to be embedded."""
 
-    candidates: list[Candidate]
-    wanted: list[Candidate]
-    align_ms: float
-    quality_ms: float
+    candidates: list[Candidate] = field(default_factory=list)
+    wanted: list[Candidate] = field(default_factory=list)
+    decode_ms: float = 0.0
+    """Of the full picture, where faces were too small in the one that the detector saw."""
+    align_ms: float = 0.0
+    quality_ms: float = 0.0
 
 
 class FacePipeline:
@@ -210,9 +215,9 @@ class FacePipeline:
             ImageRejectedError: the picture cannot be used.
         """
         started_s = time.perf_counter()
-        image = decode(data, self._limits)
-        seen = detector_input(image, self._detect_side_px)
-        return PreparedFrame(image, seen, _since_ms(started_s))
+        scaled = decode_for_detection(data, self._limits, self._detect_side_px)
+        seen = detector_input(scaled.image, self._detect_side_px)
+        return PreparedFrame(data, scaled, seen, _since_ms(started_s))
 
     def detect(self, inputs: Sequence[DetectorInput]) -> list[DetectorOutput]:
         """Look at pictures of one shape; only the device's threads may do it.
@@ -250,11 +255,13 @@ class FacePipeline:
         found = decode_faces(output, seen.height_px, seen.width_px, score_threshold=options.min_detection_probability)
         areas = found.boxes[:, 2] * found.boxes[:, 3]
         largest = np.argsort(-areas, kind="stable")[: options.max_observations]
-        boxes, landmarks = found.boxes[largest] / seen.scale, found.landmarks[largest] / seen.scale
-        rows = zip(boxes, landmarks, found.probabilities[largest], strict=True)
-        faces = FoundFaces([], [], 0.0, 0.0)
-        for row in rows:
-            faces.candidates.append(self._measure(frame.image, *row, faces))
+        # In pixels of the picture as it was sent.
+        pixels = np.float32(frame.scaled.factor / seen.scale)
+        boxes, landmarks = found.boxes[largest] * pixels, found.landmarks[largest] * pixels
+        faces = FoundFaces()
+        source = self._cut_from(frame, boxes, faces)
+        for row in zip(boxes, landmarks, found.probabilities[largest], strict=True):
+            faces.candidates.append(self._measure(source, row, faces))
         _recognise(faces.candidates, known)
         if options.with_embedding:
             best = {tracklet.tracklet_id: tracklet.best_quality for tracklet in known}
@@ -283,17 +290,18 @@ class FacePipeline:
 
     def seen(self, frame: PreparedFrame, found: FoundFaces, detect_ms: float, embed_ms: float) -> EncodedFrame:
         """The answer, once all is known; nothing has waited here."""
-        spent_ms = frame.decode_ms + detect_ms + found.align_ms + found.quality_ms + embed_ms
+        decode_ms = frame.decode_ms + found.decode_ms
+        spent_ms = decode_ms + detect_ms + found.align_ms + found.quality_ms + embed_ms
         times = StageTimes(
-            decode_ms=frame.decode_ms,
+            decode_ms=decode_ms,
             detect_ms=detect_ms,
             align_ms=found.align_ms,
             quality_ms=found.quality_ms,
             embed_ms=embed_ms,
             total_ms=spent_ms,
         )
-        height_px, width_px = frame.image.shape[:2]
-        return EncodedFrame(tuple(_seen(c) for c in found.candidates), height_px, width_px, times)
+        faces = tuple(_seen(c) for c in found.candidates)
+        return EncodedFrame(faces, frame.scaled.height_px, frame.scaled.width_px, times)
 
     def blank_frame(self, height_px: int, width_px: int) -> DetectorInput:
         """A black picture as the detector sees it, for warming up."""
@@ -303,11 +311,22 @@ class FacePipeline:
         """A black face, for warming up."""
         return np.zeros((self.manifest.crop_px, self.manifest.crop_px, 3), dtype=np.uint8)
 
-    def _measure(
-        self, image: Image, box: Vectors, landmarks: Landmarks, probability: np.float32, faces: FoundFaces
-    ) -> Candidate:
+    def _cut_from(self, frame: PreparedFrame, boxes: Vectors, faces: FoundFaces) -> tuple[Image, int]:
+        """The picture to cut faces from and its factor: the full one when a face is smaller than its square."""
+        factor = frame.scaled.factor
+        if factor == 1 or not len(boxes) or boxes[:, 2:].min() >= CROP_PX * factor:
+            return frame.scaled.image, factor
         started_s = time.perf_counter()
-        crop = align(image, landmarks)
+        image = decode(frame.data, self._limits)
+        faces.decode_ms = _since_ms(started_s)
+        return image, 1
+
+    def _measure(
+        self, source: tuple[Image, int], row: tuple[Vectors, Landmarks, np.float32], faces: FoundFaces
+    ) -> Candidate:
+        (image, factor), (box, landmarks, probability) = source, row
+        started_s = time.perf_counter()
+        crop = align(image, landmarks / np.float32(factor))
         faces.align_ms += _since_ms(started_s)
         started_s = time.perf_counter()
         x_px, y_px, width_px, height_px = (float(value) for value in box)
