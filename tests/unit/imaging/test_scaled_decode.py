@@ -116,7 +116,8 @@ def _apart(image: Image, networks: FaceNetworks, factor: int) -> np.ndarray:
     assert scaled.factor == factor
     full, small = _detected(decode(data), networks), _detected(scaled.image, networks)
     assert full.shape == small.shape
-    return np.abs(full - small).max(axis=1)
+    apart: np.ndarray = np.abs(full - small).max(axis=1)
+    return apart
 
 
 def test_portraits_are_found_in_the_same_places(portraits: Mapping[str, bytes], face_networks: FaceNetworks) -> None:
