@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,11 @@ from tessera.domain.artifact import Manifest, SourceFile, load_manifest
 
 if TYPE_CHECKING:
     from tessera.nets.artifact import FaceNetworks
+
+
+# Encoders that tests start as processes shall not compile their networks beside the tests; what is compiled has tests of
+# its own.
+os.environ.setdefault("TESSERA_ENCODER_RUNTIME", "eager")
 
 
 @pytest.fixture(scope="session")
