@@ -2,7 +2,8 @@
 
 Compiling takes a minute or two of one core, gigabytes of address space and a C++ compiler. None of that may touch a
 process that serves: `compile_face_networks` runs `python -m tessera.nets.compiler`, at the lowest priority, and waits
-for it. A service starts on eager networks, compiles beside them, and changes over once `tessera.nets.parity` holds.
+for it. That process keeps only what passes the bar of `tessera.nets.parity`. A service starts on eager networks,
+compiles beside them, and changes over.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +67,7 @@ def compile_face_networks(
     encoder: str,
     cache_dir: Path,
     *,
+    folders: Sequence[Path] = (),
     limit_s: float = COMPILE_LIMIT_S,
     cancelled: threading.Event | None = None,
 ) -> None:
@@ -76,18 +79,20 @@ def compile_face_networks(
     Args:
         encoder: its name.
         cache_dir: where converted weights are and compiled networks will be.
+        folders: where encoders are that do not ship.
         limit_s: after so long the process is killed.
         cancelled: when it is set, from any thread, the process is killed.
 
     Raises:
-        RuntimeUnavailableError: there is no C++ compiler, or compiling failed, took too long, or was cancelled.
+        RuntimeUnavailableError: there is no C++ compiler, or compiling failed, took too long or was cancelled, or what
+            came of it does not give what the eager networks give; then nothing is kept.
     """
     require_known_torch()
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise RuntimeUnavailableError(Runtime.COMPILED, f"there is no C++ compiler ({compiler}) to compile with")
     with tempfile.TemporaryDirectory(prefix="tessera-compile-", ignore_cleanup_errors=True) as folder:
-        command = [sys.executable, "-m", "tessera.nets.compiler", encoder, str(cache_dir)]
+        command = [sys.executable, "-m", "tessera.nets.compiler", encoder, str(cache_dir), *map(str, folders)]
         with (Path(folder) / "said").open("w+b") as said:
             process = subprocess.Popen(
                 command,
@@ -129,9 +134,10 @@ def _wait(process: subprocess.Popen[bytes], limit_s: float, cancelled: threading
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def eager_modules(networks: FaceNetworks) -> tuple[nn.Module, nn.Module]:

@@ -8,6 +8,7 @@ not tell friend from foe, so the cache must belong to the user that the service 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -30,6 +31,7 @@ COMPILATION = 1
 LIBRARY = "network.so"
 _SIDECAR = f"{LIBRARY}.sha256"
 _KEY_CHARACTERS = 20
+_KEPT = 8  # of each kind of network: other versions, other encoders
 
 
 def compiled_folder(cache_dir: Path, module: nn.Module) -> Path:
@@ -47,6 +49,8 @@ def network_key(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for fact in (f"compilation {COMPILATION}", f"torch {torch.__version__}", *_processor(), repr(module)):
         digest.update(fact.encode() + b"\0")
+    for name, part in module.named_modules():
+        digest.update(f"{name} {type(part).__qualname__} {_plain_facts(part)}\0".encode())
     for source in sorted({type(part).__module__ for part in module.modules()}):
         digest.update(_source_of(source))
     for name, value in module.state_dict().items():
@@ -63,6 +67,8 @@ def find_library(folder: Path) -> Path | None:
         found = hashlib.sha256(library.read_bytes()).hexdigest()
     except (OSError, UnicodeDecodeError):
         return None
+    with contextlib.suppress(OSError):
+        os.utime(folder)  # in use: `store_library` makes room among the longest unused
     return library if found == expected else None
 
 
@@ -85,8 +91,17 @@ def store_library(folder: Path, content: bytes) -> None:
             if folder.exists():  # a damaged one: find_library refused it
                 shutil.rmtree(folder)
             whole.rename(folder)
+            _make_room(folder)
     except OSError as error:
         raise RuntimeUnavailableError(Runtime.COMPILED, f"the cache cannot be written: {error}") from error
+
+
+def _make_room(folder: Path) -> None:
+    # Whoever has one of them open keeps it: a library that is loaded outlives its name.
+    kind = folder.name.rpartition("-")[0]
+    found = sorted(folder.parent.glob(f"{kind}-*/"), key=lambda other: other.stat().st_mtime, reverse=True)
+    for unused in [other for other in found if other != folder][_KEPT - 1 :]:
+        shutil.rmtree(unused, ignore_errors=True)
 
 
 @contextmanager
@@ -114,6 +129,12 @@ def _processor() -> tuple[str, ...]:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
         flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     return platform.machine(), torch.backends.cpu.get_cpu_capability(), " ".join(sorted(flags.split()))
+
+
+def _plain_facts(part: nn.Module) -> list[str]:
+    # What a layer's printed form leaves out, such as whether it is activated. An address is no fact.
+    facts = [f"{key}={value!r}" for key, value in sorted(vars(part).items()) if not key.startswith("_")]
+    return [fact for fact in facts if " at 0x" not in fact]
 
 
 def _source_of(module_name: str) -> bytes:

@@ -11,19 +11,22 @@ import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch._inductor
 from torch import Tensor, nn
 
-from tessera.domain.artifact import load_manifest
+from tessera.domain.artifact import Manifest, load_manifest
 from tessera.domain.errors import ArtifactError, TesseraError
 from tessera.nets.artifact import load_face_networks
 from tessera.nets.compilation import eager_modules
-from tessera.nets.compiled import InputRange, detector_range, embedder_range
-from tessera.nets.compiled_files import compiled_folder, find_library, locked, store_library
+from tessera.nets.compiled import CompiledNetwork, InputRange, detector_range, embedder_range
+from tessera.nets.compiled_files import LIBRARY, compiled_folder, find_library, locked, store_library
+from tessera.nets.parity import detectors_agree, embedders_agree, sample_crops
+from tessera.nets.runtime import Network, Runtime, RuntimeUnavailableError
 
 _LOWEST_PRIORITY = 19
 _SETTINGS = {
@@ -34,27 +37,42 @@ _SETTINGS = {
 }
 
 
-def compile_module(module: nn.Module, accepts: InputRange, cache_dir: Path) -> None:
+Agrees = Callable[[Network, Network], bool]
+"""Whether a compiled network, the second, gives what the first gives."""
+
+
+def compile_module(module: nn.Module, accepts: InputRange, agrees: Agrees, cache_dir: Path) -> None:
     """Compile one network into the cache, unless it is there.
 
+    Args:
+        module: in evaluation mode, channels last, on the CPU.
+        accepts: the batches that it is compiled for.
+        agrees: decides whether the result is kept.
+        cache_dir: of which `compiled` is a part.
+
     Raises:
-        RuntimeUnavailableError: the cache cannot be written.
+        RuntimeUnavailableError: the cache cannot be written, or the result does not agree.
     """
     folder = compiled_folder(cache_dir, module)
-    with locked(folder):
+    with locked(folder), tempfile.TemporaryDirectory() as work:
         if find_library(folder) is None:
-            store_library(folder, _compile(module, accepts))
+            library = _compile(module, accepts, Path(work))
+            if not agrees(module, CompiledNetwork(library, 1, accepts, module)):
+                raise RuntimeUnavailableError(Runtime.COMPILED, f"{folder.name} does not give what eager gives")
+            store_library(folder, library.read_bytes())
 
 
-def _compile(module: nn.Module, accepts: InputRange) -> bytes:
+def _compile(module: nn.Module, accepts: InputRange, work: Path) -> Path:
     example, dynamic = _example(accepts)
-    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+    package = work / "network.pt2"
+    with torch.no_grad():
         exported = torch.export.export(module, (example,), dynamic_shapes=(dynamic,))
-        package = Path(folder) / "network.pt2"
         torch._inductor.aoti_compile_and_package(exported, package_path=str(package), inductor_configs=_SETTINGS)
-        with zipfile.ZipFile(package) as archive:
-            (library,) = [name for name in archive.namelist() if name.endswith(".so")]
-            return archive.read(library)
+    with zipfile.ZipFile(package) as archive:
+        (member,) = [name for name in archive.namelist() if name.endswith(".so")]
+        library = work / LIBRARY
+        library.write_bytes(archive.read(member))
+    return library
 
 
 def _example(accepts: InputRange) -> tuple[Tensor, dict[int, object]]:
@@ -74,20 +92,25 @@ def _no_file(source: object) -> Path:
     raise ArtifactError(str(source), "its conversion is not in the cache: load the encoder before it is compiled")
 
 
+def _compile_both(manifest: Manifest, cache_dir: Path) -> None:
+    detector, embedder = eager_modules(load_face_networks(manifest, _no_file, cache_dir))
+    compile_module(detector, detector_range(), detectors_agree, cache_dir)
+    crops = sample_crops(manifest.crop_px)
+    compile_module(embedder, embedder_range(manifest.crop_px), partial(embedders_agree, crops=crops), cache_dir)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compile the networks of one encoder; the process that `compile_face_networks` starts."""
     parser = argparse.ArgumentParser(prog="python -m tessera.nets.compiler", description=main.__doc__)
     parser.add_argument("encoder")
     parser.add_argument("cache_dir", type=Path)
+    parser.add_argument("folders", type=Path, nargs="*", help="where encoders are that do not ship")
     wanted = parser.parse_args(arguments)
     os.nice(_LOWEST_PRIORITY)
     torch.set_num_threads(1)
     logging.getLogger("torch").setLevel(logging.ERROR)
     try:
-        manifest = load_manifest(wanted.encoder)
-        detector, embedder = eager_modules(load_face_networks(manifest, _no_file, wanted.cache_dir))
-        compile_module(detector, detector_range(), wanted.cache_dir)
-        compile_module(embedder, embedder_range(manifest.crop_px), wanted.cache_dir)
+        _compile_both(load_manifest(wanted.encoder, wanted.folders), wanted.cache_dir)
     except TesseraError as error:
         print(str(error), file=sys.stderr)
         return 1

@@ -77,6 +77,19 @@ def parity(
     return Parity(len(crops), sum(map(len, frames)), cosine, float(worst[0]), float(worst[1]))
 
 
+def detectors_agree(reference: Network, candidate: Network) -> bool:
+    """Whether one detector may stand in for another, on the drawn frames."""
+    with torch.inference_mode():
+        found = [compare_detectors(reference, candidate, frames) for frames in sample_frames()]
+    return all(box_px <= MAX_BOX_PX and probability <= MAX_PROBABILITY for box_px, probability in found)
+
+
+def embedders_agree(reference: Network, candidate: Network, crops: Tensor) -> bool:
+    """Whether one embedder may stand in for another, on these crops."""
+    with torch.inference_mode():
+        return compare_embedders(reference, candidate, crops) >= MIN_COSINE
+
+
 def compare_embedders(reference: Network, candidate: Network, crops: Tensor) -> float:
     """The least cosine between two embeddings of one crop.
 
