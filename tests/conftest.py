@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from tessera.nets.artifact import FaceNetworks
 
 
-# Encoders that tests start as processes shall not compile their networks beside the tests; what is compiled has tests of
-# its own.
+# Encoders that tests start shall not compile their networks beside the tests; what is compiled has tests of its own.
 os.environ.setdefault("TESSERA_ENCODER_RUNTIME", "eager")
 
 
