@@ -47,16 +47,17 @@ class BatchCosts:
 
     def largest_within(self, group: Hashable, seconds: float, at_most: int) -> int:
         """The largest batch that stays within a time; at least 1, and 1 while nothing is known."""
-        size = 1
-        while size < at_most and (self.predict(group, size + 1) or seconds + 1.0) <= seconds:
-            size += 1
-        return size
+        return self._grown(group, 1, at_most, seconds)
 
     def riders(self, group: Hashable, items: int, at_most: int) -> int:
         """How many more items cost next to nothing: less than a tenth of the batch."""
-        alone, size = self.predict(group, items), items
-        if alone is None:
-            return 0
-        while size < at_most and (self.predict(group, size + 1) or 2.0 * alone) <= _FREE_RIDE * alone:
+        alone_s = self.predict(group, items)
+        return 0 if alone_s is None else self._grown(group, items, at_most, _FREE_RIDE * alone_s) - items
+
+    def _grown(self, group: Hashable, size: int, at_most: int, seconds: float) -> int:
+        while size < at_most:
+            larger_s = self.predict(group, size + 1)
+            if larger_s is None or larger_s > seconds:
+                break
             size += 1
-        return size - items
+        return size

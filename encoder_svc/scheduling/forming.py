@@ -56,7 +56,7 @@ def form(
     Returns:
         The batch; or how many seconds to wait for a larger one.
     """
-    first = min(queues[lead], key=lambda work: (work.stage.priority, -work.stage.order, work.submitted_s))
+    first = min(queues[lead], key=lambda work: _place(work, situation.now_s))
     group, most, cost = first.group, first.stage.max_items, first.stage.cost_key(first.bucket)
     members = _capped([work for work in queues[lead] if work.group == group], rules.source_frames)
     within = costs.largest_within(cost, rules.slice_s, most)
@@ -68,11 +68,19 @@ def form(
             return bound_s - waited_s
         release = Release.LINGERED if bound_s > 0.0 else release
     taken = members[:size]
-    riders = costs.riders(cost, size, most)
+    # Nobody rides past those whose turn it is.
+    riders = costs.riders(cost, size, most) if size == len(members) else 0
     if riders:
         others = [w for work_class in WorkClass if work_class is not lead for w in queues.get(work_class, ())]
-        taken += [work for work in others if work.group == group][:riders]
+        fitting = [work for work in others if work.group == group]
+        taken = _capped([*taken, *fitting], rules.source_frames)[: size + riders]
     return Batch(first.stage, first.bucket, taken, lead, release)
+
+
+def _place(work: Work, now_s: float) -> tuple[bool, int, int, float]:
+    """Where a work stands within its class; the least goes first."""
+    in_time = now_s - work.submitted_s <= work.stage.patience_s
+    return in_time, work.stage.priority, -work.stage.order, work.submitted_s
 
 
 def _size(waiting: int, most: int, within: int, idle_lanes: int) -> tuple[int, Release]:

@@ -19,10 +19,12 @@ from encoder_svc.scheduling.forming import BatchRules, Situation, form
 from encoder_svc.scheduling.shares import Shares
 from encoder_svc.scheduling.work import Batch, Done, Stage, Work, WorkClass
 from tessera.chassis.clock import Clock
+from tessera.chassis.logs import get_logger
 from tessera.domain.errors import ExpiredError, UnavailableError
 
 PATIENCE_S = 0.1
 _LAST = 1_000_000
+_REHEARSAL_PATIENCE_S = 1.0
 
 
 class Scheduler:
@@ -56,7 +58,7 @@ class Scheduler:
         self._queues: dict[WorkClass, deque[Work]] = {work_class: deque() for work_class in WorkClass}
         self._announced: dict[WorkClass, dict[object, float]] = {work_class: {} for work_class in WorkClass}
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = ""  # why, once it is
         self._idle = 0
         self._running: dict[WorkClass, int] = dict.fromkeys(WorkClass, 0)
         self._lanes = [
@@ -76,14 +78,7 @@ class Scheduler:
 
     def close(self) -> None:
         """Take no more work, answer what waits with UnavailableError, and wait for what runs."""
-        with self._changed:
-            self._closed = True
-            waiting = [work for queue in self._queues.values() for work in queue]
-            for queue in self._queues.values():
-                queue.clear()
-            self._changed.notify_all()
-        for work in waiting:
-            _fail(work, UnavailableError("encoder", "shutting down"))
+        self._refuse_all("shutting down")
         for lane in self._lanes:
             if lane.is_alive():
                 lane.join()
@@ -121,13 +116,13 @@ class Scheduler:
         work = Work(stage, bucket, payload, work_class, frame, source, expires_at_s, now_s)
         with self._changed:
             if self._closed:
-                raise UnavailableError("encoder", "shutting down")
+                raise UnavailableError("encoder", self._closed)
             self._queues[work_class].append(work)
             self._changed.notify()
         return work
 
     def rehearse(self, stage: Stage, bucket: Hashable, payloads: Sequence[object], *, learn: bool) -> Future[Done]:
-        """Run a stage with a batch of just this size, behind all other work.
+        """Run a stage with a batch of just this size, behind all other work, but not for ever behind it.
 
         Args:
             stage: to run.
@@ -145,7 +140,7 @@ class Scheduler:
                     self._costs.replace(stage.cost_key(bucket), len(payloads), seconds)
             return [seconds]
 
-        rehearsal = Stage("rehearsal", stage.encoder, -1, 1, run, priority=_LAST)
+        rehearsal = Stage("rehearsal", stage.encoder, -1, 1, run, _LAST, _REHEARSAL_PATIENCE_S)
         return self.submit(rehearsal, bucket, payloads, WorkClass.STREAM).future
 
     @contextmanager
@@ -169,41 +164,59 @@ class Scheduler:
     # ---- the lanes
 
     def _lane(self) -> None:
-        self._on_start()
-        busy = False
-        while (batch := self._next(back_to_back=busy)) is not None:
-            busy = True
-            started_s = self._clock.monotonic_s()
-            self._run(batch, started_s)
-            seconds = self._clock.monotonic_s() - started_s
-            with self._changed:
-                self._running[batch.lead] -= 1
-                self._shares.spend(batch.lead, seconds, started_s + seconds)
-                self._costs.observe(batch.stage.cost_key(batch.bucket), len(batch.works), seconds)
-                self._changed.notify()
-            self._metrics.observe_batch(batch.stage, len(batch.works), batch.release.value, seconds)
-
-    def _run(self, batch: Batch, started_s: float) -> None:
         try:
-            outputs = batch.stage.run([work.payload for work in batch.works])
+            self._on_start()
+            busy = False
+            while self._run_next(back_to_back=busy):
+                busy = True
+        except BaseException:  # noqa: BLE001 - the edge of a thread; a lane that is gone would leave its callers waiting
+            get_logger().exception("encoder.lane_failed")
+            self._refuse_all("a lane has failed")
+
+    def _run_next(self, *, back_to_back: bool) -> bool:
+        """Run one batch; False: closed. A method of its own, so that a lane that waits holds no picture and no network
+        of the batch before."""
+        batch = self._next(back_to_back=back_to_back)
+        if batch is None:
+            return False
+        started_s = self._clock.monotonic_s()
+        whole = self._run(batch)
+        seconds = self._clock.monotonic_s() - started_s
+        with self._changed:
+            self._running[batch.lead] -= 1
+            self._shares.spend(batch.lead, seconds, started_s + seconds)
+            if whole:
+                self._costs.observe(batch.stage.cost_key(batch.bucket), len(batch.works), seconds)
+            self._changed.notify()
+        self._metrics.observe_batch(batch.stage, len(batch.works), batch.release.value, seconds)
+        return True
+
+    def _run(self, batch: Batch) -> bool:
+        """Answer every item of a batch; True: it ran as one."""
+        started_s = self._clock.monotonic_s()
+        try:
+            outputs = _outputs(batch)
         except BaseException as error:  # noqa: BLE001 - the edge of the lane; the waiters get it
             if len(batch.works) == 1:
                 batch.works[0].future.set_exception(error)
-                return
-            # One bad item shall not take the others with it: each is tried alone.
-            for work in batch.works:
-                self._run(Batch(batch.stage, batch.bucket, [work], batch.lead, batch.release), started_s)
-            return
-        seconds = self._clock.monotonic_s() - started_s
-        for work, output in zip(batch.works, outputs, strict=True):
-            work.future.set_result(Done(output, seconds, len(batch.works), started_s))
+                return False
+        else:
+            seconds = self._clock.monotonic_s() - started_s
+            for work, output in zip(batch.works, outputs, strict=True):
+                work.future.set_result(Done(output, seconds, len(batch.works), started_s))
+            return True
+        # One bad item shall not take the others with it: each is tried alone.
+        for work in batch.works:
+            self._run(Batch(batch.stage, batch.bucket, [work], batch.lead, batch.release))
+        return False
 
     def _next(self, *, back_to_back: bool) -> Batch | None:
+        looking_since_s = self._clock.monotonic_s()
         with self._changed:
             while not self._closed:
                 now_s = self._clock.monotonic_s()
                 self._drop_dead(now_s)
-                batch = self._choose(now_s, back_to_back=back_to_back)
+                batch = self._choose(now_s, looking_since_s, back_to_back=back_to_back)
                 if isinstance(batch, Batch):
                     taken = self._take(batch)
                     if taken.works:
@@ -215,9 +228,11 @@ class Scheduler:
                 self._idle += 1
                 self._changed.wait(batch)
                 self._idle -= 1
+                if batch is None:
+                    looking_since_s = self._clock.monotonic_s()
         return None
 
-    def _choose(self, now_s: float, *, back_to_back: bool) -> Batch | float | None:
+    def _choose(self, now_s: float, looking_since_s: float, *, back_to_back: bool) -> Batch | float | None:
         """The next batch; or how long to wait before looking again, None: until something changes."""
         oldest_s = {c: min(w.submitted_s for w in queue) for c, queue in self._queues.items() if queue}
         if not oldest_s:
@@ -225,20 +240,35 @@ class Scheduler:
         owed = self._shares.owed(oldest_s, now_s)
         lead = owed or next(work_class for work_class in WorkClass if work_class in oldest_s)
         if owed is None and lead is not WorkClass.INTERACTIVE:
-            held_s = self._held_for_interactive(now_s)
+            held_s = self._held_for_interactive(now_s, looking_since_s)
             if held_s > 0.0:
                 return held_s
         on_the_way = sum(len(tokens) for tokens in self._announced.values())
         situation = Situation(self._idle, back_to_back, on_the_way, now_s)
         return form(lead, self._queues, self._costs, self._rules, situation)
 
-    def _held_for_interactive(self, now_s: float) -> float:
-        """How long the last free lane still waits for interactive work that is on its way."""
+    def _held_for_interactive(self, now_s: float, looking_since_s: float) -> float:
+        """How long the last free lane still waits for interactive work that is on its way.
+
+        However much of it is announced meanwhile: pictures that are refused when they are decoded never arrive, and a
+        steady flow of them would hold the lane for ever.
+        """
         coming = self._announced[WorkClass.INTERACTIVE]
         lower = sum(n for work_class, n in self._running.items() if work_class is not WorkClass.INTERACTIVE)
         if not coming or len(self._lanes) - lower > 1:
             return 0.0
-        return max(coming.values()) + self._rules.hold_s - now_s
+        return min(max(coming.values()), looking_since_s) + self._rules.hold_s - now_s
+
+    def _refuse_all(self, why: str) -> None:
+        """Take no more work, and answer what waits."""
+        with self._changed:
+            self._closed = self._closed or why
+            waiting = [work for queue in self._queues.values() for work in queue]
+            for queue in self._queues.values():
+                queue.clear()
+            self._changed.notify_all()
+        for work in waiting:
+            _fail(work, UnavailableError("encoder", why))
 
     def _take(self, batch: Batch) -> Batch:
         """Take the batch's works out of their queues; what was cancelled in this moment is left out."""
@@ -252,6 +282,13 @@ class Scheduler:
             for work in [w for w in queue if w.future.cancelled() or _expired(w, now_s)]:
                 queue.remove(work)
                 _fail(work, ExpiredError(work.stage.name))
+
+
+def _outputs(batch: Batch) -> Sequence[object]:
+    outputs: Sequence[object] = batch.stage.run([work.payload for work in batch.works])
+    if len(outputs) != len(batch.works):
+        raise RuntimeError(f"{batch.stage.name} gave {len(outputs)} outputs for {len(batch.works)} items")
+    return outputs
 
 
 def _expired(work: Work, now_s: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Stage:
     """A sequence of payloads of one bucket in, a sequence of one output each, in their order."""
     priority: int = 0
     """Among encoders, within a class: lower goes first."""
+    patience_s: float = math.inf
+    """What has waited longer goes before all others of its class, so that even the last is not put off for ever."""
 
     def cost_key(self, bucket: Hashable) -> Hashable:
         """What its batches of one shape are known by: names, so that a version that was unloaded leaves nothing."""
