@@ -5,13 +5,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
+PEERS_VENV := build/peers
 PROTOS := $(wildcard proto/tessera/v1/*.proto proto/tessera/oip/*.proto)
 SERVICE_PROTOS := $(addprefix proto/tessera/,v1/encoder.proto v1/gallery.proto v1/events.proto v1/camera.proto oip/open_inference.proto)
 STUBS := tessera/v1 tessera/oip
 CODE := tessera encoder_svc gallery_svc camera_ingest gateway_svc siamese_lab benchmarks tests
 PIP_INSTALL := install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check lint types imports proto proto-check bench bench-first-light bench-face-verification clean
+.PHONY: help run test check lint types imports proto proto-check bench bench-first-light bench-face-verification bench-encoder clean
 
 help: ## Lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +33,14 @@ $(VENV)/.dev: $(VENV)/.run
 $(PROTO_VENV)/.done: Makefile
 	@test -x $(PROTO_VENV)/bin/python || $(PYTHON) -m venv $(PROTO_VENV)
 	@$(PROTO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check grpcio-tools==1.76.0 mypy-protobuf==3.7.0 types-protobuf==6.32.1.20251210 'setuptools<81'
+	@touch $@
+
+# Other servers, to be measured beside ours. They borrow torch and Tessera from our environment: a line in a .pth file.
+$(PEERS_VENV)/.done: $(VENV)/.dev benchmarks/encoder/peers/requirements.txt
+	@rm -rf $(PEERS_VENV) && $(BIN)/python -m venv $(PEERS_VENV)
+	@lib=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])'); \
+		echo "import site; site.addsitedir('$$lib')" > $$($(PEERS_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/borrowed.pth
+	@$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/encoder/peers/requirements.txt
 	@touch $@
 
 # ---- the two commands
@@ -80,13 +89,16 @@ proto-check: $(PROTO_VENV)/.done ## Fails when tessera/v1 or tessera/oip is not 
 
 # ---- measuring: each prints a table and writes docs/results/NAME.json
 
-bench: bench-first-light bench-face-verification ## Every benchmark
+bench: bench-first-light bench-face-verification bench-encoder ## Every benchmark
 
 bench-first-light: $(VENV)/.dev ## Start, accounting, latency, verify, kill -9
 	@$(BIN)/python -m benchmarks.first_light $(ARGS)
 
 bench-face-verification: $(VENV)/.dev ## LFW through the service, beside OpenCV's own
 	@$(BIN)/python -m benchmarks.face_verification $(ARGS)
+
+bench-encoder: $(VENV)/.dev $(PEERS_VENV)/.done ## The encoder: throughput, overload, staleness, peers, cancellations, drain
+	@$(BIN)/python -m benchmarks.encoder $(ARGS)
 
 clean: ## Removes environments and caches of this checkout
 	@rm -rf $(VENV) $(PROTO_VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

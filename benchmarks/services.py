@@ -28,6 +28,8 @@ class Service:
     address: str
     metrics_port: int
     pid: int
+    process: subprocess.Popen[bytes]
+    """For scenarios that end it themselves."""
 
 
 def free_port() -> int:
@@ -55,7 +57,7 @@ def service(module: str, prefix: str, settings: Mapping[str, str]) -> Iterator[S
             if not wait_ready(f"127.0.0.1:{port}", process):
                 log.seek(0)
                 raise RuntimeError(f"{module} did not get ready:\n{log.read().decode()[-2000:]}")
-            yield Service(f"127.0.0.1:{port}", metrics_port, process.pid)
+            yield Service(f"127.0.0.1:{port}", metrics_port, process.pid, process)
         finally:
             process.terminate()
             process.wait(timeout=30)
