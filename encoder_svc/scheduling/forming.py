@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from encoder_svc.scheduling.costs import BatchCosts
-from encoder_svc.scheduling.work import Batch, Release, Work, WorkClass
+from encoder_svc.scheduling.work import Batch, Release, Stage, Work, WorkClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,8 @@ class BatchRules:
     slice_s: float
     """A batch shall not keep the device longer: it is what a verify call waits for at most."""
     linger_share: float
-    """On a busy device a batch that could grow waits for work that is on its way, until its oldest item has waited
-    this share of the batch's own compute time."""
+    """A lane that has just finished a batch and has nothing but a batch that could grow waits for work that is on its
+    way, until the oldest item has waited this share of the batch's own compute time."""
     source_frames: int
     """Pictures of one stream in a batch, at most."""
     hold_s: float
@@ -33,7 +33,7 @@ class Situation:
     back_to_back: bool
     """This lane has just finished a batch: the device is busy, and waiting for a larger batch may pay."""
     on_the_way: int
-    """Pictures that are being decoded or measured, and will submit work."""
+    """Pictures of the class that are being decoded or measured, and will submit work."""
     now_s: float
 
 
@@ -46,6 +46,9 @@ def form(
 ) -> Batch | float:
     """The batch whose turn it is.
 
+    Within the class, later stages come first. A group that could still grow is passed over while another has a batch
+    to run, until its oldest item has waited as long as its batch would run: waiting costs nothing then.
+
     Args:
         lead: the class whose turn it is; it has work.
         queues: what waits, in the order of its arrival.
@@ -56,31 +59,51 @@ def form(
     Returns:
         The batch; or how many seconds to wait for a larger one.
     """
-    first = min(queues[lead], key=lambda work: _place(work, situation.now_s))
-    group, most, cost = first.group, first.stage.max_items, first.stage.cost_key(first.bucket)
-    members = _capped([work for work in queues[lead] if work.group == group], rules.source_frames)
-    within = costs.largest_within(cost, rules.slice_s, most)
-    size, release = _size(len(members), most, within, situation.idle_lanes)
-    if release is Release.ALL and situation.back_to_back and situation.on_the_way and size < min(most, within):
-        bound_s = rules.linger_share * (costs.predict(cost, size) or 0.0)
-        waited_s = situation.now_s - min(work.submitted_s for work in members)
-        if waited_s < bound_s:
-            return bound_s - waited_s
+    offers = [_offer(works, costs, rules, situation) for works in _groups(queues[lead])]
+    offer = next((one for one in offers if not one.may_grow or one.waited_s >= one.run_s), offers[0])
+    release = offer.release
+    if offer.may_grow and situation.back_to_back and situation.on_the_way:
+        bound_s = rules.linger_share * offer.run_s
+        if offer.waited_s < bound_s:
+            return bound_s - offer.waited_s
         release = Release.LINGERED if bound_s > 0.0 else release
-    taken = members[:size]
-    # Nobody rides past those whose turn it is.
-    riders = costs.riders(cost, size, most) if size == len(members) else 0
+    first, taken = offer.works[0], offer.works[: offer.size]
+    riders = costs.riders(first.stage.cost_key(first.bucket), offer.size, first.stage.max_items)
     if riders:
         others = [w for work_class in WorkClass if work_class is not lead for w in queues.get(work_class, ())]
-        fitting = [work for work in others if work.group == group]
-        taken = _capped([*taken, *fitting], rules.source_frames)[: size + riders]
+        taken += [work for work in others if work.group == first.group][:riders]
     return Batch(first.stage, first.bucket, taken, lead, release)
 
 
-def _place(work: Work, now_s: float) -> tuple[bool, int, int, float]:
-    """Where a work stands within its class; the least goes first."""
-    in_time = now_s - work.submitted_s <= work.stage.patience_s
-    return in_time, work.stage.priority, -work.stage.order, work.submitted_s
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    works: list[Work]
+    size: int
+    release: Release
+    may_grow: bool
+    """It takes all that waits, and would take more."""
+    waited_s: float
+    """Since its oldest item was submitted."""
+    run_s: float
+    """What it will take; 0 when nothing is known."""
+
+
+def _groups(works: Sequence[Work]) -> list[list[Work]]:
+    """What may share a batch, by precedence: the encoder's priority, later stages first, the longest wait."""
+    groups: dict[tuple[Stage, Hashable], list[Work]] = {}
+    for work in works:
+        groups.setdefault(work.group, []).append(work)
+    return sorted(groups.values(), key=lambda g: (g[0].stage.priority, -g[0].stage.order, g[0].submitted_s))
+
+
+def _offer(works: Sequence[Work], costs: BatchCosts, rules: BatchRules, situation: Situation) -> _Offer:
+    stage, cost = works[0].stage, works[0].stage.cost_key(works[0].bucket)
+    members = _capped(works, rules.source_frames)
+    within = costs.largest_within(cost, rules.slice_s, stage.max_items)
+    size, release = _size(len(members), stage.max_items, within, situation.idle_lanes)
+    may_grow = release is Release.ALL and size < min(stage.max_items, within)
+    waited_s = situation.now_s - min(work.submitted_s for work in members)
+    return _Offer(members, size, release, may_grow, waited_s, costs.predict(cost, size) or 0.0)
 
 
 def _size(waiting: int, most: int, within: int, idle_lanes: int) -> tuple[int, Release]:

@@ -243,8 +243,7 @@ class Scheduler:
             held_s = self._held_for_interactive(now_s, looking_since_s)
             if held_s > 0.0:
                 return held_s
-        on_the_way = sum(len(tokens) for tokens in self._announced.values())
-        situation = Situation(self._idle, back_to_back, on_the_way, now_s)
+        situation = Situation(self._idle, back_to_back, len(self._announced[lead]), now_s)
         return form(lead, self._queues, self._costs, self._rules, situation)
 
     def _held_for_interactive(self, now_s: float, looking_since_s: float) -> float:
