@@ -7,9 +7,10 @@ finishes; then it goes. When loading fails the old one stays. Every picture is c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from encoder_svc.pipeline import EncodedFrame, FacePipeline
 from encoder_svc.version import EncoderVersion, Parts, Picture
@@ -71,6 +72,7 @@ class _Held:
     detail: str = ""
     version: EncoderVersion | None = None
     retired: asyncio.Event = field(default_factory=asyncio.Event)
+    loading: asyncio.Task[None] | None = None
 
     @property
     def name(self) -> str:
@@ -108,7 +110,8 @@ class Encoders:
         self._parts = parts
         self._held: list[_Held] = []
         self._defaults: dict[Modality, str] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._loading: set[asyncio.Task[None]] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
         self.draining = asyncio.Event()
 
     # ---- what there is
@@ -189,7 +192,7 @@ class Encoders:
 
         Raises:
             NotFoundError: there is no such encoder.
-            PreconditionError: it is being loaded already.
+            PreconditionError: it is being loaded already, or its files cannot be used.
             UnavailableError: the service drains.
         """
         if self.draining.is_set():
@@ -197,14 +200,15 @@ class Encoders:
         before = [one for one in self._held if one.name == name]
         if any(one.state in {EncoderState.LOADING, EncoderState.WARMING_UP} for one in before):
             raise PreconditionError("ENCODER_LOADING", "name", name, "an encoder that is not being loaded")
-        facts = self._describe(name)
+        facts = self._described(name)
         if priority is None:
             priority = before[-1].priority if before else 0
         for failed in [one for one in before if one.state is EncoderState.FAILED]:
             self._held.remove(failed)
         held = _Held(facts, priority)
         self._held.append(held)
-        self._keep(asyncio.create_task(self._bring_up(held, make_default=make_default)))
+        self._defaults.setdefault(facts.manifest.modality, name)
+        held.loading = _kept(self._loading, self._bring_up(held, make_default=make_default))
         return self._status(held)
 
     async def replace(self, name: str, pipeline: FacePipeline) -> None:
@@ -221,11 +225,14 @@ class Encoders:
         try:
             await self._warm_up_and_flip(held, pipeline, instead_of=old)
         except BaseException:
-            self._held.remove(held)
+            if held in self._held:
+                self._held.remove(held)
             raise
 
     async def unload(self, model_id: str) -> bool:
         """Take an encoder out of service; returns once what it had begun is finished.
+
+        Whoever waits for that may go away: it is taken out all the same.
 
         Returns:
             False when it was not there.
@@ -238,7 +245,9 @@ class Encoders:
             if self._defaults.get(one.facts.manifest.modality) == one.name:
                 allowed = "an encoder that is not the default; make another one the default first"
                 raise PreconditionError("ENCODER_IS_DEFAULT", "model_id", model_id, allowed)
-        await asyncio.gather(*(self._retire(one) for one in here))
+        leaving = [self._step_down(one) for one in here]
+        if leaving:
+            await asyncio.wait(leaving)
         return bool(here)
 
     async def loaded(self) -> None:
@@ -247,10 +256,11 @@ class Encoders:
         Raises:
             ArtifactError: an encoder failed, and no version of it serves.
         """
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._loading:
+            await asyncio.wait(self._loading)
+        serving = {one.name for one in self._held if one.state is EncoderState.READY}
         for one in self._held:
-            if one.state is EncoderState.FAILED:
+            if one.state is EncoderState.FAILED and one.name not in serving:
                 raise ArtifactError(one.name, one.detail)
 
     def drain(self) -> None:
@@ -260,7 +270,7 @@ class Encoders:
     async def close(self) -> None:
         """End loading, lanes and threads."""
         self.drain()
-        await end_tasks(*self._tasks)
+        await end_tasks(*self._loading, *self._retiring)
         await asyncio.to_thread(self._parts.scheduler.close)
         self._parts.workers.close()
 
@@ -269,6 +279,8 @@ class Encoders:
     def _serving(self, wanted: str, modality: Modality) -> _Held:
         wanted = wanted or self._defaults.get(modality, "")
         here = [one for one in self._held if one.answers_to(wanted) and one.facts.manifest.modality is modality]
+        if not self._held:
+            raise UnavailableError("encoder", "loading")
         if not here:
             known = ", ".join(sorted({one.facts.manifest.model_id for one in self._held}))
             raise NotFoundError("encoder", wanted or modality.value, f"this service has {known}")
@@ -292,13 +304,14 @@ class Encoders:
             self._defaults.get(held.facts.manifest.modality) == held.name,
         )
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _described(self, name: str) -> EncoderFacts:
+        try:
+            return self._describe(name)
+        except ArtifactError as error:
+            allowed = f"an encoder whose files can be used ({error})"
+            raise PreconditionError("ENCODER_UNUSABLE", "name", name, allowed) from error
 
     async def _bring_up(self, held: _Held, *, make_default: bool) -> None:
-        modality = held.facts.manifest.modality
-        self._defaults.setdefault(modality, held.name)
         try:
             await self._warm_up_and_flip(held, await self._load(held.facts))
         except Exception as error:  # noqa: BLE001 - the edge of a task; ListEncoders and readiness tell of it
@@ -307,38 +320,54 @@ class Encoders:
             get_logger().error("encoder.load_failed", encoder=held.name, error=str(error), exc_info=not known)
             return
         if make_default:
-            self._defaults[modality] = held.name
+            self._defaults[held.facts.manifest.modality] = held.name
 
     async def _warm_up_and_flip(self, held: _Held, pipeline: FacePipeline, instead_of: _Held | None = None) -> None:
         version = EncoderVersion(pipeline, self._parts, held.priority)
         held.state = EncoderState.WARMING_UP
         await version.warm_up()
         # From here to the end nothing waits: whoever asks sees the old one or the new one.
-        if instead_of is not None and instead_of.state is not EncoderState.READY:
-            raise NotFoundError("encoder", held.name, "what it was to replace has gone meanwhile")
+        if held not in self._held or (instead_of is not None and instead_of.state is not EncoderState.READY):
+            raise NotFoundError("encoder", held.name, "it was unloaded meanwhile")
         held.version, held.state = version, EncoderState.READY
         over = {EncoderState.READY, EncoderState.FAILED}
         for old in [one for one in self._held if one.name == held.name and one is not held and one.state in over]:
-            if old.facts.manifest.model_id == held.facts.manifest.model_id:
-                # Same embeddings: streams go on, and learn of a later end from the successor.
+            same_embeddings = old.facts.manifest.model_id == held.facts.manifest.model_id
+            if old.state is EncoderState.READY and same_embeddings:
+                # Streams go on, and learn of a later end from the successor.
                 held.retired = old.retired
-            else:
-                old.retired.set()
-            self._keep(asyncio.create_task(self._retire(old)))
+            self._step_down(old)
         self._parts.metrics.show_model(held.facts.manifest, str(pipeline.device), pipeline.runtime)
         get_logger().info(
             "encoder.ready", model=pipeline.model_id, device=str(pipeline.device), runtime=pipeline.runtime
         )
 
-    async def _retire(self, old: _Held) -> None:
+    def _step_down(self, old: _Held) -> asyncio.Task[None]:
+        """Give it no more work, and forget it once it has finished what it had begun."""
         old.state = EncoderState.DRAINING
-        successor = any(one.retired is old.retired and one is not old for one in self._held)
-        if not successor:
+        if old.loading is not None:
+            old.loading.cancel()
+        if not any(one.retired is old.retired and one.state is EncoderState.READY for one in self._held):
             old.retired.set()
+        if not any(one.name == old.name and one.state is EncoderState.READY for one in self._held):
+            self._parts.metrics.hide_model(old.name)
+        return _kept(self._retiring, self._retire(old))
+
+    async def _retire(self, old: _Held) -> None:
+        if old.loading is not None:
+            await asyncio.wait({old.loading})
         if old.version is not None:
             await old.version.finished()
         if old in self._held:
             self._held.remove(old)
+
+
+def _kept(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Begin a task that nobody needs to wait for."""
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task
 
 
 _OUTCOMES: dict[type[BaseException], tuple[str, str]] = {

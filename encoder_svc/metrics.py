@@ -144,7 +144,7 @@ class EncoderMetrics(ServiceMetrics):
         )
         self.streams_ended = Counter(
             "tessera_encoder_streams_ended_total",
-            "Streams that the server refused or ended, by cause (limit, silent, draining).",
+            "Streams that the server refused or ended, by cause (limit, silent, draining, replaced).",
             ["cause"],
             registry=registry,
         )
@@ -197,9 +197,13 @@ class EncoderMetrics(ServiceMetrics):
 
     def show_model(self, manifest: Manifest, device: str, runtime: str) -> None:
         """Say which model runs where and how; what it replaces is shown no longer."""
-        for labels in [key for key in self._shown_models if key[0] == manifest.name]:
-            self.model_info.remove(*labels[1])
-            self._shown_models.discard(labels)
+        self.hide_model(manifest.name)
         labelled = (manifest.model_id, manifest.modality.value, device, runtime)
         self._shown_models.add((manifest.name, labelled))
         self.model_info.labels(*labelled).set(1)
+
+    def hide_model(self, name: str) -> None:
+        """Show an encoder no longer."""
+        for shown in [key for key in self._shown_models if key[0] == name]:
+            self.model_info.remove(*shown[1])
+            self._shown_models.discard(shown)
