@@ -21,6 +21,7 @@ _COMMANDS = {
     "compare": LazyCommand("tessera.cli.comparisons", "compare", "Are these two the same person?"),
     "subjects": LazyCommand("tessera.cli.subjects", "subjects", "List, show or erase people."),
     "camera": LazyCommand("tessera.cli.cameras", "camera", "Add, list or remove cameras."),
+    "encoder": LazyCommand("tessera.cli.encoders", "encoder", "Bring, list, load or unload encoders."),
     "watch": LazyCommand("tessera.cli.watch", "watch", "Follow who is seen, as it happens."),
     "status": LazyCommand("tessera.cli.status", "status", "Show which services and cameras do their work."),
 }

@@ -19,6 +19,7 @@ from tessera.domain.errors import (
     InvalidInputError,
     NotFoundError,
     OverloadedError,
+    PreconditionError,
     UnavailableError,
 )
 from tessera.domain.ids import CalibrationId, ModelId
@@ -77,6 +78,14 @@ class EncoderInfo:
     device: str
     """`cpu`, `cuda:0`, ..."""
     calibration_id: CalibrationId | None
+    state_detail: str = ""
+    """Why it failed; empty otherwise."""
+    priority: int = 0
+    """Among encoders that wait for the same device, within one class of work: lower goes first."""
+    runtime: str = ""
+    """How its networks run: `eager`, `compiled`, `cuda-graphs`; empty: not known yet."""
+    licences: tuple[str, ...] = ()
+    """SPDX ids of its weights' licences."""
 
 
 class EncoderClient:
@@ -152,10 +161,54 @@ class EncoderClient:
             response = await self._stub.ListEncoders(request, timeout=deadline_s)
         except grpc.aio.AioRpcError as error:
             _raise(error, "modality")
-        return tuple(_info(message) for message in response.encoders)
+        return tuple(encoder_info(message) for message in response.encoders)
+
+    async def load_encoder(
+        self, name: str, *, make_default: bool = False, priority: int | None = None, deadline_s: float = 5.0
+    ) -> EncoderInfo:
+        """Begin to load an encoder, or to load it anew; `list_encoders` tells how it goes.
+
+        Args:
+            name: of one that ships or was imported.
+            make_default: make it its modality's default once it is ready.
+            priority: lower goes first; None: what it had before, else 0.
+            deadline_s: how long the answer is wanted; loading goes on after it.
+
+        Raises:
+            NotFoundError: there is no such encoder.
+            PreconditionError: it is being loaded (ENCODER_LOADING).
+            InvalidInputError: an option cannot be used.
+            ExpiredError: the deadline passed.
+            UnavailableError: the encoder service is away or draining.
+        """
+        request = encoder_pb2.LoadEncoderRequest(name=name, priority=priority, make_default=make_default)
+        try:
+            response = await self._stub.LoadEncoder(request, timeout=deadline_s)
+        except grpc.aio.AioRpcError as error:
+            _raise(error, "name")
+        return encoder_info(response.encoder)
+
+    async def unload_encoder(self, model_id: ModelId, deadline_s: float = 5.0) -> bool:
+        """Take an encoder out of service; what it has begun is finished.
+
+        Returns:
+            False: it was not there.
+
+        Raises:
+            PreconditionError: it is its modality's default (ENCODER_IS_DEFAULT).
+            ExpiredError: the deadline passed.
+            UnavailableError: the encoder service is away or draining.
+        """
+        request = encoder_pb2.UnloadEncoderRequest(model_id=model_id)
+        try:
+            response = await self._stub.UnloadEncoder(request, timeout=deadline_s)
+        except grpc.aio.AioRpcError as error:
+            _raise(error, "model_id")
+        return response.unloaded
 
 
-def _info(message: encoder_pb2.Encoder) -> EncoderInfo:
+def encoder_info(message: encoder_pb2.Encoder) -> EncoderInfo:
+    """An encoder out of its message."""
     name = wire.enum_name(encoder_pb2.EncoderState, message.state, "ENCODER_STATE_")
     return EncoderInfo(
         model_id=ModelId(message.model_id),
@@ -166,6 +219,10 @@ def _info(message: encoder_pb2.Encoder) -> EncoderInfo:
         default=message.default,
         device=message.device,
         calibration_id=CalibrationId(message.calibration_id) if message.calibration_id else None,
+        state_detail=message.state_detail,
+        priority=message.priority,
+        runtime=message.runtime,
+        licences=tuple(message.licences),
     )
 
 
@@ -180,6 +237,9 @@ def _raise(error: grpc.aio.AioRpcError, field: str) -> NoReturn:
 def _told(detail: StatusDetail, field: str) -> Exception | None:
     if detail.code is grpc.StatusCode.INVALID_ARGUMENT:
         return _refused(detail, field)
+    if detail.code is grpc.StatusCode.FAILED_PRECONDITION:
+        known = {key: detail.metadata.get(key, "") for key in ("field", "value", "allowed")}
+        return PreconditionError(detail.reason, known["field"] or field, known["value"], known["allowed"])
     limit = detail.metadata.get("limit", "")
     errors = {
         grpc.StatusCode.NOT_FOUND: NotFoundError("encoder", detail.metadata.get("value", "")),

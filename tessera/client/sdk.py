@@ -24,6 +24,7 @@ from tessera.chassis.limits import MAX_MESSAGE_BYTES
 from tessera.client import answers as a
 from tessera.client import answers_wire, wire
 from tessera.client.calls import Caller
+from tessera.client.encoder import EncoderInfo, encoder_info
 from tessera.client.errors import TesseraCallError
 from tessera.client.events import FROM_NOW, EventKind, EventWatch, WatchFilter
 from tessera.domain.embedding import Embedding, Modality
@@ -34,6 +35,8 @@ from tessera.v1 import (
     camera_pb2,
     camera_pb2_grpc,
     collection_pb2,
+    encoder_pb2,
+    encoder_pb2_grpc,
     gallery_pb2_grpc,
     matching_pb2,
     subject_pb2,
@@ -70,7 +73,7 @@ class Tessera:
     Args:
         gallery: `host:port` of gallery_svc, which answers everything about people and events.
         ingest: `host:port` of camera_ingest, which watches cameras.
-        encoder: `host:port` of encoder_svc; only `status` asks it directly.
+        encoder: `host:port` of encoder_svc; only `status` and what is about encoders ask it directly.
         deadline_s: a call without an answer after so long fails; a watch has no deadline.
     """
 
@@ -94,6 +97,8 @@ class Tessera:
         self._ingest = self._endpoints["ingest"].caller
         self._subjects = gallery_pb2_grpc.GalleryServiceStub(self._endpoints["gallery"].channel)
         self._cameras = camera_pb2_grpc.CameraServiceStub(self._endpoints["ingest"].channel)
+        self._encoder = self._endpoints["encoder"].caller
+        self._encoders = encoder_pb2_grpc.EncoderServiceStub(self._endpoints["encoder"].channel)
 
     def __enter__(self) -> Tessera:
         return self
@@ -452,6 +457,44 @@ class Tessera:
         endpoint = self._endpoints["gallery"]
         wanted = WatchFilter(camera_ids, kinds, collection_id)
         return EventWatch(endpoint.channel, endpoint.caller.address, after_cursor, wanted, patience_s=patience_s)
+
+    def encoders(self) -> tuple[EncoderInfo, ...]:
+        """The encoders of the encoder service and their state.
+
+        Raises:
+            TesseraCallError: as `tessera.client.errors` tells.
+        """
+        response = self._encoder.call(self._encoders.ListEncoders, encoder_pb2.ListEncodersRequest())
+        return tuple(encoder_info(message) for message in response.encoders)
+
+    def load_encoder(self, name: str, *, make_default: bool = False, priority: int | None = None) -> EncoderInfo:
+        """Begin to load an encoder, or to load it anew, while the others go on; `encoders` tells how it goes.
+
+        Args:
+            name: of one that ships or was imported.
+            make_default: make it its modality's default once it is ready.
+            priority: among encoders that wait for the same device, lower goes first; None: what it had, else 0.
+
+        Raises:
+            NotFound: there is no such encoder.
+            NotAllowedNow: it is being loaded.
+            TesseraCallError: as `tessera.client.errors` tells.
+        """
+        request = encoder_pb2.LoadEncoderRequest(name=name, priority=priority, make_default=make_default)
+        return encoder_info(self._encoder.call(self._encoders.LoadEncoder, request).encoder)
+
+    def unload_encoder(self, model_id: str) -> bool:
+        """Take an encoder out of service; what it has begun is finished.
+
+        Returns:
+            False: it was not there.
+
+        Raises:
+            NotAllowedNow: it is its modality's default.
+            TesseraCallError: as `tessera.client.errors` tells.
+        """
+        request = encoder_pb2.UnloadEncoderRequest(model_id=model_id)
+        return self._encoder.call(self._encoders.UnloadEncoder, request).unloaded
 
     def status(self) -> tuple[a.ServiceStatus, ...]:
         """Whether each service takes work; one that is away is an answer, not an error."""

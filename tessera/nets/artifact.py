@@ -20,6 +20,7 @@ from torch import nn
 
 from tessera.domain.artifact import ImportedGraph, Manifest, SourceFile
 from tessera.domain.errors import ArtifactError
+from tessera.nets.imported import load_imported
 from tessera.nets.onnx_weights import Weights, read_weights
 from tessera.nets.runtime import Network, Runtime
 from tessera.nets.sface import SFace, build_sface, fuse
@@ -58,18 +59,25 @@ def load_face_networks(
     Raises:
         ArtifactError: a network is unknown, or its weights are not those of the manifest.
     """
-    detector_source = _require_network(manifest.detector, "yunet")
-    embedder_source = _require_network(manifest.embedder, "sface")
     device = device or torch.device("cpu")
-    detector = merge_heads(_load(detector_source, build_yunet, YuNet, bring, cache_dir))
-    embedder = fuse(_load(embedder_source, build_sface, SFace, bring, cache_dir))
+    _require_network(manifest.detector, "yunet")
+    detector = merge_heads(_load(manifest.detector, build_yunet, YuNet, bring, cache_dir))
+    embedder = _load_embedder(manifest, bring, cache_dir)
     return FaceNetworks(_for_inference(detector, device), _for_inference(embedder, device), device)
 
 
-def _require_network(source: SourceFile | ImportedGraph, known: str) -> SourceFile:
-    if isinstance(source, ImportedGraph) or source.network != known:
+def _load_embedder(manifest: Manifest, bring: BringFile, cache_dir: Path) -> nn.Module:
+    """The embedder that ships, or the one that somebody brought; both take RGB crops from 0 to 255."""
+    source = manifest.embedder
+    if isinstance(source, ImportedGraph):
+        return load_imported(source, manifest.input)
+    _require_network(source, "sface")
+    return fuse(_load(source, build_sface, SFace, bring, cache_dir))
+
+
+def _require_network(source: SourceFile, known: str) -> None:
+    if source.network != known:
         raise ArtifactError(source.file, f"needs a network {source.network!r}; known: {known!r}")
-    return source
 
 
 def _load(

@@ -46,8 +46,7 @@ class OnnxNode:
 class OnnxGraph:
     """What a file holds."""
 
-    source: str
-    """The file's name, for errors."""
+    path: Path
     opset: int
     nodes: tuple[OnnxNode, ...]
     constants: Mapping[str, Array]
@@ -55,6 +54,11 @@ class OnnxGraph:
     input_shape: tuple[int | None, ...]
     """None: any size."""
     output: str
+
+    @property
+    def source(self) -> str:
+        """The file's name, for errors."""
+        return self.path.name
 
 
 def open_onnx(path: Path) -> OnnxGraph:
@@ -89,7 +93,7 @@ def open_onnx(path: Path) -> OnnxGraph:
     if inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
         raise ArtifactError(source, f"input {inputs[0].name} is not float32; export the network in float32")
     shape = tuple(d.dim_value or None for d in inputs[0].type.tensor_type.shape.dim)
-    return OnnxGraph(source, _opset(model, source), nodes, constants, inputs[0].name, shape, graph.output[0].name)
+    return OnnxGraph(path, _opset(model, source), nodes, constants, inputs[0].name, shape, graph.output[0].name)
 
 
 def _opset(model: Any, source: str) -> int:  # noqa: ANN401 - onnx ships no types
