@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,7 +31,7 @@ from tessera.chassis.logs import configure_logs, get_logger
 from tessera.chassis.server import Server, run_service, wait_for_stop_signal
 from tessera.chassis.settings import load_settings, redacted
 from tessera.chassis.tasks import end_tasks
-from tessera.domain.errors import ArtifactError, InvalidInputError, NotFoundError
+from tessera.domain.errors import ArtifactError, InvalidInputError, NotFoundError, PreconditionError
 from tessera.v1 import encoder_pb2
 from tessera.v1.encoder_pb2_grpc import add_EncoderServiceServicer_to_server
 
@@ -50,7 +50,7 @@ class RunningEncoder:
     metrics: EncoderMetrics
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def running(settings: EncoderSettings, clock: Clock | None = None) -> AsyncIterator[RunningEncoder]:
     """Run the service: it listens at once and takes work when its encoder is warm.
 
@@ -132,15 +132,18 @@ async def _bring_up(
     left = dict(wanted)
     while left:
         for name, priority in left.items():
-            encoders.load(name, priority)
-        try:
+            try:
+                encoders.load(name, priority)
+            except (NotFoundError, PreconditionError) as error:  # somebody loads it by hand, or changes its files
+                get_logger().warning("encoder.not_loaded", encoder=name, error=str(error))
+        with contextlib.suppress(ArtifactError):  # logged, and told by ListEncoders
             await encoders.loaded()
-        except ArtifactError:
-            await asyncio.sleep(settings.load_retry_s)
         serving = {status.facts.manifest.name for status in encoders.statuses() if status.device}
         left = {name: priority for name, priority in left.items() if name not in serving}
         if encoders.ready():
             await server.set_ready(True)
+        if left:
+            await asyncio.sleep(settings.load_retry_s)
     await compile_and_replace(settings, encoders)
 
 

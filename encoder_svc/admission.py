@@ -79,6 +79,8 @@ class Gate:
             OverloadedError: the queue is full and refuses, or a newer picture took this one's place.
             ExpiredError: nobody wants it any more.
         """
+        if timeout_s is not None and timeout_s <= 0.0:
+            raise ExpiredError("decoding")
         if self.inside < self.rule.window and not self.waiting:
             self.inside += 1
             return Slot(self)

@@ -206,7 +206,9 @@ class FacePipeline:
             ImageRejectedError: the header cannot be read.
         """
         header = read_header(data) if data else None
-        return 3 * header.height_px * header.width_px if header else 0
+        pixels = header.height_px * header.width_px if header else 0
+        # What will be refused shall not wait for room, nor keep others from it.
+        return 3 * pixels if pixels <= self._limits.max_pixels else 0
 
     def prepare(self, data: bytes) -> PreparedFrame:
         """Decode a picture and shrink it for the detector; any thread may do it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -18,7 +19,7 @@ from encoder_svc.version import Picture
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.client.wire import seconds_to_wire
-from tessera.domain.errors import InvalidInputError
+from tessera.domain.errors import InvalidInputError, StreamSilentError
 from tessera.v1 import encoder_pb2 as pb
 from tessera.v1 import encoder_pb2_grpc
 
@@ -59,10 +60,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     ) -> AsyncIterator[pb.EncodeStreamResponse]:
         """The frames of one camera."""
         messages = aiter(request_iterator)
-        first = await anext(messages, None)
-        if first is None:
-            raise InvalidInputError("message", "nothing", "open, as the first message of a stream")
-        opened = wire.stream_open_from_wire(first)
+        opened = wire.stream_open_from_wire(await self._first(messages))
         options = wire.options_from_wire(opened.options)
         modality = wire.modality_wanted(opened.options)
         model_id = self._encoders.serving(opened.options.model_id, modality).facts.manifest.model_id
@@ -89,6 +87,17 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     async def UnloadEncoder(self, request: pb.UnloadEncoderRequest, context: Context) -> pb.UnloadEncoderResponse:
         """Take an encoder out of service."""
         return pb.UnloadEncoderResponse(unloaded=await self._encoders.unload(request.model_id))
+
+    async def _first(self, messages: AsyncIterator[pb.EncodeStreamRequest]) -> pb.EncodeStreamRequest:
+        try:
+            async with asyncio.timeout(self._rules.idle_s):
+                first = await anext(messages, None)
+        except TimeoutError:
+            self._metrics.streams_ended.labels("silent").inc()
+            raise StreamSilentError(self._rules.idle_s) from None
+        if first is None:
+            raise InvalidInputError("message", "nothing", "open, as the first message of a stream")
+        return first
 
     def _session(self, opened: pb.StreamOpen, options: EncodeOptions, told: pb.StreamOpened) -> StreamSession:
         return StreamSession(

@@ -172,6 +172,7 @@ class StreamSession:
         self._clock = clock
         self._metrics = metrics
         self._credits = rules.credits
+        self._retired = asyncio.Event()
         self._under_way: set[asyncio.Task[FrameOutcome]] = set()
 
     async def run(self, frames: AsyncIterator[StreamFrame]) -> AsyncGenerator[FrameAnswer | CreditGrant, None]:
@@ -186,8 +187,9 @@ class StreamSession:
         Raises:
             InvalidInputError: a frame_id did not grow.
             StreamSilentError: nothing came for too long.
-            UnavailableError: the server drains; everything under way was answered first.
+            UnavailableError: the server drains, or the encoder was replaced; everything under way was answered first.
         """
+        self._retired = self._retiring()
         # Bounded: a client that floods without credit is slowed by the transport and not stored here.
         pending: asyncio.Queue[_Pending | None] = asyncio.Queue(self._rules.credits + 1)
         reader = asyncio.create_task(self._read(frames, pending))
@@ -214,7 +216,7 @@ class StreamSession:
         """The next frame; None at the orderly end."""
         receiving = asyncio.ensure_future(anext(frames, None))
         draining = asyncio.create_task(self._encoders.draining.wait())
-        replaced = asyncio.create_task(self._encoders.retired(self._model_id).wait())
+        replaced = asyncio.create_task(self._retired.wait())
         try:
             while True:
                 done, _ = await asyncio.wait(
@@ -231,6 +233,13 @@ class StreamSession:
         finally:
             for waiting in (draining, replaced, receiving):
                 waiting.cancel()
+
+    def _retiring(self) -> asyncio.Event:
+        """What tells of the encoder's end: taken once, since nobody can ask for it once the encoder has gone."""
+        try:
+            return self._encoders.retired(self._model_id)
+        except NotFoundError:
+            raise self._ended("replaced", UnavailableError("encoder", "replaced; open a new stream")) from None
 
     def _ended(self, cause: str, error: Exception) -> Exception:
         self._metrics.streams_ended.labels(cause).inc()

@@ -131,6 +131,7 @@ class EncoderVersion:
             with parts.scheduler.announced(picture.work_class):
                 size = await parts.workers.run(picture.work_class, self.pipeline.decoded_bytes, picture.data)
             async with parts.admission.pixels.held(picture.work_class, size):
+                self._require_wanted(picture, "decoding")
                 with parts.scheduler.announced(picture.work_class):
                     frame = await parts.workers.run(picture.work_class, self.pipeline.prepare, picture.data)
                 self._require_wanted(picture, "detection")

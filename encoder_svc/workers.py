@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from encoder_svc.scheduling.work import WorkClass
+from tessera.domain.errors import UnavailableError
 
 T = TypeVar("T")
 
@@ -36,9 +38,14 @@ class Workers:
         """Run a function on a thread of this class.
 
         Raises:
+            UnavailableError: the threads were ended.
             Exception: what it raised.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._pools[work_class], work, *arguments)
+        try:
+            begun = self._pools[work_class].submit(work, *arguments)
+        except RuntimeError:
+            raise UnavailableError("encoder", "shutting down") from None
+        return await asyncio.wrap_future(begun)
 
     def close(self) -> None:
         """End the threads; what has not begun is dropped."""
@@ -49,4 +56,6 @@ class Workers:
 def _step_back() -> None:
     """Let the threads of camera frames give way to those of verify calls, where the system can tell threads apart."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BACKGROUND_NICENESS)
+        # A sandbox may forbid it, and a pool whose threads cannot start would take no frame at all.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BACKGROUND_NICENESS)
