@@ -49,26 +49,18 @@ class Worker:
         self._process = subprocess.Popen(
             self._command, cwd=ROOT, env=self._environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        told = self.answer(START_LIMIT_S)
-        if told != READY:
-            raise WorkerFailedError(f"{self._command} began with {told}")
+        try:
+            self._require_ready(self.answer(START_LIMIT_S))
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """End it: the end of its input is its end."""
-        process = self._running()
-        if process.stdin is not None and not process.stdin.closed:
-            with suppress(BrokenPipeError):  # it may be gone already
-                process.stdin.close()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        self._end()
 
     @property
     def pid(self) -> int:
@@ -109,6 +101,23 @@ class Worker:
         line, _, self._unread = self._unread.partition(b"\n")
         told: dict[str, Any] = json.loads(line)
         return told
+
+    def _end(self) -> None:
+        process = self._running()
+        if process.stdin is not None and not process.stdin.closed:
+            with suppress(BrokenPipeError):  # it may be gone already
+                process.stdin.close()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+    def _require_ready(self, told: dict[str, Any]) -> None:
+        if told != READY:
+            raise WorkerFailedError(f"{self._command[2]} began with {told}")
 
     def _write(self, line: str) -> None:
         into: IO[bytes] | None = self._running().stdin
