@@ -33,8 +33,15 @@ class EmbeddedPictures:
     """Names of the pictures without a face, and of those that could not be read."""
 
 
-async def embed_pictures(pictures: Sequence[Picture], address: str) -> EmbeddedPictures:
+async def embed_pictures(
+    pictures: Sequence[Picture], address: str, model_id: ModelId | None = None
+) -> EmbeddedPictures:
     """Ask the encoder at `address` for the face in the middle of each picture.
+
+    Args:
+        pictures: what to embed.
+        address: `host:port` of a running encoder service.
+        model_id: the encoder; None: the service's default.
 
     Raises:
         UnavailableError: the encoder is away.
@@ -46,7 +53,7 @@ async def embed_pictures(pictures: Sequence[Picture], address: str) -> EmbeddedP
 
         async def embed(picture: Picture) -> Embedding | None:
             async with gate:
-                return await _embed(client, picture)
+                return await _embed(client, picture, model_id)
 
         found = await asyncio.gather(*(embed(picture) for picture in pictures))
     seen = [(picture, face) for picture, face in zip(pictures, found, strict=True) if face is not None]
@@ -61,9 +68,11 @@ async def embed_pictures(pictures: Sequence[Picture], address: str) -> EmbeddedP
     )
 
 
-async def _embed(client: EncoderClient, picture: Picture) -> Embedding | None:
+async def _embed(client: EncoderClient, picture: Picture, model_id: ModelId | None) -> Embedding | None:
     try:
-        encoded = await client.encode(picture.data, priority=Priority.ENROLMENT, deadline_s=DEADLINE_S)
+        encoded = await client.encode(
+            picture.data, priority=Priority.ENROLMENT, deadline_s=DEADLINE_S, model_id=model_id
+        )
     except ImageRejectedError:
         return None
     return middle_face(encoded)

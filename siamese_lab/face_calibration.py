@@ -1,10 +1,11 @@
-"""Measures the calibration that the face encoder ships with, through the encoder service itself.
+"""Measures the calibration of a face encoder, shipped or imported, through the encoder service itself.
 
     python -m siamese_lab.face_calibration --data DIR --encoder 127.0.0.1:7001
 
 reads LFW (folds 1-5 and the cohort of people with one picture), asks the running encoder for every embedding, compares
-all pairs and writes `tessera/artifacts/face-sface-1/calibration.json`. That file holds scores and rates, no picture and
-no embedding. LFW has some wrong labels; they are left in, so that the strictest points err on the safe side.
+all pairs and writes `calibration.json` beside the manifest of the encoder that answered. That file holds scores and
+rates, no picture and no embedding. LFW has some wrong labels; they are left in, so that the strictest points err on the
+safe side.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ import numpy as np
 
 from siamese_lab.embedding_run import EmbeddedPictures, embed_pictures
 from siamese_lab.lfw import COHORT_TAR, FOLDS_TAR, digest, read_pictures
+from tessera.chassis.encoder_folders import encoder_folders
+from tessera.domain.artifact import CALIBRATION_FILE, encoder_folder
 from tessera.domain.calibration import Calibration, CalibrationData, dump_calibration
 from tessera.domain.embedding import Modality
-from tessera.domain.ids import CalibrationId
+from tessera.domain.ids import CalibrationId, ModelId
 from tessera.domain.measurement import compare_all_pairs, measure_operating_points
 
 DATA_NAME = "LFW deep-funneled, View 2 folds 1-5 and cohort"
 SEED = 20261122
-_ARTIFACTS = Path(__file__).resolve().parent.parent / "tessera" / "artifacts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("TESSERA_DATA", ""), help="the folder with the LFW archives")
     parser.add_argument("--encoder", default="127.0.0.1:7001", help="address of a running encoder")
+    parser.add_argument("--model", default="", help="model id of the encoder; the service's default when left out")
     arguments = parser.parse_args()
     folder = Path(arguments.data)
     pictures = [*read_pictures(folder / FOLDS_TAR), *read_pictures(folder / COHORT_TAR)]
-    embedded = asyncio.run(embed_pictures(pictures, arguments.encoder))
+    embedded = asyncio.run(embed_pictures(pictures, arguments.encoder, ModelId(arguments.model) or None))
     measured = measure(embedded, digest(pictures), datetime.now(UTC))
-    out = _ARTIFACTS / embedded.model_id.partition("@")[0] / "calibration.json"
+    out = Path(str(encoder_folder(embedded.model_id.partition("@")[0], encoder_folders()))) / CALIBRATION_FILE
     out.write_text(dump_calibration(measured.calibration), encoding="utf-8")
     data = measured.calibration.data
     sys.stdout.write(
