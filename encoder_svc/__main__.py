@@ -12,11 +12,13 @@ from functools import partial
 import grpc
 from prometheus_client import CollectorRegistry
 
+from encoder_svc import oip_servicer
 from encoder_svc.admission import Admission, OverflowPolicy, QueueRule
 from encoder_svc.device import choose_device, choose_lanes, prepare_inference_thread, tune_process
 from encoder_svc.encoders import EncoderFacts, Encoders
 from encoder_svc.loading import compile_and_replace, describe_encoder, load_pipeline
 from encoder_svc.metrics import EncoderMetrics
+from encoder_svc.oip_servicer import OpenInferenceServicer
 from encoder_svc.pipeline import DETECT_BATCH, FacePipeline
 from encoder_svc.scheduling.forming import BatchRules
 from encoder_svc.scheduling.scheduler import Scheduler
@@ -64,7 +66,8 @@ async def running(settings: EncoderSettings, clock: Clock | None = None) -> Asyn
     wanted = [(settings.encoder, 0), *parse_more_encoders(settings.more_encoders)]
     _require_known(wanted)
     rules = StreamRules(settings.stream_credits, settings.stream_idle_s, settings.max_streams)
-    server = Server(settings.server, metrics, [SERVICE], _adding(EncoderServicer(encoders, rules, clock, metrics)))
+    adding = _adding(EncoderServicer(encoders, rules, clock, metrics), OpenInferenceServicer(encoders, clock))
+    server = Server(settings.server, metrics, [SERVICE, oip_servicer.SERVICE], adding)
     await server.start()
     parts.scheduler.start()
     tasks = [
@@ -121,8 +124,12 @@ async def _load_off_the_loop(settings: EncoderSettings, facts: EncoderFacts) -> 
     return await asyncio.to_thread(load_pipeline, settings, facts.manifest)
 
 
-def _adding(servicer: EncoderServicer) -> Callable[[grpc.aio.Server], None]:
-    return lambda server: add_EncoderServiceServicer_to_server(servicer, server)
+def _adding(ours: EncoderServicer, inference: OpenInferenceServicer) -> Callable[[grpc.aio.Server], None]:
+    def add(server: grpc.aio.Server) -> None:
+        add_EncoderServiceServicer_to_server(ours, server)
+        inference.add_to(server)
+
+    return add
 
 
 async def _bring_up(
