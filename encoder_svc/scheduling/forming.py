@@ -59,8 +59,10 @@ def form(
     Returns:
         The batch; or how many seconds to wait for a larger one.
     """
-    offers = [_offer(works, costs, rules, situation) for works in _groups(queues[lead])]
-    offer = next((one for one in offers if not one.may_grow or one.waited_s >= one.run_s), offers[0])
+    offers = [_offer(works, costs, rules, situation) for works in _groups(queues[lead], situation.now_s)]
+    # Of one encoder's priority alone: a growing batch does not wait for what should wait for it.
+    equals = [one for one in offers if one.priority == offers[0].priority]
+    offer = next((one for one in equals if not one.may_grow or one.waited_s >= one.run_s), offers[0])
     release = offer.release
     if offer.may_grow and situation.back_to_back and situation.on_the_way:
         bound_s = rules.linger_share * offer.run_s
@@ -69,9 +71,11 @@ def form(
         release = Release.LINGERED if bound_s > 0.0 else release
     first, taken = offer.works[0], offer.works[: offer.size]
     riders = costs.riders(first.stage.cost_key(first.bucket), offer.size, first.stage.max_items)
-    if riders:
+    # Nobody rides past those whose turn it is.
+    if riders and offer.size == len(offer.works):
         others = [w for work_class in WorkClass if work_class is not lead for w in queues.get(work_class, ())]
-        taken += [work for work in others if work.group == first.group][:riders]
+        fitting = [work for work in others if work.group == first.group]
+        taken = _capped([*taken, *fitting], rules.source_frames)[: offer.size + riders]
     return Batch(first.stage, first.bucket, taken, lead, release)
 
 
@@ -87,13 +91,22 @@ class _Offer:
     run_s: float
     """What it will take; 0 when nothing is known."""
 
+    @property
+    def priority(self) -> int:
+        return self.works[0].stage.priority
 
-def _groups(works: Sequence[Work]) -> list[list[Work]]:
-    """What may share a batch, by precedence: the encoder's priority, later stages first, the longest wait."""
+
+def _groups(works: Sequence[Work], now_s: float) -> list[list[Work]]:
+    """What may share a batch, by precedence: patience at its end, priority, later stages, the longest wait."""
     groups: dict[tuple[Stage, Hashable], list[Work]] = {}
     for work in works:
         groups.setdefault(work.group, []).append(work)
-    return sorted(groups.values(), key=lambda g: (g[0].stage.priority, -g[0].stage.order, g[0].submitted_s))
+    return sorted(groups.values(), key=lambda group: _place(group[0], now_s))
+
+
+def _place(oldest: Work, now_s: float) -> tuple[bool, int, int, float]:
+    patient = now_s - oldest.submitted_s <= oldest.stage.patience_s
+    return patient, oldest.stage.priority, -oldest.stage.order, oldest.submitted_s
 
 
 def _offer(works: Sequence[Work], costs: BatchCosts, rules: BatchRules, situation: Situation) -> _Offer:

@@ -1,187 +1,323 @@
-"""The scheduler: precedence with shares, bounded queues with a named overflow, nothing done that nobody waits for."""
+"""The scheduler on real threads: whose turn it is, what is dropped, what a failure takes with it, how it ends."""
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from encoder_svc.metrics import EncoderMetrics
-from encoder_svc.scheduler import OverflowPolicy, QueueRule, Scheduler, WorkClass
-from tessera.chassis.clock import ManualClock
-from tessera.domain.errors import ExpiredError, OverloadedError, UnavailableError
-
-LIMIT_S = 10.0
-
-
-class Device:
-    """A scheduler whose thread is held until the test lets it go, so that the order of turns can be seen."""
-
-    def __init__(self, limits: dict[WorkClass, int] | None = None) -> None:
-        refuse, drop = OverflowPolicy.REFUSE_NEWEST, OverflowPolicy.DROP_OLDEST
-        limits = dict.fromkeys(WorkClass, 100) | (limits or {})
-        rules = {
-            WorkClass.INTERACTIVE: QueueRule(limits[WorkClass.INTERACTIVE], refuse, every_nth=2),
-            WorkClass.ENROLMENT: QueueRule(limits[WorkClass.ENROLMENT], refuse, every_nth=6),
-            WorkClass.STREAM: QueueRule(limits[WorkClass.STREAM], drop, every_nth=4),
-        }
-        self.clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
-        self.metrics = EncoderMetrics(CollectorRegistry())
-        self.done: list[str] = []
-        self._released = threading.Event()
-        self.scheduler = Scheduler(rules, self.clock, self.metrics, on_start=lambda: None)
-
-    def hold(self) -> None:
-        """Start, and keep the thread busy."""
-        begun = threading.Event()
-
-        def wait() -> None:
-            begun.set()
-            self._released.wait(LIMIT_S)
-
-        self.scheduler.start()
-        self.scheduler.submit(WorkClass.INTERACTIVE, wait)
-        assert begun.wait(LIMIT_S)
-
-    def note(self, name: str) -> Callable[[], None]:
-        """Work that leaves its name."""
-        return lambda: self.done.append(name)
-
-    def release(self) -> None:
-        """Let the thread go."""
-        self._released.set()
+from encoder_svc.scheduling.scheduler import Scheduler
+from encoder_svc.scheduling.work import Done, Stage, Work, WorkClass
+from tessera.chassis.clock import SystemClock
+from tessera.domain.errors import ExpiredError, UnavailableError
+from tests.encoder_world import LIMIT_S, RESERVED, RULES, HeldDevice
 
 
 @pytest.fixture
-def device() -> Iterator[Device]:
-    """A held device with long queues."""
-    made = Device()
+def device() -> Iterator[HeldDevice]:
+    """One lane, held."""
+    made = HeldDevice()
     made.hold()
     yield made
     made.release()
     made.scheduler.close()
 
 
-def test_a_verify_call_goes_before_frames_that_came_first(device: Device) -> None:
+def _all(works: Sequence[Work]) -> None:
+    _, late = wait([work.future for work in works], LIMIT_S)
+    assert not late
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    ends_s = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < ends_s
+        time.sleep(0.002)
+
+
+# ---- whose turn it is
+
+
+def test_a_verify_call_goes_before_frames_that_came_first(device: HeldDevice) -> None:
     """Interactive work is next, whatever waits already."""
-    last = [device.scheduler.submit(WorkClass.STREAM, device.note(f"stream {n}")) for n in range(3)][-1]
-    device.scheduler.submit(WorkClass.INTERACTIVE, device.note("verify"))
+    note = device.stage()
+    works = [device.submit(note, f"stream {n}", WorkClass.STREAM) for n in range(3)]
+    works.append(device.submit(note, "verify"))
     device.release()
-    last.result(LIMIT_S)
+    _all(works)
     assert device.done == ["verify", "stream 0", "stream 1", "stream 2"]
 
 
-def test_streams_and_enrolments_keep_their_share(device: Device) -> None:
-    """Under a flood of verify calls, streams get every fourth turn and enrolments every sixth or more."""
-    for n in range(40):
-        device.scheduler.submit(WorkClass.INTERACTIVE, device.note(f"verify {n}"))
-    for n in range(10):
-        device.scheduler.submit(WorkClass.ENROLMENT, device.note(f"enrol {n}"))
-        device.scheduler.submit(WorkClass.STREAM, device.note(f"stream {n}"))
-    end = device.scheduler.submit(WorkClass.INTERACTIVE, device.note("end"))
+def test_streams_and_enrolments_keep_their_share(device: HeldDevice) -> None:
+    """Under a flood of verify calls they get a fifth and a tenth of the device's time, in the order they came."""
+    device.batch_s = 0.05
+    note = device.stage()
+    works = [device.submit(note, f"verify {n}") for n in range(150)]
+    for n in range(50):
+        works.append(device.submit(note, f"enrol {n}", WorkClass.ENROLMENT))
+        works.append(device.submit(note, f"stream {n}", WorkClass.STREAM))
     device.release()
-    end.result(LIMIT_S)
-    first = [name.split()[0] for name in device.done[:24]]
-    assert 5 <= first.count("stream") <= 7
-    assert 3 <= first.count("enrol") <= 5
-    assert first.count("verify") >= 12
-    assert [name for name in device.done if name.startswith("stream")] == [f"stream {n}" for n in range(10)]
+    _all(works)
+    first = [str(name).split()[0] for name in device.done[:100]]
+    assert 17 <= first.count("stream") <= 23
+    assert 8 <= first.count("enrol") <= 13
+    streams = [name for name in device.done if str(name).startswith("stream")]
+    assert streams == [f"stream {n}" for n in range(50)]
 
 
-def test_a_full_queue_of_verify_calls_refuses_the_newest() -> None:
-    """The caller is told at once, and it is counted."""
-    device = Device({WorkClass.INTERACTIVE: 1})
-    device.hold()
-    waiting = device.scheduler.submit(WorkClass.INTERACTIVE, device.note("first"))
-    with pytest.raises(OverloadedError, match="interactive queue"):
-        device.scheduler.submit(WorkClass.INTERACTIVE, device.note("second"))
-    labels = {"work_class": "interactive", "policy": "refuse_newest"}
-    assert device.metrics.registry.get_sample_value("tessera_encoder_queue_overflows_total", labels) == 1.0
+def test_items_of_one_stage_and_shape_share_a_batch(device: HeldDevice) -> None:
+    """Those of another shape wait for their own."""
+    note = device.stage(max_items=8)
+    works = [device.scheduler.submit(note, shape, shape, WorkClass.STREAM) for shape in "aabab"]
+    works[0].future.add_done_callback(lambda _: None)
     device.release()
-    waiting.result(LIMIT_S)
-    device.scheduler.close()
-    assert device.done == ["first"]
+    _all(works)
+    # Nothing is known of a batch's cost at first: it begins with one.
+    assert [batch[0] for batch in device.batches[:2]] == ["a", "a"]
+    assert all(len(set(batch)) == 1 for batch in device.batches)
+    assert sorted(device.done) == list("aaabb")  # type: ignore[type-var]
 
 
-def test_a_full_queue_of_frames_drops_the_oldest() -> None:
-    """The newest frame is worth most; the dropped one's waiter hears of it, and it is counted."""
-    device = Device({WorkClass.STREAM: 2})
-    device.hold()
-    oldest, *others = [device.scheduler.submit(WorkClass.STREAM, device.note(str(n))) for n in range(3)]
-    with pytest.raises(OverloadedError):
-        oldest.result(LIMIT_S)
-    labels = {"work_class": "stream", "policy": "drop_oldest"}
-    assert device.metrics.registry.get_sample_value("tessera_encoder_queue_overflows_total", labels) == 1.0
+def test_a_rehearsal_teaches_what_a_batch_costs(device: HeldDevice) -> None:
+    """After it, batches are as large as the slice allows; a first run that does not count teaches nothing."""
+    device.batch_s = 0.1
+    note = device.stage(max_items=8)
     device.release()
-    for other in others:
-        other.result(LIMIT_S)
-    device.scheduler.close()
-    assert device.done == ["1", "2"]
+    for size in (1, 8):
+        device.scheduler.rehearse(note, "shape", ["warm"] * size, learn=False).result(LIMIT_S)
+    assert device.scheduler._costs.predict(note.cost_key("shape"), 4) is None
+    for size in (1, 8):
+        device.scheduler.rehearse(note, "shape", ["warm"] * size, learn=True).result(LIMIT_S)
+    assert device.scheduler._costs.predict(note.cost_key("shape"), 4) == pytest.approx(0.1)
 
 
-def test_work_whose_time_ran_out_while_it_waited_is_not_begun(device: Device) -> None:
+def test_a_rehearsal_is_behind_all_other_work_but_not_for_ever(device: HeldDevice) -> None:
+    """A new version is warmed up also while cameras keep the device full."""
+    device.batch_s = 0.3
+    note = device.stage()
+    rehearsal = device.scheduler.rehearse(note, "shape", ["rehearsal"], learn=True)
+    works = [device.submit(note, n, WorkClass.STREAM) for n in range(10)]
+    device.release()
+    _all(works)
+    rehearsal.result(LIMIT_S)
+    assert 2 <= device.done.index("rehearsal") <= 5
+
+
+# ---- what is not done
+
+
+def test_work_whose_time_ran_out_while_it_waited_is_not_begun(device: HeldDevice) -> None:
     """It fails as expired; work with time left is done."""
-    late = device.scheduler.submit(WorkClass.STREAM, device.note("late"), expires_at_s=1.0)
-    good = device.scheduler.submit(WorkClass.STREAM, device.note("good"), expires_at_s=3.0)
+    note = device.stage()
+    late = device.submit(note, "late", WorkClass.STREAM, expires_at_s=1.0)
+    good = device.submit(note, "good", WorkClass.STREAM, expires_at_s=3.0)
     device.clock.advance(2.0)
     device.release()
-    with pytest.raises(ExpiredError):
-        late.result(LIMIT_S)
-    good.result(LIMIT_S)
+    with pytest.raises(ExpiredError, match="note"):
+        late.future.result(LIMIT_S)
+    good.future.result(LIMIT_S)
     assert device.done == ["good"]
 
 
-def test_cancelled_work_is_not_begun(device: Device) -> None:
+def test_cancelled_work_is_not_begun(device: HeldDevice) -> None:
     """Nobody waits for it any more."""
-    gone = device.scheduler.submit(WorkClass.INTERACTIVE, device.note("gone"))
-    stays = device.scheduler.submit(WorkClass.INTERACTIVE, device.note("stays"))
-    assert gone.cancel()
+    note = device.stage()
+    gone, stays = device.submit(note, "gone"), device.submit(note, "stays")
+    assert gone.future.cancel()
     device.release()
-    stays.result(LIMIT_S)
+    stays.future.result(LIMIT_S)
     assert device.done == ["stays"]
 
 
-def test_a_failure_reaches_its_waiter_and_the_next_work_is_done(device: Device) -> None:
-    """One bad frame does not take the device with it."""
+def test_work_that_is_cancelled_when_its_batch_is_taken_is_left_out(device: HeldDevice) -> None:
+    """Between the choice of a batch and its beginning, too; the lane goes on."""
+    note = device.stage()
 
-    def break_down() -> None:
-        raise ZeroDivisionError
+    class CancelledLast(Future[Done]):
+        """Not cancelled when it is looked at, cancelled when it would begin."""
 
-    broken = device.scheduler.submit(WorkClass.STREAM, break_down)
-    after = device.scheduler.submit(WorkClass.STREAM, device.note("after"))
+        def cancelled(self) -> bool:
+            """Not yet."""
+            return False
+
+    gone = device.submit(note, "gone")
+    gone.future = CancelledLast()
+    gone.future.cancel()
+    stays = device.submit(note, "stays")
     device.release()
-    with pytest.raises(ZeroDivisionError):
-        broken.result(LIMIT_S)
-    after.result(LIMIT_S)
-    assert device.done == ["after"]
+    stays.future.result(LIMIT_S)
+    assert device.done == ["stays"]
+
+
+# ---- failures
+
+
+def test_one_bad_item_of_a_batch_fails_alone() -> None:
+    """The others of its batch get their results, and the batch is not learnt as what such a batch costs."""
+    device = HeldDevice()
+
+    def divide(payloads: Sequence[object]) -> Sequence[object]:
+        return [1 / int(str(payload)) for payload in payloads]
+
+    stage = Stage("divide", "test", 0, 4, divide)
+    device.scheduler._costs.observe(stage.cost_key("shape"), 4, 0.001)
+    device.hold()
+    works = [device.submit(stage, n) for n in (1, 0, 2, 4)]
+    device.release()
+    _all(works)
+    assert [work.future.result().output for work in works if not work.future.exception()] == [1.0, 0.5, 0.25]
+    assert isinstance(works[1].future.exception(), ZeroDivisionError)
+    assert device.scheduler._costs.predict(stage.cost_key("shape"), 4) == 0.001
+    device.scheduler.close()
+
+
+@pytest.mark.parametrize("outputs", [0, 2])
+def test_a_stage_that_gives_too_few_or_too_many_outputs_fails_its_items(device: HeldDevice, outputs: int) -> None:
+    """Nobody gets another's result, and the lane lives on."""
+    wrong = Stage("wrong", "test", 0, 4, lambda _: [0] * outputs)
+    broken, after = device.submit(wrong, "x"), device.submit(device.stage(), "after")
+    device.release()
+    with pytest.raises(RuntimeError, match="outputs"):
+        broken.future.result(LIMIT_S)
+    after.future.result(LIMIT_S)
+
+
+def test_a_lane_that_cannot_start_answers_its_callers() -> None:
+    """They hear that the encoder is unavailable; nobody waits for a thread that is gone."""
+
+    def fail() -> None:
+        raise OSError("no such processor")
+
+    scheduler = Scheduler(
+        RULES, RESERVED, lanes=1, clock=SystemClock(), metrics=EncoderMetrics(CollectorRegistry()), on_start=fail
+    )
+    waiting = scheduler.submit(Stage("s", "test", 0, 1, list), "", 1, WorkClass.STREAM)
+    scheduler.start()
+    with pytest.raises(UnavailableError, match="lane"):
+        waiting.future.result(LIMIT_S)
+    with pytest.raises(UnavailableError, match="lane"):
+        scheduler.submit(Stage("s", "test", 0, 1, list), "", 1, WorkClass.STREAM)
+    scheduler.close()
+
+
+# ---- the lane kept free
+
+
+def test_the_last_free_lane_is_kept_for_a_verify_call_that_is_being_decoded() -> None:
+    """A frame waits for it; when the verify call comes it goes first."""
+    device = HeldDevice(lanes=1, rules=replace(RULES, hold_s=1000.0))
+    device.scheduler.start()
+    note = device.stage()
+    with device.scheduler.announced(WorkClass.INTERACTIVE):
+        frame = device.submit(note, "frame", WorkClass.STREAM)
+        verify = device.submit(note, "verify")
+        verify.future.result(LIMIT_S)
+        assert not frame.future.done()
+    # Nothing is announced any more, and the lane wakes for what waits.
+    frame.future.result(LIMIT_S)
+    assert device.done == ["verify", "frame"]
+    device.scheduler.close()
+
+
+def test_one_of_two_lanes_works_on_while_the_other_is_kept() -> None:
+    """Frames keep all lanes but the last."""
+    device = HeldDevice(lanes=2, rules=replace(RULES, hold_s=1000.0))
+    device.scheduler.start()
+    note, may_go = device.stage(), threading.Event()
+    slow = Stage("slow", "test", 0, 1, lambda payloads: [may_go.wait(LIMIT_S) for _ in payloads])
+    with device.scheduler.announced(WorkClass.INTERACTIVE):
+        first = device.submit(slow, "frame", WorkClass.STREAM)
+        _until(first.future.running)
+        second = device.submit(note, "second", WorkClass.STREAM)
+        device.submit(note, "verify").future.result(LIMIT_S)
+        assert not second.future.done()
+        may_go.set()
+        # The other lane is free again, so that one may begin.
+        second.future.result(LIMIT_S)
+    device.scheduler.close()
+
+
+def test_a_lane_is_not_kept_for_longer_than_its_limit_whatever_is_announced() -> None:
+    """Verify calls that are announced and never come, such as broken pictures, do not hold up the cameras."""
+    scheduler = Scheduler(
+        replace(RULES, hold_s=0.05),
+        {},
+        lanes=1,
+        clock=SystemClock(),
+        metrics=EncoderMetrics(CollectorRegistry()),
+        on_start=lambda: None,
+    )
+    scheduler.start()
+    frame = scheduler.submit(Stage("s", "test", 0, 1, list), "", "frame", WorkClass.STREAM)
+    ends_s = time.monotonic() + LIMIT_S
+    while not frame.future.done():
+        assert time.monotonic() < ends_s
+        with scheduler.announced(WorkClass.INTERACTIVE):
+            threading.Event().wait(0.005)
+    scheduler.close()
+
+
+# ---- its end
 
 
 def test_closing_answers_those_who_wait_and_refuses_the_next() -> None:
-    """Nobody waits for ever on a server that goes away."""
-    device = Device()
+    """Nobody waits for ever on a server that goes away; what runs is finished."""
+    device = HeldDevice(lanes=2)
     device.hold()
-    waiting = device.scheduler.submit(WorkClass.STREAM, device.note("never"))
+    note = device.stage()
+    waiting = [device.submit(note, n, work_class) for work_class in WorkClass for n in range(3)]
     closing = threading.Thread(target=device.scheduler.close)
     closing.start()
-    with pytest.raises(UnavailableError):
-        waiting.result(LIMIT_S)
+    for work in waiting:
+        with pytest.raises(UnavailableError):
+            work.future.result(LIMIT_S)
     device.release()
     closing.join(LIMIT_S)
     assert not closing.is_alive()
     with pytest.raises(UnavailableError):
-        device.scheduler.submit(WorkClass.STREAM, device.note("never"))
+        device.submit(note, "never")
     assert device.done == []
+    assert device.scheduler.depth() == 0
 
 
-def test_the_depth_of_each_queue_is_shown(device: Device) -> None:
-    """What waits is what the gauge says; what runs does not wait."""
-    works = [device.scheduler.submit(WorkClass.STREAM, device.note(str(n))) for n in range(2)]
-    depth = device.metrics.registry.get_sample_value
-    assert depth("tessera_encoder_queue_depth", {"work_class": "stream"}) == 2.0
+def test_a_lane_that_waits_keeps_nothing_of_its_last_batch(device: HeldDevice) -> None:
+    """Neither the picture nor the networks: an encoder that was unloaded would stay in memory."""
+
+    class Pixels:
+        """Something that can be watched."""
+
+    pixels = Pixels()
+    seen = weakref.ref(pixels)
+    stage = Stage("look", "test", 0, 1, lambda payloads: [len(payloads)])
+    work = device.submit(stage, pixels)
     device.release()
-    for work in works:
-        work.result(LIMIT_S)
-    assert depth("tessera_encoder_queue_depth", {"work_class": "stream"}) == 0.0
+    work.future.result(LIMIT_S)
+    del work, pixels
+
+    def gone() -> bool:
+        gc.collect()
+        return seen() is None
+
+    _until(gone)
+
+
+def test_batches_are_counted(device: HeldDevice) -> None:
+    """Inferences, executions and why each batch went."""
+    work = device.submit(device.stage(), "x")
+    device.release()
+    work.future.result(LIMIT_S)
+    device.scheduler.close()
+    count = device.metrics.registry.get_sample_value
+    stage = {"encoder": "test", "stage": "note"}
+    assert count("tessera_encoder_inferences_total", stage) == 1.0
+    assert count("tessera_encoder_executions_total", stage) == 1.0
+    assert count("tessera_encoder_batch_releases_total", {"stage": "note", "why": "all"}) == 1.0
+    assert count("tessera_encoder_lanes") == 1.0
