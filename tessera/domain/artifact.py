@@ -27,6 +27,7 @@ from tessera.domain.embedding import MAX_DIMENSIONS, Modality, Vector
 from tessera.domain.errors import ArtifactError, InvalidInputError, NotFoundError
 from tessera.domain.ids import ModelId
 from tessera.domain.manifest_fields import (
+    WHOLE,
     Triple,
     is_name,
     read_choice,
@@ -307,7 +308,7 @@ def _parse(raw: object, folder: Traversable | None) -> Manifest:
     schema = raw.get("schema") if isinstance(raw, dict) else None
     if type(schema) is not int or schema not in {1, SCHEMA}:
         raise ValueError(f"schema {schema!r}")
-    fields = read_object(raw, "manifest", _KNOWN_1 if schema == 1 else _KNOWN_2)
+    fields = read_object(raw, WHOLE, _KNOWN_1 if schema == 1 else _KNOWN_2)
     name = read_name(fields, "name")
     dimensions = read_whole_number(fields, "dimensions", 1, MAX_DIMENSIONS)
     return Manifest(

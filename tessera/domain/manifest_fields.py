@@ -21,6 +21,9 @@ Triple = tuple[float, float, float]
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
+WHOLE = "manifest"
+"""What errors call the outermost object; its fields go by their own names."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_CHARACTERS = 200
 
@@ -35,7 +38,8 @@ def read_object(raw: object, field: str, known: Collection[str]) -> Raw:
         raise InvalidInputError(field, raw, "a JSON object")
     for key in raw:
         if key not in known:
-            raise InvalidInputError(_joined(field, key), raw[key], f"no such field; there are {', '.join(known)}")
+            within = "" if field == WHOLE else field
+            raise InvalidInputError(_joined(within, key), raw[key], f"no such field; there are {', '.join(known)}")
     return raw
 
 

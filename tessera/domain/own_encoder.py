@@ -17,6 +17,7 @@ from tessera.domain.artifact import IMPORTED, SCHEMA, InputFormat, SourceFile, m
 from tessera.domain.embedding import MAX_DIMENSIONS, Modality
 from tessera.domain.errors import InvalidInputError
 from tessera.domain.manifest_fields import (
+    WHOLE,
     read_choice,
     read_flag,
     read_name,
@@ -66,8 +67,8 @@ def parse_own_encoder(text: str) -> OwnEncoder:
     try:
         raw = json.loads(text)
     except ValueError as error:
-        raise InvalidInputError("manifest", str(error), "JSON") from error
-    fields = read_object(raw, "manifest", _FIELDS)
+        raise InvalidInputError(WHOLE, str(error), "JSON") from error
+    fields = read_object(raw, WHOLE, _FIELDS)
     name = read_name(fields, "name")
     modality = read_choice(fields, "modality", Modality, default=Modality.FACE)
     if modality is not Modality.FACE:

@@ -1,4 +1,4 @@
-"""A gallery and an ingest over real gRPC whose answers a test writes down; errors travel as the real ones do."""
+"""Gallery, ingest and encoder over real gRPC whose answers a test writes down; errors travel as the real ones do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from tessera.chassis.status import rich_status, status_of
-from tessera.v1 import camera_pb2_grpc, events_pb2_grpc, gallery_pb2_grpc
+from tessera.v1 import camera_pb2_grpc, encoder_pb2_grpc, events_pb2_grpc, gallery_pb2_grpc
 
 Answer = Any
 """A message, a list of messages for a stream, an error to raise, or a function of the request that gives one."""
@@ -83,6 +83,9 @@ def serving(script: Script, port: int = 0) -> Iterator[str]:
     )
     camera_pb2_grpc.add_CameraServiceServicer_to_server(
         _servicer(camera_pb2_grpc.CameraServiceServicer, script), server
+    )
+    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(
+        _servicer(encoder_pb2_grpc.EncoderServiceServicer, script), server
     )
     healthy = health.HealthServicer()
     healthy.set("", health_pb2.HealthCheckResponse.SERVING)
