@@ -32,6 +32,7 @@ from tessera.chassis.logs import configure_logs, get_logger
 from tessera.chassis.server import Server, run_service, wait_for_stop_signal
 from tessera.chassis.settings import load_settings, redacted
 from tessera.chassis.tasks import end_tasks
+from tessera.chassis.tracing import open_tracing
 from tessera.domain.errors import UnavailableError
 from tessera.v1 import camera_pb2_grpc
 
@@ -87,7 +88,11 @@ async def serve(settings: IngestSettings) -> None:
         Exception: what a part failed with that must not fail; the rest was ended in order.
     """
     metrics = IngestMetrics(CollectorRegistry())
-    async with open_channel(settings.encoder_address) as encoder, open_channel(settings.gallery_address) as gallery:
+    async with (
+        open_tracing("ingest") as tracing,
+        open_channel(settings.encoder_address) as encoder,
+        open_channel(settings.gallery_address) as gallery,
+    ):
         ingest = wire_parts(settings, metrics, encoder, gallery)
         servicer = CameraServicer(ingest.fleet)
         server = Server(
@@ -95,6 +100,7 @@ async def serve(settings: IngestSettings) -> None:
             metrics,
             [SERVICE],
             lambda at: camera_pb2_grpc.add_CameraServiceServicer_to_server(servicer, at),
+            tracing,
         )
         await server.start()
         log.info("started", port=server.port, metrics_port=server.metrics_port, **_shown(settings))

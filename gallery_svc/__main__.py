@@ -15,6 +15,7 @@ from tessera.chassis.logs import configure_logs, get_logger
 from tessera.chassis.server import run_service, wait_for_stop_signal
 from tessera.chassis.settings import load_settings, redacted
 from tessera.chassis.tasks import end_tasks
+from tessera.chassis.tracing import open_tracing
 from tessera.client.encoder import EncoderClient
 
 
@@ -23,9 +24,9 @@ async def main() -> None:
     settings = load_settings(GallerySettings, PREFIX)
     configure_logs("gallery", level=settings.log_level)
     get_logger().info("start", **redacted(settings))
-    async with open_channel(settings.encoder) as channel:
+    async with open_tracing("gallery") as tracing, open_channel(settings.encoder, tracing) as channel:
         thresholds = shipped_thresholds(encoder_folders())
-        running = running_gallery(settings, EncoderClient(channel), thresholds, SystemClock())
+        running = running_gallery(settings, EncoderClient(channel), thresholds, SystemClock(), tracing)
         async with running as gallery:
             get_logger().info("listening", port=gallery.server.port, metrics_port=gallery.server.metrics_port)
             stopped = asyncio.create_task(wait_for_stop_signal())

@@ -33,6 +33,7 @@ from gallery_svc.tracklets import Tracklets
 from tessera.chassis.clock import Clock
 from tessera.chassis.server import Server, ServerSettings
 from tessera.chassis.settings import MEMORY
+from tessera.chassis.tracing import Tracing
 from tessera.v1 import events_pb2, events_pb2_grpc, gallery_pb2, gallery_pb2_grpc
 
 SERVICES = (
@@ -44,7 +45,11 @@ _SEARCH_THREADS = 2
 
 @contextlib.asynccontextmanager
 async def running_gallery(
-    settings: GallerySettings, encoder: Encoder, thresholds: Thresholds, clock: Clock
+    settings: GallerySettings,
+    encoder: Encoder,
+    thresholds: Thresholds,
+    clock: Clock,
+    tracing: Tracing | None = None,
 ) -> AsyncIterator[RunningGallery]:
     """A gallery that listens, and that goes down in order at the end.
 
@@ -53,6 +58,7 @@ async def running_gallery(
         encoder: what pictures are sent to.
         thresholds: the error rates.
         clock: for deadlines and times.
+        tracing: makes a span for each call; none by default.
 
     Raises:
         InvalidInputError: an address or the store cannot be used.
@@ -106,7 +112,7 @@ async def running_gallery(
         gallery_pb2_grpc.add_GalleryServiceServicer_to_server(gallery, server)
         events_pb2_grpc.add_EventServiceServicer_to_server(watching, server)
 
-    server = Server(_listening(settings), metrics, SERVICES, add_servicers)
+    server = Server(_listening(settings), metrics, SERVICES, add_servicers, tracing)
     follower = Follower(
         store=store,
         replica=replica,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 
 from tessera.chassis.limits import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES
+from tessera.chassis.tracing import TRACEPARENT, Tracing, current_span
 
 _RETRY = {
     # grpc caps maxAttempts at 5. UNAVAILABLE alone; it may also follow a write whose answer was lost, so that every
@@ -36,9 +38,37 @@ CHANNEL_OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """An asyncio channel to `host:port`; nothing is connected before the first call."""
-    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+class _PassOn(grpc.aio.UnaryUnaryClientInterceptor):
+    """Tells the server below which span its own stands."""
+
+    async def intercept_unary_unary(
+        self,
+        continuation: Callable[[grpc.aio.ClientCallDetails, Any], Awaitable[grpc.aio.UnaryUnaryCall[Any, Any]]],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request: Any,  # noqa: ANN401 - whatever message the method has
+    ) -> grpc.aio.UnaryUnaryCall[Any, Any]:
+        traceparent = current_span().traceparent()
+        if traceparent is not None:
+            asked = client_call_details
+            client_call_details = grpc.aio.ClientCallDetails(
+                method=asked.method,
+                timeout=asked.timeout,
+                metadata=grpc.aio.Metadata(*(asked.metadata or ()), (TRACEPARENT, traceparent)),
+                credentials=asked.credentials,
+                wait_for_ready=asked.wait_for_ready,
+            )
+        return await continuation(client_call_details, request)
+
+
+def open_channel(address: str, tracing: Tracing | None = None) -> grpc.aio.Channel:
+    """An asyncio channel to `host:port`; nothing is connected before the first call.
+
+    Args:
+        address: `host:port`.
+        tracing: when it is on, single calls made in the service of another call belong to that one's trace.
+    """
+    passing_on = [_PassOn()] if tracing is not None and tracing.on else None
+    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS, interceptors=passing_on)
 
 
 def open_blocking_channel(address: str) -> grpc.Channel:

@@ -1,4 +1,4 @@
-"""What stands around every RPC: counting, and turning errors into statuses. Servicers only raise."""
+"""What stands around every RPC: counting, a span, and turning errors into statuses. Servicers only raise."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import contextlib
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
 
 from tessera.chassis.metrics import ServiceMetrics
 from tessera.chassis.status import rich_status, status_of
+from tessera.chassis.tracing import Metadata, Span, Tracing
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
@@ -23,11 +25,13 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
     Args:
         metrics: where it counts.
         max_deadline_s: a unary call whose client set no deadline, or a longer one, is ended after this.
+        tracing: makes one span for each call.
     """
 
-    def __init__(self, metrics: ServiceMetrics, max_deadline_s: float) -> None:
+    def __init__(self, metrics: ServiceMetrics, max_deadline_s: float, tracing: Tracing) -> None:
         self._metrics = metrics
         self._max_deadline_s = max_deadline_s
+        self._tracing = tracing
 
     async def intercept_service(
         self,
@@ -39,15 +43,16 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler
         _, service, method = handler_call_details.method.split("/", 2)
+        named = _CallNames(service, method, handler_call_details.invocation_metadata)
         if handler.response_streaming:
-            return self._streaming(handler, service, method)
-        return self._single(handler, service, method)
+            return self._streaming(handler, named)
+        return self._single(handler, named)
 
-    def _single(self, handler: Any, service: str, method: str) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - four shapes of handler
+    def _single(self, handler: Any, named: _CallNames) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - four shapes of handler
         inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
         async def call(request: Any, context: Any) -> Any:  # noqa: ANN401 - whatever message the method has
-            with _Count(self._metrics, service, method) as count:
+            with self._span(named) as span, _Count(self._metrics, named, span) as count:
                 try:
                     async with asyncio.timeout(self._budget_s(context)) as budget:
                         return await inner(request, context)
@@ -63,11 +68,11 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         )
         return make(call, handler.request_deserializer, handler.response_serializer)
 
-    def _streaming(self, handler: Any, service: str, method: str) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - four shapes of handler
+    def _streaming(self, handler: Any, named: _CallNames) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - four shapes of handler
         inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
 
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - whatever message the method has
-            with _Count(self._metrics, service, method) as count:
+            with self._span(named) as span, _Count(self._metrics, named, span) as count:
                 try:
                     answering = inner(request, context)
                     if inspect.isawaitable(answering):  # it writes to the context, as grpc's own health service
@@ -84,6 +89,9 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
         )
         return make(call, handler.request_deserializer, handler.response_serializer)
+
+    def _span(self, named: _CallNames) -> Span:
+        return self._tracing.call(f"{named.service}/{named.method}", named.metadata)
 
     def _budget_s(self, context: grpc.aio.ServicerContext[Any, Any]) -> float:
         remaining_s = context.time_remaining()
@@ -109,12 +117,20 @@ def _code_of(context: Any) -> grpc.StatusCode:  # noqa: ANN401 - grpc's context
     return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
 
 
-class _Count:
-    """Counts one RPC when it ends, whatever ended it."""
+@dataclass(frozen=True, slots=True)
+class _CallNames:
+    service: str
+    method: str
+    metadata: Metadata | None
 
-    def __init__(self, metrics: ServiceMetrics, service: str, method: str) -> None:
+
+class _Count:
+    """Counts one RPC when it ends, whatever ended it, and tells its span how."""
+
+    def __init__(self, metrics: ServiceMetrics, named: _CallNames, span: Span) -> None:
         self._metrics = metrics
-        self._labels = (service, method)
+        self._labels = (named.service, named.method)
+        self._span = span
         self._started_s = 0.0
         self.code = grpc.StatusCode.OK
 
@@ -128,3 +144,4 @@ class _Count:
             self.code = grpc.StatusCode.CANCELLED
         self._metrics.rpc_handled.labels(*self._labels, self.code.name).inc()
         self._metrics.rpc_seconds.labels(*self._labels).observe(time.monotonic() - self._started_s)
+        self._span.ended_with(self.code)

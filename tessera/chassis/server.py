@@ -18,6 +18,7 @@ from tessera.chassis.interceptors import RpcInterceptor
 from tessera.chassis.limits import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES
 from tessera.chassis.logs import get_logger
 from tessera.chassis.metrics import ServiceMetrics, serve_metrics
+from tessera.chassis.tracing import Tracing
 from tessera.domain.errors import InvalidInputError
 
 _SERVER_OPTIONS = [
@@ -57,6 +58,7 @@ class Server:
         services: descriptors of the services it serves, such as `encoder_pb2.DESCRIPTOR.services_by_name[...]`: a name
             alone would not make sure that reflection can tell of it.
         add_servicers: puts the servicers on the grpc.aio server.
+        tracing: makes a span for each call; none by default.
     """
 
     def __init__(
@@ -65,11 +67,13 @@ class Server:
         metrics: ServiceMetrics,
         services: Sequence[ServiceDescriptor],
         add_servicers: Callable[[grpc.aio.Server], None],
+        tracing: Tracing | None = None,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._names = ["", *(service.full_name for service in services)]
         self._add_servicers = add_servicers
+        self._tracing = tracing or Tracing()
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._page: Any = None
@@ -84,7 +88,7 @@ class Server:
         """
         s = self._settings
         server = grpc.aio.server(
-            interceptors=[RpcInterceptor(self._metrics, s.max_deadline_s)], options=_SERVER_OPTIONS
+            interceptors=[RpcInterceptor(self._metrics, s.max_deadline_s, self._tracing)], options=_SERVER_OPTIONS
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self._add_servicers(server)
