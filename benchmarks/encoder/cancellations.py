@@ -38,9 +38,9 @@ def cancellations(plan: Plan) -> Story:
         probe.ask(Closed(8, plan.seconds(8, 2), 0.0))  # every lane and every buffer was in use once
         idle = settled(encoder)
         first = _round(plan, encoder, seed=1)
-        page, first_mb = settled(encoder), memory_mb(encoder.pid)
+        page, first_mb = settled(encoder, idle), memory_mb(encoder.pid)
         second = _round(plan, encoder, seed=2)
-        page, second_mb = settled(encoder), memory_mb(encoder.pid)
+        page, second_mb = settled(encoder, idle), memory_mb(encoder.pid)
         calm = probe.ask(Paced(plan.count(40, 10), 0.05))
     _tell(story, [first, second], idle, page)
     slowest_ms = percentile(calm.latencies_ms.get("OK", []), 1.0)
@@ -84,12 +84,18 @@ def _kill_clients(processes: int, address: str, seed: int) -> int:
     return processes * CALLS_OF_A_PROCESS
 
 
-def settled(encoder: Service) -> Page:
-    """The metrics once nothing is under way, or after the limit, when something is stuck."""
+def settled(encoder: Service, idle: Page | None = None) -> Page:
+    """The metrics once nothing is under way, or after the limit, when something is stuck.
+
+    Args:
+        encoder: the service.
+        idle: what it told before; then it must also have no more tasks than it had.
+    """
     until_s = time.monotonic() + SETTLE_LIMIT_S
     while True:
         page = read_page(encoder.metrics_port)
-        if time.monotonic() > until_s or (unended(page) == 0 and not any(map(page.total, LEFT_OVERS.values()))):
+        calm = unended(page) == 0 and not any(map(page.total, LEFT_OVERS.values()))
+        if time.monotonic() > until_s or (calm and (idle is None or page.total(TASKS) <= idle.total(TASKS))):
             return page
         time.sleep(0.2)
 

@@ -22,6 +22,7 @@ from tessera.imaging.decode import Image, decode
 
 SINGLES = (OBAMA_SMILING, OBAMA_SPEAKING, BIDEN_STANDING, COLLINS_IN_ORANGE)
 TRIO = (OBAMA_STANDING, COLLINS_IN_ORANGE, BIDEN_STANDING)
+PICTURES_720P = len(SINGLES) + 1
 FACES_IN_720P = len(SINGLES) + len(TRIO)
 """In all of `pictures_720p` together."""
 
