@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from encoder_svc.device import choose_device, prepare_inference_thread, tune_allocator
-from encoder_svc.settings import PREFIX, DeviceChoice, EncoderSettings
+from encoder_svc.settings import PREFIX, DeviceChoice, EncoderSettings, parse_more_encoders
 from tessera.chassis.settings import load_settings
 from tessera.domain.errors import InvalidInputError
 
@@ -30,6 +30,12 @@ def test_the_defaults_are_valid_and_one_may_be_changed() -> None:
         ("STREAM_CREDITS", "3", "1 or 2"),
         ("DETECT_SIDE_PX", "10", "64 to 4096"),
         ("STREAM_IDLE_S", "0", "more than 0"),
+        ("RUNTIME", "fast", "auto, eager"),
+        ("SLICE_MS", "0", "more than 0"),
+        ("STREAM_SHARE", "0.5", "0 to 0.4"),
+        ("LANES", "-1", "0 or more"),
+        ("DECODED_BYTES", "0", "1 or more"),
+        ("MORE_ENCODERS", "face-x:soon", "NAME:PRIORITY"),
         ("LOG_LEVEL", "loud", "debug, info, warning, error"),
         ("TREADS", "2", "TESSERA_ENCODER_THREADS"),
     ],
@@ -39,6 +45,19 @@ def test_a_wrong_setting_names_the_variable_and_what_is_allowed(name: str, value
     with pytest.raises(InvalidInputError, match=f"{PREFIX}{name}") as caught:
         load_settings(EncoderSettings, PREFIX, {PREFIX + name: value})
     assert allowed in caught.value.allowed
+
+
+def test_more_encoders_are_named_with_their_priorities() -> None:
+    """Without one it is 0; empty parts are nothing."""
+    assert parse_more_encoders("") == ()
+    assert parse_more_encoders(" face-a , face-b:3,") == (("face-a", 0), ("face-b", 3))
+
+
+@pytest.mark.parametrize("text", [":3", "face-a:x", "face-a:-1", "face-a:1.5", "face-a:1:2"])
+def test_a_wrong_list_of_encoders_names_what_is_allowed(text: str) -> None:
+    """A name is needed, and a priority is a whole number from 0 up."""
+    with pytest.raises(InvalidInputError, match="more_encoders"):
+        EncoderSettings(more_encoders=text)
 
 
 def test_folders_of_its_own_go_before_those_of_everybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
