@@ -23,6 +23,8 @@ _HINTS = {
     Reason.SMALL_BOUNDING_BOX: "the face is too small; come closer, or send a larger picture",
     Reason.EXTREME_POSE: "the face is turned away; look into the camera",
     Reason.LOW_DETECTION_PROBABILITY: "it is not clear that this is a face",
+    Reason.LOW_FIDELITY: "the picture is compressed too much; send it at a higher quality",
+    Reason.OCCLUDED: "something covers the face; take it off",
 }
 
 

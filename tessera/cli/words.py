@@ -25,6 +25,8 @@ _REASONS = {
     Reason.SMALL_BOUNDING_BOX: "the face is too small",
     Reason.EXTREME_POSE: "the face is turned away",
     Reason.LOW_DETECTION_PROBABILITY: "it is hardly a face",
+    Reason.LOW_FIDELITY: "compression has damaged the face",
+    Reason.OCCLUDED: "something covers the face",
     Reason.NO_TEMPLATE: "the subject has no template of this model",
     Reason.EMPTY_COLLECTION: "nobody is enrolled",
     Reason.MODEL_MISMATCH: "two models met",

@@ -140,6 +140,8 @@ def quality_to_wire(quality: Quality) -> pb.Quality:
         pose=quality.pose,
         overall=quality.overall,
         reasons=[reason_to_wire(reason) for reason in quality.reasons],
+        occlusion=quality.occlusion,
+        fidelity=quality.fidelity,
     )
 
 
@@ -153,6 +155,8 @@ def quality_from_wire(message: pb.Quality) -> Quality:
         pose=message.pose,
         overall=message.overall,
         reasons=tuple(reason_from_wire(reason) for reason in message.reasons),
+        occlusion=message.occlusion if message.HasField("occlusion") else None,
+        fidelity=message.fidelity if message.HasField("fidelity") else None,
     )
 
 

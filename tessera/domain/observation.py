@@ -62,6 +62,10 @@ class Quality:
     """The weakest of the measures, as the gate sees it: what a tracklet weighs its frames with."""
     reasons: tuple[Reason, ...] = ()
     """The measures that fall below the gate; empty when the sample is good enough to enrol."""
+    occlusion: float | None = None
+    """Freedom from occlusion: 1 = the parts of the face agree in colour. None where it was not measured."""
+    fidelity: float | None = None
+    """Freedom from compression damage: 1 = none. None where it was not measured."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,6 +7,7 @@ import pytest
 from tessera.client import wire
 from tessera.domain.decision import Outcome
 from tessera.domain.embedding import Modality
+from tessera.domain.observation import Quality
 from tessera.domain.reasons import Reason
 from tessera.v1 import biometrics_pb2 as pb
 
@@ -31,3 +32,10 @@ def test_words_of_a_later_version_are_survived() -> None:
     """A newer peer's reason reads as INTERNAL, its outcome as INCONCLUSIVE: never as a match."""
     assert wire.reason_from_wire(9999) is Reason.INTERNAL
     assert wire.outcome_from_wire(9999) is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("occlusion", "fidelity"), [(None, None), (0.25, 0.5), (0.0, 1.0)])
+def test_a_quality_comes_back_with_what_was_not_measured(occlusion: float | None, fidelity: float | None) -> None:
+    """Not measured is told apart from nothing left."""
+    sent = Quality(0.5, 0.5, 0.5, 0.5, 0.5, 0.5, (Reason.LOW_FIDELITY,), occlusion, fidelity)
+    assert wire.quality_from_wire(wire.quality_to_wire(sent)) == sent

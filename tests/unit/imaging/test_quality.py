@@ -15,6 +15,7 @@ from tessera.domain.observation import Box, Landmarks
 from tessera.domain.reasons import Reason
 from tessera.imaging.align import REFERENCE, align
 from tessera.imaging.decode import Image, decode
+from tessera.imaging.fidelity import fidelity
 from tessera.imaging.preprocess import detector_input
 from tessera.imaging.quality import QualityGate, assess, exposure, frontality
 from tessera.nets.artifact import FaceNetworks
@@ -113,3 +114,73 @@ def test_exposure_is_a_share(brightness: float) -> None:
     """Always in [0, 1], and full in the middle."""
     assert 0.0 <= exposure(brightness) <= 1.0
     assert exposure(0.5) == 1.0
+
+
+@pytest.mark.parametrize("side_px", [60, 110, 250])
+def test_compression_takes_the_fidelity(
+    portraits: Mapping[str, bytes], face_networks: FaceNetworks, side_px: int
+) -> None:
+    """The harder a face is compressed, the less faithful it is, at any size; the hardest is refused for it."""
+    image, box = _around_face(portraits["obama2.jpg"], face_networks, side_px)
+    measured = [fidelity(_compressed(image, quality), box) for quality in (95, 50, 20, 5)]
+    assert None not in measured
+    assert measured == sorted(measured, reverse=True)  # type: ignore[type-var]
+    worst = _compressed(image, 5)
+    crop = np.asarray(cv2.resize(worst, (112, 112)), np.uint8)
+    reasons = assess(crop, box, REFERENCE, 0.95, picture=worst).reasons
+    assert Reason.LOW_FIDELITY in reasons
+    assert Reason.LOW_FIDELITY not in assess(crop, box, REFERENCE, 0.95, picture=image).reasons
+
+
+def test_the_same_blocks_hurt_a_small_face_more(portraits: Mapping[str, bytes], face_networks: FaceNetworks) -> None:
+    """A block of eight pixels is a seventh of a small face and a thirtieth of a large one."""
+    faces = [_around_face(portraits["obama2.jpg"], face_networks, side_px) for side_px in (60, 110, 250)]
+    measured = [fidelity(_compressed(image, 20), box) or 0.0 for image, box in faces]
+    assert measured == sorted(measured)
+
+
+def test_damage_is_found_after_the_picture_was_saved_well(
+    portraits: Mapping[str, bytes], face_networks: FaceNetworks
+) -> None:
+    """Neither a later lossless copy, nor a cut that moves the grid, nor a turn hides it."""
+    image, box = _around_face(portraits["obama2.jpg"], face_networks, 110)
+    damaged = _compressed(image, 10)
+    found = fidelity(damaged, box)
+    moved = Box(box.x_px - 3, box.y_px - 5, box.width_px, box.height_px)
+    assert fidelity(np.ascontiguousarray(damaged[5:, 3:]), moved) == pytest.approx(found, abs=0.05)
+    turned = np.ascontiguousarray(np.rot90(damaged))
+    box_turned = Box(box.y_px, image.shape[1] - box.x_px - box.width_px, box.height_px, box.width_px)
+    assert fidelity(turned, box_turned) == pytest.approx(found, abs=0.05)
+
+
+def test_fidelity_is_not_told_where_it_cannot_be(portrait: Image) -> None:
+    """No picture, a face of a few pixels, a box outside, or a picture decoded at a quarter: None, and no reason."""
+    assert assess(portrait, BOX, REFERENCE, 0.95).fidelity is None
+    assert fidelity(portrait, Box(0, 0, 20, 20)) is None
+    assert fidelity(portrait, Box(500, 500, 90, 90)) is None
+    assert fidelity(portrait, Box(0, 0, 400, 400), factor=4) is None
+    half = assess(portrait, Box(0, 0, 200, 200), REFERENCE, 0.95, picture=portrait, factor=2)
+    assert half.fidelity is not None
+
+
+def test_what_covers_the_face_is_told_and_not_gated(portrait: Image) -> None:
+    """A mask of another colour halves the measure; the default gate does not use it, and one of the caller's may."""
+    masked = portrait.copy()
+    masked[66:, 18:94] = (200, 140, 60)
+    free, covered = (assess(crop, BOX, REFERENCE, 0.95).occlusion or 0.0 for crop in (portrait, masked))
+    assert covered < 0.5 < free
+    assert Reason.OCCLUDED not in assess(masked, BOX, REFERENCE, 0.95).reasons
+    assert Reason.OCCLUDED in assess(masked, BOX, REFERENCE, 0.95, QualityGate(min_occlusion=0.5)).reasons
+
+
+def _around_face(data: bytes, networks: FaceNetworks, side_px: int) -> tuple[Image, Box]:
+    """The picture scaled so that its face's box is so many pixels wide."""
+    _, box, _, _ = _face(data, networks)
+    scale = side_px / box.shorter_side_px
+    image = cv2.resize(decode(data), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.asarray(image, np.uint8), Box(*(v * scale for v in (box.x_px, box.y_px, box.width_px, box.height_px)))
+
+
+def _compressed(image: Image, jpeg_quality: int) -> Image:
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
+    return decode(data.tobytes())
