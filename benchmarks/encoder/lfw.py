@@ -30,7 +30,8 @@ def lfw(plan: Plan) -> Story:
         story.note("lfw: TESSERA_DATA is not set (docs/evaluation.md); the figures of face verification are left out.")
         return story
     folder = data_folder()
-    pictures = [*read_pictures(folder / FOLDS_TAR), *read_pictures(folder / COHORT_TAR)][:: plan.count(1, 10)]
+    pictures = [*read_pictures(folder / FOLDS_TAR), *read_pictures(folder / COHORT_TAR)]
+    pictures = pictures[: plan.count(len(pictures), len(pictures) // 10)]
     with service("encoder_svc", PREFIX, plan.settings()) as encoder:
         embedded = asyncio.run(embed_pictures(pictures, encoder.address))
     comparisons = all_pairs(embedded)
