@@ -47,7 +47,7 @@ def _constant(node: OnnxNode, _: Sequence[Array]) -> Array:
     }  # fmt: skip
     if "value" in node.attributes:
         return np.asarray(node.attributes["value"])
-    key = next(key for key in kinds if key in node.attributes)
+    key = next((key for key in kinds if key in node.attributes), "value")
     return np.asarray(node.attributes[key], dtype=kinds[key])
 
 

@@ -6,6 +6,8 @@ able to do nothing but what `tessera.nets.graph_ops` lists. What it does not kno
 
 from __future__ import annotations
 
+import numpy as np
+
 from tessera.domain.errors import ArtifactError
 from tessera.nets.graph import INPUT, ImportedNetwork
 from tessera.nets.graph_builder import GraphBuilder, UnfitNodeError
@@ -32,7 +34,9 @@ def convert(graph: OnnxGraph, side_px: int) -> ImportedNetwork:
     known: dict[str, str | Array] = {**graph.constants, graph.input: INPUT}
     for node in graph.nodes:
         try:
-            known[node.outputs[0]] = _take(node, graph.opset, builder, known)
+            with np.errstate(all="ignore"):  # what is not finite is refused, with all other weights, at the end
+                made = _take(node, graph.opset, builder, known)
+            known[node.outputs[0]] = made
         except (UnfitNodeError, ArtifactError) as error:
             reason = str(error).removeprefix(f"{graph.source}: ")
             raise ArtifactError(graph.source, f"node {node.name!r} ({node.op}) {reason}") from error
@@ -63,4 +67,8 @@ def _take(node: OnnxNode, opset: int, builder: GraphBuilder, known: dict[str, st
         return fold(node, [given for given in inputs if given is not None and not isinstance(given, str)])
     if node.op not in TRANSLATORS:
         raise UnfitNodeError("works on the picture; allowed: on weights alone")
-    return TRANSLATORS[node.op](NodeCall(node, opset, builder, inputs))
+    try:
+        return TRANSLATORS[node.op](NodeCall(node, opset, builder, inputs))
+    except (TypeError, ValueError, IndexError, ArithmeticError) as error:
+        # A file may leave out any input and give any attribute any type; the translators read them as ONNX means them.
+        raise UnfitNodeError(f"has inputs or attributes that make no sense: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from unit.nets.onnx_models import Array, model, node, random, refer, small_embedder, with_external_data, write
 
@@ -247,6 +250,18 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes) -> None
     (tmp_path / "x.onnx").write_bytes(content)
     with pytest.raises(ArtifactError, match=r"x\.onnx"):
         open_onnx(tmp_path / "x.onnx")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=st.sampled_from(sorted(CASES)), at=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
+def test_a_damaged_file_is_converted_or_refused(tmp_path: Path, case: str, at: float, byte: int) -> None:
+    """Whatever one byte is changed to, nothing but our own error comes out."""
+    nodes, constants = CASES[case]
+    content = bytearray(model([*nodes, _ROWS], constants).SerializeToString())
+    content[int(at * len(content))] = byte
+    (tmp_path / "x.onnx").write_bytes(content)
+    with contextlib.suppress(ArtifactError):
+        convert(open_onnx(tmp_path / "x.onnx"), 8)
 
 
 @pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "sub/w.bin", "", "link.bin"])
