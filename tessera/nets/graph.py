@@ -19,6 +19,7 @@ operations of that table, and cannot make them work on more than `MAX_ELEMENTS` 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -109,6 +110,10 @@ class ImportedNetwork(nn.Module):
             for name in spent:
                 del values[name]
         return values[self.program.output]
+
+    def extra_repr(self) -> str:
+        """The digest of its program: networks that differ in it alone never share what was compiled."""
+        return hashlib.sha256(dump_program(self.program)).hexdigest()
 
     def _value(self, name: str, values: Mapping[str, Tensor]) -> Tensor:
         return values[name] if name in values else self.get_parameter(name)

@@ -36,6 +36,10 @@ class PresentedNetwork(nn.Module):
         self._ranged = presented != InputFormat(presented.channels)
         self.eval()
 
+    def extra_repr(self) -> str:
+        """What its buffers do not tell."""
+        return f"flipped={self._flipped}, ranged={self._ranged}"
+
     def forward(self, crops: Tensor) -> Tensor:
         """Embed aligned faces.
 

@@ -353,3 +353,11 @@ def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ArtifactError, match="mine"):
             load_network(program, wrong, "mine")
+
+
+def test_networks_with_the_same_weights_and_other_steps_are_told_apart(tmp_path: Path) -> None:
+    """What was compiled for one is never taken for the other: its key is the module's text and weights."""
+    relu = _convert(tmp_path, model([node("Relu", "x", "v"), _ROWS], {}))
+    sigmoid = _convert(tmp_path, model([node("Sigmoid", "x", "v"), _ROWS], {}))
+    assert repr(relu) != repr(sigmoid)
+    assert repr(relu) == repr(_convert(tmp_path, model([node("Relu", "x", "v"), _ROWS], {})))
