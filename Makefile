@@ -12,7 +12,7 @@ STUBS := tessera/v1 tessera/oip
 CODE := tessera encoder_svc gallery_svc camera_ingest gateway_svc siamese_lab benchmarks tests
 PIP_INSTALL := install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check lint types imports proto proto-check bench bench-first-light bench-face-verification bench-encoder clean
+.PHONY: help run test check lint types imports proto proto-check bench bench-first-light bench-face-verification bench-encoder bench-template-recipes clean
 
 help: ## Lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,7 +89,7 @@ proto-check: $(PROTO_VENV)/.done ## Fails when tessera/v1 or tessera/oip is not 
 
 # ---- measuring: each prints a table and writes docs/results/NAME.json
 
-bench: bench-first-light bench-face-verification bench-encoder ## Every benchmark
+bench: bench-first-light bench-face-verification bench-template-recipes bench-encoder ## Every benchmark
 
 bench-first-light: $(VENV)/.dev ## Start, accounting, latency, verify, kill -9
 	@$(BIN)/python -m benchmarks.first_light $(ARGS)
@@ -99,6 +99,9 @@ bench-face-verification: $(VENV)/.dev ## LFW through the service, beside OpenCV'
 
 bench-encoder: $(VENV)/.dev $(PEERS_VENV)/.done ## The encoder: throughput, overload, staleness, peers, cancellations, drain
 	@$(BIN)/python -m benchmarks.encoder $(ARGS)
+
+bench-template-recipes: $(VENV)/.dev ## Ways to make templates from the same weights, on LFW
+	@$(BIN)/python -m benchmarks.template_recipes $(ARGS)
 
 clean: ## Removes environments and caches of this checkout
 	@rm -rf $(VENV) $(PROTO_VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -83,5 +83,17 @@ def embedder_input(crops: Sequence[Image]) -> NetworkInput:
     return values.transpose(0, 3, 1, 2)
 
 
+def views_input(views: Sequence[Image]) -> NetworkInput:
+    """Bring views of one size to the detector: blue, green, red, 0 to 255.
+
+    Args:
+        views: n of (height, width, 3), such as `tessera.imaging.refine.cut_views` gives; both sides multiples of 32.
+
+    Returns:
+        (n, 3, height, width).
+    """
+    return np.stack(views).astype(np.float32).transpose(0, 3, 1, 2)
+
+
 def _padded(side_px: int) -> int:
     return -(-side_px // DETECT_MULTIPLE_PX) * DETECT_MULTIPLE_PX
