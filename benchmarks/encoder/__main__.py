@@ -1,6 +1,6 @@
 """The encoder service against what was asked of it.
 
-    make bench-encoder                                    # everything, about 30 minutes
+    make bench-encoder                                    # everything, about 35 minutes
     make bench-encoder ARGS="saturated overload"          # some of it; writes no result file
     make bench-encoder ARGS="--quick staleness"           # for work on the benchmark itself; writes no result file
 
