@@ -148,5 +148,6 @@ def _handle_of(tensor: Tensor) -> int:
 
 
 def _tensor_of(handle: int | None) -> Tensor:
-    tensor: Tensor = torch._C._aoti.alloc_tensor_by_stealing_from_void_ptr(_new_capsule(handle, None, None))
-    return tensor
+    # The call for several: torch 2.13's call for one never frees the tensor.
+    tensors: list[Tensor] = torch._C._aoti.alloc_tensors_by_stealing_from_void_ptrs([_new_capsule(handle, None, None)])
+    return tensors[0]
