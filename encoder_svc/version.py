@@ -7,14 +7,16 @@ of the scheduler. Between two stages it is seen whether anybody still wants the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 from encoder_svc.admission import Admission
 from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.pipeline import (
     DETECT_BATCH,
     EMBED_BATCH,
+    REFINE_BATCH,
     Candidate,
     EncodedFrame,
     EncodeOptions,
@@ -31,6 +33,18 @@ from tessera.domain.errors import ExpiredError
 
 _WARM_UP_SIZES_PX = ((360, 640), (480, 640), (640, 360), (640, 640))
 _WARM_UP_BATCHES = (1, 2, 4, 8)
+
+
+T = TypeVar("T")
+
+
+class Shaped(Protocol):
+    """What a network sees; items of one shape share a batch."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its size."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +88,8 @@ class EncoderVersion:
         self._parts = parts
         name = pipeline.manifest.name
         self._detect = Stage("detect", name, 0, DETECT_BATCH, pipeline.detect, priority)
-        self._embed = Stage("embed", name, 1, EMBED_BATCH, pipeline.embed, priority)
+        self._refine = Stage("refine", name, 1, REFINE_BATCH, pipeline.look, priority)
+        self._embed = Stage("embed", name, 2, EMBED_BATCH, pipeline.embed, priority)
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -120,6 +135,9 @@ class EncoderVersion:
             frame = self.pipeline.blank_frame(height_px, width_px)
             for batch in _WARM_UP_BATCHES[:3]:
                 await self._rehearse(self._detect, frame.shape, [frame] * batch)
+        for view in self.pipeline.blank_views() if self.pipeline.refines else ():
+            for batch in _WARM_UP_BATCHES:
+                await self._rehearse(self._refine, view.shape, [view] * batch)
 
     async def _rehearse(self, stage: Stage, bucket: Hashable, items: Sequence[object]) -> None:
         for learn in (False, True):
@@ -128,22 +146,34 @@ class EncoderVersion:
     async def _encode(self, picture: Picture) -> EncodedFrame:
         parts, received_s = self._parts, self._parts.clock.monotonic_s()
         async with parts.admission.entered(picture.work_class, self._remaining_s(picture)) as slot:
-            with parts.scheduler.announced(picture.work_class):
-                size = await parts.workers.run(picture.work_class, self.pipeline.decoded_bytes, picture.data)
+            size = await self._beside(picture, self.pipeline.decoded_bytes, picture.data)
             async with parts.admission.pixels.held(picture.work_class, size):
                 self._require_wanted(picture, "decoding")
-                with parts.scheduler.announced(picture.work_class):
-                    frame = await parts.workers.run(picture.work_class, self.pipeline.prepare, picture.data)
+                frame = await self._beside(picture, self.pipeline.prepare, picture.data)
                 self._require_wanted(picture, "detection")
-                (detected,) = await self._in_batches(self._detect, frame.detector.shape, [frame.detector], picture)
+                (detected,) = await self._in_batches(self._detect, [frame.detector], picture)
                 slot.leave()
-                with parts.scheduler.announced(picture.work_class):
-                    found = await parts.workers.run(
-                        picture.work_class, self.pipeline.find, frame, detected.output, picture.options, picture.known
-                    )
+                found = await self._beside(
+                    picture, self.pipeline.find, frame, detected.output, picture.options, picture.known
+                )
+                refine_s = await self._refine_wanted(found, picture)
         self._require_wanted(picture, "embedding")
         embed_s = await self._embed_wanted(found, picture)
-        return self._answer(frame, found, detected, embed_s, received_s)
+        return self._answer(frame, found, detected.run_s + refine_s, embed_s, received_s)
+
+    async def _beside(self, picture: Picture, work: Callable[..., T], *arguments: object) -> T:
+        """What is done beside the networks, on a worker; the scheduler knows that more of this picture comes."""
+        with self._parts.scheduler.announced(picture.work_class):
+            return await self._parts.workers.run(picture.work_class, work, *arguments)
+
+    async def _refine_wanted(self, found: FoundFaces, picture: Picture) -> float:
+        """Take the closer look where the recipe has one; return how long the network ran for it."""
+        if not found.wanted or not self.pipeline.refines:
+            return 0.0
+        views = await self._beside(picture, self.pipeline.cut_views, found)
+        done = await self._in_batches(self._refine, views, picture)
+        await self._beside(picture, self.pipeline.realign, found, views, [one.output for one in done])
+        return _run_s(done)
 
     async def _embed_wanted(self, found: FoundFaces, picture: Picture) -> float:
         """Give each wanted face its embedding; return how long the networks ran for it."""
@@ -151,19 +181,16 @@ class EncoderVersion:
         if not wanted:
             return 0.0
         crops = [candidate.crop for candidate in wanted]
-        done = await self._in_batches(self._embed, crops[0].shape, crops, picture)
+        done = await self._in_batches(self._embed, crops, picture)
         self.pipeline.give_embeddings(wanted, [one.output for one in done])
-        batches = {one.started_s: one.run_s for one in done}
-        return sum(batches.values())
+        return _run_s(done)
 
-    async def _in_batches(
-        self, stage: Stage, bucket: tuple[int, ...], payloads: Sequence[object], picture: Picture
-    ) -> list[Done]:
+    async def _in_batches(self, stage: Stage, payloads: Sequence[Shaped], picture: Picture) -> list[Done]:
         frame = object()
         works = [
             self._parts.scheduler.submit(
                 stage,
-                bucket,
+                payload.shape,
                 payload,
                 picture.work_class,
                 frame=frame,
@@ -180,9 +207,9 @@ class EncoderVersion:
             raise
 
     def _answer(
-        self, frame: PreparedFrame, found: FoundFaces, detected: Done, embed_s: float, received_s: float
+        self, frame: PreparedFrame, found: FoundFaces, detect_s: float, embed_s: float, received_s: float
     ) -> EncodedFrame:
-        answer = self.pipeline.seen(frame, found, detected.run_s * 1e3, embed_s * 1e3)
+        answer = self.pipeline.seen(frame, found, detect_s * 1e3, embed_s * 1e3)
         total_ms = (self._parts.clock.monotonic_s() - received_s) * 1e3
         queue_ms = max(0.0, total_ms - answer.times.total_ms)
         return replace(answer, times=replace(answer.times, queue_ms=queue_ms, total_ms=total_ms))
@@ -196,3 +223,8 @@ class EncoderVersion:
         remaining_s = self._remaining_s(picture)
         if remaining_s is not None and remaining_s <= 0.0:
             raise ExpiredError(stage)
+
+
+def _run_s(done: Sequence[Done]) -> float:
+    """How long the batches ran that some items were in; each batch once."""
+    return sum({one.started_s: one.run_s for one in done}.values())
