@@ -77,9 +77,9 @@ async def running(settings: EncoderSettings, clock: Clock | None = None) -> Asyn
     try:
         yield RunningEncoder(server, encoders, parts.scheduler, parts.admission, metrics)
     finally:
-        await end_tasks(*tasks)
         encoders.drain()
         await server.stop()
+        await end_tasks(*tasks)
         await encoders.close()
 
 

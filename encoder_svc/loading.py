@@ -24,6 +24,7 @@ from tessera.domain.artifact import Manifest, load_calibration_for, load_manifes
 from tessera.domain.errors import ArtifactError, NotFoundError
 from tessera.nets.artifact import FaceNetworks, load_face_networks
 from tessera.nets.compilation import compile_face_networks, load_compiled
+from tessera.nets.minifasnet import load_pad
 from tessera.nets.parity import parity
 from tessera.nets.runtime import Runtime, RuntimeUnavailableError
 
@@ -93,7 +94,7 @@ async def _compile_off_the_loop(settings: EncoderSettings, manifest: Manifest) -
 def _compile(settings: EncoderSettings, manifest: Manifest, cancelled: threading.Event) -> FacePipeline:
     eager = _load_eager(settings, manifest)
     get_logger().info("runtime.compiling", encoder=manifest.name)
-    compile_face_networks(manifest.name, settings.weights_cache_dir, cancelled=cancelled)
+    compile_face_networks(manifest.name, settings.weights_cache_dir, folders=encoder_folders(), cancelled=cancelled)
     compiled = _compiled(settings, manifest, eager)
     if compiled is None:
         raise RuntimeUnavailableError(Runtime.COMPILED, "what was compiled is not in the cache")
@@ -116,4 +117,5 @@ def _compiled(settings: EncoderSettings, manifest: Manifest, eager: FaceNetworks
 
 
 def _pipeline(settings: EncoderSettings, manifest: Manifest, networks: FaceNetworks) -> FacePipeline:
-    return FacePipeline(manifest, networks, detect_side_px=settings.detect_side_px, limits=settings.limits)
+    pad = load_pad(settings.pad_weights, settings.pad_sha256) if settings.pad_weights else None
+    return FacePipeline(manifest, networks, detect_side_px=settings.detect_side_px, limits=settings.limits, pad=pad)

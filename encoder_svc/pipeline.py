@@ -24,6 +24,7 @@ from tessera.domain.templates import as_templates
 from tessera.imaging.align import CROP_PX, align
 from tessera.imaging.decode import DEFAULT_LIMITS, DecodeLimits, Image, ScaledImage, decode, decode_for_detection
 from tessera.imaging.headers import read_header
+from tessera.imaging.pad_crop import crop_around
 from tessera.imaging.preprocess import (
     DETECT_SIDE_PX,
     PREPROCESSING_VERSION,
@@ -35,6 +36,7 @@ from tessera.imaging.preprocess import (
 from tessera.imaging.quality import DEFAULT_GATE, QualityGate, assess
 from tessera.imaging.refine import MIN_PROBABILITY, SIZES, VIEWS, cut_views, join_landmarks
 from tessera.nets.artifact import FaceNetworks
+from tessera.nets.minifasnet import PadNetwork
 from tessera.nets.yunet import decode as decode_faces
 
 DETECT_BATCH = 16
@@ -117,6 +119,7 @@ class Candidate:
     quality: Quality
     tracklet_id: TrackletId | None = None
     embedding: Embedding | None = field(default=None)
+    bona_fide_probability: float | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -144,6 +147,7 @@ class FacePipeline:
         detect_side_px: frames are shrunk to this longer side for detection.
         limits: of pictures.
         gate: below which samples carry reasons.
+        pad: presentation-attack weights that somebody brought; None: nothing is said of liveness.
 
     Raises:
         ArtifactError: the encoder was measured with another preprocessing than this version has.
@@ -157,6 +161,7 @@ class FacePipeline:
         detect_side_px: int = DETECT_SIDE_PX,
         limits: DecodeLimits = DEFAULT_LIMITS,
         gate: QualityGate = DEFAULT_GATE,
+        pad: PadNetwork | None = None,
     ) -> None:
         if manifest.preprocessing != PREPROCESSING_VERSION:
             raise ArtifactError(
@@ -168,6 +173,7 @@ class FacePipeline:
         self._detect_side_px = detect_side_px
         self._limits = limits
         self._gate = gate
+        self._pad = pad
 
     @property
     def model_id(self) -> ModelId:
@@ -208,6 +214,8 @@ class FacePipeline:
             outputs = [self.look([view])[0] for view in views]
             detect_ms += _since_ms(started_s)
             self.realign(found, views, outputs)
+        for candidate, chance in zip(found.wanted, self.judge(self.cut_surroundings(found)), strict=False):
+            candidate.bona_fide_probability = chance
         started_s = time.perf_counter()
         for first in range(0, len(found.wanted), EMBED_BATCH):
             batch = found.wanted[first : first + EMBED_BATCH]
@@ -331,6 +339,23 @@ class FacePipeline:
             candidate.crop = align(found.image, joined)
         found.align_ms += _since_ms(started_s)
 
+    @property
+    def judges_liveness(self) -> bool:
+        """Whether presentation-attack weights were brought."""
+        return self._pad is not None
+
+    def cut_surroundings(self, found: FoundFaces) -> list[Image]:
+        """What presentation-attack weights look at, one for each face that is to be embedded; any thread may do it."""
+        if self._pad is None:
+            return []
+        scale, shrink = self._pad.scale, 1.0 / found.factor
+        boxes = [candidate.box.scaled(shrink) for candidate in found.wanted]
+        return [crop_around(found.image, box, scale) for box in boxes]
+
+    def judge(self, surroundings: Sequence[Image]) -> list[float]:
+        """The probability that each shows a live face; only the device's threads may do it."""
+        return [] if self._pad is None else [float(chance) for chance in self._pad.bona_fide(surroundings)]
+
     def embed(self, crops: Sequence[Image]) -> Vectors:
         """Embed aligned faces, of one picture or of many; only the device's threads may do it.
 
@@ -423,7 +448,8 @@ def _needs_embedding(candidate: Candidate, options: EncodeOptions, best: dict[Tr
 
 
 def _seen(c: Candidate) -> SeenFace:
-    return SeenFace(Observation(c.box, c.landmarks, c.probability, c.quality, c.embedding), c.tracklet_id)
+    seen = Observation(c.box, c.landmarks, c.probability, c.quality, c.embedding, c.bona_fide_probability)
+    return SeenFace(seen, c.tracklet_id)
 
 
 def _since_ms(started_s: float) -> float:

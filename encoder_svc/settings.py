@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -64,6 +65,12 @@ class EncoderSettings:
     """Threads that decode and measure pictures, for each of verify calls, enrolments and cameras."""
     detect_side_px: int = 640
     """Frames are shrunk to this longer side for detection; faces are cut from the full frame."""
+
+    pad_weights: Path | None = None
+    """Presentation-attack weights that you bring (MiniFASNet layout, safetensors or ONNX); none: nothing is said of
+    liveness. Their error rates are not measured here, and no decision rests on them."""
+    pad_sha256: str = ""
+    """Of that file, 64 hexadecimal digits; it must be given with it."""
 
     max_image_bytes: int = 20 * 1024 * 1024
     """Of one picture as sent."""
@@ -130,6 +137,8 @@ class EncoderSettings:
         for name in ("decoded_bytes", "stream_batch_frames"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         parse_more_encoders(self.more_encoders)
+        fits = not self.pad_weights or re.fullmatch(r"[0-9a-fA-F]{64}", self.pad_sha256) is not None
+        require(fits, "pad_sha256", self.pad_sha256, "64 hexadecimal digits, the sha256 of pad_weights")
         for name in ("threads", "decode_threads", "max_image_bytes", "max_image_pixels", "max_streams"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("interactive_queue", "enrolment_queue", "stream_queue"):

@@ -89,6 +89,7 @@ class EncoderVersion:
         name = pipeline.manifest.name
         self._detect = Stage("detect", name, 0, DETECT_BATCH, pipeline.detect, priority)
         self._refine = Stage("refine", name, 1, REFINE_BATCH, pipeline.look, priority)
+        self._pad = Stage("pad", name, 2, EMBED_BATCH, pipeline.judge, priority)
         self._embed = Stage("embed", name, 2, EMBED_BATCH, pipeline.embed, priority)
         self._under_way = 0
         self._idle = asyncio.Event()
@@ -157,6 +158,7 @@ class EncoderVersion:
                     picture, self.pipeline.find, frame, detected.output, picture.options, picture.known
                 )
                 refine_s = await self._refine_wanted(found, picture)
+                await self._judge_wanted(found, picture)
         self._require_wanted(picture, "embedding")
         embed_s = await self._embed_wanted(found, picture)
         return self._answer(frame, found, detected.run_s + refine_s, embed_s, received_s)
@@ -174,6 +176,15 @@ class EncoderVersion:
         done = await self._in_batches(self._refine, views, picture)
         await self._beside(picture, self.pipeline.realign, found, views, [one.output for one in done])
         return _run_s(done)
+
+    async def _judge_wanted(self, found: FoundFaces, picture: Picture) -> None:
+        """Ask presentation-attack weights, where somebody brought them."""
+        if not found.wanted or not self.pipeline.judges_liveness:
+            return
+        surroundings = await self._beside(picture, self.pipeline.cut_surroundings, found)
+        done = await self._in_batches(self._pad, surroundings, picture)
+        for candidate, one in zip(found.wanted, done, strict=True):
+            candidate.bona_fide_probability = one.output
 
     async def _embed_wanted(self, found: FoundFaces, picture: Picture) -> float:
         """Give each wanted face its embedding; return how long the networks ran for it."""

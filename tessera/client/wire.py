@@ -169,6 +169,7 @@ def observation_to_wire(observation: Observation, tracklet_id: str = "") -> pb.O
         quality=quality_to_wire(observation.quality),
         embedding=embedding_to_wire(observation.embedding) if observation.embedding is not None else None,
         tracklet_id=tracklet_id,
+        bona_fide_probability=observation.bona_fide_probability,
     )
 
 
@@ -181,6 +182,7 @@ def observation_from_wire(message: pb.Observation) -> Observation:
         detection_probability=message.detection_probability,
         quality=quality_from_wire(message.quality),
         embedding=embedding_from_wire(message.embedding) if message.HasField("embedding") else None,
+        bona_fide_probability=message.bona_fide_probability if message.HasField("bona_fide_probability") else None,
     )
 
 

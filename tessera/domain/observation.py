@@ -30,6 +30,10 @@ class Box:
         """The shorter side, in pixels."""
         return min(self.width_px, self.height_px)
 
+    def scaled(self, factor: float) -> Box:
+        """The same place in a picture whose sides are `factor` times as long."""
+        return Box(self.x_px * factor, self.y_px * factor, self.width_px * factor, self.height_px * factor)
+
     def iou(self, other: Box) -> float:
         """Intersection over union with `other`, in [0, 1]."""
         width = min(self.x_px + self.width_px, other.x_px + other.width_px) - max(self.x_px, other.x_px)
@@ -79,3 +83,5 @@ class Observation:
     quality: Quality
     embedding: Embedding | None = field(default=None)
     """None when the caller said that it needs no embedding of this one."""
+    bona_fide_probability: float | None = field(default=None)
+    """What presentation-attack weights say that somebody brought, in [0, 1]: 1 is a live face. None: there are none."""
