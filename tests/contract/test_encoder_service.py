@@ -15,8 +15,7 @@ import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from encoder_svc.__main__ import RunningEncoder, running
-from encoder_svc.engine import EngineState
-from encoder_svc.settings import DeviceChoice, EncoderSettings
+from encoder_svc.encoders import EncoderState
 from tessera.chassis.channel import open_channel
 from tessera.chassis.pinned_files import default_cache_dir
 from tessera.chassis.status import StatusDetail, detail_of
@@ -25,15 +24,11 @@ from tessera.domain.artifact import Manifest
 from tessera.v1 import biometrics_pb2, encoder_pb2
 from tessera.v1 import encoder_pb2 as pb
 from tessera.v1.encoder_pb2_grpc import EncoderServiceStub
+from tests.encoder_world import encoder_settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Requests = list[pb.EncodeStreamRequest]
-
-
-def _settings(**changes: object) -> EncoderSettings:
-    fixed: dict[str, object] = {"port": 0, "metrics_port": 0, "device": DeviceChoice.CPU, "drain_s": 5.0}
-    return EncoderSettings(**(fixed | changes))  # type: ignore[arg-type]
 
 
 async def _until(condition: Callable[[], bool], limit_s: float = 30.0) -> None:
@@ -43,14 +38,14 @@ async def _until(condition: Callable[[], bool], limit_s: float = 30.0) -> None:
 
 
 async def _ready(encoder: RunningEncoder) -> RunningEncoder:
-    await _until(lambda: encoder.engine.state is EngineState.READY)
+    await _until(encoder.encoders.ready)
     return encoder
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def encoder(face_weights: Mapping[str, Path]) -> AsyncIterator[RunningEncoder]:
     """One encoder for the tests that need no settings of their own."""
-    async with running(_settings()) as started:
+    async with running(encoder_settings()) as started:
         yield await _ready(started)
 
 
@@ -340,7 +335,7 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(
 
 async def test_a_silent_stream_is_ended(face_weights: Mapping[str, Path]) -> None:
     """DEADLINE_EXCEEDED with STREAM_SILENT, after the idle limit that the opening told."""
-    async with running(_settings(stream_idle_s=0.2)) as started:
+    async with running(encoder_settings(stream_idle_s=0.2)) as started:
         await _ready(started)
         async with open_channel(f"127.0.0.1:{started.server.port}") as channel:
             call = EncoderServiceStub(channel).EncodeStream()
@@ -350,11 +345,31 @@ async def test_a_silent_stream_is_ended(face_weights: Mapping[str, Path]) -> Non
             assert (detail.code, detail.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "STREAM_SILENT")
 
 
+async def test_a_call_that_opens_no_stream_is_ended_too(face_weights: Mapping[str, Path]) -> None:
+    """A client that connects and says nothing is as silent as one that stops."""
+    settings = encoder_settings(stream_idle_s=0.2)
+    async with running(settings) as started, open_channel(f"127.0.0.1:{started.server.port}") as channel:
+        detail = await _refusal(EncoderServiceStub(channel).EncodeStream().read())
+        assert (detail.code, detail.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "STREAM_SILENT")
+
+
+async def test_what_a_client_says_it_dropped_is_counted(
+    stub: EncoderServiceStub, encoder: RunningEncoder, portraits: Mapping[str, bytes]
+) -> None:
+    """Frames that it sampled and did not send since the last one."""
+    name = "tessera_encoder_client_drops_total"
+    before = encoder.metrics.registry.get_sample_value(name) or 0.0
+    frames = [_frame(1, portraits["biden.jpg"]), _frame(9, portraits["biden.jpg"])]
+    frames[1].frame.dropped_since_last = 7
+    await _talk(stub, [_open(), *frames])
+    assert encoder.metrics.registry.get_sample_value(name) == before + 7.0
+
+
 async def test_one_stream_too_many_is_refused_and_the_others_live(
     face_weights: Mapping[str, Path], portraits: Mapping[str, bytes]
 ) -> None:
     """RESOURCE_EXHAUSTED with STREAM_LIMIT; the open stream still encodes; a place that is left can be taken."""
-    async with running(_settings(max_streams=1, stream_credits=1)) as started:
+    async with running(encoder_settings(max_streams=1, stream_credits=1)) as started:
         await _ready(started)
         async with open_channel(f"127.0.0.1:{started.server.port}") as channel:
             stub = EncoderServiceStub(channel)
@@ -375,7 +390,7 @@ async def test_draining_answers_what_is_under_way_and_says_unavailable(
     face_weights: Mapping[str, Path], portraits: Mapping[str, bytes]
 ) -> None:
     """A stream gets the answer to its frame and then UNAVAILABLE; a new call gets UNAVAILABLE at once."""
-    async with running(_settings()) as started:
+    async with running(encoder_settings()) as started:
         await _ready(started)
         async with open_channel(f"127.0.0.1:{started.server.port}") as channel:
             stub = EncoderServiceStub(channel)
@@ -384,7 +399,7 @@ async def test_draining_answers_what_is_under_way_and_says_unavailable(
             await call.read()
             await call.write(_frame(1, portraits["biden.jpg"]))
             await _until(lambda: started.metrics.registry.get_sample_value("tessera_encoder_credits_in_use") == 1.0)
-            started.engine.drain()
+            started.encoders.drain()
             assert (await call.read()).result.HasField("encoded")
             assert (await call.read()).HasField("credit")
             assert (await _refusal(call.read())).code is grpc.StatusCode.UNAVAILABLE
@@ -397,7 +412,7 @@ async def test_draining_answers_what_is_under_way_and_says_unavailable(
 
 async def test_health_says_serving_only_when_warm(face_weights: Mapping[str, Path]) -> None:
     """It listens at once, refuses work while it loads, and serves afterwards."""
-    async with running(_settings()) as started, open_channel(f"127.0.0.1:{started.server.port}") as channel:
+    async with running(encoder_settings()) as started, open_channel(f"127.0.0.1:{started.server.port}") as channel:
         health = health_pb2_grpc.HealthStub(channel)
         loading = await health.Check(health_pb2.HealthCheckRequest(service="tessera.v1.EncoderService"))
         assert loading.status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -415,9 +430,9 @@ async def test_weights_that_cannot_be_had_are_told_and_tried_again(
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     supplied = tmp_path / "supplied"
     supplied.mkdir()
-    settings = _settings(cache_dir=tmp_path / "cache", supplied_dir=supplied, load_retry_s=0.1)
+    settings = encoder_settings(cache_dir=tmp_path / "cache", supplied_dir=supplied, load_retry_s=0.1)
     async with running(settings) as started:
-        await _until(lambda: started.engine.state is EngineState.FAILED)
+        await _until(lambda: EncoderState.FAILED in {status.state for status in started.encoders.statuses()})
         async with open_channel(f"127.0.0.1:{started.server.port}") as channel:
             stub = EncoderServiceStub(channel)
             (listed,) = (await stub.ListEncoders(pb.ListEncodersRequest())).encoders
