@@ -12,7 +12,7 @@ STUBS := tessera/v1 tessera/oip
 CODE := tessera encoder_svc gallery_svc camera_ingest gateway_svc siamese_lab benchmarks tests
 PIP_INSTALL := install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check lint types imports proto proto-check bench bench-first-light bench-face-verification bench-encoder bench-template-recipes clean
+.PHONY: help run test check lint types imports proto proto-check bench bench-first-light bench-face-verification bench-encoder bench-template-recipes bench-runtimes clean
 
 help: ## Lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ bench-first-light: $(VENV)/.dev ## Start, accounting, latency, verify, kill -9
 
 bench-face-verification: $(VENV)/.dev ## LFW through the service, beside OpenCV's own
 	@$(BIN)/python -m benchmarks.face_verification $(ARGS)
+
+bench-runtimes: $(VENV)/.dev ## Eager and compiled networks on one thread, against plain float32
+	@$(BIN)/python -m benchmarks.runtimes $(ARGS)
 
 bench-encoder: $(VENV)/.dev $(PEERS_VENV)/.done ## The encoder: throughput, overload, staleness, peers, cancellations, drain
 	@$(BIN)/python -m benchmarks.encoder $(ARGS)
