@@ -87,6 +87,7 @@ class Triton:
 
 @asynccontextmanager
 async def speaking(encoders: Encoders) -> AsyncIterator[str]:
+    """The protocol alone, over other encoders."""
     servicer = OpenInferenceServicer(encoders, SystemClock())
     server = Server(ServerSettings(), ServiceMetrics(CollectorRegistry(), "test"), [SERVICE], servicer.add_to)
     await server.start()
@@ -98,11 +99,11 @@ async def speaking(encoders: Encoders) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def served(face_weights: Mapping[str, Path]) -> AsyncIterator[Served]:
-    """A warm encoder that speaks the protocol on a port of its own."""
-    settings = EncoderSettings(port=0, metrics_port=0, device=DeviceChoice.CPU, drain_s=5.0)
-    async with running(settings) as encoder, speaking(encoder.encoders) as address:
+    """A warm encoder; it speaks the protocol on the port of its own contract."""
+    settings = EncoderSettings(port=0, metrics_port=0, encoder=NAME, device=DeviceChoice.CPU, drain_s=5.0)
+    async with running(settings) as encoder:
         await until(encoder.encoders.ready)
-        yield Served(encoder, address)
+        yield Served(encoder, f"127.0.0.1:{encoder.server.port}")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -133,11 +134,11 @@ async def encoder_stub(served: Served) -> AsyncIterator[EncoderServiceStub]:
         yield EncoderServiceStub(channel)
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def until(condition: Callable[[], object], limit_s: float = 60) -> None:
     async def ask() -> object:
         return condition()
 
-    await eventually(ask, limit_s=60)
+    await eventually(ask, limit_s)
 
 
 def blank() -> bytes:
@@ -476,8 +477,8 @@ async def refusal(
 
 async def test_while_it_loads_it_is_live_and_not_ready(face_weights: Mapping[str, Path]) -> None:
     """Work is UNAVAILABLE and metadata is told all the same; ready once it is warm, and no more when it drains."""
-    settings = EncoderSettings(port=0, metrics_port=0, device=DeviceChoice.CPU, drain_s=5.0)
-    async with running(settings) as encoder, speaking(encoder.encoders) as address, open_channel(address) as channel:
+    settings = EncoderSettings(port=0, metrics_port=0, encoder=NAME, device=DeviceChoice.CPU, drain_s=5.0)
+    async with running(settings) as encoder, open_channel(f"127.0.0.1:{encoder.server.port}") as channel:
         stub = GRPCInferenceServiceStub(channel)
         await until(encoder.encoders.statuses)
         assert (await stub.ServerLive(pb.ServerLiveRequest())).live
@@ -526,6 +527,6 @@ async def test_a_refused_call_lets_its_pictures_go_at_once(served: Served) -> No
     try:
         async with speaking(encoders) as address, open_channel(address) as channel:  # type: ignore[arg-type]
             await refusal(GRPCInferenceServiceStub(channel), request)
-            await until(encoders.all_let_go)
+            await until(encoders.all_let_go, limit_s=5)
     finally:
         gc.enable()
