@@ -3,9 +3,9 @@
     python -m siamese_lab.face_calibration --data DIR --encoder 127.0.0.1:7001
 
 reads LFW (folds 1-5 and the cohort of people with one picture), asks the running encoder for every embedding, compares
-all pairs and writes `calibration.json` beside the manifest of the encoder that answered. That file holds scores and
-rates, no picture and no embedding. LFW has some wrong labels; they are left in, so that the strictest points err on the
-safe side.
+all pairs and writes `calibration.json` beside the manifest of the encoder that answered. `--in-process face-sface-2` in
+place of `--encoder` goes the same way without a service. The file holds scores and rates, no picture and no embedding.
+LFW has some wrong labels; they are left in, so that the strictest points err on the safe side.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from siamese_lab.embedding_run import EmbeddedPictures, embed_pictures
+from siamese_lab.face_templates import embed_in_process, shipped_networks
 from siamese_lab.lfw import COHORT_TAR, FOLDS_TAR, digest, read_pictures
 from tessera.chassis.encoder_folders import encoder_folders
-from tessera.domain.artifact import CALIBRATION_FILE, encoder_folder
+from tessera.domain.artifact import CALIBRATION_FILE, encoder_folder, load_manifest
 from tessera.domain.calibration import Calibration, CalibrationData, dump_calibration
 from tessera.domain.embedding import Modality
 from tessera.domain.ids import CalibrationId, ModelId
@@ -71,12 +72,18 @@ def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("TESSERA_DATA", ""), help="the folder with the LFW archives")
-    parser.add_argument("--encoder", default="127.0.0.1:7001", help="address of a running encoder")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--encoder", default="127.0.0.1:7001", help="address of a running encoder")
+    where.add_argument("--in-process", metavar="NAME", help="a shipped encoder to run here instead")
     parser.add_argument("--model", default="", help="model id of the encoder; the service's default when left out")
     arguments = parser.parse_args()
     folder = Path(arguments.data)
     pictures = [*read_pictures(folder / FOLDS_TAR), *read_pictures(folder / COHORT_TAR)]
-    embedded = asyncio.run(embed_pictures(pictures, arguments.encoder, ModelId(arguments.model) or None))
+    if arguments.in_process:
+        manifest = load_manifest(arguments.in_process)
+        embedded = embed_in_process(pictures, manifest, shipped_networks(manifest))
+    else:
+        embedded = asyncio.run(embed_pictures(pictures, arguments.encoder, ModelId(arguments.model) or None))
     measured = measure(embedded, digest(pictures), datetime.now(UTC))
     out = Path(str(encoder_folder(embedded.model_id.partition("@")[0], encoder_folders()))) / CALIBRATION_FILE
     out.write_text(dump_calibration(measured.calibration), encoding="utf-8")

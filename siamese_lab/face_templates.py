@@ -24,8 +24,8 @@ from tessera.domain.errors import ArtifactError, ImageRejectedError
 from tessera.domain.observation import Landmarks
 from tessera.domain.templates import as_templates
 from tessera.imaging.align import align
-from tessera.imaging.decode import Image, decode
-from tessera.imaging.preprocess import detector_input, embedder_input, views_input
+from tessera.imaging.decode import DEFAULT_LIMITS, Image, decode_for_detection
+from tessera.imaging.preprocess import DETECT_SIDE_PX, detector_input, embedder_input, views_input
 from tessera.imaging.refine import MIN_PROBABILITY, SIZES, cut_views, join_landmarks
 from tessera.nets.artifact import FaceNetworks, load_face_networks
 from tessera.nets.yunet import decode as decode_faces
@@ -42,11 +42,14 @@ class FoundFace:
 
     picture: Picture
     landmarks: Landmarks
-    """Of the first detection."""
+    """Of the first detection, in pixels of `image()`."""
 
     def image(self) -> Image:
-        """Decoded anew each time: a data set's pixels would not fit into memory."""
-        return decode(self.picture.data)
+        """Decoded anew each time: a data set's pixels would not fit into memory.
+
+        No larger than detection needs. (The service decodes a large picture in full for a face that is small in it.)
+        """
+        return decode_for_detection(self.picture.data, DEFAULT_LIMITS, DETECT_SIDE_PX).image
 
 
 def shipped_networks(manifest: Manifest) -> FaceNetworks:
@@ -68,7 +71,7 @@ class FaceTemplates:
     def find(self, picture: Picture) -> FoundFace | None:
         """The face nearest to the middle; None when there is none, or the picture cannot be used."""
         try:
-            image = decode(picture.data)
+            image = decode_for_detection(picture.data, DEFAULT_LIMITS, DETECT_SIDE_PX).image
         except ImageRejectedError:
             return None
         seen = detector_input(image)

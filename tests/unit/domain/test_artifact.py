@@ -111,7 +111,7 @@ def test_the_shipped_encoder_keeps_its_model_id() -> None:
 def test_an_encoder_in_a_folder_is_found(tmp_path: Path) -> None:
     """What was imported is there beside what ships, and knows where its network lies."""
     _write(tmp_path, _raw(input={"channels": "BGR", "offset": 127.5, "scale": [0.5, 0.25, 2]}))
-    assert available_encoders([tmp_path, tmp_path / "nothing"]) == ("face-sface-1", "mine-1")
+    assert available_encoders([tmp_path, tmp_path / "nothing"]) == ("face-sface-1", "face-sface-2", "mine-1")
     manifest = load_manifest("mine-1", [tmp_path])
     assert isinstance(manifest.embedder, ImportedGraph)
     assert manifest.embedder.folder == tmp_path / "mine-1"
@@ -137,7 +137,8 @@ def test_a_folder_with_another_name_than_its_manifest_is_refused(tmp_path: Path)
 def test_folders_of_an_unfinished_import_are_not_seen(tmp_path: Path) -> None:
     """What is written to a hidden name is no encoder yet."""
     _write(tmp_path, _raw()).joinpath("mine-1").rename(tmp_path / ".part-mine-1")
-    assert available_encoders([tmp_path]) == ("face-sface-1",)
+    assert "mine-1" not in available_encoders([tmp_path])
+    assert available_encoders([tmp_path]) == available_encoders()
 
 
 def test_the_centre_is_read_and_belongs_to_the_model_id(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ Found = list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
 
 def face(angle: float, scale: float, x_px: float, y_px: float) -> npt.NDArray[np.float32]:
     turn = scale * np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    return (REFERENCE @ turn + np.array([x_px, y_px])).astype(np.float32)
+    placed: npt.NDArray[np.float32] = (REFERENCE @ turn + np.array([x_px, y_px])).astype(np.float32)
+    return placed
 
 
 def as_seen(places: npt.NDArray[np.float32]) -> Found:
