@@ -33,6 +33,7 @@ from tessera.chassis.logs import configure_logs, get_logger
 from tessera.chassis.server import Server, run_service, wait_for_stop_signal
 from tessera.chassis.settings import load_settings, redacted
 from tessera.chassis.tasks import end_tasks
+from tessera.chassis.tracing import Tracing, open_tracing
 from tessera.domain.errors import ArtifactError, InvalidInputError, NotFoundError, PreconditionError
 from tessera.v1 import encoder_pb2
 from tessera.v1.encoder_pb2_grpc import add_EncoderServiceServicer_to_server
@@ -53,7 +54,9 @@ class RunningEncoder:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: EncoderSettings, clock: Clock | None = None) -> AsyncIterator[RunningEncoder]:
+async def running(
+    settings: EncoderSettings, clock: Clock | None = None, tracing: Tracing | None = None
+) -> AsyncIterator[RunningEncoder]:
     """Run the service: it listens at once and takes work when its encoder is warm.
 
     Raises:
@@ -66,8 +69,9 @@ async def running(settings: EncoderSettings, clock: Clock | None = None) -> Asyn
     wanted = [(settings.encoder, 0), *parse_more_encoders(settings.more_encoders)]
     _require_known(wanted)
     rules = StreamRules(settings.stream_credits, settings.stream_idle_s, settings.max_streams)
-    adding = _adding(EncoderServicer(encoders, rules, clock, metrics), OpenInferenceServicer(encoders, clock))
-    server = Server(settings.server, metrics, [SERVICE, oip_servicer.SERVICE], adding)
+    ours = EncoderServicer(encoders, rules, clock=clock, metrics=metrics, tracing=tracing)
+    adding = _adding(ours, OpenInferenceServicer(encoders, clock))
+    server = Server(settings.server, metrics, [SERVICE, oip_servicer.SERVICE], adding, tracing)
     await server.start()
     parts.scheduler.start()
     tasks = [
@@ -98,10 +102,10 @@ def build_parts(settings: EncoderSettings, clock: Clock, metrics: EncoderMetrics
         WorkClass.ENROLMENT: QueueRule(settings.enrolment_queue, refuse, window),
         WorkClass.STREAM: QueueRule(settings.stream_queue, drop, window),
     }
+    # With a single lane, keeping one free would idle the device during every decoding of a verify call.
+    hold_s = settings.hold_ms / 1e3 if lanes > 1 else 0.0
     scheduler = Scheduler(
-        BatchRules(
-            settings.slice_ms / 1e3, settings.linger_share, settings.stream_batch_frames, settings.hold_ms / 1e3
-        ),
+        BatchRules(settings.slice_ms / 1e3, settings.linger_share, settings.stream_batch_frames, hold_s),
         {WorkClass.ENROLMENT: settings.enrolment_share, WorkClass.STREAM: settings.stream_share},
         lanes=lanes,
         clock=clock,
@@ -165,7 +169,7 @@ async def _main() -> None:
     configure_logs("encoder", level=settings.log_level)
     get_logger().info("encoder.starting", **redacted(settings))
     tune_process()
-    async with running(settings):
+    async with open_tracing("encoder") as tracing, running(settings, tracing=tracing):
         get_logger().info("encoder.stopping", signal=await wait_for_stop_signal())
 
 

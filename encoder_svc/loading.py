@@ -24,8 +24,9 @@ from tessera.domain.artifact import Manifest, load_calibration_for, load_manifes
 from tessera.domain.errors import ArtifactError, NotFoundError
 from tessera.nets.artifact import FaceNetworks, load_face_networks
 from tessera.nets.compilation import compile_face_networks, load_compiled
+from tessera.nets.cuda_graphs import load_cuda_graphs
 from tessera.nets.minifasnet import load_pad
-from tessera.nets.parity import parity
+from tessera.nets.parity import parity, sample_crops
 from tessera.nets.runtime import Runtime, RuntimeUnavailableError
 
 
@@ -52,11 +53,13 @@ def load_pipeline(settings: EncoderSettings, manifest: Manifest | None = None) -
     """
     manifest = manifest or load_manifest(settings.encoder, encoder_folders())
     networks = _load_eager(settings, manifest)
-    if may_compile(settings, networks.device):
-        try:
+    try:
+        if may_compile(settings, networks.device):
             networks = _compiled(settings, manifest, networks) or networks
-        except RuntimeUnavailableError as error:
-            get_logger().warning("runtime.compiled_not_loaded", encoder=manifest.name, error=str(error))
+        elif settings.runtime is RuntimeChoice.AUTO and networks.device.type == "cuda":
+            networks = load_cuda_graphs(networks, networks.device)
+    except RuntimeUnavailableError as error:
+        get_logger().warning("runtime.stays_eager", encoder=manifest.name, error=str(error))
     return _pipeline(settings, manifest, networks)
 
 
@@ -99,7 +102,7 @@ def _compile(settings: EncoderSettings, manifest: Manifest, cancelled: threading
     if compiled is None:
         raise RuntimeUnavailableError(Runtime.COMPILED, "what was compiled is not in the cache")
     torch.set_num_threads(settings.threads)
-    measured = parity(eager, compiled)
+    measured = parity(eager, compiled, crops=sample_crops(manifest.crop_px))
     if not measured.holds:
         raise RuntimeUnavailableError(Runtime.COMPILED, f"it does not give what eager networks give: {measured}")
     get_logger().info("runtime.compiled", encoder=manifest.name, min_cosine=measured.min_cosine)

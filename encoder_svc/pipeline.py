@@ -132,6 +132,10 @@ class FoundFaces:
     """Pixels of the full picture per pixel of `image`, along each side."""
     candidates: list[Candidate] = field(default_factory=list)
     wanted: list[Candidate] = field(default_factory=list)
+    views: list[Image] = field(default_factory=list)
+    """For a closer look, `VIEWS` for each wanted face; none where the recipe has none."""
+    surroundings: list[Image] = field(default_factory=list)
+    """For presentation-attack weights, one for each wanted face; none where there are no weights."""
     decode_ms: float = 0.0
     """Of the full picture, where faces were too small in the one that the detector saw."""
     align_ms: float = 0.0
@@ -208,14 +212,13 @@ class FacePipeline:
         (output,) = self.detect([frame.detector])
         detect_ms = _since_ms(started_s)
         found = self.find(frame, output, options or EncodeOptions(), known)
-        if self.refines:
-            views = self.cut_views(found)
+        if found.views:
             started_s = time.perf_counter()
-            outputs = [self.look([view])[0] for view in views]
+            outputs = [self.look([view])[0] for view in found.views]
             detect_ms += _since_ms(started_s)
-            self.realign(found, views, outputs)
-        for candidate, chance in zip(found.wanted, self.judge(self.cut_surroundings(found)), strict=False):
-            candidate.bona_fide_probability = chance
+            self.realign(found, outputs)
+        if found.surroundings:
+            self.give_liveness(found.wanted, self.judge(found.surroundings))
         started_s = time.perf_counter()
         for first in range(0, len(found.wanted), EMBED_BATCH):
             batch = found.wanted[first : first + EMBED_BATCH]
@@ -290,6 +293,7 @@ class FacePipeline:
         if options.with_embedding:
             best = {tracklet.tracklet_id: tracklet.best_quality for tracklet in known}
             faces.wanted = [c for c in faces.candidates if _needs_embedding(c, options, best)]
+            self._cut_more(faces)
         return faces
 
     @property
@@ -297,19 +301,11 @@ class FacePipeline:
         """Whether its recipe takes a second, closer look at each face that is embedded."""
         return self.manifest.template.refined
 
-    def cut_views(self, found: FoundFaces) -> list[Image]:
-        """The views of the closer look, `VIEWS` for each face that is to be embedded; any thread may do it."""
-        started_s = time.perf_counter()
-        factor = np.float32(found.factor)
-        views = [view for c in found.wanted for view in cut_views(found.image, c.landmarks / factor)]
-        found.align_ms += _since_ms(started_s)
-        return views
-
     def look(self, views: Sequence[Image]) -> list[DetectorOutput]:
         """Show views of one size to the detector; only the device's threads may do it.
 
         Args:
-            views: of `cut_views`, of one face or of many.
+            views: of `find`, of one face or of many.
 
         Returns:
             One (priors, 16) each, as `YuNet` gives it.
@@ -318,19 +314,18 @@ class FacePipeline:
             outputs: npt.NDArray[np.float32] = self._networks.detector(torch.from_numpy(views_input(views))).numpy()
         return list(outputs)
 
-    def realign(self, found: FoundFaces, views: Sequence[Image], outputs: Sequence[DetectorOutput]) -> None:
+    def realign(self, found: FoundFaces, outputs: Sequence[DetectorOutput]) -> None:
         """Align the faces that are to be embedded by what the closer look gave; any thread may do it.
 
         Args:
             found: from `find`.
-            views: from `cut_views`.
-            outputs: of `look`, one for each view.
+            outputs: of `look`, one for each of its views.
         """
         started_s = time.perf_counter()
         factor = np.float32(found.factor)
         seen = [
             decode_faces(output, view.shape[0], view.shape[1], score_threshold=MIN_PROBABILITY)
-            for view, output in zip(views, outputs, strict=True)
+            for view, output in zip(found.views, outputs, strict=True)
         ]
         for at, candidate in enumerate(found.wanted):
             looked = [(faces.boxes, faces.landmarks) for faces in seen[VIEWS * at : VIEWS * (at + 1)]]
@@ -338,19 +333,6 @@ class FacePipeline:
             candidate.landmarks = joined * factor
             candidate.crop = align(found.image, joined)
         found.align_ms += _since_ms(started_s)
-
-    @property
-    def judges_liveness(self) -> bool:
-        """Whether presentation-attack weights were brought."""
-        return self._pad is not None
-
-    def cut_surroundings(self, found: FoundFaces) -> list[Image]:
-        """What presentation-attack weights look at, one for each face that is to be embedded; any thread may do it."""
-        if self._pad is None:
-            return []
-        scale, shrink = self._pad.scale, 1.0 / found.factor
-        boxes = [candidate.box.scaled(shrink) for candidate in found.wanted]
-        return [crop_around(found.image, box, scale) for box in boxes]
 
     def judge(self, surroundings: Sequence[Image]) -> list[float]:
         """The probability that each shows a live face; only the device's threads may do it."""
@@ -370,6 +352,11 @@ class FacePipeline:
         with torch.inference_mode():
             raw: Vectors = self._networks.embedder(torch.from_numpy(embedder_input(seen))).numpy()
         return as_templates(raw, len(crops), recipe.centre)
+
+    def give_liveness(self, candidates: Sequence[Candidate], chances: Iterable[float]) -> None:
+        """Put to each face what presentation-attack weights say."""
+        for candidate, chance in zip(candidates, chances, strict=True):
+            candidate.bona_fide_probability = chance
 
     def give_embeddings(self, candidates: Sequence[Candidate], vectors: Iterable[Vector]) -> None:
         """Put each embedding to its face."""
@@ -411,6 +398,17 @@ class FacePipeline:
         started_s = time.perf_counter()
         image = decode(frame.data, self._limits)
         return FoundFaces(image, 1, decode_ms=_since_ms(started_s))
+
+    def _cut_more(self, faces: FoundFaces) -> None:
+        """Cut what else the networks look at of the faces that are to be embedded."""
+        started_s = time.perf_counter()
+        if self.refines:
+            factor = np.float32(faces.factor)
+            faces.views = [view for c in faces.wanted for view in cut_views(faces.image, c.landmarks / factor)]
+        if self._pad is not None:
+            boxes = [candidate.box.scaled(1.0 / faces.factor) for candidate in faces.wanted]
+            faces.surroundings = [crop_around(faces.image, box, self._pad.scale) for box in boxes]
+        faces.align_ms += _since_ms(started_s)
 
     def _measure(self, row: tuple[Vectors, Landmarks, np.float32], faces: FoundFaces) -> Candidate:
         box, landmarks, probability = row

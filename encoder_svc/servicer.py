@@ -18,6 +18,7 @@ from encoder_svc.streams import StreamRegister, StreamRules, StreamSession
 from encoder_svc.version import Picture
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
+from tessera.chassis.tracing import Tracing
 from tessera.client.wire import seconds_to_wire
 from tessera.domain.errors import InvalidInputError, StreamSilentError
 from tessera.v1 import encoder_pb2 as pb
@@ -34,13 +35,23 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         rules: of streams.
         clock: for expiry.
         metrics: of streams.
+        tracing: makes a span for each frame of a stream; none by default.
     """
 
-    def __init__(self, encoders: Encoders, rules: StreamRules, clock: Clock, metrics: EncoderMetrics) -> None:
+    def __init__(
+        self,
+        encoders: Encoders,
+        rules: StreamRules,
+        *,
+        clock: Clock,
+        metrics: EncoderMetrics,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._encoders = encoders
         self._rules = rules
         self._clock = clock
         self._metrics = metrics
+        self._tracing = tracing or Tracing()
         self._register = StreamRegister(rules.max_streams, metrics)
 
     async def Encode(self, request: pb.EncodeRequest, context: Context) -> pb.EncodeResponse:
@@ -109,6 +120,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             resume_after_frame_id=opened.resume_after_frame_id,
             clock=self._clock,
             metrics=self._metrics,
+            tracing=self._tracing,
         )
 
     def _opened(self, opened: pb.StreamOpen, model_id: str) -> pb.EncodeStreamResponse:

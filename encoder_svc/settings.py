@@ -10,6 +10,8 @@ from pathlib import Path
 from tessera.chassis.pinned_files import default_cache_dir, default_supplied_dir
 from tessera.chassis.server import ServerSettings
 from tessera.chassis.settings import require, require_log_level, require_port
+from tessera.domain.artifact import DEFAULT_ENCODERS
+from tessera.domain.embedding import Modality
 from tessera.imaging.decode import DecodeLimits
 
 PREFIX = "TESSERA_ENCODER_"
@@ -49,7 +51,7 @@ class EncoderSettings:
     drain_s: float = 20.0
     """After SIGTERM, work under way has so long to finish."""
 
-    encoder: str = "face-sface-1"
+    encoder: str = DEFAULT_ENCODERS[Modality.FACE]
     """The encoder that answers when none is named: one that ships with Tessera, or one that was imported."""
     more_encoders: str = ""
     """Others to load, as `NAME` or `NAME:PRIORITY` with commas between; lower goes first, and the default has 0."""
@@ -87,7 +89,8 @@ class EncoderSettings:
     linger_share: float = 0.25
     """On a busy device a batch waits for pictures that are on their way, for this share of its own compute time."""
     hold_ms: float = 50.0
-    """The last free lane waits so long for a verify call that is being decoded, before it begins other work."""
+    """The last free of several lanes waits so long for a verify call that is being decoded, before it begins other
+    work."""
     stream_batch_frames: int = 1
     """Frames of one stream in one batch, at most."""
     enrolment_share: float = 0.1

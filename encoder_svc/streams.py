@@ -18,6 +18,7 @@ from encoder_svc.scheduling.work import WorkClass
 from encoder_svc.version import Picture
 from tessera.chassis.clock import Clock
 from tessera.chassis.status import status_of
+from tessera.chassis.tracing import Tracing
 from tessera.client.stream_values import KnownTracklet
 from tessera.domain.errors import (
     ExpiredError,
@@ -149,6 +150,7 @@ class StreamSession:
         resume_after_frame_id: frames up to it were answered on an earlier stream.
         clock: for their expiry.
         metrics: frames without credit, credits in use.
+        tracing: makes a span for each frame; none by default.
     """
 
     def __init__(
@@ -162,6 +164,7 @@ class StreamSession:
         resume_after_frame_id: int,
         clock: Clock,
         metrics: EncoderMetrics,
+        tracing: Tracing | None = None,
     ) -> None:
         self._encoders = encoders
         self._options = options
@@ -171,6 +174,7 @@ class StreamSession:
         self._last_frame_id = resume_after_frame_id
         self._clock = clock
         self._metrics = metrics
+        self._tracing = tracing or Tracing()
         self._credits = rules.credits
         self._retired = asyncio.Event()
         self._under_way: set[asyncio.Task[FrameOutcome]] = set()
@@ -278,7 +282,8 @@ class StreamSession:
             picture = Picture(
                 frame.data, self._options, WorkClass.STREAM, frame.known, expires_at_s, source=self._stream_id
             )
-            return await self._encoders.encode(picture, self._model_id)
+            with self._tracing.frame("frame"):
+                return await self._encoders.encode(picture, self._model_id)
         except ExpiredError:
             return ExpiredFrame(self._age_s(frame))
         except Exception as error:  # noqa: BLE001 - the edge of a frame; the encoders have counted it

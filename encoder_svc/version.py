@@ -17,7 +17,6 @@ from encoder_svc.pipeline import (
     DETECT_BATCH,
     EMBED_BATCH,
     REFINE_BATCH,
-    Candidate,
     EncodedFrame,
     EncodeOptions,
     FacePipeline,
@@ -28,6 +27,7 @@ from encoder_svc.scheduling.scheduler import Scheduler
 from encoder_svc.scheduling.work import Done, Stage, WorkClass
 from encoder_svc.workers import Workers
 from tessera.chassis.clock import Clock
+from tessera.chassis.tracing import record
 from tessera.client.stream_values import KnownTracklet
 from tessera.domain.errors import ExpiredError
 
@@ -88,7 +88,7 @@ class EncoderVersion:
         self._parts = parts
         name = pipeline.manifest.name
         self._detect = Stage("detect", name, 0, DETECT_BATCH, pipeline.detect, priority)
-        self._refine = Stage("refine", name, 1, REFINE_BATCH, pipeline.look, priority)
+        self._look = Stage("refine", name, 1, REFINE_BATCH, pipeline.look, priority)
         self._pad = Stage("pad", name, 2, EMBED_BATCH, pipeline.judge, priority)
         self._embed = Stage("embed", name, 2, EMBED_BATCH, pipeline.embed, priority)
         self._under_way = 0
@@ -138,7 +138,7 @@ class EncoderVersion:
                 await self._rehearse(self._detect, frame.shape, [frame] * batch)
         for view in self.pipeline.blank_views() if self.pipeline.refines else ():
             for batch in _WARM_UP_BATCHES:
-                await self._rehearse(self._refine, view.shape, [view] * batch)
+                await self._rehearse(self._look, view.shape, [view] * batch)
 
     async def _rehearse(self, stage: Stage, bucket: Hashable, items: Sequence[object]) -> None:
         for learn in (False, True):
@@ -147,53 +147,50 @@ class EncoderVersion:
     async def _encode(self, picture: Picture) -> EncodedFrame:
         parts, received_s = self._parts, self._parts.clock.monotonic_s()
         async with parts.admission.entered(picture.work_class, self._remaining_s(picture)) as slot:
-            size = await self._beside(picture, self.pipeline.decoded_bytes, picture.data)
+            record("queue", received_s, parts.clock.monotonic_s())
+            size = await self._beside("header", picture, self.pipeline.decoded_bytes, picture.data)
             async with parts.admission.pixels.held(picture.work_class, size):
                 self._require_wanted(picture, "decoding")
-                frame = await self._beside(picture, self.pipeline.prepare, picture.data)
+                frame = await self._beside("decode", picture, self.pipeline.prepare, picture.data)
                 self._require_wanted(picture, "detection")
                 (detected,) = await self._in_batches(self._detect, [frame.detector], picture)
                 slot.leave()
-                found = await self._beside(
-                    picture, self.pipeline.find, frame, detected.output, picture.options, picture.known
-                )
-                refine_s = await self._refine_wanted(found, picture)
-                await self._judge_wanted(found, picture)
+                find = (self.pipeline.find, frame, detected.output, picture.options, picture.known)
+                found = await self._beside("align", picture, *find)
+                refine_s = await self._refine(found, picture)
         self._require_wanted(picture, "embedding")
+        await self._judge(found, picture)
         embed_s = await self._embed_wanted(found, picture)
         return self._answer(frame, found, detected.run_s + refine_s, embed_s, received_s)
 
-    async def _beside(self, picture: Picture, work: Callable[..., T], *arguments: object) -> T:
+    async def _beside(self, name: str, picture: Picture, work: Callable[..., T], *arguments: object) -> T:
         """What is done beside the networks, on a worker; the scheduler knows that more of this picture comes."""
+        started_s = self._parts.clock.monotonic_s()
         with self._parts.scheduler.announced(picture.work_class):
-            return await self._parts.workers.run(picture.work_class, work, *arguments)
+            done = await self._parts.workers.run(picture.work_class, work, *arguments)
+        record(name, started_s, self._parts.clock.monotonic_s())
+        return done
 
-    async def _refine_wanted(self, found: FoundFaces, picture: Picture) -> float:
+    async def _refine(self, found: FoundFaces, picture: Picture) -> float:
         """Take the closer look where the recipe has one; return how long the network ran for it."""
-        if not found.wanted or not self.pipeline.refines:
+        if not found.views:
             return 0.0
-        views = await self._beside(picture, self.pipeline.cut_views, found)
-        done = await self._in_batches(self._refine, views, picture)
-        await self._beside(picture, self.pipeline.realign, found, views, [one.output for one in done])
+        done = await self._in_batches(self._look, found.views, picture)
+        await self._beside("align", picture, self.pipeline.realign, found, [one.output for one in done])
         return _run_s(done)
 
-    async def _judge_wanted(self, found: FoundFaces, picture: Picture) -> None:
+    async def _judge(self, found: FoundFaces, picture: Picture) -> None:
         """Ask presentation-attack weights, where somebody brought them."""
-        if not found.wanted or not self.pipeline.judges_liveness:
-            return
-        surroundings = await self._beside(picture, self.pipeline.cut_surroundings, found)
-        done = await self._in_batches(self._pad, surroundings, picture)
-        for candidate, one in zip(found.wanted, done, strict=True):
-            candidate.bona_fide_probability = one.output
+        if found.surroundings:
+            done = await self._in_batches(self._pad, found.surroundings, picture)
+            self.pipeline.give_liveness(found.wanted, [one.output for one in done])
 
     async def _embed_wanted(self, found: FoundFaces, picture: Picture) -> float:
-        """Give each wanted face its embedding; return how long the networks ran for it."""
-        wanted: list[Candidate] = found.wanted
-        if not wanted:
+        """Give each wanted face its embedding; return how long the network ran for it."""
+        if not found.wanted:
             return 0.0
-        crops = [candidate.crop for candidate in wanted]
-        done = await self._in_batches(self._embed, crops, picture)
-        self.pipeline.give_embeddings(wanted, [one.output for one in done])
+        done = await self._in_batches(self._embed, [candidate.crop for candidate in found.wanted], picture)
+        self.pipeline.give_embeddings(found.wanted, [one.output for one in done])
         return _run_s(done)
 
     async def _in_batches(self, stage: Stage, payloads: Sequence[Shaped], picture: Picture) -> list[Done]:
@@ -211,11 +208,16 @@ class EncoderVersion:
             for payload in payloads
         ]
         try:
-            return [await asyncio.wrap_future(work.future) for work in works]
+            done = [await asyncio.wrap_future(work.future) for work in works]
         except BaseException:
             for work in works:
                 work.future.cancel()
             raise
+        finally:
+            del works  # an error's traceback holds this frame: the payloads would wait for the garbage collector
+        for batch in {one.started_s: one for one in done}.values():
+            record(stage.name, batch.started_s, batch.started_s + batch.run_s, {"batch": batch.items})
+        return done
 
     def _answer(
         self, frame: PreparedFrame, found: FoundFaces, detect_s: float, embed_s: float, received_s: float

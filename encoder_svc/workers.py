@@ -45,7 +45,10 @@ class Workers:
             begun = self._pools[work_class].submit(work, *arguments)
         except RuntimeError:
             raise UnavailableError("encoder", "shutting down") from None
-        return await asyncio.wrap_future(begun)
+        try:
+            return await asyncio.wrap_future(begun)
+        finally:
+            del begun  # an error's traceback holds this frame: the picture would wait for the garbage collector
 
     def close(self) -> None:
         """End the threads; what has not begun is dropped."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tessera.chassis.logs import get_logger
-from tessera.domain.artifact import Manifest, available_encoders, load_calibration_for, load_manifest
+from tessera.domain.artifact import DEFAULT_ENCODERS, Manifest, available_encoders, load_calibration_for, load_manifest
 from tessera.domain.calibration import Calibration, Threshold
 from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.errors import InvalidInputError, NoCalibrationError, NotFoundError, TesseraError
@@ -133,7 +133,10 @@ def _readable(names: Iterable[str], folders: Sequence[Path]) -> list[tuple[Manif
 
 def _default_models(manifests: Iterable[Manifest], calibrated: set[ModelId]) -> dict[Modality, ModelId]:
     defaults: dict[Modality, ModelId] = {}
-    # The first by name that can decide; one without a calibration only where there is no other.
-    for manifest in sorted(manifests, key=lambda m: (m.model_id not in calibrated, m.name)):
+    # The default if it can decide, then the first by name that can; one without a calibration only as the last resort.
+    def precedence(m: Manifest) -> tuple[bool, bool, str]:
+        return m.model_id not in calibrated, m.name != DEFAULT_ENCODERS.get(m.modality), m.name
+
+    for manifest in sorted(manifests, key=precedence):
         defaults.setdefault(manifest.modality, manifest.model_id)
     return defaults

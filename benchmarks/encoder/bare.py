@@ -22,7 +22,7 @@ from typing import Any
 import uvloop
 
 from benchmarks.encoder.child import follow_orders
-from benchmarks.encoder.faces import OPTIONS, load, run_batch
+from benchmarks.encoder.faces import OPTIONS, load, look_closer, run_batch
 from benchmarks.encoder.pictures import pictures_720p
 from encoder_svc.device import prepare_inference_thread, tune_process
 from encoder_svc.pipeline import FacePipeline, FoundFaces, PreparedFrame
@@ -108,7 +108,8 @@ def _ended(finding: deque[Future[FoundFaces]], at_most: int) -> Iterator[FoundFa
 
 
 def _embed(pipeline: FacePipeline, crops: list[Image], found: Sequence[FoundFaces], batch: int) -> None:
-    """Embed full batches; the rest waits for the next pictures."""
+    """Look closer, and embed full batches; the rest waits for the next pictures."""
+    look_closer(pipeline, found)
     crops += [candidate.crop for faces in found for candidate in faces.wanted]
     while len(crops) >= batch:
         pipeline.embed(crops[:batch])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from encoder_svc.loading import load_pipeline
-from encoder_svc.pipeline import EncodeOptions, FacePipeline, FoundFaces
+from encoder_svc.pipeline import DetectorOutput, EncodeOptions, FacePipeline, FoundFaces
 from encoder_svc.settings import DeviceChoice, EncoderSettings, RuntimeChoice
 
 OPTIONS = EncodeOptions()
@@ -30,8 +30,22 @@ def run_batch(pipeline: FacePipeline, pictures: Sequence[bytes], embed_batch: in
     frames = [pipeline.prepare(picture) for picture in pictures]
     outputs = pipeline.detect([frame.detector for frame in frames])
     found = [pipeline.find(frame, output, OPTIONS) for frame, output in zip(frames, outputs, strict=True)]
+    look_closer(pipeline, found)
     wanted = [candidate for faces in found for candidate in faces.wanted]
     for first in range(0, len(wanted), embed_batch):
         batch = wanted[first : first + embed_batch]
         pipeline.give_embeddings(batch, pipeline.embed([candidate.crop for candidate in batch]))
     return found
+
+
+def look_closer(pipeline: FacePipeline, found: Sequence[FoundFaces]) -> None:
+    """The second look of the recipe: views of one size share a batch, whosever they are."""
+    views = [(faces, at) for faces in found for at in range(len(faces.views))]
+    outputs: dict[tuple[int, int], DetectorOutput] = {}
+    for size in sorted({faces.views[at].shape for faces, at in views}):
+        same = [(faces, at) for faces, at in views if faces.views[at].shape == size]
+        looked = pipeline.look([faces.views[at] for faces, at in same])
+        outputs |= {(id(faces), at): output for (faces, at), output in zip(same, looked, strict=True)}
+    for faces in found:
+        if faces.views:
+            pipeline.realign(faces, [outputs[id(faces), at] for at in range(len(faces.views))])

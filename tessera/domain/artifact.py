@@ -49,6 +49,9 @@ CENTRE_FILE = "centre.npy"
 NETWORK_FILE = "network.json"
 WEIGHTS_FILE = "weights.safetensors"
 
+DEFAULT_ENCODERS: Mapping[Modality, str] = {Modality.FACE: "face-sface-2"}
+"""The encoder that answers when none is named, and whose model new collections get."""
+
 IMPORTED = "graph"
 """The `network` of an embedder that was imported: its graph and weights lie beside the manifest."""
 

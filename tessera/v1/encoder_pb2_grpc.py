@@ -101,7 +101,8 @@ class EncoderServiceServicer(object):
         """Loads an encoder in the background, or loads it anew: it is warmed up, and then takes over in one step from the
         version of the same name that ran before. Work that the old version had begun is finished by it. When loading
         fails the old version stays. Answers at once; ListEncoders tells how it goes.
-        Errors: NOT_FOUND (ENCODER_NOT_FOUND: no such folder of weights), FAILED_PRECONDITION (ENCODER_LOADING).
+        Errors: NOT_FOUND (ENCODER_NOT_FOUND: no such folder of weights), FAILED_PRECONDITION (ENCODER_LOADING;
+        ENCODER_UNUSABLE: its manifest or calibration cannot be read).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

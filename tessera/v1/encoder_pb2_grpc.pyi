@@ -181,7 +181,8 @@ class EncoderServiceStub(typing.Generic[_EncoderServiceEncodeType, _EncoderServi
     """Loads an encoder in the background, or loads it anew: it is warmed up, and then takes over in one step from the
     version of the same name that ran before. Work that the old version had begun is finished by it. When loading
     fails the old version stays. Answers at once; ListEncoders tells how it goes.
-    Errors: NOT_FOUND (ENCODER_NOT_FOUND: no such folder of weights), FAILED_PRECONDITION (ENCODER_LOADING).
+    Errors: NOT_FOUND (ENCODER_NOT_FOUND: no such folder of weights), FAILED_PRECONDITION (ENCODER_LOADING;
+    ENCODER_UNUSABLE: its manifest or calibration cannot be read).
     """
 
     UnloadEncoder: _EncoderServiceUnloadEncoderType
@@ -260,7 +261,8 @@ class EncoderServiceServicer(metaclass=abc.ABCMeta):
         """Loads an encoder in the background, or loads it anew: it is warmed up, and then takes over in one step from the
         version of the same name that ran before. Work that the old version had begun is finished by it. When loading
         fails the old version stays. Answers at once; ListEncoders tells how it goes.
-        Errors: NOT_FOUND (ENCODER_NOT_FOUND: no such folder of weights), FAILED_PRECONDITION (ENCODER_LOADING).
+        Errors: NOT_FOUND (ENCODER_NOT_FOUND: no such folder of weights), FAILED_PRECONDITION (ENCODER_LOADING;
+        ENCODER_UNUSABLE: its manifest or calibration cannot be read).
         """
 
     @abc.abstractmethod
