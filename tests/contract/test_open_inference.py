@@ -100,7 +100,9 @@ async def speaking(encoders: Encoders) -> AsyncIterator[str]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def served(face_weights: Mapping[str, Path]) -> AsyncIterator[Served]:
     """A warm encoder; it speaks the protocol on the port of its own contract."""
-    settings = EncoderSettings(port=0, metrics_port=0, encoder=NAME, device=DeviceChoice.CPU, runtime=RuntimeChoice.EAGER, drain_s=5.0)
+    settings = EncoderSettings(
+        port=0, metrics_port=0, encoder=NAME, device=DeviceChoice.CPU, runtime=RuntimeChoice.EAGER, drain_s=5.0
+    )
     async with running(settings) as encoder:
         await until(encoder.encoders.ready)
         yield Served(encoder, f"127.0.0.1:{encoder.server.port}")
@@ -477,7 +479,9 @@ async def refusal(
 
 async def test_while_it_loads_it_is_live_and_not_ready(face_weights: Mapping[str, Path]) -> None:
     """Work is UNAVAILABLE and metadata is told all the same; ready once it is warm, and no more when it drains."""
-    settings = EncoderSettings(port=0, metrics_port=0, encoder=NAME, device=DeviceChoice.CPU, runtime=RuntimeChoice.EAGER, drain_s=5.0)
+    settings = EncoderSettings(
+        port=0, metrics_port=0, encoder=NAME, device=DeviceChoice.CPU, runtime=RuntimeChoice.EAGER, drain_s=5.0
+    )
     async with running(settings) as encoder, open_channel(f"127.0.0.1:{encoder.server.port}") as channel:
         stub = GRPCInferenceServiceStub(channel)
         await until(encoder.encoders.statuses)

@@ -29,7 +29,8 @@ from tessera.cli.failure import Failure
 from tessera.cli.instance import locked_data_dir
 from tessera.client import Tessera
 from tessera.client.answers import ServiceState
-from tessera.domain.artifact import load_manifest
+from tessera.domain.artifact import DEFAULT_ENCODERS, load_manifest
+from tessera.domain.embedding import Modality
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -252,7 +253,9 @@ def test_everything_ends_in_order_and_is_there_again(tmp_path: Path) -> None:
         with running(tmp_path) as instance, instance.connect_when(r"^gallery ready after") as tessera:
             children = [psutil.Process(child["pid"]) for child in instance.children().values()]
             if life == "first":
-                tessera.enroll("alice", np.arange(1, 129), model_id=load_manifest("face-sface-1").model_id)
+                tessera.enroll(
+                    "alice", np.arange(1, 129), model_id=load_manifest(DEFAULT_ENCODERS[Modality.FACE]).model_id
+                )
                 instance.process.send_signal(signal.SIGTERM)
                 assert instance.process.wait(_LIMIT_S) == 0
             else:
