@@ -30,6 +30,7 @@ from tessera.chassis.clock import Clock
 from tessera.chassis.tracing import record
 from tessera.client.stream_values import KnownTracklet
 from tessera.domain.errors import ExpiredError
+from tessera.imaging.refine import VIEWS
 
 _WARM_UP_SIZES_PX = ((360, 640), (480, 640), (640, 360), (640, 640))
 _WARM_UP_BATCHES = (1, 2, 4, 8)
@@ -136,9 +137,14 @@ class EncoderVersion:
             frame = self.pipeline.blank_frame(height_px, width_px)
             for batch in _WARM_UP_BATCHES[:3]:
                 await self._rehearse(self._detect, frame.shape, [frame] * batch)
-        for view in self.pipeline.blank_views() if self.pipeline.refines else ():
+        views = self.pipeline.blank_views() if self.pipeline.refines else ()
+        for view in views:
             for batch in _WARM_UP_BATCHES:
                 await self._rehearse(self._look, view.shape, [view] * batch)
+        lone = [(self._detect, self.pipeline.blank_frame(*_WARM_UP_SIZES_PX[0]).shape, 1)]
+        lone += [(self._look, view.shape, VIEWS // len(views)) for view in views]
+        lone += [(self._embed, crop.shape, 1)]
+        self._parts.scheduler.way_of_a_picture(self.pipeline.manifest.name, lone)
 
     async def _rehearse(self, stage: Stage, bucket: Hashable, items: Sequence[object]) -> None:
         for learn in (False, True):

@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 
-_NEWEST_WEIGHT = 0.2
+_NEWEST_WEIGHT = 0.05
+_MOST_FROM_ONE_BATCH = 4.0
 _FREE_RIDE = 1.1
 
 
 class BatchCosts:
-    """Seconds by group and number of items. A group is whatever shares a batch: a stage with a shape."""
+    """Seconds by group and number of items. A group is whatever shares a batch: a stage with a shape.
+
+    How the cost of a group grows with its size is learnt once, when it was rehearsed or first ran. What changes with
+    the hour, a clock that is throttled or a neighbour on the machine, is one pace for the whole device. So a slow spell
+    makes all predictions longer, and no size is shunned for ever because it once ran in one.
+    """
 
     def __init__(self) -> None:
-        self._seconds: defaultdict[Hashable, dict[int, float]] = defaultdict(dict)
+        self._at_pace_1: defaultdict[Hashable, dict[int, float]] = defaultdict(dict)
+        self._ways: dict[str, tuple[tuple[Hashable, int], ...]] = {}
+        self._pace = 1.0
 
     def observe(self, group: Hashable, items: int, seconds: float) -> None:
-        """Learn from one batch; the newest counts for a fifth, so that one slow batch changes little."""
-        known = self._seconds[group]
-        before = known.get(items)
-        known[items] = seconds if before is None else before + _NEWEST_WEIGHT * (seconds - before)
+        """Learn from one batch: the cost of a size that was never seen, the device's pace from one that was."""
+        known = self._at_pace_1[group]
+        if items not in known:
+            known[items] = seconds / self._pace
+        elif known[items] > 0.0:
+            # One batch that was held up for a second says little of the next.
+            pace = min(seconds / known[items], _MOST_FROM_ONE_BATCH * self._pace)
+            self._pace += _NEWEST_WEIGHT * (pace - self._pace)
 
     def replace(self, group: Hashable, items: int, seconds: float) -> None:
         """Forget what was learnt of this size: another version has been measured."""
-        self._seconds[group][items] = seconds
+        self._at_pace_1[group][items] = seconds / self._pace
+
+    def way_of_a_picture(self, encoder: str, batches: Sequence[tuple[Hashable, int]]) -> None:
+        """Say which batches one picture with one face makes when it is alone.
+
+        Args:
+            encoder: its name.
+            batches: groups, and the items of each.
+        """
+        self._ways[encoder] = tuple(batches)
+
+    def alone_s(self, encoder: str) -> float:
+        """How long the networks run for one picture that is alone; 0 while that is not known."""
+        return sum(self.predict(group, items) or 0.0 for group, items in self._ways.get(encoder, ()))
 
     def predict(self, group: Hashable, items: int) -> float | None:
         """Seconds that a batch will take; None when nothing was seen of its group.
@@ -31,19 +56,8 @@ class BatchCosts:
         Between two sizes that were seen it is a straight line; beyond the largest it grows in proportion, which no
         network exceeds; below the smallest it is that one's.
         """
-        known = self._seconds.get(group)
-        if not known:
-            return None
-        if items in known:
-            return known[items]
-        smaller = max((n for n in known if n < items), default=None)
-        larger = min((n for n in known if n > items), default=None)
-        if smaller is None:
-            return known[larger] if larger is not None else None
-        if larger is None:
-            return known[smaller] * items / smaller
-        part = (items - smaller) / (larger - smaller)
-        return known[smaller] + part * (known[larger] - known[smaller])
+        known = self._at_pace_1.get(group)
+        return _on_the_line(known, items) * self._pace if known else None
 
     def largest_within(self, group: Hashable, seconds: float, at_most: int) -> int:
         """The largest batch that stays within a time; at least 1, and 1 while nothing is known."""
@@ -61,3 +75,14 @@ class BatchCosts:
                 break
             size += 1
         return size
+
+
+def _on_the_line(known: Mapping[int, float], items: int) -> float:
+    if items in known:
+        return known[items]
+    smaller = max((n for n in known if n < items), default=None)
+    larger = min((n for n in known if n > items), default=None)
+    if smaller is None or larger is None:
+        return known[larger] if larger is not None else known[max(known)] * items / max(known)
+    part = (items - smaller) / (larger - smaller)
+    return known[smaller] + part * (known[larger] - known[smaller])

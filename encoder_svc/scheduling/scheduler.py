@@ -143,6 +143,11 @@ class Scheduler:
         rehearsal = Stage("rehearsal", stage.encoder, -1, 1, run, _LAST, _REHEARSAL_PATIENCE_S)
         return self.submit(rehearsal, bucket, payloads, WorkClass.STREAM).future
 
+    def way_of_a_picture(self, encoder: str, batches: Sequence[tuple[Stage, Hashable, int]]) -> None:
+        """Say which batches one picture with one face makes when it is alone: stages, shapes, items."""
+        with self._changed:
+            self._costs.way_of_a_picture(encoder, [(stage.cost_key(shape), n) for stage, shape, n in batches])
+
     @contextmanager
     def announced(self, work_class: WorkClass) -> Iterator[None]:
         """While the block runs, work of this class is on its way: being decoded, or measured between two stages."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -93,13 +94,39 @@ def test_riders_cost_next_to_nothing(observed: dict[int, float], items: int, at_
 
 
 def test_one_slow_batch_changes_little_and_a_measurement_replaces_all() -> None:
-    """The newest counts for a fifth; what a rehearsal measured is what counts."""
+    """The newest counts for a twentieth, however slow it was; what a rehearsal measured is what counts."""
     costs = BatchCosts()
     costs.observe("group", 1, 1.0)
     costs.observe("group", 1, 2.0)
-    assert costs.predict("group", 1) == 1.2
+    assert costs.predict("group", 1) == pytest.approx(1.05)
+    costs.observe("group", 1, 1000.0)
+    assert costs.predict("group", 1) == pytest.approx(1.05 * (1 + 0.05 * 3))
     costs.replace("group", 1, 5.0)
-    assert costs.predict("group", 1) == 5.0
+    assert costs.predict("group", 1) == pytest.approx(5.0)
+
+
+def test_a_slow_spell_is_the_devices_and_no_size_is_shunned_for_it() -> None:
+    """What one size shows of the pace holds for all, and passes with the spell."""
+    costs = BatchCosts()
+    for group, seconds in (("detect", 0.02), ("embed", 0.03)):
+        costs.replace(group, 1, seconds)
+        costs.replace(group, 2, 1.5 * seconds)
+    for _ in range(200):
+        costs.observe("detect", 1, 0.04)
+    assert costs.predict("embed", 2) == pytest.approx(0.09, rel=0.01)
+    for _ in range(200):
+        costs.observe("detect", 1, 0.02)
+    assert costs.predict("embed", 2) == pytest.approx(0.045, rel=0.01)
+
+
+def test_a_picture_alone_costs_the_sum_of_its_batches() -> None:
+    """At the device's pace; nothing while its way is not known."""
+    costs = BatchCosts()
+    assert costs.alone_s("face") == 0.0
+    costs.replace("detect", 1, 0.02)
+    costs.replace("embed", 2, 0.06)
+    costs.way_of_a_picture("face", [("detect", 1), ("embed", 2), ("never seen", 1)])
+    assert costs.alone_s("face") == pytest.approx(0.08)
 
 
 def test_a_batch_that_takes_no_time_may_be_as_large_as_allowed() -> None:
