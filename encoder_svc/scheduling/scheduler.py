@@ -132,16 +132,20 @@ class Scheduler:
         """
 
         def run(batches: Sequence[Sequence[object]]) -> Sequence[float]:
-            started_s = self._clock.monotonic_s()
-            stage.run(batches[0])
-            seconds = self._clock.monotonic_s() - started_s
+            # The quicker of two: what disturbed the other is no cost of the batch.
+            seconds = min(self._timed(stage, batches[0]) for _ in range(2 if learn else 1))
             if learn:
                 with self._changed:
                     self._costs.replace(stage.cost_key(bucket), len(payloads), seconds)
             return [seconds]
 
-        rehearsal = Stage("rehearsal", stage.encoder, -1, 1, run, _LAST, _REHEARSAL_PATIENCE_S)
+        rehearsal = Stage("rehearsal", stage.encoder, -1, 1, run, _LAST, _REHEARSAL_PATIENCE_S, teaches=False)
         return self.submit(rehearsal, bucket, payloads, WorkClass.STREAM).future
+
+    def _timed(self, stage: Stage, payloads: Sequence[object]) -> float:
+        started_s = self._clock.monotonic_s()
+        stage.run(payloads)
+        return self._clock.monotonic_s() - started_s
 
     def way_of_a_picture(self, encoder: str, batches: Sequence[tuple[Stage, Hashable, int]]) -> None:
         """Say which batches one picture with one face makes when it is alone: stages, shapes, items."""
@@ -190,7 +194,7 @@ class Scheduler:
         with self._changed:
             self._running[batch.lead] -= 1
             self._shares.spend(batch.lead, seconds, started_s + seconds)
-            if whole:
+            if whole and batch.stage.teaches:
                 self._costs.observe(batch.stage.cost_key(batch.bucket), len(batch.works), seconds)
             self._changed.notify()
         self._metrics.observe_batch(batch.stage, len(batch.works), batch.release.value, seconds)

@@ -40,6 +40,9 @@ class Stage:
     patience_s: float = math.inf
     """What has waited longer goes before all others of its class, so that even the last is not put off for ever."""
 
+    teaches: bool = True
+    """Whether what its batches take says how fast the device is."""
+
     def cost_key(self, bucket: Hashable) -> Hashable:
         """What its batches of one shape are known by: names, so that a version that was unloaded leaves nothing."""
         return (self.encoder, self.name, bucket)

@@ -97,6 +97,7 @@ def test_a_rehearsal_teaches_what_a_batch_costs(device: HeldDevice) -> None:
     for size in (1, 8):
         device.scheduler.rehearse(note, "shape", ["warm"] * size, learn=True).result(LIMIT_S)
     assert device.scheduler._costs.predict(note.cost_key("shape"), 4) == pytest.approx(0.1)
+    assert device.scheduler._costs._pace == 1.0, "a rehearsal of eight says nothing of the pace of one"
 
 
 def test_a_rehearsal_is_behind_all_other_work_but_not_for_ever(device: HeldDevice) -> None:
