@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from encoder_svc import oip_servicer
 from encoder_svc.admission import Admission, OverflowPolicy, QueueRule
-from encoder_svc.device import choose_device, choose_lanes, prepare_inference_thread, tune_process
+from encoder_svc.device import choose_device, choose_lanes, prepare_inference_thread, tune_allocator
 from encoder_svc.encoders import EncoderFacts, Encoders
 from encoder_svc.loading import compile_and_replace, describe_encoder, load_pipeline
 from encoder_svc.metrics import EncoderMetrics
@@ -168,7 +168,7 @@ async def _main() -> None:
     settings = load_settings(EncoderSettings, PREFIX)
     configure_logs("encoder", level=settings.log_level)
     get_logger().info("encoder.starting", **redacted(settings))
-    tune_process()
+    tune_allocator()
     async with open_tracing("encoder") as tracing, running(settings, tracing=tracing):
         get_logger().info("encoder.stopping", signal=await wait_for_stop_signal())
 

@@ -14,7 +14,6 @@ from tessera.domain.errors import InvalidInputError
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _KEPT_BYTES = 256 << 20
-_SWITCH_INTERVAL_S = 0.001
 _TOP_PAD_BYTES = 16 << 20
 _MMAP_THRESHOLD_BYTES = 1 << 30
 
@@ -42,13 +41,6 @@ def choose_lanes(device: torch.device, wanted: int) -> int:
     if device.type != "cpu":
         return 1
     return wanted or len(os.sched_getaffinity(0))
-
-
-def tune_process() -> None:
-    """What the process does for throughput, once at its start."""
-    tune_allocator()
-    # A thread that measures a face shall not keep the event loop waiting for the default of 5 ms.
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
 
 def tune_allocator() -> bool:

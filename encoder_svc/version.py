@@ -7,7 +7,9 @@ of the scheduler. Between two stages it is seen whether anybody still wants the 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
@@ -35,6 +37,8 @@ from tessera.imaging.refine import VIEWS
 _WARM_UP_SIZES_PX = ((360, 640), (480, 640), (640, 360), (640, 640))
 _WARM_UP_BATCHES = (1, 2, 4, 8)
 
+
+_HEADER_READ_AT_ONCE_BYTES = 1 << 20
 
 T = TypeVar("T")
 
@@ -154,7 +158,7 @@ class EncoderVersion:
         parts, received_s = self._parts, self._parts.clock.monotonic_s()
         async with parts.admission.entered(picture.work_class, self._remaining_s(picture)) as slot:
             record("queue", received_s, parts.clock.monotonic_s())
-            size = await self._beside("header", picture, self.pipeline.decoded_bytes, picture.data)
+            size = await self._decoded_bytes(picture)
             async with parts.admission.pixels.held(picture.work_class, size):
                 self._require_wanted(picture, "decoding")
                 frame = await self._beside("decode", picture, self.pipeline.prepare, picture.data)
@@ -168,6 +172,12 @@ class EncoderVersion:
         await self._judge(found, picture)
         embed_s = await self._embed_wanted(found, picture)
         return self._answer(frame, found, detected.run_s + refine_s, embed_s, received_s)
+
+    async def _decoded_bytes(self, picture: Picture) -> int:
+        """What the decoded picture will take. Reading a header takes microseconds, unless a long file hides it."""
+        if len(picture.data) <= _HEADER_READ_AT_ONCE_BYTES:
+            return self.pipeline.decoded_bytes(picture.data)
+        return await self._beside("header", picture, self.pipeline.decoded_bytes, picture.data)
 
     async def _beside(self, name: str, picture: Picture, work: Callable[..., T], *arguments: object) -> T:
         """What is done beside the networks, on a worker; the scheduler knows that more of this picture comes."""
@@ -214,7 +224,7 @@ class EncoderVersion:
             for payload in payloads
         ]
         try:
-            done = [await asyncio.wrap_future(work.future) for work in works]
+            done = await _all_done([work.future for work in works])
         except BaseException:
             for work in works:
                 work.future.cancel()
@@ -247,3 +257,32 @@ class EncoderVersion:
 def _run_s(done: Sequence[Done]) -> float:
     """How long the batches ran that some items were in; each batch once."""
     return sum({one.started_s: one.run_s for one in done}.values())
+
+
+async def _all_done(futures: list[Future[Done]]) -> list[Done]:
+    """Wait for all, or for the first that failed; the event loop is woken once."""
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+    counted, last = itertools.count(1), len(futures)
+    future: Future[Done] | None = None
+    failed: Future[Done] | None = None
+
+    def tell() -> None:
+        if not over.done():
+            over.set_result(None)
+
+    def one_done(future: Future[Done]) -> None:
+        # On the lane's thread. Only the last one and a failure concern the loop.
+        if next(counted) == last or future.cancelled() or future.exception() is not None:
+            loop.call_soon_threadsafe(tell)
+
+    try:
+        for future in futures:
+            future.add_done_callback(one_done)
+        await over
+        # One that failed stands for all; the others are the caller's to cancel.
+        failed = next((future for future in futures if future.done() and future.exception() is not None), None)
+        return [future.result() for future in ([failed] if failed is not None else futures)]
+    finally:
+        # An error's traceback holds this frame: the payloads would wait for the garbage collector.
+        futures, future, failed = [], None, None

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -15,8 +11,6 @@ from encoder_svc.scheduling.work import WorkClass
 from tessera.domain.errors import UnavailableError
 
 T = TypeVar("T")
-
-_BACKGROUND_NICENESS = 5
 
 
 class Workers:
@@ -27,12 +21,7 @@ class Workers:
     """
 
     def __init__(self, threads: int) -> None:
-        self._pools = {
-            work_class: ThreadPoolExecutor(
-                threads, f"pictures-{work_class}", initializer=_step_back if work_class is WorkClass.STREAM else None
-            )
-            for work_class in WorkClass
-        }
+        self._pools = {work_class: ThreadPoolExecutor(threads, f"pictures-{work_class}") for work_class in WorkClass}
 
     async def run(self, work_class: WorkClass, work: Callable[..., T], *arguments: object) -> T:
         """Run a function on a thread of this class.
@@ -54,11 +43,3 @@ class Workers:
         """End the threads; what has not begun is dropped."""
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _step_back() -> None:
-    """Let the threads of camera frames give way to those of verify calls, where the system can tell threads apart."""
-    if sys.platform == "linux":
-        # A sandbox may forbid it, and a pool whose threads cannot start would take no frame at all.
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BACKGROUND_NICENESS)

@@ -72,9 +72,9 @@ MOSEC = Peer(
 
 
 def sweep(cores: int) -> list[PeerSetup]:
-    """What is tried for the best: one process with all cores, or one for each; small batches and larger ones."""
-    shapes = ((1, cores), (cores, 1))
-    return [PeerSetup(workers, batch, 5, threads, tuned=True) for workers, threads in shapes for batch in (1, 4, 8)]
+    """What is tried for the best: a process for each core with small batches and larger ones, and one with all cores."""
+    tried = ((cores, 1, 4), (cores, 1, 8), (1, cores, 8))
+    return [PeerSetup(workers, batch, 5, threads, tuned=True) for workers, threads, batch in tried]
 
 
 def peers(plan: Plan) -> Story:
@@ -127,7 +127,7 @@ def _best(plan: Plan, peer: Peer) -> PeerSetup:
     """The setup of the sweep that does most."""
     found: list[tuple[float, PeerSetup]] = []
     setups = sweep(len(os.sched_getaffinity(0)))
-    for setup in setups[:: plan.count(1, 4)]:
+    for setup in setups[:: plan.count(1, 2)]:
         with serving(peer, setup) as address, Load(address) as load:
             tally = load.ask(_order(peer, plan.seconds(6, 3), plan.seconds(2, 1)))
             found.append((_checked(peer, tally), setup))

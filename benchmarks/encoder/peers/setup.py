@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.encoder.faces import load, run_batch
 from benchmarks.encoder.pictures import pictures_720p
-from encoder_svc.device import tune_process
+from encoder_svc.device import tune_allocator
 from encoder_svc.pipeline import FacePipeline, FoundFaces
 
 PREFIX = "TESSERA_PEER_"
@@ -59,7 +59,7 @@ def load_in_worker(setup: PeerSetup) -> FacePipeline:
     if setup.threads:
         torch.set_num_threads(setup.threads)
     if setup.tuned:
-        tune_process()
+        tune_allocator()
     pipeline = load(eager=not setup.compiled)
     pictures = pictures_720p()
     for count in sorted({1, min(2, setup.batch), setup.batch}):

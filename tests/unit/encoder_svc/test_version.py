@@ -212,10 +212,6 @@ class _Stages:
                     outer.begun.set()
                     assert outer.may_go.wait(LIMIT_S)
 
-            def decoded_bytes(self, data: bytes) -> int:
-                self._stop("header")
-                return super().decoded_bytes(data)
-
             def prepare(self, data: bytes) -> PreparedFrame:
                 self._stop("decode")
                 return super().prepare(data)
@@ -235,7 +231,7 @@ class _Stages:
         self.pipeline = Stopping(MANIFEST, pipeline_of(MANIFEST)._networks)
 
 
-@pytest.mark.parametrize("stage", ["header", "decode", "detect", "find", "embed"])
+@pytest.mark.parametrize("stage", ["decode", "detect", "find", "embed"])
 async def test_a_caller_who_goes_away_in_any_stage_leaves_nothing(stage: str) -> None:
     """Nothing in the scheduler, the window or the memory; and the next picture is encoded."""
     stages = _Stages(stage)

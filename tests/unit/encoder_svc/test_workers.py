@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import threading
 from collections.abc import AsyncIterator
 
@@ -66,27 +64,3 @@ async def test_after_the_end_nothing_is_taken() -> None:
     workers.close()
     with pytest.raises(UnavailableError):
         await workers.run(STREAM, sum, (1, 2))
-
-
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="only Linux tells threads apart; elsewhere cameras do not step back"
-)
-async def test_threads_of_cameras_step_back(workers: Workers) -> None:
-    """They give way to those of verify calls."""
-
-    def niceness() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-    assert await workers.run(STREAM, niceness) > await workers.run(INTERACTIVE, niceness)
-
-
-async def test_a_sandbox_that_forbids_it_takes_no_frame_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stepping back is a courtesy."""
-
-    def forbidden(*_: object) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(os, "setpriority", forbidden)
-    workers = Workers(1)
-    assert await workers.run(STREAM, sum, (1, 2)) == 3
-    workers.close()
