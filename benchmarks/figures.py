@@ -63,10 +63,24 @@ def report(name: str, figures: list[Figure], notes: list[str], *, keep: bool = T
     return 0 if all(figure.holds is not False for figure in figures) else 1
 
 
+def keep_part(name: str, figures: list[Figure]) -> None:
+    """Write the figures of one command into `docs/results/NAME.json`; those of other commands stay as they are."""
+    path = RESULTS / f"{name}.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    commands = {figure.command for figure in figures}
+    _write(name, [row for row in before if row["command"] not in commands] + _rows(figures))
+
+
 def _keep(name: str, figures: list[Figure]) -> None:
-    stamp = {"machine": machine(), "commit": COMMIT}
+    _write(name, _rows(figures))
+
+
+def _rows(figures: list[Figure]) -> list[dict[str, object]]:
+    return [{**asdict(figure), "machine": machine(), "commit": COMMIT} for figure in figures]
+
+
+def _write(name: str, rows: list[dict[str, object]]) -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
-    rows = [{**asdict(figure), **stamp} for figure in figures]
     (RESULTS / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from tessera.chassis.pinned_files import Carrier, PinnedFile, default_cache_dir, default_supplied_dir, fetch_all
 from tessera.demo.portraits import fetch_portraits
-from tessera.domain.artifact import Manifest, SourceFile, load_manifest
+from tessera.domain.artifact import DEFAULT_ENCODERS, Manifest, SourceFile, load_manifest
+from tessera.domain.embedding import Modality
 
 if TYPE_CHECKING:
     from tessera.nets.artifact import FaceNetworks
@@ -31,6 +32,12 @@ def portraits() -> Mapping[str, bytes]:
 def face_manifest() -> Manifest:
     """The manifest of the shipped face encoder."""
     return load_manifest("face-sface-1")
+
+
+@pytest.fixture(scope="session")
+def default_manifest() -> Manifest:
+    """The manifest of the encoder that answers when none is named."""
+    return load_manifest(DEFAULT_ENCODERS[Modality.FACE])
 
 
 @pytest.fixture(scope="session")

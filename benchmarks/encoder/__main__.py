@@ -1,7 +1,7 @@
 """The encoder service against what was asked of it.
 
     make bench-encoder                                    # everything, about 35 minutes
-    make bench-encoder ARGS="saturated overload"          # some of it; writes no result file
+    make bench-encoder ARGS="saturated overload"          # some of it; the other figures in the file stay as they are
     make bench-encoder ARGS="--quick staleness"           # for work on the benchmark itself; writes no result file
 
 `lfw` needs TESSERA_DATA, `gpu` a CUDA device; what is left out is said under the table.
@@ -13,6 +13,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from benchmarks.encoder.cancellations import cancellations
 from benchmarks.encoder.drain import drain
@@ -20,11 +21,11 @@ from benchmarks.encoder.lfw import lfw
 from benchmarks.encoder.malformed_pictures import malformed
 from benchmarks.encoder.overload import overload
 from benchmarks.encoder.peers_race import peers
-from benchmarks.encoder.plan import Plan, Story
+from benchmarks.encoder.plan import COMMAND, Plan, Story
 from benchmarks.encoder.runtime import settle_runtime
 from benchmarks.encoder.saturated import on_a_gpu, saturated
 from benchmarks.encoder.staleness import staleness
-from benchmarks.figures import report
+from benchmarks.figures import keep_part, report
 
 SCENARIOS: dict[str, Callable[[Plan], Story]] = {
     "saturated": saturated,
@@ -40,7 +41,7 @@ SCENARIOS: dict[str, Callable[[Plan], Story]] = {
 
 
 def main() -> int:
-    """Measure, print, write docs/results/encoder.json."""
+    """Measure, print, write docs/results/encoder.json, scenario by scenario."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="default: all")
     parser.add_argument("--quick", action="store_true", help="short; nothing is kept")
@@ -52,10 +53,12 @@ def main() -> int:
         started_s = time.monotonic()
         story = SCENARIOS[name](plan)
         print(f"{name}: {time.monotonic() - started_s:.0f} s", file=sys.stderr)
-        whole.figures += story.figures
+        told = [replace(figure, command=f'{COMMAND} ARGS="{name}"') for figure in story.figures]
+        if told and not arguments.quick:
+            keep_part("encoder", told)
+        whole.figures += told
         whole.notes += story.notes
-    keep = not arguments.scenarios and not arguments.quick
-    return report("encoder", whole.figures, whole.notes, keep=keep)
+    return report("encoder", whole.figures, whole.notes, keep=False)
 
 
 if __name__ == "__main__":

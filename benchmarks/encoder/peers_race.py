@@ -72,7 +72,7 @@ MOSEC = Peer(
 
 
 def sweep(cores: int) -> list[PeerSetup]:
-    """What is tried for the best: a process for each core with small batches and larger ones, and one with all cores."""
+    """What is tried for the best: a process for each core with small and larger batches, and one with all cores."""
     tried = ((cores, 1, 4), (cores, 1, 8), (1, cores, 8))
     return [PeerSetup(workers, batch, 5, threads, tuned=True) for workers, threads, batch in tried]
 

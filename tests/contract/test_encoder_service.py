@@ -85,11 +85,11 @@ async def _refusal(call: object) -> StatusDetail:
 
 
 async def test_a_portrait_gives_one_whole_observation(
-    stub: EncoderServiceStub, portraits: Mapping[str, bytes], face_manifest: Manifest
+    stub: EncoderServiceStub, portraits: Mapping[str, bytes], default_manifest: Manifest
 ) -> None:
     """Box, landmarks inside it, probability, quality without complaint, a unit embedding, sizes and stage times."""
     answer = await stub.Encode(pb.EncodeRequest(image=_image(portraits["obama2.jpg"])))
-    assert answer.model_id == face_manifest.model_id
+    assert answer.model_id == default_manifest.model_id
     image = cv2.imdecode(np.frombuffer(portraits["obama2.jpg"], np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     assert (answer.height_px, answer.width_px) == image.shape[:2]
@@ -100,7 +100,7 @@ async def test_a_portrait_gives_one_whole_observation(
         assert face.box.y_px <= point.y_px <= face.box.y_px + face.box.height_px
     assert 0.8 < face.detection_probability <= 1.0
     assert list(face.quality.reasons) == []
-    assert len(face.embedding.values) == face_manifest.dimensions
+    assert len(face.embedding.values) == default_manifest.dimensions
     assert np.linalg.norm(_vector(face)) == pytest.approx(1.0, abs=1e-5)
     stages = answer.stage_times
     assert min(stages.decode_ms, stages.detect_ms, stages.align_ms, stages.quality_ms, stages.embed_ms) > 0
@@ -181,15 +181,15 @@ async def test_wrong_options_name_their_field(
     assert text in detail.message
 
 
-async def test_the_encoder_is_listed(stub: EncoderServiceStub, face_manifest: Manifest) -> None:
+async def test_the_encoder_is_listed(stub: EncoderServiceStub, default_manifest: Manifest) -> None:
     """State, licences and weight files; another modality lists nothing."""
     (listed,) = (await stub.ListEncoders(pb.ListEncodersRequest())).encoders
-    assert listed.model_id == face_manifest.model_id
+    assert listed.model_id == default_manifest.model_id
     assert listed.state == encoder_pb2.ENCODER_STATE_READY
     assert list(listed.licences) == ["MIT", "Apache-2.0"]
     assert [weight.sha256 for weight in listed.weights] == [
-        face_manifest.detector.sha256,
-        face_manifest.embedder.sha256,
+        default_manifest.detector.sha256,
+        default_manifest.embedder.sha256,
     ]
     assert listed.device == "cpu"
     signatures = await stub.ListEncoders(pb.ListEncodersRequest(modality=biometrics_pb2.MODALITY_SIGNATURE))
@@ -225,12 +225,12 @@ def _results(responses: list[pb.EncodeStreamResponse]) -> list[pb.FrameResult]:
 
 
 async def test_a_stream_opens_with_credits_and_gives_each_back(
-    stub: EncoderServiceStub, portraits: Mapping[str, bytes], face_manifest: Manifest
+    stub: EncoderServiceStub, portraits: Mapping[str, bytes], default_manifest: Manifest
 ) -> None:
     """Opened first; then a result and a credit for each frame; the capture time comes back as sent."""
     frames = [_frame(1, portraits["obama2.jpg"]), _frame(5, portraits["biden.jpg"])]
     responses = await _talk(stub, [_open(), *frames])
-    assert responses[0].opened.model_id == face_manifest.model_id
+    assert responses[0].opened.model_id == default_manifest.model_id
     assert responses[0].opened.credits == 2
     assert responses[0].opened.idle_limit.seconds == 30
     assert [r.WhichOneof("message") for r in responses[1:]] == ["result", "credit"] * 2
