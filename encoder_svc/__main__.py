@@ -112,7 +112,7 @@ def build_parts(settings: EncoderSettings, clock: Clock, metrics: EncoderMetrics
         metrics=metrics,
         on_start=partial(prepare_inference_thread, settings.threads),
     )
-    admission = Admission(queues, settings.decoded_bytes, metrics)
+    admission = Admission(queues, settings.decoded_bytes, clock, metrics)
     return Parts(admission, scheduler, Workers(settings.decode_threads), clock, metrics)
 
 

@@ -16,7 +16,13 @@ from enum import StrEnum
 
 from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.scheduling.work import WorkClass
+from tessera.chassis.clock import Clock
 from tessera.domain.errors import ExpiredError, OverloadedError
+
+_NEWEST_WEIGHT = 0.1
+_DOUBT = 0.99
+_SURELY = 0.8
+"""Of the time that is left: so much may be planned with."""
 
 
 class OverflowPolicy(StrEnum):
@@ -61,13 +67,21 @@ class Gate:
         work_class: whose.
         rule: limits and overflow.
         metrics: its depth and overflows.
+        clock: how fast answers come is told from its monotonic time.
     """
 
     work_class: WorkClass
     rule: QueueRule
     metrics: EncoderMetrics
+    clock: Clock
     inside: int = 0
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    under_way: int = 0
+    """Let in and not answered."""
+    pace_s: float = 0.0
+    """Seconds between two answers while pictures waited; 0 while that is not known."""
+    answered_s: float | None = None
+    """When the last one was answered, if others waited then."""
 
     async def enter(self, timeout_s: float | None) -> Slot:
         """Wait for a place.
@@ -76,7 +90,8 @@ class Gate:
             timeout_s: how long the picture is wanted; None: for ever.
 
         Raises:
-            OverloadedError: the queue is full and refuses, or a newer picture took this one's place.
+            OverloadedError: the queue is full and refuses, or a newer picture took this one's place, or its turn would
+                come too late.
             ExpiredError: nobody wants it any more.
         """
         if timeout_s is not None and timeout_s <= 0.0:
@@ -85,6 +100,7 @@ class Gate:
             self.inside += 1
             return Slot(self)
         self._make_room()
+        self._refuse_late(timeout_s)
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting.append(waiter)
         self._show()
@@ -111,6 +127,25 @@ class Gate:
             if not waiter.done():
                 self.inside += 1
                 waiter.set_result(None)
+
+    def answered(self) -> None:
+        """A picture that was let in has its answer; how fast they come says how long the next one would wait."""
+        now_s = self.clock.monotonic_s()
+        if self.answered_s is not None:
+            since_s = now_s - self.answered_s
+            self.pace_s += (since_s - self.pace_s) * (_NEWEST_WEIGHT if self.pace_s else 1.0)
+        self.answered_s = now_s if self.waiting else None
+
+    def _refuse_late(self, timeout_s: float | None) -> None:
+        """Refuse what would be answered too late: work that is done for nobody takes the place of work in time."""
+        if timeout_s is None or self.pace_s == 0.0 or self.rule.overflow is not OverflowPolicy.REFUSE_NEWEST:
+            return
+        in_time = int(_SURELY * timeout_s / self.pace_s)
+        if len(self.waiting) + self.under_way >= in_time:
+            self.metrics.queue_overflows.labels(self.work_class.value, "refuse_late").inc()
+            # What was learnt in a bad moment must not refuse for ever: each refusal doubts it a little.
+            self.pace_s *= _DOUBT
+            raise OverloadedError(f"{self.work_class} queue", in_time)
 
     def _make_room(self) -> None:
         while self.waiting and self.waiting[0].done():
@@ -194,25 +229,34 @@ class Admission:
     Args:
         rules: one for each class.
         decoded_bytes: of all decoded pictures together.
+        clock: how fast answers come is told from its monotonic time.
         metrics: depths and overflows.
     """
 
-    def __init__(self, rules: Mapping[WorkClass, QueueRule], decoded_bytes: int, metrics: EncoderMetrics) -> None:
-        self._gates = {work_class: Gate(work_class, rule, metrics) for work_class, rule in rules.items()}
+    def __init__(
+        self, rules: Mapping[WorkClass, QueueRule], decoded_bytes: int, clock: Clock, metrics: EncoderMetrics
+    ) -> None:
+        self._gates = {work_class: Gate(work_class, rule, metrics, clock) for work_class, rule in rules.items()}
         self.pixels = PixelBudget(decoded_bytes)
 
     @asynccontextmanager
     async def entered(self, work_class: WorkClass, timeout_s: float | None) -> AsyncIterator[Slot]:
-        """A place in the window of a class; left at the end of the block, or earlier through the slot.
+        """A place in the window of a class, for the whole way of a picture.
+
+        The place is left at the end of the block, or earlier through the slot; the end of the block is the answer.
 
         Raises:
             OverloadedError: the queue is full and refuses, or a newer picture took this one's place.
             ExpiredError: its time ran out while it waited.
         """
-        slot = await self._gates[work_class].enter(timeout_s)
+        gate = self._gates[work_class]
+        slot = await gate.enter(timeout_s)
+        gate.under_way += 1
         try:
             yield slot
+            gate.answered()
         finally:
+            gate.under_way -= 1
             slot.leave()
 
     def waiting(self) -> int:

@@ -132,7 +132,8 @@ class EncoderMetrics(ServiceMetrics):
         )
         self.queue_overflows = Counter(
             "tessera_encoder_queue_overflows_total",
-            "Pictures that a full queue turned away, by class of work and policy (refuse_newest, drop_oldest). "
+            "Pictures that a full queue turned away, by class of work and policy (refuse_newest, drop_oldest, "
+            "refuse_late: its answer would have come after its deadline). "
             "Add an encoder, or lower the cameras' sampling rate.",
             ["work_class", "policy"],
             registry=registry,

@@ -85,8 +85,8 @@ class EncoderSettings:
     """Pictures of one class that may be decoded or detected at a time. 0: twice what keeps the device full."""
 
     slice_ms: float = 20.0
-    """A batch is no larger than what the device does in this time, or in the time that one picture alone takes where
-    that is longer: a verify call waits for it at most once."""
+    """A batch is no larger than what the device does in this time, or in three quarters of the time that one picture
+    alone takes where that is longer: a verify call waits for it at most once."""
     linger_share: float = 0.25
     """On a busy device a batch waits for pictures that are on their way, for this share of its own compute time."""
     hold_ms: float = 50.0

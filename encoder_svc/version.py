@@ -168,10 +168,10 @@ class EncoderVersion:
                 find = (self.pipeline.find, frame, detected.output, picture.options, picture.known)
                 found = await self._beside("align", picture, *find)
                 refine_s = await self._refine(found, picture)
-        self._require_wanted(picture, "embedding")
-        await self._judge(found, picture)
-        embed_s = await self._embed_wanted(found, picture)
-        return self._answer(frame, found, detected.run_s + refine_s, embed_s, received_s)
+            self._require_wanted(picture, "embedding")
+            await self._judge(found, picture)
+            embed_s = await self._embed_wanted(found, picture)
+            return self._answer(frame, found, detected.run_s + refine_s, embed_s, received_s)
 
     async def _decoded_bytes(self, picture: Picture) -> int:
         """What the decoded picture will take. Reading a header takes microseconds, unless a long file hides it."""

@@ -134,7 +134,7 @@ def build_parts(
     policies = {WorkClass.INTERACTIVE: refuse, WorkClass.ENROLMENT: refuse, WorkClass.STREAM: drop}
     gates = {work_class: QueueRule(limit, policy, window) for work_class, policy in policies.items()}
     scheduler = Scheduler(rules, RESERVED, lanes=lanes, clock=clock, metrics=metrics, on_start=lambda: None)
-    return Parts(Admission(gates, decoded_bytes, metrics), scheduler, Workers(threads), clock, metrics)
+    return Parts(Admission(gates, decoded_bytes, clock, metrics), scheduler, Workers(threads), clock, metrics)
 
 
 def left_over(parts: Parts) -> dict[str, int]:

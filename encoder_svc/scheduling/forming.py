@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from encoder_svc.scheduling.costs import BatchCosts
 from encoder_svc.scheduling.work import Batch, Release, Stage, Work, WorkClass
 
+_SLICE_OF_ALONE = 0.75
+
 
 @dataclass(frozen=True, slots=True)
 class BatchRules:
     """How batches are formed."""
 
     slice_s: float
-    """A batch may keep the device so long, or as long as one picture alone does where that is longer: it is what a
-    verify call waits for at most."""
+    """A batch may keep the device so long, or three quarters of the time that one picture alone does where that is
+    longer: it is what a verify call waits for at most."""
     linger_share: float
     """A lane that has just finished a batch and has nothing but a batch that could grow waits for work that is on its
     way, until the oldest item has waited this share of the batch's own compute time."""
@@ -113,7 +115,7 @@ def _place(oldest: Work, now_s: float) -> tuple[bool, int, int, float]:
 def _offer(works: Sequence[Work], costs: BatchCosts, rules: BatchRules, situation: Situation) -> _Offer:
     stage, cost = works[0].stage, works[0].stage.cost_key(works[0].bucket)
     members = _capped(works, rules.source_frames)
-    slice_s = max(rules.slice_s, costs.alone_s(stage.encoder))
+    slice_s = max(rules.slice_s, _SLICE_OF_ALONE * costs.alone_s(stage.encoder))
     within = costs.largest_within(cost, slice_s, stage.max_items)
     size, release = _size(len(members), stage.max_items, within, situation.idle_lanes)
     may_grow = release is Release.ALL and size < min(stage.max_items, within)

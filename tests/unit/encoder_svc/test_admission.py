@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from encoder_svc.admission import Admission, Gate, OverflowPolicy, PixelBudget, QueueRule, Slot
 from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.scheduling.work import WorkClass
+from tessera.chassis.clock import ManualClock, SystemClock
 from tessera.domain.errors import ExpiredError, OverloadedError
 
 INTERACTIVE, STREAM = WorkClass.INTERACTIVE, WorkClass.STREAM
@@ -19,7 +21,7 @@ REFUSE, DROP = OverflowPolicy.REFUSE_NEWEST, OverflowPolicy.DROP_OLDEST
 
 
 def _gate(window: int = 1, limit: int = 10, overflow: OverflowPolicy = REFUSE) -> Gate:
-    return Gate(STREAM, QueueRule(limit, overflow, window), EncoderMetrics(CollectorRegistry()))
+    return Gate(STREAM, QueueRule(limit, overflow, window), EncoderMetrics(CollectorRegistry()), SystemClock())
 
 
 async def _settled(condition: Callable[[], bool]) -> None:
@@ -284,7 +286,7 @@ async def test_no_memory_is_lost_whatever_happens(seed: int) -> None:
 async def test_each_class_has_a_door_of_its_own() -> None:
     """Cameras that fill theirs keep no verify call out; the end of the block gives the place back, also on errors."""
     rules = dict.fromkeys(WorkClass, QueueRule(1, REFUSE, 1))
-    admission = Admission(rules, 100, EncoderMetrics(CollectorRegistry()))
+    admission = Admission(rules, 100, SystemClock(), EncoderMetrics(CollectorRegistry()))
     async with admission.entered(STREAM, None):
         waiting = asyncio.create_task(admission.entered(STREAM, None).__aenter__())
         await _settled(lambda: admission.waiting() == 1)
@@ -299,3 +301,74 @@ async def test_each_class_has_a_door_of_its_own() -> None:
                 assert admission.waiting() == 1
     (await waiting).leave()
     assert admission.waiting() == 0
+
+
+# ---- what would come too late
+
+
+async def _answering_every(gate: Gate, clock: ManualClock, seconds: float, times: int = 50) -> None:
+    """Let the gate see answers at one pace while others wait."""
+    for _ in range(times):
+        gate.waiting.append(asyncio.get_running_loop().create_future())
+        gate.answered()
+        clock.advance(seconds)
+        gate.waiting.clear()
+
+
+def _paced_gate(clock: ManualClock, overflow: OverflowPolicy = REFUSE) -> Gate:
+    return Gate(INTERACTIVE, QueueRule(100, overflow, 1), EncoderMetrics(CollectorRegistry()), clock)
+
+
+async def test_a_picture_whose_turn_would_come_too_late_is_refused_at_once() -> None:
+    """At ten answers a second eight fit into a second; the ninth is told so, and it is counted."""
+    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    gate = _paced_gate(clock)
+    await _answering_every(gate, clock, 0.1)
+    inside = await gate.enter(1.0)
+    gate.under_way = 1
+    waiting = [asyncio.create_task(gate.enter(1.0)) for _ in range(7)]
+    await _settled(lambda: len(gate.waiting) == 7)
+    with pytest.raises(OverloadedError, match=r"interactive queue is full \(8\)"):
+        await gate.enter(1.0)
+    labels = {"work_class": "interactive", "policy": "refuse_late"}
+    assert gate.metrics.registry.get_sample_value("tessera_encoder_queue_overflows_total", labels) == 1.0
+    patient = asyncio.create_task(gate.enter(5.0))
+    await _settled(lambda: len(gate.waiting) == 8)
+    inside.leave()
+    for task in (*waiting, patient):
+        (await task).leave()
+
+
+async def test_a_place_that_is_free_is_never_refused() -> None:
+    """However slow answers were: nobody waits."""
+    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    gate = _paced_gate(clock)
+    await _answering_every(gate, clock, 60.0)
+    (await gate.enter(0.5)).leave()
+
+
+async def test_what_was_learnt_in_a_bad_moment_does_not_refuse_for_ever() -> None:
+    """Each refusal doubts it, until somebody may wait again and it is measured anew."""
+    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    gate = _paced_gate(clock)
+    await _answering_every(gate, clock, 60.0)
+    inside, refused = await gate.enter(None), 0
+    while not gate.waiting:
+        task = asyncio.create_task(gate.enter(1.0))
+        await _settled(lambda task=task: task.done() or bool(gate.waiting))  # type: ignore[misc]
+        refused += task.done()
+    assert 0 < refused < 1000
+    inside.leave()
+    (await task).leave()
+
+
+async def test_cameras_are_not_refused_for_being_late() -> None:
+    """A newer frame takes an older one's place; no frame is turned away at the door."""
+    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    gate = _paced_gate(clock, DROP)
+    await _answering_every(gate, clock, 60.0)
+    inside = await gate.enter(None)
+    waiting = asyncio.create_task(gate.enter(0.5))
+    await _settled(lambda: len(gate.waiting) == 1)
+    inside.leave()
+    (await waiting).leave()
