@@ -133,6 +133,7 @@ def _readable(names: Iterable[str], folders: Sequence[Path]) -> list[tuple[Manif
 
 def _default_models(manifests: Iterable[Manifest], calibrated: set[ModelId]) -> dict[Modality, ModelId]:
     defaults: dict[Modality, ModelId] = {}
+
     # The default if it can decide, then the first by name that can; one without a calibration only as the last resort.
     def precedence(m: Manifest) -> tuple[bool, bool, str]:
         return m.model_id not in calibrated, m.name != DEFAULT_ENCODERS.get(m.modality), m.name

@@ -119,9 +119,7 @@ def _precondition(error: e.PreconditionError) -> StatusDetail:
 
 
 def _stream_limit(error: e.StreamLimitError) -> StatusDetail:
-    return StatusDetail(
-        grpc.StatusCode.RESOURCE_EXHAUSTED, "STREAM_LIMIT", str(error), {"limit": str(error.limit)}
-    )
+    return StatusDetail(grpc.StatusCode.RESOURCE_EXHAUSTED, "STREAM_LIMIT", str(error), {"limit": str(error.limit)})
 
 
 def _stream_silent(error: e.StreamSilentError) -> StatusDetail:
