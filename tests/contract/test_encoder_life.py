@@ -74,7 +74,7 @@ class Service:
 async def serving(folder: Path, **settings: object) -> AsyncIterator[Service]:
     """A service of its own."""
     # Small, since every load warms up all usual shapes.
-    small = encoder_settings(detect_side_px=320, **settings)
+    small = encoder_settings(encoder=SHIPPED, detect_side_px=320, **settings)
     async with running(small) as started, open_channel(f"127.0.0.1:{started.server.port}") as channel:
 
         async def ready() -> bool:

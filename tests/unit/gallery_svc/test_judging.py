@@ -123,7 +123,7 @@ def test_the_shipped_encoder_is_the_default_for_faces() -> None:
     """With the length of its embeddings: 128 numbers pass, 127 are refused by name."""
     shipped = shipped_thresholds()
     model_id = shipped.default_model(Modality.FACE)
-    assert model_id.startswith("face-sface-1@")
+    assert model_id.startswith("face-sface-2@")
     shipped.require_dimensions(Embedding.from_raw(range(1, 129), model_id), "probe")
     with pytest.raises(InvalidInputError, match="probe"):
         shipped.require_dimensions(Embedding.from_raw(range(1, 128), model_id), "probe")
