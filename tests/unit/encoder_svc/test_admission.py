@@ -344,7 +344,8 @@ async def test_a_place_that_is_free_is_never_refused() -> None:
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
     gate = _paced_gate(clock)
     await _answering_every(gate, clock, 60.0)
-    (await gate.enter(0.5)).leave()
+    slot = await gate.enter(0.5)
+    assert (slot.taken, gate.inside) == (True, 1)
 
 
 async def test_what_was_learnt_in_a_bad_moment_does_not_refuse_for_ever() -> None:
@@ -371,4 +372,5 @@ async def test_cameras_are_not_refused_for_being_late() -> None:
     waiting = asyncio.create_task(gate.enter(0.5))
     await _settled(lambda: len(gate.waiting) == 1)
     inside.leave()
-    (await waiting).leave()
+    assert (await waiting).taken
+    assert gate.metrics.registry.get_sample_value("tessera_encoder_queue_overflows_total") is None
