@@ -373,4 +373,5 @@ async def test_cameras_are_not_refused_for_being_late() -> None:
     await _settled(lambda: len(gate.waiting) == 1)
     inside.leave()
     assert (await waiting).taken
-    assert gate.metrics.registry.get_sample_value("tessera_encoder_queue_overflows_total") is None
+    labels = {"work_class": "interactive", "policy": "refuse_late"}
+    assert gate.metrics.registry.get_sample_value("tessera_encoder_queue_overflows_total", labels) is None
