@@ -60,7 +60,8 @@ _KNOWN_BUT_REFUSED = (
     (b"v/1\x01", "OpenEXR"),
 )
 _MAX_JPEG_SEGMENTS = 4096
-_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])")
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])")
+"""Any number of fill bytes may stand before it; to match them too would take time with the square of their number."""
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
 _JPEG_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -212,7 +213,7 @@ def webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 def _webp(data: bytes) -> Header:
     if len(data) < _WEBP_HEADER_BYTES:
         raise truncated(f"the WebP ends after {len(data)} bytes, inside its header")
-    orientation, canvas = 1, None
+    canvas = None
     for kind, start, end in webp_chunks(data):
         body = data[start : start + 10]
         if kind == b"VP8X":
@@ -228,16 +229,14 @@ def _webp(data: bytes) -> Header:
         raise damaged("the WebP has no pixels")
     if canvas is None and data[12:16] not in {b"VP8X", b"VP8 ", b"VP8L"}:
         raise damaged(f"the WebP begins with a chunk {data[12:16]!r}")
-    return _webp_unseen(canvas, orientation, len(data))
-
-
-def _webp_unseen(canvas: tuple[int, int] | None, orientation: int, length: int) -> Header:
     if canvas is None:
-        raise truncated(f"the WebP ends after {length} bytes, inside its header")
-    return Header(ImageFormat.WEBP, *canvas, orientation)
+        raise truncated(f"the WebP ends after {len(data)} bytes, inside its header")
+    return Header(ImageFormat.WEBP, *canvas)
 
 
 def _webp_canvas(body: bytes) -> tuple[int, int]:
+    if len(body) < 10:
+        raise truncated("the WebP ends inside its header")
     if body[0] & _WEBP_ANIMATED:
         raise unsupported("animated WebP: which of its pictures is meant cannot be known")
     width_px, height_px = (1 + int.from_bytes(body[at : at + 3], "little") for at in (4, 7))

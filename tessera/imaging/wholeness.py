@@ -107,6 +107,8 @@ def _require_png_rows(chunks: list[bytes]) -> None:
                 unpacked += len(inflate.decompress(inflate.unconsumed_tail, _PIECE_BYTES))
             if unpacked > rows_bytes:
                 raise damaged("the PNG unpacks to more than its rows")
+            if inflate.eof:  # zlib would gather what stands behind, in time with the square of its chunks
+                break
     except zlib.error as error:
         raise damaged(f"the PNG's pixels do not unpack: {error}") from error
     if unpacked < rows_bytes:

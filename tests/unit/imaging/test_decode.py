@@ -149,3 +149,29 @@ def test_a_damaged_png_is_refused() -> None:
 def test_padding_after_a_jpeg_does_no_harm() -> None:
     """Some cameras fill their buffers up."""
     assert decode(_encoded(".jpg") + b"\x00" * 100).shape == (48, 64, 3)
+
+
+def _png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("after", [b"", b"\x00", b"\x00\xff\xd9"])
+def test_a_jpeg_of_nothing_but_fill_bytes_is_refused_at_once(after: bytes) -> None:
+    """Twenty megabytes of 0xFF before no marker: looked through once, and not once for each byte."""
+    assert _rejection(b"\xff\xd8" + b"\xff" * 20_000_000 + after) in {Reason.TRUNCATED_IMAGE, Reason.NOT_AN_IMAGE}
+
+
+@pytest.mark.timeout(20)
+def test_chunks_behind_the_end_of_a_pngs_pixels_take_no_time() -> None:
+    """Ninety thousand of them are stepped over; the picture is whole without them."""
+    png = _encoded(".png")
+    end = len(png) - len(_png_chunk(b"IEND", b""))
+    behind = _png_chunk(b"IDAT", bytes(200)) * 90_000
+    np.testing.assert_array_equal(decode(png[:end] + behind + png[end:]), _gradient())
+
+
+def test_a_webp_whose_canvas_is_cut_off_is_truncated() -> None:
+    """The canvas may stand behind another chunk, at the very end of what has arrived."""
+    chunks = b"ABCD" + struct.pack("<I", 10) + bytes(10) + b"VP8X" + struct.pack("<I", 10)
+    assert _rejection(b"RIFF" + struct.pack("<I", 4 + len(chunks) + 10) + b"WEBP" + chunks) is Reason.TRUNCATED_IMAGE
