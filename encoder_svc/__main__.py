@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from encoder_svc import oip_servicer
 from encoder_svc.admission import Admission, OverflowPolicy, QueueRule
-from encoder_svc.device import choose_device, choose_lanes, prepare_inference_thread, tune_allocator
+from encoder_svc.device import choose_device, choose_helpers, choose_lanes, prepare_inference_thread, tune_allocator
 from encoder_svc.encoders import EncoderFacts, Encoders
 from encoder_svc.loading import compile_and_replace, describe_encoder, load_pipeline
 from encoder_svc.metrics import EncoderMetrics
@@ -27,7 +27,6 @@ from encoder_svc.servicer import EncoderServicer
 from encoder_svc.settings import PREFIX, EncoderSettings, parse_more_encoders
 from encoder_svc.streams import StreamRules
 from encoder_svc.version import Parts
-from encoder_svc.workers import Workers
 from tessera.chassis.clock import Clock, SystemClock
 from tessera.chassis.logs import configure_logs, get_logger
 from tessera.chassis.server import Server, run_service, wait_for_stop_signal
@@ -102,18 +101,17 @@ def build_parts(settings: EncoderSettings, clock: Clock, metrics: EncoderMetrics
         WorkClass.ENROLMENT: QueueRule(settings.enrolment_queue, refuse, window),
         WorkClass.STREAM: QueueRule(settings.stream_queue, drop, window),
     }
-    # With a single lane, keeping one free would idle the device during every decoding of a verify call.
-    hold_s = settings.hold_ms / 1e3 if lanes > 1 else 0.0
     scheduler = Scheduler(
-        BatchRules(settings.slice_ms / 1e3, settings.linger_share, settings.stream_batch_frames, hold_s),
+        BatchRules(settings.slice_ms / 1e3, settings.linger_share, settings.stream_batch_frames),
         {WorkClass.ENROLMENT: settings.enrolment_share, WorkClass.STREAM: settings.stream_share},
         lanes=lanes,
+        helpers=choose_helpers(device, settings.decode_threads),
         clock=clock,
         metrics=metrics,
         on_start=partial(prepare_inference_thread, settings.threads),
     )
     admission = Admission(queues, settings.decoded_bytes, clock, metrics)
-    return Parts(admission, scheduler, Workers(settings.decode_threads), clock, metrics)
+    return Parts(admission, scheduler, clock, metrics)
 
 
 def _require_known(wanted: list[tuple[str, int]]) -> None:

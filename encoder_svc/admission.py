@@ -1,13 +1,14 @@
 """The door of the encoder: pictures wait here as the bytes that were sent, and few are decoded at a time.
 
-Each class has a bounded queue whose overflow has a name, and a window: so many of its pictures may be between decoding
-and the end of detection. A picture that was decoded and then dropped would be work for nothing, so what is dropped is
-dropped here. Decoded pixels are bounded in bytes as well. All of it runs on the event loop; nothing blocks.
+Each class has a bounded queue whose overflow has a name, and a window: so many of its pictures may be under way. A
+picture that was decoded and then dropped would be work for nothing, so what is dropped is dropped here. Decoded pixels
+are bounded in bytes as well. All of it runs on the event loop; nothing blocks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,10 +20,10 @@ from encoder_svc.scheduling.work import WorkClass
 from tessera.chassis.clock import Clock
 from tessera.domain.errors import ExpiredError, OverloadedError
 
-_NEWEST_WEIGHT = 0.1
-_DOUBT = 0.99
 _SURELY = 0.8
 """Of the time that is left: so much may be planned with."""
+_MEMORY_S = 2.0
+_ENOUGH_ANSWERS = 4
 
 
 class OverflowPolicy(StrEnum):
@@ -42,21 +43,37 @@ class QueueRule:
     """Pictures that may wait."""
     overflow: OverflowPolicy
     window: int
-    """Pictures that may be between decoding and the end of detection."""
+    """Pictures that may be under way, from decoding to the answer."""
 
 
-@dataclass(slots=True, eq=False)
-class Slot:
-    """A picture's place in its class's window; left early, when detection is over."""
+@dataclass(slots=True)
+class Pace:
+    """How fast answers come while all places are taken, over the last seconds.
 
-    gate: Gate
-    taken: bool = True
+    They come in batches, so a few of them say little.
+    """
 
-    def leave(self) -> None:
-        """Let the next one in."""
-        if self.taken:
-            self.taken = False
-            self.gate.leave()
+    seen: int = 0
+    answers: float = 0.0
+    seconds: float = 0.0
+    last_s: float | None = None
+    """When the last one came, if all places were taken then."""
+
+    def answered(self, now_s: float, *, busy: bool) -> None:
+        """Note an answer."""
+        if self.last_s is not None:
+            since_s = now_s - self.last_s
+            fading = math.exp(-since_s / _MEMORY_S)
+            self.seen += 1
+            self.answers = self.answers * fading + 1.0
+            self.seconds = self.seconds * fading + since_s
+        self.last_s = now_s if busy else None
+
+    def within(self, seconds: float) -> int | None:
+        """How many answers will come in a time; None while too little is known."""
+        if self.seen < _ENOUGH_ANSWERS or self.seconds <= 0.0:
+            return None
+        return int(seconds * self.answers / self.seconds)
 
 
 @dataclass(slots=True, eq=False)
@@ -76,14 +93,9 @@ class Gate:
     clock: Clock
     inside: int = 0
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
-    under_way: int = 0
-    """Let in and not answered."""
-    pace_s: float = 0.0
-    """Seconds between two answers while pictures waited; 0 while that is not known."""
-    answered_s: float | None = None
-    """When the last one was answered, if others waited then."""
+    pace: Pace = field(default_factory=Pace)
 
-    async def enter(self, timeout_s: float | None) -> Slot:
+    async def enter(self, timeout_s: float | None) -> None:
         """Wait for a place.
 
         Args:
@@ -95,10 +107,10 @@ class Gate:
             ExpiredError: nobody wants it any more.
         """
         if timeout_s is not None and timeout_s <= 0.0:
-            raise ExpiredError("decoding")
+            raise ExpiredError("queue")
         if self.inside < self.rule.window and not self.waiting:
             self.inside += 1
-            return Slot(self)
+            return
         self._make_room()
         self._refuse_late(timeout_s)
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -111,13 +123,12 @@ class Gate:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self.leave()
             if isinstance(error, TimeoutError):
-                raise ExpiredError("decoding") from None
+                raise ExpiredError("queue") from None
             raise
         finally:
             if waiter in self.waiting:
                 self.waiting.remove(waiter)
             self._show()
-        return Slot(self)
 
     def leave(self) -> None:
         """A picture has left the window: the next one that still waits enters."""
@@ -130,21 +141,19 @@ class Gate:
 
     def answered(self) -> None:
         """A picture that was let in has its answer; how fast they come says how long the next one would wait."""
-        now_s = self.clock.monotonic_s()
-        if self.answered_s is not None:
-            since_s = now_s - self.answered_s
-            self.pace_s += (since_s - self.pace_s) * (_NEWEST_WEIGHT if self.pace_s else 1.0)
-        self.answered_s = now_s if self.waiting else None
+        self.pace.answered(self.clock.monotonic_s(), busy=self.inside >= self.rule.window)
 
     def _refuse_late(self, timeout_s: float | None) -> None:
-        """Refuse what would be answered too late: work that is done for nobody takes the place of work in time."""
-        if timeout_s is None or self.pace_s == 0.0 or self.rule.overflow is not OverflowPolicy.REFUSE_NEWEST:
+        """Refuse what would be answered too late: work that is done for nobody takes the place of work in time.
+
+        It comes here only while all places are taken, and those are answered: so a pace that was learnt in a bad moment
+        is learnt anew, and refuses nobody for ever.
+        """
+        if timeout_s is None or self.rule.overflow is not OverflowPolicy.REFUSE_NEWEST:
             return
-        in_time = int(_SURELY * timeout_s / self.pace_s)
-        if len(self.waiting) + self.under_way >= in_time:
+        in_time = self.pace.within(_SURELY * timeout_s)
+        if in_time is not None and len(self.waiting) + self.inside >= in_time:
             self.metrics.queue_overflows.labels(self.work_class.value, "refuse_late").inc()
-            # What was learnt in a bad moment must not refuse for ever: each refusal doubts it a little.
-            self.pace_s *= _DOUBT
             raise OverloadedError(f"{self.work_class} queue", in_time)
 
     def _make_room(self) -> None:
@@ -240,24 +249,21 @@ class Admission:
         self.pixels = PixelBudget(decoded_bytes)
 
     @asynccontextmanager
-    async def entered(self, work_class: WorkClass, timeout_s: float | None) -> AsyncIterator[Slot]:
-        """A place in the window of a class, for the whole way of a picture.
-
-        The place is left at the end of the block, or earlier through the slot; the end of the block is the answer.
+    async def entered(self, work_class: WorkClass, timeout_s: float | None) -> AsyncIterator[None]:
+        """A place in the window of a class, for the whole way of a picture; the end of the block is the answer.
 
         Raises:
-            OverloadedError: the queue is full and refuses, or a newer picture took this one's place.
+            OverloadedError: the queue is full and refuses, or a newer picture took this one's place, or its turn would
+                come too late.
             ExpiredError: its time ran out while it waited.
         """
         gate = self._gates[work_class]
-        slot = await gate.enter(timeout_s)
-        gate.under_way += 1
+        await gate.enter(timeout_s)
         try:
-            yield slot
+            yield
             gate.answered()
         finally:
-            gate.under_way -= 1
-            slot.leave()
+            gate.leave()
 
     def waiting(self) -> int:
         """Pictures that wait at the door."""

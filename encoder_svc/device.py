@@ -43,6 +43,17 @@ def choose_lanes(device: torch.device, wanted: int) -> int:
     return wanted or len(os.sched_getaffinity(0))
 
 
+def choose_helpers(device: torch.device, wanted: int) -> int:
+    """Threads beside the lanes that decode and measure.
+
+    Args:
+        device: of the lanes.
+        wanted: 0: none beside a CPU, whose lanes do it themselves; beside CUDA one for each core that this process may
+            use.
+    """
+    return wanted or (0 if device.type == "cpu" else len(os.sched_getaffinity(0)))
+
+
 def tune_allocator() -> bool:
     """Let glibc keep and reuse large blocks instead of mapping and faulting them in anew for each picture.
 

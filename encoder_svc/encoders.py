@@ -272,7 +272,6 @@ class Encoders:
         self.drain()
         await end_tasks(*self._loading, *self._retiring)
         await asyncio.to_thread(self._parts.scheduler.close)
-        self._parts.workers.close()
 
     # ---- inside
 

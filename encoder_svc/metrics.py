@@ -74,8 +74,9 @@ class EncoderMetrics(ServiceMetrics):
         )
         self.batch_seconds = Histogram(
             "tessera_encoder_batch_seconds",
-            "How long one batch kept its lane, by stage. A verify call waits for it at most once: when it grows past "
-            "the slice that is set, the machine is shared or its clock is throttled.",
+            "How long one batch, or the decoding or measuring of one picture, kept its lane, by stage. A verify call "
+            "waits for it at most once: when it grows past the slice that is set, the machine "
+            "is shared or its clock is throttled.",
             ["stage"],
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
@@ -89,8 +90,8 @@ class EncoderMetrics(ServiceMetrics):
         )
         self.device_busy_seconds = Counter(
             "tessera_encoder_device_busy_seconds_total",
-            "Seconds that lanes ran networks. Its rate over tessera_encoder_lanes is the share of time that the device "
-            "is busy; above 0.9 for long: add an encoder.",
+            "Seconds that the device's lanes worked; on a CPU they decode and measure as well. Its rate over "
+            "tessera_encoder_lanes is the share of time that the device is busy; above 0.9 for long: add an encoder.",
             registry=registry,
         )
         self.lanes = Gauge(
@@ -187,13 +188,16 @@ class EncoderMetrics(ServiceMetrics):
         """Note that a picture was answered, whatever the answer."""
         self.last_sent.labels(work_class).set_to_current_time()
 
-    def observe_batch(self, stage: Stage, items: int, why: str, seconds: float) -> None:
-        """Count one batch of a network."""
-        self.device_busy_seconds.inc(seconds)
+    def observe_batch(self, stage: Stage, items: int, why: str, seconds: float, *, on_device: bool) -> None:
+        """Count what a lane ran: a batch of a network, or one picture's decoding or measuring."""
+        if on_device:
+            self.device_busy_seconds.inc(seconds)
+        self.batch_seconds.labels(stage.name).observe(seconds)
+        if not stage.network:
+            return
         self.inferences.labels(stage.encoder, stage.name).inc(items)
         self.executions.labels(stage.encoder, stage.name).inc()
         self.batch_items.labels(stage.name).observe(items)
-        self.batch_seconds.labels(stage.name).observe(seconds)
         self.batch_releases.labels(stage.name, why).inc()
 
     def show_model(self, manifest: Manifest, device: str, runtime: str) -> None:

@@ -63,8 +63,9 @@ class EncoderSettings:
     """Threads that run networks. 0: one for each core of a CPU. On CUDA it is always one."""
     threads: int = 1
     """CPU threads of each lane. Lanes of one thread encode more; one lane of many answers a lone call sooner."""
-    decode_threads: int = 2
-    """Threads that decode and measure pictures, for each of verify calls, enrolments and cameras."""
+    decode_threads: int = 0
+    """Threads beside the lanes that decode and measure pictures. 0: on a CPU the lanes do it themselves, so that all
+    of it is done in the order of precedence; on CUDA one for each core."""
     detect_side_px: int = 640
     """Frames are shrunk to this longer side for detection; faces are cut from the full frame."""
 
@@ -89,9 +90,6 @@ class EncoderSettings:
     alone takes where that is longer: a verify call waits for it at most once."""
     linger_share: float = 0.25
     """On a busy device a batch waits for pictures that are on their way, for this share of its own compute time."""
-    hold_ms: float = 50.0
-    """The last free of several lanes waits so long for a verify call that is being decoded, before it begins other
-    work."""
     stream_batch_frames: int = 1
     """Frames of one stream in one batch, at most."""
     enrolment_share: float = 0.1
@@ -133,7 +131,7 @@ class EncoderSettings:
         for name in ("max_deadline_s", "stream_idle_s", "load_retry_s"):
             require(getattr(self, name) > 0, name, getattr(self, name), "more than 0 seconds")
         require(self.drain_s >= 0, "drain_s", self.drain_s, "0 seconds or more")
-        for name in ("lanes", "window", "linger_share", "hold_ms"):
+        for name in ("lanes", "decode_threads", "window", "linger_share"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(self.slice_ms > 0, "slice_ms", self.slice_ms, "more than 0 ms")
         for name in ("enrolment_share", "stream_share"):
@@ -143,7 +141,7 @@ class EncoderSettings:
         parse_more_encoders(self.more_encoders)
         fits = not self.pad_weights or re.fullmatch(r"[0-9a-fA-F]{64}", self.pad_sha256) is not None
         require(fits, "pad_sha256", self.pad_sha256, "64 hexadecimal digits, the sha256 of pad_weights")
-        for name in ("threads", "decode_threads", "max_image_bytes", "max_image_pixels", "max_streams"):
+        for name in ("threads", "max_image_bytes", "max_image_pixels", "max_streams"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("interactive_queue", "enrolment_queue", "stream_queue"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")

@@ -1,17 +1,15 @@
 """One loaded version of one encoder, and the way of a picture through it.
 
-admission -> decode -> detect -> find -> embed. Decoding and finding run on worker threads, the networks in the batches
-of the scheduler. Between two stages it is seen whether anybody still wants the answer.
+admission -> decode -> detect -> find -> refine -> align -> embed. Each is a stage of the scheduler: the networks run in
+batches with other pictures, the rest one by one. Between two stages it is seen whether anybody still wants the answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from encoder_svc.admission import Admission
 from encoder_svc.metrics import EncoderMetrics
@@ -25,9 +23,9 @@ from encoder_svc.pipeline import (
     FoundFaces,
     PreparedFrame,
 )
+from encoder_svc.scheduling.journeys import Journey, Way
 from encoder_svc.scheduling.scheduler import Scheduler
-from encoder_svc.scheduling.work import Done, Stage, WorkClass
-from encoder_svc.workers import Workers
+from encoder_svc.scheduling.work import Asker, Done, Stage, Want, WorkClass
 from tessera.chassis.clock import Clock
 from tessera.chassis.tracing import record
 from tessera.client.stream_values import KnownTracklet
@@ -43,22 +41,12 @@ _HEADER_READ_AT_ONCE_BYTES = 1 << 20
 T = TypeVar("T")
 
 
-class Shaped(Protocol):
-    """What a network sees; items of one shape share a batch."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its size."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Parts:
     """What all versions of all encoders of one device share."""
 
     admission: Admission
     scheduler: Scheduler
-    workers: Workers
     clock: Clock
     metrics: EncoderMetrics
 
@@ -92,10 +80,19 @@ class EncoderVersion:
         self.pipeline = pipeline
         self._parts = parts
         name = pipeline.manifest.name
-        self._detect = Stage("detect", name, 0, DETECT_BATCH, pipeline.detect, priority)
-        self._look = Stage("refine", name, 1, REFINE_BATCH, pipeline.look, priority)
-        self._pad = Stage("pad", name, 2, EMBED_BATCH, pipeline.judge, priority)
-        self._embed = Stage("embed", name, 2, EMBED_BATCH, pipeline.embed, priority)
+
+        def beside(stage: str, order: int, work: Callable[..., object]) -> Stage:
+            return Stage(stage, name, order, 1, _with_one(work), priority, network=False, teaches=False)
+
+        # In the order of the way. Within a class the later ones go first: what has begun is finished.
+        self._header = beside("header", 0, pipeline.decoded_bytes)
+        self._decode = beside("decode", 0, pipeline.prepare)
+        self._detect = Stage("detect", name, 1, DETECT_BATCH, pipeline.detect, priority)
+        self._find = beside("find", 2, pipeline.find)
+        self._look = Stage("refine", name, 3, REFINE_BATCH, pipeline.look, priority)
+        self._align = beside("align", 4, pipeline.realign)
+        self._pad = Stage("pad", name, 5, EMBED_BATCH, pipeline.judge, priority)
+        self._embed = Stage("embed", name, 5, EMBED_BATCH, pipeline.embed, priority)
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -156,133 +153,89 @@ class EncoderVersion:
 
     async def _encode(self, picture: Picture) -> EncodedFrame:
         parts, received_s = self._parts, self._parts.clock.monotonic_s()
-        async with parts.admission.entered(picture.work_class, self._remaining_s(picture)) as slot:
+        async with parts.admission.entered(picture.work_class, self._remaining_s(picture)):
             record("queue", received_s, parts.clock.monotonic_s())
             size = await self._decoded_bytes(picture)
             async with parts.admission.pixels.held(picture.work_class, size):
-                self._require_wanted(picture, "decoding")
-                frame = await self._beside("decode", picture, self.pipeline.prepare, picture.data)
-                self._require_wanted(picture, "detection")
-                (detected,) = await self._in_batches(self._detect, [frame.detector], picture)
-                slot.leave()
-                find = (self.pipeline.find, frame, detected.output, picture.options, picture.known)
-                found = await self._beside("align", picture, *find)
-                refine_s = await self._refine(found, picture)
-            self._require_wanted(picture, "embedding")
-            await self._judge(found, picture)
-            embed_s = await self._embed_wanted(found, picture)
-            return self._answer(frame, found, detected.run_s + refine_s, embed_s, received_s)
+                self._require_wanted(picture)
+                frame = await self._travel(self._way(picture), picture)
+        total_ms = (parts.clock.monotonic_s() - received_s) * 1e3
+        queue_ms = max(0.0, total_ms - frame.times.total_ms)
+        return replace(frame, times=replace(frame.times, queue_ms=queue_ms, total_ms=total_ms))
+
+    def _way(self, picture: Picture) -> Way[EncodedFrame]:
+        """What is done with a picture, step by step."""
+        (prepared,) = yield [Want(self._decode, None, (picture.data,))]
+        frame: PreparedFrame = prepared.output
+        detected = yield [Want(self._detect, frame.detector.shape, frame.detector)]
+        to_find = (frame, detected[0].output, picture.options, picture.known)
+        (measured,) = yield [Want(self._find, None, to_find)]
+        found: FoundFaces = measured.output
+        looked: list[Done] = []
+        if found.views:
+            looked = yield [Want(self._look, view.shape, view) for view in found.views]
+            yield [Want(self._align, None, (found, [one.output for one in looked]))]
+        if found.surroundings:
+            judged = yield [Want(self._pad, surrounding.shape, surrounding) for surrounding in found.surroundings]
+            self.pipeline.give_liveness(found.wanted, [one.output for one in judged])
+        embedded: list[Done] = []
+        if found.wanted:
+            embedded = yield [Want(self._embed, face.crop.shape, face.crop) for face in found.wanted]
+            self.pipeline.give_embeddings(found.wanted, [one.output for one in embedded])
+        detect_ms = _run_ms(detected) + _run_ms(looked)
+        return self.pipeline.seen(frame, found, detect_ms, _run_ms(embedded))
+
+    async def _travel(self, way: Way[T], picture: Picture) -> T:
+        """The end of a way; what was done on it goes to the trace, also when the way was not finished."""
+        asker = Asker(picture.work_class, picture.source, picture.expires_at_s)
+        journey = Journey(way, self._parts.scheduler, asker)
+        journey.begin()
+        try:
+            return await asyncio.wrap_future(journey.future)
+        except asyncio.CancelledError:
+            journey.cancel()
+            raise
+        finally:
+            for name, start_s, end_s, items in _batches(journey.steps):
+                record(name, start_s, end_s, {"batch": items})
+            del journey, way  # an error's traceback holds this frame: the picture would wait for the garbage collector
 
     async def _decoded_bytes(self, picture: Picture) -> int:
         """What the decoded picture will take. Reading a header takes microseconds, unless a long file hides it."""
         if len(picture.data) <= _HEADER_READ_AT_ONCE_BYTES:
             return self.pipeline.decoded_bytes(picture.data)
-        return await self._beside("header", picture, self.pipeline.decoded_bytes, picture.data)
+        return await self._travel(self._way_of_a_header(picture), picture)
 
-    async def _beside(self, name: str, picture: Picture, work: Callable[..., T], *arguments: object) -> T:
-        """What is done beside the networks, on a worker; the scheduler knows that more of this picture comes."""
-        started_s = self._parts.clock.monotonic_s()
-        with self._parts.scheduler.announced(picture.work_class):
-            done = await self._parts.workers.run(picture.work_class, work, *arguments)
-        record(name, started_s, self._parts.clock.monotonic_s())
-        return done
-
-    async def _refine(self, found: FoundFaces, picture: Picture) -> float:
-        """Take the closer look where the recipe has one; return how long the network ran for it."""
-        if not found.views:
-            return 0.0
-        done = await self._in_batches(self._look, found.views, picture)
-        await self._beside("align", picture, self.pipeline.realign, found, [one.output for one in done])
-        return _run_s(done)
-
-    async def _judge(self, found: FoundFaces, picture: Picture) -> None:
-        """Ask presentation-attack weights, where somebody brought them."""
-        if found.surroundings:
-            done = await self._in_batches(self._pad, found.surroundings, picture)
-            self.pipeline.give_liveness(found.wanted, [one.output for one in done])
-
-    async def _embed_wanted(self, found: FoundFaces, picture: Picture) -> float:
-        """Give each wanted face its embedding; return how long the network ran for it."""
-        if not found.wanted:
-            return 0.0
-        done = await self._in_batches(self._embed, [candidate.crop for candidate in found.wanted], picture)
-        self.pipeline.give_embeddings(found.wanted, [one.output for one in done])
-        return _run_s(done)
-
-    async def _in_batches(self, stage: Stage, payloads: Sequence[Shaped], picture: Picture) -> list[Done]:
-        frame = object()
-        works = [
-            self._parts.scheduler.submit(
-                stage,
-                payload.shape,
-                payload,
-                picture.work_class,
-                frame=frame,
-                source=picture.source,
-                expires_at_s=picture.expires_at_s,
-            )
-            for payload in payloads
-        ]
-        try:
-            done = await _all_done([work.future for work in works])
-        except BaseException:
-            for work in works:
-                work.future.cancel()
-            raise
-        finally:
-            del works  # an error's traceback holds this frame: the payloads would wait for the garbage collector
-        for batch in {one.started_s: one for one in done}.values():
-            record(stage.name, batch.started_s, batch.started_s + batch.run_s, {"batch": batch.items})
-        return done
-
-    def _answer(
-        self, frame: PreparedFrame, found: FoundFaces, detect_s: float, embed_s: float, received_s: float
-    ) -> EncodedFrame:
-        answer = self.pipeline.seen(frame, found, detect_s * 1e3, embed_s * 1e3)
-        total_ms = (self._parts.clock.monotonic_s() - received_s) * 1e3
-        queue_ms = max(0.0, total_ms - answer.times.total_ms)
-        return replace(answer, times=replace(answer.times, queue_ms=queue_ms, total_ms=total_ms))
+    def _way_of_a_header(self, picture: Picture) -> Way[int]:
+        (read,) = yield [Want(self._header, None, (picture.data,))]
+        size: int = read.output
+        return size
 
     def _remaining_s(self, picture: Picture) -> float | None:
         if picture.expires_at_s is None:
             return None
         return picture.expires_at_s - self._parts.clock.monotonic_s()
 
-    def _require_wanted(self, picture: Picture, stage: str) -> None:
+    def _require_wanted(self, picture: Picture) -> None:
         remaining_s = self._remaining_s(picture)
         if remaining_s is not None and remaining_s <= 0.0:
-            raise ExpiredError(stage)
+            raise ExpiredError("queue")
 
 
-def _run_s(done: Sequence[Done]) -> float:
-    """How long the batches ran that some items were in; each batch once."""
-    return sum({one.started_s: one.run_s for one in done}.values())
+def _with_one(work: Callable[..., object]) -> Callable[[Sequence[tuple[object, ...]]], list[object]]:
+    """A stage of what takes one picture at a time."""
+    return lambda payloads: [work(*arguments) for arguments in payloads]
 
 
-async def _all_done(futures: list[Future[Done]]) -> list[Done]:
-    """Wait for all, or for the first that failed; the event loop is woken once."""
-    loop = asyncio.get_running_loop()
-    over: asyncio.Future[None] = loop.create_future()
-    counted, last = itertools.count(1), len(futures)
-    future: Future[Done] | None = None
-    failed: Future[Done] | None = None
+def _batches(steps: Sequence[tuple[Stage, Done]]) -> set[tuple[str, float, float, int]]:
+    """What ran, each batch once: its name, when it began and ended, its items."""
+    return {(stage.name, one.started_s, one.started_s + one.run_s, one.items) for stage, one in steps}
 
-    def tell() -> None:
-        if not over.done():
-            over.set_result(None)
 
-    def one_done(future: Future[Done]) -> None:
-        # On the lane's thread. Only the last one and a failure concern the loop.
-        if next(counted) == last or future.cancelled() or future.exception() is not None:
-            loop.call_soon_threadsafe(tell)
-
-    try:
-        for future in futures:
-            future.add_done_callback(one_done)
-        await over
-        # One that failed stands for all; the others are the caller's to cancel.
-        failed = next((future for future in futures if future.done() and future.exception() is not None), None)
-        return [future.result() for future in ([failed] if failed is not None else futures)]
-    finally:
-        # An error's traceback holds this frame: the payloads would wait for the garbage collector.
-        futures, future, failed = [], None, None
+def _run_ms(done: Sequence[Done]) -> float:
+    """How long some of the batches ran; what ran on two lanes at a time counts once."""
+    seconds, until_s = 0.0, 0.0
+    for begin_s, end_s in sorted((one.started_s, one.started_s + one.run_s) for one in done):
+        seconds += max(0.0, end_s - max(begin_s, until_s))
+        until_s = max(until_s, end_s)
+    return seconds * 1e3

@@ -17,10 +17,9 @@ from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.pipeline import EncodeOptions, FacePipeline
 from encoder_svc.scheduling.forming import BatchRules
 from encoder_svc.scheduling.scheduler import Scheduler
-from encoder_svc.scheduling.work import Stage, Work, WorkClass
+from encoder_svc.scheduling.work import Asker, Stage, Want, Work, WorkClass
 from encoder_svc.settings import DeviceChoice, EncoderSettings, RuntimeChoice
 from encoder_svc.version import Parts, Picture
-from encoder_svc.workers import Workers
 from tessera.chassis.clock import Clock, ManualClock, SystemClock
 from tessera.domain.artifact import Manifest, load_manifest
 from tessera.domain.ids import ModelId
@@ -32,7 +31,7 @@ SIDE_PX = 64
 _STRIDES = (8, 16, 32)
 _LEVELS_PER_FACE = 50
 
-RULES = BatchRules(slice_s=1000.0, linger_share=0.0, source_frames=100, hold_s=0.0)
+RULES = BatchRules(slice_s=1000.0, linger_share=0.0, source_frames=100)
 """Whatever waits goes at once and together."""
 
 RESERVED = {WorkClass.ENROLMENT: 0.1, WorkClass.STREAM: 0.2}
@@ -125,7 +124,7 @@ def build_parts(
     limit: int = 100,
     rules: BatchRules = RULES,
     decoded_bytes: int = 1 << 24,
-    threads: int = 2,
+    helpers: int = 0,
     clock: Clock | None = None,
 ) -> Parts:
     """What encoders share, not started."""
@@ -133,8 +132,10 @@ def build_parts(
     refuse, drop = OverflowPolicy.REFUSE_NEWEST, OverflowPolicy.DROP_OLDEST
     policies = {WorkClass.INTERACTIVE: refuse, WorkClass.ENROLMENT: refuse, WorkClass.STREAM: drop}
     gates = {work_class: QueueRule(limit, policy, window) for work_class, policy in policies.items()}
-    scheduler = Scheduler(rules, RESERVED, lanes=lanes, clock=clock, metrics=metrics, on_start=lambda: None)
-    return Parts(Admission(gates, decoded_bytes, clock, metrics), scheduler, Workers(threads), clock, metrics)
+    scheduler = Scheduler(
+        rules, RESERVED, lanes=lanes, helpers=helpers, clock=clock, metrics=metrics, on_start=lambda: None
+    )
+    return Parts(Admission(gates, decoded_bytes, clock, metrics), scheduler, clock, metrics)
 
 
 def left_over(parts: Parts) -> dict[str, int]:
@@ -145,12 +146,12 @@ def left_over(parts: Parts) -> dict[str, int]:
         "waiting": admission.waiting(),
         "decoded": admission.pixels.used_bytes,
         "scheduled": parts.scheduler.depth(),
-        "announced": sum(len(tokens) for tokens in parts.scheduler._announced.values()),
-        "running": sum(parts.scheduler._running.values()),
+        "running": parts.scheduler._running,
+        "beside": sum(parts.scheduler._running_beside.values()),
     }
 
 
-NOTHING = dict.fromkeys(("inside", "waiting", "decoded", "scheduled", "announced", "running"), 0)
+NOTHING = dict.fromkeys(("inside", "waiting", "decoded", "scheduled", "running", "beside"), 0)
 
 
 # ---- a device that is held
@@ -161,6 +162,7 @@ class HeldDevice:
     """A scheduler whose lanes are kept busy until the test lets them go, so that the order of turns can be seen."""
 
     lanes: int = 1
+    helpers: int = 0
     rules: BatchRules = RULES
     reserved: Mapping[WorkClass, float] = field(default_factory=lambda: RESERVED)
     clock: ManualClock = field(default_factory=lambda: ManualClock(NOW))
@@ -175,6 +177,7 @@ class HeldDevice:
             self.rules,
             self.reserved,
             lanes=self.lanes,
+            helpers=self.helpers,
             clock=self.clock,
             metrics=self.metrics,
             on_start=lambda: None,
@@ -197,7 +200,7 @@ class HeldDevice:
                 self._released.wait(LIMIT_S)
                 return payloads
 
-            self.scheduler.submit(Stage("hold", "test", 0, 1, wait), "", begun, WorkClass.INTERACTIVE)
+            self.scheduler.submit([Want(Stage("hold", "test", 0, 1, wait), "", begun)], Asker(WorkClass.INTERACTIVE))
             assert begun.wait(LIMIT_S)
 
     def release(self) -> None:
@@ -223,7 +226,10 @@ class HeldDevice:
         payload: object,
         work_class: WorkClass = WorkClass.INTERACTIVE,
         *,
+        shape: str = "shape",
         expires_at_s: float | None = None,
     ) -> Work:
-        """Queue one item of the one shape that there is."""
-        return self.scheduler.submit(stage, "shape", payload, work_class, expires_at_s=expires_at_s)
+        """Queue one item."""
+        asker = Asker(work_class, expires_at_s=expires_at_s)
+        (work,) = self.scheduler.submit([Want(stage, shape, payload)], asker)
+        return work

@@ -23,8 +23,6 @@ class BatchRules:
     way, until the oldest item has waited this share of the batch's own compute time."""
     source_frames: int
     """Pictures of one stream in a batch, at most."""
-    hold_s: float
-    """The last free lane waits so long for interactive work that is on its way, before it begins something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class Situation:
     back_to_back: bool
     """This lane has just finished a batch: the device is busy, and waiting for a larger batch may pay."""
     on_the_way: int
-    """Pictures of the class that are being decoded or measured, and will submit work."""
+    """Pictures of the class that are being decoded or measured beside the networks, and will want more."""
     now_s: float
 
 
@@ -138,10 +136,10 @@ def _capped(works: Sequence[Work], source_frames: int) -> list[Work]:
     frames: dict[str, set[int]] = {}
     kept = []
     for work in works:
-        if work.source:
-            seen = frames.setdefault(work.source, set())
-            if id(work.frame) not in seen and len(seen) >= source_frames:
+        if work.asker.source:
+            seen = frames.setdefault(work.asker.source, set())
+            if id(work.asker) not in seen and len(seen) >= source_frames:
                 continue
-            seen.add(id(work.frame))
+            seen.add(id(work.asker))
         kept.append(work)
     return kept

@@ -23,29 +23,52 @@ class WorkClass(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stage:
-    """One network of one encoder: what may share a batch."""
+    """One step of the way of a picture through one encoder: what may share a batch."""
 
     name: str
-    """Such as `detect` or `embed`."""
+    """Such as `decode`, `detect` or `embed`."""
     encoder: str
     """The encoder's name, for metrics."""
     order: int
     """Later stages go first within a class: what has begun is finished before something new begins."""
     max_items: int
-    """The largest batch that the network was warmed up for."""
+    """The largest batch that it was warmed up for."""
     run: Callable[[Any], Any]
     """A sequence of payloads of one bucket in, a sequence of one output each, in their order."""
     priority: int = 0
     """Among encoders, within a class: lower goes first."""
     patience_s: float = math.inf
     """What has waited longer goes before all others of its class, so that even the last is not put off for ever."""
-
+    network: bool = True
+    """Whether it runs a network, which only the device's lanes do; else it is done with the picture beside them."""
     teaches: bool = True
     """Whether what its batches take says how fast the device is."""
 
     def cost_key(self, bucket: Hashable) -> Hashable:
         """What its batches of one shape are known by: names, so that a version that was unloaded leaves nothing."""
         return (self.encoder, self.name, bucket)
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """One item that somebody wants a stage to run."""
+
+    stage: Stage
+    bucket: Hashable
+    """Items of one shape share a batch."""
+    payload: Any
+    """What `stage.run` gets."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asker:
+    """For whom work is done."""
+
+    work_class: WorkClass
+    source: str = ""
+    """The stream that it comes from; empty: none."""
+    expires_at_s: float | None = None
+    """On the clock's monotonic time; later it is not begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +90,9 @@ class Work:
 
     stage: Stage
     bucket: Hashable
-    """Items of one shape share a batch."""
     payload: Any
-    work_class: WorkClass
-    frame: object
-    """The picture that it comes from; a batch takes only so many pictures of one source."""
-    source: str
-    """The stream that it comes from; empty: none."""
-    expires_at_s: float | None
-    """On the clock's monotonic time; later it is not begun."""
+    asker: Asker
+    """One for each picture; a batch takes only so many pictures of one source."""
     submitted_s: float
     future: Future[Done] = field(default_factory=Future)
 
@@ -83,6 +100,10 @@ class Work:
     def group(self) -> tuple[Stage, Hashable]:
         """What it may share a batch with."""
         return (self.stage, self.bucket)
+
+    def expired(self, now_s: float) -> bool:
+        """Whether its time has run out."""
+        return self.asker.expires_at_s is not None and now_s >= self.asker.expires_at_s
 
 
 class Release(StrEnum):

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from prometheus_client import CollectorRegistry
 
-from encoder_svc.admission import Admission, Gate, OverflowPolicy, PixelBudget, QueueRule, Slot
+from encoder_svc.admission import Admission, Gate, OverflowPolicy, PixelBudget, QueueRule
 from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.scheduling.work import WorkClass
 from tessera.chassis.clock import ManualClock, SystemClock
@@ -30,7 +30,7 @@ async def _settled(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def _waiting(gate: Gate, count: int = 1) -> list[asyncio.Task[Slot]]:
+async def _waiting(gate: Gate, count: int = 1) -> list[asyncio.Task[None]]:
     tasks = [asyncio.create_task(gate.enter(None)) for _ in range(count)]
     await _settled(lambda: len(gate.waiting) == count)
     return tasks
@@ -40,29 +40,31 @@ async def _waiting(gate: Gate, count: int = 1) -> list[asyncio.Task[Slot]]:
 
 
 async def test_the_window_lets_so_many_in_and_the_rest_in_their_order() -> None:
-    """Whoever leaves lets the next one in; leaving twice counts once."""
+    """Whoever leaves lets the next one in."""
     gate = _gate(window=2)
-    first, second = await gate.enter(None), await gate.enter(None)
+    await gate.enter(None)
+    await gate.enter(None)
     third, fourth = await _waiting(gate, 2)
-    first.leave()
-    first.leave()
-    slot = await third
+    gate.leave()
+    await third
     assert (gate.inside, len(gate.waiting), fourth.done()) == (2, 1, False)
-    second.leave()
-    slot.leave()
-    (await fourth).leave()
+    gate.leave()
+    await fourth
+    gate.leave()
+    gate.leave()
     assert (gate.inside, len(gate.waiting)) == (0, 0)
 
 
 async def test_a_full_queue_refuses_the_newest() -> None:
     """At once; those who wait keep their places, and it is counted."""
     gate = _gate(limit=1)
-    inside = await gate.enter(None)
+    await gate.enter(None)
     (waiting,) = await _waiting(gate)
     with pytest.raises(OverloadedError, match="stream queue"):
         await gate.enter(None)
-    inside.leave()
-    (await waiting).leave()
+    gate.leave()
+    await waiting
+    gate.leave()
     labels = {"work_class": "stream", "policy": "refuse_newest"}
     assert gate.metrics.registry.get_sample_value("tessera_encoder_queue_overflows_total", labels) == 1.0
 
@@ -70,14 +72,16 @@ async def test_a_full_queue_refuses_the_newest() -> None:
 async def test_a_full_queue_of_frames_drops_the_oldest() -> None:
     """Whose caller hears of it; the newest frame is worth most."""
     gate = _gate(limit=2, overflow=DROP)
-    inside = await gate.enter(None)
+    await gate.enter(None)
     oldest, other = await _waiting(gate, 2)
     newest = asyncio.create_task(gate.enter(None))
     with pytest.raises(OverloadedError):
         await oldest
-    inside.leave()
-    (await other).leave()
-    (await newest).leave()
+    gate.leave()
+    await other
+    gate.leave()
+    await newest
+    gate.leave()
     labels = {"work_class": "stream", "policy": "drop_oldest"}
     assert gate.metrics.registry.get_sample_value("tessera_encoder_queue_overflows_total", labels) == 1.0
     assert gate.metrics.registry.get_sample_value("tessera_encoder_queue_depth", {"work_class": "stream"}) == 0.0
@@ -87,13 +91,14 @@ async def test_a_full_queue_of_frames_drops_the_oldest() -> None:
 async def test_who_is_wanted_no_longer_leaves_the_queue() -> None:
     """Its time ran out while it waited; its place in the queue is free."""
     gate = _gate(limit=1)
-    inside = await gate.enter(None)
+    await gate.enter(None)
     with pytest.raises(ExpiredError):
         await gate.enter(0.001)
     assert len(gate.waiting) == 0
     (waiting,) = await _waiting(gate)
-    inside.leave()
-    (await waiting).leave()
+    gate.leave()
+    await waiting
+    gate.leave()
     assert gate.inside == 0
 
 
@@ -103,12 +108,13 @@ async def test_who_comes_too_late_takes_no_place(timeout_s: float) -> None:
     gate = _gate(limit=1, overflow=DROP)
     with pytest.raises(ExpiredError):
         await gate.enter(timeout_s)
-    inside = await gate.enter(None)
+    await gate.enter(None)
     (waiting,) = await _waiting(gate)
     with pytest.raises(ExpiredError):
         await gate.enter(timeout_s)
-    inside.leave()
-    (await waiting).leave()
+    gate.leave()
+    await waiting
+    gate.leave()
     assert gate.inside == 0
 
 
@@ -118,11 +124,12 @@ async def test_who_comes_too_late_takes_no_place(timeout_s: float) -> None:
 async def test_a_place_given_to_one_who_goes_away_is_passed_on() -> None:
     """Cancelled in the very moment of being let in."""
     gate = _gate()
-    inside = await gate.enter(None)
+    await gate.enter(None)
     gone, stays = await _waiting(gate, 2)
-    inside.leave()
+    gate.leave()
     gone.cancel()
-    (await stays).leave()
+    await stays
+    gate.leave()
     assert gone.cancelled()
     assert (gate.inside, len(gate.waiting)) == (0, 0)
 
@@ -130,11 +137,12 @@ async def test_a_place_given_to_one_who_goes_away_is_passed_on() -> None:
 async def test_one_who_went_away_is_passed_over() -> None:
     """Cancelled before it was its turn, and not yet gone when the turn comes."""
     gate = _gate()
-    inside = await gate.enter(None)
+    await gate.enter(None)
     gone, stays = await _waiting(gate, 2)
     gone.cancel()
-    inside.leave()
-    (await stays).leave()
+    gate.leave()
+    await stays
+    gate.leave()
     assert (gate.inside, len(gate.waiting)) == (0, 0)
 
 
@@ -147,13 +155,13 @@ async def test_no_place_is_lost_whatever_happens(seed: int, overflow: OverflowPo
 
     async def come() -> None:
         nonlocal most
-        slot = await gate.enter(chance.choice([None, None, 0.0005, 0.002]))
+        await gate.enter(chance.choice([None, None, 0.0005, 0.002]))
         most = max(most, gate.inside)
         try:
             for _ in range(chance.randrange(4)):
                 await asyncio.sleep(0)
         finally:
-            slot.leave()
+            gate.leave()
 
     tasks: list[asyncio.Task[None]] = []
     for _ in range(600):
@@ -295,24 +303,22 @@ async def test_each_class_has_a_door_of_its_own() -> None:
         with pytest.raises(ZeroDivisionError):
             async with admission.entered(INTERACTIVE, None):
                 raise ZeroDivisionError
-        async with admission.entered(INTERACTIVE, None) as slot:
-            slot.leave()
-            async with admission.entered(INTERACTIVE, None):
-                assert admission.waiting() == 1
-    (await waiting).leave()
+        async with admission.entered(INTERACTIVE, None):
+            assert admission.waiting() == 1
+    await waiting
     assert admission.waiting() == 0
 
 
 # ---- what would come too late
 
 
-async def _answering_every(gate: Gate, clock: ManualClock, seconds: float, times: int = 50) -> None:
-    """Let the gate see answers at one pace while others wait."""
+def _answering_every(gate: Gate, clock: ManualClock, seconds: float, times: int = 50) -> None:
+    """Let the gate see answers at one pace while its places are taken."""
     for _ in range(times):
-        gate.waiting.append(asyncio.get_running_loop().create_future())
+        gate.inside = gate.rule.window
         gate.answered()
         clock.advance(seconds)
-        gate.waiting.clear()
+    gate.inside = 0
 
 
 def _paced_gate(clock: ManualClock, overflow: OverflowPolicy = REFUSE) -> Gate:
@@ -323,9 +329,8 @@ async def test_a_picture_whose_turn_would_come_too_late_is_refused_at_once() -> 
     """At ten answers a second eight fit into a second; the ninth is told so, and it is counted."""
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
     gate = _paced_gate(clock)
-    await _answering_every(gate, clock, 0.1)
-    inside = await gate.enter(1.0)
-    gate.under_way = 1
+    _answering_every(gate, clock, 0.1)
+    await gate.enter(1.0)
     waiting = [asyncio.create_task(gate.enter(1.0)) for _ in range(7)]
     await _settled(lambda: len(gate.waiting) == 7)
     with pytest.raises(OverloadedError, match=r"interactive queue is full \(8\)"):
@@ -334,44 +339,59 @@ async def test_a_picture_whose_turn_would_come_too_late_is_refused_at_once() -> 
     assert gate.metrics.registry.get_sample_value("tessera_encoder_queue_overflows_total", labels) == 1.0
     patient = asyncio.create_task(gate.enter(5.0))
     await _settled(lambda: len(gate.waiting) == 8)
-    inside.leave()
+    gate.leave()
     for task in (*waiting, patient):
-        (await task).leave()
+        await task
+        gate.leave()
+
+
+async def test_answers_that_come_in_bursts_have_the_pace_of_all_of_them() -> None:
+    """Four at once, then a pause: neither the burst nor the pause is taken for the pace."""
+    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    gate = _paced_gate(clock)
+    for _ in range(20):
+        _answering_every(gate, clock, 0.0, 3)
+        _answering_every(gate, clock, 0.4, 1)
+        assert (gate.pace.within(10.0) or 100) >= 90
+    for _ in range(4):
+        _answering_every(gate, clock, 0.0, 1)
+        assert 85 <= (gate.pace.within(10.0) or 0) <= 130
 
 
 async def test_a_place_that_is_free_is_never_refused() -> None:
     """However slow answers were: nobody waits."""
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
     gate = _paced_gate(clock)
-    await _answering_every(gate, clock, 60.0)
-    slot = await gate.enter(0.5)
-    assert (slot.taken, gate.inside) == (True, 1)
+    _answering_every(gate, clock, 60.0)
+    await gate.enter(0.5)
+    assert gate.inside == 1
 
 
 async def test_what_was_learnt_in_a_bad_moment_does_not_refuse_for_ever() -> None:
-    """Each refusal doubts it, until somebody may wait again and it is measured anew."""
+    """The answers of those inside say how fast it is now."""
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
     gate = _paced_gate(clock)
-    await _answering_every(gate, clock, 60.0)
-    inside, refused = await gate.enter(None), 0
-    while not gate.waiting:
-        task = asyncio.create_task(gate.enter(1.0))
-        await _settled(lambda task=task: task.done() or bool(gate.waiting))  # type: ignore[misc]
-        refused += task.done()
-    assert 0 < refused < 1000
-    inside.leave()
-    (await task).leave()
+    _answering_every(gate, clock, 1.5)
+    await gate.enter(None)
+    with pytest.raises(OverloadedError):
+        await gate.enter(1.0)
+    _answering_every(gate, clock, 0.05, 100)
+    await gate.enter(None)
+    waiting = asyncio.create_task(gate.enter(1.0))
+    await _settled(lambda: len(gate.waiting) == 1)
+    gate.leave()
+    await waiting
 
 
 async def test_cameras_are_not_refused_for_being_late() -> None:
     """A newer frame takes an older one's place; no frame is turned away at the door."""
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
     gate = _paced_gate(clock, DROP)
-    await _answering_every(gate, clock, 60.0)
-    inside = await gate.enter(None)
+    _answering_every(gate, clock, 60.0)
+    await gate.enter(None)
     waiting = asyncio.create_task(gate.enter(0.5))
     await _settled(lambda: len(gate.waiting) == 1)
-    inside.leave()
-    assert (await waiting).taken
+    gate.leave()
+    await waiting
     labels = {"work_class": "interactive", "policy": "refuse_late"}
     assert gate.metrics.registry.get_sample_value("tessera_encoder_queue_overflows_total", labels) is None

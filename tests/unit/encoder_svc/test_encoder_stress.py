@@ -35,16 +35,18 @@ class Storm:
 
     Args:
         seed: of all that is random.
+        helpers: threads beside the lanes.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, helpers: int) -> None:
         self.chance = random.Random(seed)
         self.parts = build_parts(
             lanes=2,
+            helpers=helpers,
             window=4,
             limit=16,
             decoded_bytes=60_000,
-            rules=replace(RULES, slice_s=0.01, linger_share=0.25, source_frames=1, hold_s=0.005),
+            rules=replace(RULES, slice_s=0.01, linger_share=0.25, source_frames=1),
         )
         self.manifests = {name: manifest_named(name) for name in NAMES}
         self.encoders = Encoders(lambda name: EncoderFacts(self.manifests[name], ""), self._load, self.parts)
@@ -110,11 +112,11 @@ class Storm:
         return run
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_hundreds_of_pictures_that_come_and_go_are_all_answered(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "helpers"), [(1, 0), (2, 2)])
+async def test_hundreds_of_pictures_that_come_and_go_are_all_answered(seed: int, helpers: int) -> None:
     """Of all classes on two lanes, cancelled and expired at random, while encoders are loaded, replaced and unloaded
     and batches fail: each has one answer with its own faces, and in the end nothing is in use and no task is left."""
-    storm = Storm(seed)
+    storm = Storm(seed, helpers)
     await storm.start()
     changing = asyncio.create_task(storm.change())
     tasks: list[asyncio.Task[None]] = []

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from encoder_svc.scheduling.costs import BatchCosts
 from encoder_svc.scheduling.forming import BatchRules, Situation, form
-from encoder_svc.scheduling.work import Batch, Release, Stage, Work, WorkClass
+from encoder_svc.scheduling.work import Asker, Batch, Release, Stage, Work, WorkClass
 
-RULES = BatchRules(slice_s=0.06, linger_share=0.25, source_frames=1, hold_s=0.0)
+RULES = BatchRules(slice_s=0.06, linger_share=0.25, source_frames=1)
 NOW_S = 100.0
 IDLE = Situation(idle_lanes=0, back_to_back=False, on_the_way=0, now_s=NOW_S)
 BUSY = replace(IDLE, back_to_back=True, on_the_way=3)
@@ -33,10 +33,10 @@ def _work(
     *,
     bucket: object = "shape",
     source: str = "",
-    frame: object = None,
+    asker: Asker | None = None,
     waited_s: float = 0.0,
 ) -> Work:
-    return Work(stage, bucket, object(), work_class, frame or object(), source, None, NOW_S - waited_s)  # type: ignore[arg-type]
+    return Work(stage, bucket, object(), asker or Asker(work_class, source), NOW_S - waited_s)
 
 
 def _costs(seconds: dict[int, float], stage: Stage = DETECT) -> BatchCosts:
@@ -56,7 +56,7 @@ def _form(
     situation: Situation = IDLE,
     lead: WorkClass = STREAM,
 ) -> Batch | float:
-    queues = {work_class: [w for w in works if w.work_class is work_class] for work_class in WorkClass}
+    queues = {work_class: [w for w in works if w.asker.work_class is work_class] for work_class in WorkClass}
     return form(lead, queues, costs, rules, situation)
 
 
@@ -156,10 +156,10 @@ def test_what_is_out_of_patience_goes_before_all_others_of_its_class() -> None:
 
 def test_a_stream_gets_no_more_than_its_pictures_into_a_batch() -> None:
     """A camera with two frames under way does not push others out; all faces of a picture count as one."""
-    frame = object()
-    mine = [_work(source="a", frame=frame), _work(source="a", frame=frame), _work(source="a")]
+    picture = Asker(STREAM, "a")
+    mine = [_work(asker=picture), _work(asker=picture), _work(source="a")]
     batch = _formed([*mine, _work(source="b"), _work()])
-    assert [work.source for work in batch.works] == ["a", "a", "b", ""]
+    assert [work.asker.source for work in batch.works] == ["a", "a", "b", ""]
     assert mine[2] not in batch.works
     assert len(_formed(mine, rules=replace(RULES, source_frames=2)).works) == 3
 

@@ -8,14 +8,13 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.scheduling.scheduler import Scheduler
-from encoder_svc.scheduling.work import Done, Stage, Work, WorkClass
+from encoder_svc.scheduling.work import Asker, Done, Stage, Want, Work, WorkClass
 from tessera.chassis.clock import SystemClock
 from tessera.domain.errors import ExpiredError, UnavailableError
 from tests.encoder_world import LIMIT_S, RESERVED, RULES, HeldDevice
@@ -76,8 +75,7 @@ def test_streams_and_enrolments_keep_their_share(device: HeldDevice) -> None:
 def test_items_of_one_stage_and_shape_share_a_batch(device: HeldDevice) -> None:
     """Those of another shape wait for their own."""
     note = device.stage(max_items=8)
-    works = [device.scheduler.submit(note, shape, shape, WorkClass.STREAM) for shape in "aabab"]
-    works[0].future.add_done_callback(lambda _: None)
+    works = [device.submit(note, shape, WorkClass.STREAM, shape=shape) for shape in "aabab"]
     device.release()
     _all(works)
     # Nothing is known of a batch's cost at first: it begins with one.
@@ -200,70 +198,81 @@ def test_a_lane_that_cannot_start_answers_its_callers() -> None:
     scheduler = Scheduler(
         RULES, RESERVED, lanes=1, clock=SystemClock(), metrics=EncoderMetrics(CollectorRegistry()), on_start=fail
     )
-    waiting = scheduler.submit(Stage("s", "test", 0, 1, list), "", 1, WorkClass.STREAM)
+    wanted, asker = [Want(Stage("s", "test", 0, 1, list), "", 1)], Asker(WorkClass.STREAM)
+    (waiting,) = scheduler.submit(wanted, asker)
     scheduler.start()
     with pytest.raises(UnavailableError, match="lane"):
         waiting.future.result(LIMIT_S)
     with pytest.raises(UnavailableError, match="lane"):
-        scheduler.submit(Stage("s", "test", 0, 1, list), "", 1, WorkClass.STREAM)
+        scheduler.submit(wanted, asker)
     scheduler.close()
 
 
-# ---- the lane kept free
+# ---- what is done beside the networks
 
 
-def test_the_last_free_lane_is_kept_for_a_verify_call_that_is_being_decoded() -> None:
-    """A frame waits for it; when the verify call comes it goes first."""
-    device = HeldDevice(lanes=1, rules=replace(RULES, hold_s=1000.0))
-    device.scheduler.start()
-    note = device.stage()
-    with device.scheduler.announced(WorkClass.INTERACTIVE):
-        frame = device.submit(note, "frame", WorkClass.STREAM)
-        verify = device.submit(note, "verify")
-        verify.future.result(LIMIT_S)
-        assert not frame.future.done()
-    # Nothing is announced any more, and the lane wakes for what waits.
-    frame.future.result(LIMIT_S)
-    assert device.done == ["verify", "frame"]
+def _beside(run: Callable[[Sequence[object]], Sequence[object]] = list) -> Stage:
+    return Stage("decode", "test", 0, 1, run, network=False, teaches=False)
+
+
+def test_lanes_without_helpers_decode_in_the_order_of_precedence(device: HeldDevice) -> None:
+    """A camera's picture is not decoded before a verify call's network runs; and it teaches no cost."""
+    order: list[str] = []
+
+    def decode(payloads: Sequence[object]) -> Sequence[object]:
+        order.append("decode")
+        return payloads
+
+    def see(payloads: Sequence[object]) -> Sequence[object]:
+        order.append("see")
+        return payloads
+
+    frame = device.submit(_beside(decode), "frame", WorkClass.STREAM)
+    verify = device.submit(Stage("see", "test", 0, 1, see), "verify")
+    device.release()
+    _all([frame, verify])
+    assert order == ["see", "decode"]
+    assert device.scheduler._costs.predict(_beside().cost_key("shape"), 1) is None
+
+
+def test_helpers_do_it_while_the_device_is_busy() -> None:
+    """Beside a CUDA device a picture is decoded while a network runs; no network runs on a helper."""
+    device = HeldDevice(lanes=1, helpers=1)
+    device.hold()
+    threads: list[str] = []
+
+    def tell(payloads: Sequence[object]) -> Sequence[object]:
+        threads.append(threading.current_thread().name)
+        return payloads
+
+    device.submit(_beside(tell), "frame", WorkClass.STREAM).future.result(LIMIT_S)
+    network = device.submit(Stage("see", "test", 0, 1, tell), "frame", WorkClass.STREAM)
+    assert not network.future.done()
+    device.release()
+    network.future.result(LIMIT_S)
+    assert [name.rsplit("-", 1)[0] for name in threads] == ["pictures", "inference"]
     device.scheduler.close()
 
 
-def test_one_of_two_lanes_works_on_while_the_other_is_kept() -> None:
-    """Frames keep all lanes but the last."""
-    device = HeldDevice(lanes=2, rules=replace(RULES, hold_s=1000.0))
+def test_work_that_a_lane_leaves_wakes_another() -> None:
+    """What a stage's end submits on its own lane is not stuck behind that lane's next batch."""
+    device = HeldDevice(lanes=2)
     device.scheduler.start()
-    note, may_go = device.stage(), threading.Event()
-    slow = Stage("slow", "test", 0, 1, lambda payloads: [may_go.wait(LIMIT_S) for _ in payloads])
-    with device.scheduler.announced(WorkClass.INTERACTIVE):
-        first = device.submit(slow, "frame", WorkClass.STREAM)
-        _until(first.future.running)
-        second = device.submit(note, "second", WorkClass.STREAM)
-        device.submit(note, "verify").future.result(LIMIT_S)
-        assert not second.future.done()
-        may_go.set()
-        # The other lane is free again, so that one may begin.
-        second.future.result(LIMIT_S)
+    may_go, submitted = threading.Event(), []
+    slow = Stage("slow", "test", 1, 1, lambda payloads: [may_go.wait(LIMIT_S) for _ in payloads])
+
+    def two_more(_: Future[Done]) -> None:
+        submitted.extend([device.submit(slow, "slow"), device.submit(device.stage(), "quick")])
+
+    first = device.submit(device.stage(), "first")
+    first.future.add_done_callback(two_more)
+    first.future.result(LIMIT_S)
+    _until(lambda: len(submitted) == 2)
+    submitted[1].future.result(LIMIT_S)
+    assert not submitted[0].future.done()
+    may_go.set()
+    submitted[0].future.result(LIMIT_S)
     device.scheduler.close()
-
-
-def test_a_lane_is_not_kept_for_longer_than_its_limit_whatever_is_announced() -> None:
-    """Verify calls that are announced and never come, such as broken pictures, do not hold up the cameras."""
-    scheduler = Scheduler(
-        replace(RULES, hold_s=0.05),
-        {},
-        lanes=1,
-        clock=SystemClock(),
-        metrics=EncoderMetrics(CollectorRegistry()),
-        on_start=lambda: None,
-    )
-    scheduler.start()
-    frame = scheduler.submit(Stage("s", "test", 0, 1, list), "", "frame", WorkClass.STREAM)
-    ends_s = time.monotonic() + LIMIT_S
-    while not frame.future.done():
-        assert time.monotonic() < ends_s
-        with scheduler.announced(WorkClass.INTERACTIVE):
-            threading.Event().wait(0.005)
-    scheduler.close()
 
 
 # ---- its end

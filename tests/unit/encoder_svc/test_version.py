@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from encoder_svc.pipeline import DecodeLimits, EncodeOptions, FacePipeline, FoundFaces, PreparedFrame
-from encoder_svc.scheduling.work import WorkClass
-from encoder_svc.version import EncoderVersion, Parts, Picture
+from encoder_svc.scheduling.work import Done, WorkClass
+from encoder_svc.version import EncoderVersion, Parts, Picture, _run_ms
 from tessera.chassis.clock import ManualClock
 from tessera.domain.errors import ExpiredError, ImageRejectedError, OverloadedError, UnavailableError
 from tests.encoder_world import (
@@ -43,7 +43,6 @@ async def started(parts: Parts) -> AsyncIterator[Parts]:
         await _until(lambda: left_over(parts) == NOTHING)
     finally:
         await asyncio.to_thread(parts.scheduler.close)
-        parts.workers.close()
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -67,7 +66,9 @@ async def test_a_picture_goes_the_whole_way(faces: int) -> None:
                 assert seen.embedding is not None
                 assert wanted.embedding is not None
                 np.testing.assert_allclose(seen.embedding.vector, wanted.embedding.vector, atol=1e-6)
-            assert frame.times.total_ms >= frame.times.decode_ms + frame.times.detect_ms
+            times = frame.times
+            spent = times.decode_ms + times.detect_ms + times.align_ms + times.quality_ms + times.embed_ms
+            assert times.total_ms == pytest.approx(times.queue_ms + spent)
         assert version.under_way == 0
 
 
@@ -123,6 +124,23 @@ async def test_a_defect_of_a_network_fails_its_pictures_and_no_others() -> None:
         assert len((await version.encode(picture(2))).faces) == 2
 
 
+@pytest.mark.parametrize(
+    ("spans", "expected_ms"),
+    [
+        ([], 0.0),
+        ([(1.0, 0.5)], 500.0),
+        ([(1.0, 0.5), (1.0, 0.5)], 500.0),
+        ([(1.0, 0.5), (1.25, 0.5)], 750.0),
+        ([(2.0, 1.0), (1.0, 3.0)], 3000.0),
+        ([(3.0, 0.5), (1.0, 0.5)], 1000.0),
+    ],
+)
+def test_batches_on_two_lanes_at_a_time_count_once(spans: list[tuple[float, float]], expected_ms: float) -> None:
+    """What a picture's times add up to never exceeds what it took."""
+    done = [Done(None, run_s, 1, started_s) for started_s, run_s in spans]
+    assert _run_ms(done) == pytest.approx(expected_ms)
+
+
 # ---- expiry
 
 
@@ -152,7 +170,7 @@ def _slow(clock: ManualClock, prepare_s: float = 0.0, find_s: float = 0.0) -> _S
 
 @pytest.mark.parametrize(
     ("prepare_s", "find_s", "left_s", "stage"),
-    [(0.0, 0.0, 0.0, "decoding"), (2.0, 0.0, 1.0, "detection"), (0.0, 2.0, 1.0, "embedding")],
+    [(0.0, 0.0, 0.0, "queue"), (2.0, 0.0, 1.0, "detect"), (0.0, 2.0, 1.0, "embed")],
 )
 async def test_an_expired_picture_goes_no_further(prepare_s: float, find_s: float, left_s: float, stage: str) -> None:
     """Before decoding and between the stages it is seen whether anybody still wants the answer."""
@@ -173,7 +191,7 @@ async def test_a_picture_that_expires_while_it_waits_for_memory_is_not_decoded()
             waiting = asyncio.create_task(version.encode(picture(expires_at_s=1.0)))
             await _until(lambda: any(parts.admission.pixels._waiting.values()))
             clock.advance(2.0)
-        with pytest.raises(ExpiredError, match="decoding"):
+        with pytest.raises(ExpiredError, match="queue"):
             await waiting
 
 
@@ -181,13 +199,13 @@ async def test_a_picture_that_expires_in_a_queue_of_the_device_is_not_run() -> N
     """Its neighbour is."""
     clock = ManualClock(NOW)
     detector = Barrier(see)
-    async with started(build_parts(clock=clock)) as parts:
+    async with started(build_parts(clock=clock, helpers=1)) as parts:
         version = EncoderVersion(pipeline_of(MANIFEST, detector), parts)
         first = asyncio.create_task(version.encode(picture(1)))
         await _until(detector.begun.is_set)
         late = asyncio.create_task(version.encode(picture(1, expires_at_s=1.0)))
         stays = asyncio.create_task(version.encode(picture(1, expires_at_s=5.0)))
-        await _until(lambda: parts.scheduler.depth() == 2)
+        await _until(lambda: parts.scheduler._device.depth == 2)
         clock.advance(2.0)
         detector.may_go.set()
         with pytest.raises(ExpiredError, match="detect"):
@@ -269,23 +287,11 @@ async def test_a_caller_who_goes_away_while_waiting_leaves_nothing() -> None:
         await first
 
 
-async def test_pictures_that_were_detected_make_room_for_others_to_be_decoded() -> None:
-    """The window ends with detection: the device has new pictures while faces wait to be embedded."""
-    stages = _Stages("find")
-    async with started(build_parts(window=1)) as parts:
-        version = EncoderVersion(stages.pipeline, parts)
-        first = asyncio.create_task(version.encode(picture(1)))
-        await _until(stages.begun.is_set)
-        assert left_over(parts)["inside"] == 0
-        stages.may_go.set()
-        await first
-
-
 # ---- the end
 
 
 async def test_pictures_that_wait_when_the_device_goes_are_unavailable() -> None:
-    """In the queue of the device, and those that come afterwards."""
+    """In the queue of the device, between two of their steps, and those that come afterwards."""
     detector = Barrier(see)
     async with started(build_parts()) as parts:
         version = EncoderVersion(pipeline_of(MANIFEST, detector), parts)
@@ -297,10 +303,9 @@ async def test_pictures_that_wait_when_the_device_goes_are_unavailable() -> None
         with pytest.raises(UnavailableError):
             await waiting
         detector.may_go.set()
-        await asyncio.gather(first, closing)
+        await closing
         with pytest.raises(UnavailableError):
-            await version.encode(picture())
-        parts.workers.close()
+            await first
         with pytest.raises(UnavailableError):
             await version.encode(picture())
 
