@@ -23,7 +23,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 from tessera.domain.errors import ArtifactError
 from tessera.nets.graph_ops import MAX_WHOLE_NUMBER, OPERATIONS, Option, OptionKind
+from tessera.nets.graph_rows import require_apart, require_window
 
 SCHEMA = 1
 INPUT = "input"
@@ -124,21 +125,35 @@ class ImportedNetwork(nn.Module):
         values = {INPUT: torch.empty(_PROBE_ROWS, *self.program.input_shape, device="meta")}
         for position, (step, call) in enumerate(zip(self.program.steps, self._calls, strict=True)):
             told = f"{source}: step {position}"
-            values[step.output] = probe(step, call, [{**weights, **values}[name] for name in step.inputs], told)
+            values[step.output] = probe(step, call, values, weights, told)
         shape = tuple(values[self.program.output].shape)
         if shape != (_PROBE_ROWS, self.program.dimensions):
             raise ArtifactError(source, f"gives {_rows(shape)}; the manifest says (n, {self.program.dimensions})")
 
 
-def probe(step: Step, call: partial[Tensor], inputs: Sequence[Tensor], source: str) -> Tensor:
+def probe(
+    step: Step, call: partial[Tensor], values: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str
+) -> Tensor:
     """Take one step on tensors without numbers.
+
+    Args:
+        step: its inputs are among `values` or `weights`.
+        call: what runs it.
+        values: what there is that depends on the picture.
+        weights: the constants.
+        source: for the error.
 
     Raises:
         ArtifactError: it cannot be taken, mixes the rows of a batch, or makes too much of them.
     """
+    inputs = [values[name] if name in values else weights[name] for name in step.inputs]
     try:
+        seen = [tuple(values[name].shape) if name in values else None for name in step.inputs]
+        constants = [tuple(weights[name].shape) for name in step.inputs if name not in values]
+        require_apart(step.op, step.options, seen, constants)
+        require_window(step.op, step.options, tuple(inputs[0].shape), MAX_ELEMENTS)
         made = call(*inputs)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+    except (RuntimeError, TypeError, ValueError, IndexError, ArithmeticError) as error:
         shapes = ", ".join(str(tuple(value.shape)) for value in inputs)
         reason = str(error).partition("\n")[0]
         raise ArtifactError(source, f"{step.op} cannot take inputs of shape {shapes}: {reason}") from error
@@ -177,7 +192,7 @@ def parse_program(content: bytes, source: str) -> Program:
     """
     try:
         return _parse(json.loads(content))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise ArtifactError(source, f"not a network of schema {SCHEMA}: {error}") from error
 
 
@@ -225,6 +240,8 @@ def _parse(raw: Any) -> Program:  # noqa: ANN401 - JSON holds anything
     if not isinstance(raw, dict) or set(raw) != _KEYS or raw["schema"] != SCHEMA or len(raw["steps"]) > MAX_STEPS:
         raise ValueError(f"needs {', '.join(sorted(_KEYS))}, and at most {MAX_STEPS} steps")
     channels, height_px, width_px = _wholes("input", raw["input"])
+    if min(channels, height_px, width_px) < 1 or channels * height_px * width_px > MAX_ELEMENTS:
+        raise ValueError(f"input is {raw['input']}; allowed: 1 or more each, {MAX_ELEMENTS:,} in all")
     steps = tuple(_parse_step(position, step) for position, step in enumerate(raw["steps"]))
     dimensions = _whole("dimensions", raw["dimensions"])
     return Program((channels, height_px, width_px), dimensions, steps, _name(raw["output"]))

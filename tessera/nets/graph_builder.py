@@ -14,6 +14,8 @@ from tessera.nets.graph_ops import Option
 from tessera.nets.onnx_file import Array
 
 PROBE_ROWS = 3
+MAX_NUMBERS = 1 << 28
+"""Of all weights together: as float32 they fill the largest file that is read back."""
 
 
 class UnfitNodeError(Exception):
@@ -33,6 +35,7 @@ class GraphBuilder:
         self._input_shape = input_shape
         self._steps: list[Step] = []
         self._weights: dict[str, Tensor] = {}
+        self._numbers = 0
         self._shapes: dict[str, Tensor] = {INPUT: torch.empty(PROBE_ROWS, *input_shape, device="meta")}
 
     def row_shape(self, value: str) -> tuple[int, ...]:
@@ -40,7 +43,14 @@ class GraphBuilder:
         return tuple(self._shapes[value].shape[1:])
 
     def weight(self, values: Array) -> str:
-        """Keep an array of numbers; returns its name."""
+        """Keep an array of numbers; returns its name.
+
+        Raises:
+            UnfitNodeError: there are too many by now; one array that many nodes take counts each time.
+        """
+        self._numbers += values.size
+        if self._numbers > MAX_NUMBERS:
+            raise UnfitNodeError(f"brings the weights to more than {MAX_NUMBERS:,} numbers")
         name = f"w{len(self._weights)}"
         self._weights[name] = torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
         return name
@@ -52,8 +62,8 @@ class GraphBuilder:
             ArtifactError: it cannot be taken.
         """
         step = Step(op, tuple(inputs), f"v{len(self._steps)}", dict(options or {}))
-        given = [self._shapes[name] if name in self._shapes else self._weights[name].to("meta") for name in inputs]
-        self._shapes[step.output] = probe(step, bound(step), given, self._source)
+        weights = {name: self._weights[name].to("meta") for name in inputs if name not in self._shapes}
+        self._shapes[step.output] = probe(step, bound(step), self._shapes, weights, self._source)
         self._steps.append(step)
         return step.output
 

@@ -31,6 +31,14 @@ class OptionKind(StrEnum):
     WHOLES = "a list of whole numbers"
 
 
+class Joins(StrEnum):
+    """Which inputs of an operation depend on the picture; the others are weights."""
+
+    WEIGHTS = "the first input with weights"
+    VALUES = "any number of inputs, and no weight"
+    PAIRS = "two inputs, of which one may be a weight"
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One entry of the table."""
@@ -41,6 +49,9 @@ class Operation:
     """How few and how many inputs it takes."""
     options: Mapping[str, OptionKind] = field(default_factory=dict)
     """All of them have to be given."""
+    joins: Joins = Joins.WEIGHTS
+    broadcasts: bool = False
+    """Whether inputs are stretched to fit each other; then no weight may have an axis for the batch."""
 
 
 def _convolve(
@@ -147,14 +158,19 @@ _NUMBER, _WHOLE, _WHOLES = OptionKind.NUMBER, OptionKind.WHOLE, OptionKind.WHOLE
 _WINDOW = {"stride": _WHOLES, "pads": _WHOLES}
 _REDUCED = {"axes": _WHOLES, "keep": _WHOLE}
 
+
+def _pairwise(run: Callable[[Tensor, Tensor], Tensor]) -> Operation:
+    return Operation(run, (2, 2), joins=Joins.PAIRS, broadcasts=True)
+
+
 OPERATIONS: Mapping[str, Operation] = {
     "conv2d": Operation(_convolve, (2, 3), {**_WINDOW, "dilation": _WHOLES, "groups": _WHOLE}),
     "linear": Operation(functional.linear, (2, 3)),
-    "matmul": Operation(torch.matmul, (2, 2)),
-    "affine": Operation(_affine, (3, 3)),
+    "matmul": Operation(torch.matmul, (2, 2), joins=Joins.VALUES),
+    "affine": Operation(_affine, (3, 3), broadcasts=True),
     "relu": Operation(functional.relu, (1, 1)),
     "prelu": Operation(_prelu, (2, 2)),
-    "prelu_broadcast": Operation(_prelu_broadcast, (2, 2)),
+    "prelu_broadcast": Operation(_prelu_broadcast, (2, 2), broadcasts=True),
     "leaky_relu": Operation(_leaky_relu, (1, 1), {"alpha": _NUMBER}),
     "clip": Operation(_clip, (1, 1), {"low": _NUMBER, "high": _NUMBER}),
     "sigmoid": Operation(torch.sigmoid, (1, 1)),
@@ -163,17 +179,17 @@ OPERATIONS: Mapping[str, Operation] = {
     "silu": Operation(functional.silu, (1, 1)),
     "sqrt": Operation(torch.sqrt, (1, 1)),
     "exp": Operation(torch.exp, (1, 1)),
-    "add": Operation(torch.add, (2, 2)),
-    "sub": Operation(torch.sub, (2, 2)),
-    "mul": Operation(torch.mul, (2, 2)),
-    "div": Operation(torch.div, (2, 2)),
-    "pow": Operation(torch.pow, (2, 2)),
+    "add": _pairwise(torch.add),
+    "sub": _pairwise(torch.sub),
+    "mul": _pairwise(torch.mul),
+    "div": _pairwise(torch.div),
+    "pow": _pairwise(torch.pow),
     "max_pool": Operation(_max_pool, (1, 1), {"kernel": _WHOLES, **_WINDOW, "dilation": _WHOLES}),
     "average_pool": Operation(_average_pool, (1, 1), {"kernel": _WHOLES, **_WINDOW, "count_include_pad": _WHOLE}),
     "reshape": Operation(_reshape, (1, 1), {"shape": _WHOLES}),
     "expand": Operation(_expand, (1, 1), {"shape": _WHOLES}),
     "transpose": Operation(_transpose, (1, 1), {"order": _WHOLES}),
-    "concat": Operation(_concat, (1, 64), {"axis": _WHOLE}),
+    "concat": Operation(_concat, (1, 64), {"axis": _WHOLE}, Joins.VALUES),
     "pad": Operation(_pad, (1, 1), {"pads": _WHOLES, "value": _NUMBER}),
     "mean": Operation(_mean, (1, 1), _REDUCED),
     "sum": Operation(_sum, (1, 1), _REDUCED),

@@ -11,6 +11,7 @@ from tessera.nets.onnx_file import Array, OnnxNode
 from tessera.nets.onnx_weights import dequantize
 
 MAX_ELEMENTS = 1 << 28
+"""Of one constant, and of all that are worked out together."""
 
 Fold = Callable[[OnnxNode, Sequence[Array]], Array]
 
@@ -79,6 +80,8 @@ def _squeeze(node: OnnxNode, inputs: Sequence[Array]) -> Array:
 
 
 def _concat(node: OnnxNode, inputs: Sequence[Array]) -> Array:
+    if sum(part.size for part in inputs) > MAX_ELEMENTS:
+        raise ValueError(f"more than {MAX_ELEMENTS:,} numbers")
     return np.concatenate(inputs, node.attributes["axis"])
 
 

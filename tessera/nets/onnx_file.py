@@ -82,8 +82,9 @@ def open_onnx(path: Path) -> OnnxGraph:
     graph = model.graph
     if not 1 <= len(graph.node) <= MAX_NODES:
         raise ArtifactError(source, f"has {len(graph.node)} nodes; allowed: 1 to {MAX_NODES}")
-    nodes = tuple(_node(node, path) for node in graph.node)
-    constants = {tensor.name: _array(tensor, path) for tensor in graph.initializer}
+    weights = _Weights(path)
+    nodes = tuple(_node(node, weights) for node in graph.node)
+    constants = {tensor.name: weights.read(tensor) for tensor in graph.initializer}
     # Old files list weights as inputs, and quantised ones list some that nothing takes.
     taken = {name for node in nodes for name in node.inputs} - constants.keys()
     inputs = [value for value in graph.input if value.name in taken]
@@ -104,31 +105,46 @@ def _opset(model: Any, source: str) -> int:  # noqa: ANN401 - onnx ships no type
     return version
 
 
-def _node(node: Any, path: Path) -> OnnxNode:  # noqa: ANN401 - onnx ships no types
+def _node(node: Any, weights: _Weights) -> OnnxNode:  # noqa: ANN401 - onnx ships no types
     name = node.name or f"{node.op_type} -> {', '.join(node.output)}"
     op = node.op_type if node.domain in _DOMAINS else f"{node.domain}.{node.op_type}"
-    attributes = dict(_attributes(node, name, path))
+    attributes = dict(_attributes(node, name, weights))
     return OnnxNode(name, op, tuple(node.input), tuple(node.output), attributes)
 
 
-def _attributes(node: Any, name: str, path: Path) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - onnx ships no types
+def _attributes(node: Any, name: str, weights: _Weights) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - onnx ships no types
     for attribute in node.attribute:
         if attribute.type in {onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS}:
-            raise ArtifactError(path.name, f"node {name} ({node.op_type}) holds a graph of its own; none may")
+            raise ArtifactError(weights.path.name, f"node {name} ({node.op_type}) holds a graph of its own; none may")
         value = onnx.helper.get_attribute_value(attribute)
         if isinstance(value, onnx.TensorProto):
-            value = _array(value, path)
+            value = weights.read(value)
         yield attribute.name, value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _array(tensor: Any, path: Path) -> Array:  # noqa: ANN401 - onnx ships no types
-    try:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            _require_beside(tensor, path)
-            external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
-        return np.asarray(numpy_helper.to_array(tensor))
-    except (ValueError, TypeError, KeyError, OSError, onnx.checker.ValidationError) as error:
-        raise ArtifactError(path.name, f"weight {tensor.name!r} cannot be read: {error}") from error
+class _Weights:
+    """Reads the weights of one file; all that it reads together has a bound."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._read_bytes = 0
+
+    def read(self, tensor: Any) -> Array:  # noqa: ANN401 - onnx ships no types
+        try:
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                _require_beside(tensor, self.path)
+                external_data_helper.load_external_data_for_tensor(tensor, str(self.path.parent))
+            array = np.asarray(numpy_helper.to_array(tensor))
+            self._count(array.nbytes)
+        except (ValueError, TypeError, KeyError, OSError, onnx.checker.ValidationError) as error:
+            raise ArtifactError(self.path.name, f"weight {tensor.name!r} cannot be read: {error}") from error
+        return array
+
+    def _count(self, read_bytes: int) -> None:
+        # Many weights may name the same gigabyte beside the file.
+        self._read_bytes += read_bytes
+        if self._read_bytes > MAX_FILE_BYTES:
+            raise ValueError(f"the weights have more than {MAX_FILE_BYTES:,} bytes together")
 
 
 def _require_beside(tensor: Any, path: Path) -> None:  # noqa: ANN401 - onnx ships no types

@@ -6,12 +6,14 @@ able to do nothing but what `tessera.nets.graph_ops` lists. What it does not kno
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tessera.domain.errors import ArtifactError
 from tessera.nets.graph import INPUT, ImportedNetwork
 from tessera.nets.graph_builder import GraphBuilder, UnfitNodeError
-from tessera.nets.onnx_constants import FOLDED, fold
+from tessera.nets.onnx_constants import FOLDED, MAX_ELEMENTS, fold
 from tessera.nets.onnx_file import Array, OnnxGraph, OnnxNode
 from tessera.nets.onnx_nodes import TRANSLATORS, NodeCall
 
@@ -32,10 +34,13 @@ def convert(graph: OnnxGraph, side_px: int) -> ImportedNetwork:
     _require_input(graph, side_px)
     builder = GraphBuilder((3, side_px, side_px), graph.source)
     known: dict[str, str | Array] = {**graph.constants, graph.input: INPUT}
+    worked_out = 0
     for node in graph.nodes:
         try:
             with np.errstate(all="ignore"):  # what is not finite is refused, with all other weights, at the end
                 made = _take(node, graph.opset, builder, known)
+            worked_out += _new_numbers(made, [known[name] for name in node.inputs if name])
+            _require_room(worked_out)
             known[node.outputs[0]] = made
         except (UnfitNodeError, ArtifactError) as error:
             reason = str(error).removeprefix(f"{graph.source}: ")
@@ -45,6 +50,20 @@ def convert(graph: OnnxGraph, side_px: int) -> ImportedNetwork:
         raise ArtifactError(graph.source, f"output {graph.output!r} does not depend on the picture")
     program, weights = builder.finish(output)
     return ImportedNetwork(program, weights, graph.source)
+
+
+def _require_room(worked_out: int) -> None:
+    if worked_out > MAX_ELEMENTS:
+        raise UnfitNodeError(f"brings the constants to more than {MAX_ELEMENTS:,} numbers")
+
+
+def _new_numbers(made: str | Array, inputs: Sequence[str | Array]) -> int:
+    """How many numbers a constant takes of the memory; none where it is a view of one of its inputs."""
+    if isinstance(made, str) or any(
+        not isinstance(given, str) and np.may_share_memory(made, given) for given in inputs
+    ):
+        return 0
+    return made.size
 
 
 def _require_input(graph: OnnxGraph, side_px: int) -> None:

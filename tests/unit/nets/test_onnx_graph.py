@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -255,13 +255,21 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes) -> None
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=st.sampled_from(sorted(CASES)), at=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
 def test_a_damaged_file_is_converted_or_refused(tmp_path: Path, case: str, at: float, byte: int) -> None:
-    """Whatever one byte is changed to, nothing but our own error comes out."""
+    """Whatever one byte is changed to: our own error comes out, or a network that gives each image a row of its own."""
     nodes, constants = CASES[case]
     content = bytearray(model([*nodes, _ROWS], constants).SerializeToString())
     content[int(at * len(content))] = byte
     (tmp_path / "x.onnx").write_bytes(content)
-    with contextlib.suppress(ArtifactError):
-        convert(open_onnx(tmp_path / "x.onnx"), 8)
+    try:
+        network = convert(open_onnx(tmp_path / "x.onnx"), 8)
+    except ArtifactError as error:
+        assert error.args[0].startswith("x.onnx")  # noqa: PT017 - either end is right
+        return
+    values = torch.from_numpy(random(2, 3, 8, 8))
+    with torch.inference_mode():
+        together, alone = network(values), network(values[1:])
+    assert together.shape == (2, network.program.dimensions)
+    torch.testing.assert_close(together[1:], alone, equal_nan=True, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "sub/w.bin", "", "link.bin"])
@@ -337,6 +345,118 @@ def test_a_program_that_was_changed_is_refused(tmp_path: Path, old: str, new: st
     assert old in text
     with pytest.raises(ArtifactError, match=r"network\.json"):
         load_network(text.replace(old, new, 1).encode(), safetensors.torch.save(network.state_dict()), "network.json")
+
+
+def _step(op: str, inputs: str, **options: object) -> dict[str, Any]:
+    return {"op": op, "inputs": inputs.split(), "output": "", "options": options}
+
+
+def _conv(**changes: object) -> dict[str, Any]:
+    return _step(
+        "conv2d", "input w0", **{"stride": [1, 1], "pads": [0] * 4, "dilation": [1, 1], "groups": 1, **changes}
+    )
+
+
+_MEAN = _step("mean", "input", axes=[2, 3], keep=0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ([_MEAN, _step("softmax", "v0", axis=0)], "axis 0, which is the batch"),
+        ([_MEAN, _step("softmax", "v0", axis=-2)], "axis 0, which is the batch"),
+        ([_MEAN, _step("transpose", "v0", order=[1, 0])], "axis 0, which is the batch"),
+        ([_MEAN, _step("pad", "v0", pads=[0, 0, 1, -1], value=0.0)], "axis 0, which is the batch"),
+        ([_MEAN, _step("matmul", "v0 v0")], "rows would be multiplied"),
+        ([_MEAN, _step("matmul", "w0 v0")], "the first input is a weight"),
+        ([_MEAN, _step("linear", "v0 v0")], "each other's place"),
+        ([_MEAN, _step("add", "v0 w0")], "an axis for the batch"),
+        ([_MEAN, _step("concat", "v0 w0", axis=1)], "each other's place"),
+        (
+            [_MEAN, _step("sum", "input", axes=[3], keep=0), _step("add", "v0 v1")],
+            "different numbers of axes",
+        ),
+        (
+            [_step("sum", "input", axes=[1], keep=0),
+             _step("max_pool", "v0", kernel=[1, 3], stride=[1, 1], pads=[0, 0, 0, 0], dilation=[1, 1]),
+             _step("reshape", "v1", shape=[3])],
+            "on 3 axes",
+        ),
+    ],
+)  # fmt: skip
+def test_a_program_that_mixes_the_faces_of_a_batch_is_refused(steps: list[dict[str, Any]], told: str) -> None:
+    """Also one whose shapes fit by chance: three channels look like a batch of three."""
+    named = [step | {"output": f"v{at}"} for at, step in enumerate(steps)]
+    told_of = {"schema": 1, "input": [3, 1, 3], "dimensions": 3, "steps": named, "output": named[-1]["output"]}
+    used = any("w0" in step["inputs"] for step in named)
+    weights = safetensors.torch.save({"w0": torch.ones(3, 3)} if used else {})
+    with pytest.raises(ArtifactError, match=told):
+        load_network(json.dumps(told_of).encode(), weights, "network.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"input": [-3, 8, 8]}, "1 or more each"),
+        ({"input": [3, 1 << 23, 8]}, "in all"),
+        ({"steps": [_step("clip", "input", low=10**400, high=1)]}, "too large"),
+        ({"steps": [_conv(stride=[0, 0])]}, "conv2d"),
+        ({"steps": [_conv(stride=[1 << 24] * 2, pads=[1 << 22, 0, 1, 0])]}, "numbers a row"),
+        ({"steps": [_conv(pads=[-1] * 4)]}, "0 or more"),
+    ],
+)
+def test_a_program_with_senseless_numbers_is_refused(change: dict[str, Any], told: str) -> None:
+    """Sizes, strides and paddings that no network has: our own error, and no memory is taken."""
+    program = {"schema": 1, "input": [3, 8, 8], "dimensions": 4, "steps": [_MEAN], "output": "v0"} | change
+    program["steps"] = [step | {"output": "v0"} for step in program["steps"]]
+    weights = safetensors.torch.save({"w0": torch.ones(4, 3, 2, 2)})
+    with pytest.raises(ArtifactError, match=told):
+        load_network(json.dumps(program).encode(), weights, "network.json")
+
+
+def test_constants_that_double_at_every_node_are_refused(tmp_path: Path) -> None:
+    """Forty nodes of a small file would fill any memory."""
+    nodes = [node("Concat", f"c{at} c{at}", f"c{at + 1}", axis=0) for at in range(40)]
+    with pytest.raises(ArtifactError, match="numbers"):
+        _convert(tmp_path, model([*nodes, node("Add", "x c40", "v"), _ROWS], {"c0": random(4096)}))
+
+
+def test_constants_that_many_nodes_make_are_counted_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is small enough, and all of them are not; views of one array are no new ones."""
+    monkeypatch.setattr("tessera.nets.onnx_graph.MAX_ELEMENTS", 1000)
+    constants, used = {"c": random(8, 8)}, node("Add", "x t0", "v")
+    views = [node("Transpose", "c", f"t{at}") for at in range(20)]
+    sums = [node("Add", f"t{at} c", f"s{at}") for at in range(20)]
+    assert _convert(tmp_path, model([*views, used, _ROWS], constants)).program.dimensions == 192
+    with pytest.raises(ArtifactError, match=r"add-s15.*brings the constants to more than 1,000"):
+        _convert(tmp_path, model([*views, *sums, used, _ROWS], constants))
+
+
+def test_one_weight_that_many_nodes_take_counts_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them keeps a copy of its own."""
+    monkeypatch.setattr("tessera.nets.graph_builder.MAX_NUMBERS", 200)
+    constants = {"c": random(3, 8, 8)}
+    assert _convert(tmp_path, model([node("Add", "x c", "v"), _ROWS], constants)).program.dimensions == 192
+    with pytest.raises(ArtifactError, match=r"mul-v.*brings the weights to more than 200"):
+        _convert(tmp_path, model([node("Add", "x c", "u"), node("Mul", "u c", "v"), _ROWS], constants))
+
+
+@pytest.mark.parametrize(("count", "fits"), [(2, True), (3, False)])
+def test_the_weights_of_a_file_have_a_bound_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, *, fits: bool
+) -> None:
+    """A thousand weights may name the one large file beside the network."""
+    monkeypatch.setattr("tessera.nets.onnx_file.MAX_FILE_BYTES", 10_000)
+    (tmp_path / "w.bin").write_bytes(bytes(4096))
+    made = model([node("Flatten", "x", "y")], {f"w{at}": random(1024) for at in range(count)})
+    for at in range(count):
+        made = with_external_data(made, f"w{at}", "w.bin")
+    path = write(tmp_path / "x.onnx", made)
+    if fits:
+        assert len(open_onnx(path).constants) == count
+    else:
+        with pytest.raises(ArtifactError, match="more than 10,000 bytes together"):
+            open_onnx(path)
 
 
 def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:
