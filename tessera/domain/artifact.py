@@ -58,6 +58,7 @@ IMPORTED = "graph"
 _DIGEST_CHARACTERS = 12
 _MAX_CROP_PX = 1024
 _MAX_CENTRE_BYTES = 1 << 16
+_MAX_TEXT_BYTES = 1 << 20
 _KNOWN_1 = ("schema", "name", "modality", "dimensions", "crop_px", "preprocessing", "detector", "embedder", "model_id")
 _KNOWN_2 = (*_KNOWN_1, "input", "template")
 _KNOWN_GRAPH = ("network", "network_sha256", "weights_sha256", "licence", "source")
@@ -182,7 +183,7 @@ def load_manifest(name: str, folders: Sequence[Path] = ()) -> Manifest:
         ArtifactError: the manifest cannot be read, or its model id is not that of its facts.
     """
     folder = encoder_folder(name, folders)
-    manifest = parse_manifest((folder / MANIFEST_FILE).read_text(encoding="utf-8"), f"{name}/{MANIFEST_FILE}", folder)
+    manifest = parse_manifest(_text_of(folder / MANIFEST_FILE, name), f"{name}/{MANIFEST_FILE}", folder)
     if manifest.name != name:
         raise ArtifactError(f"{name}/{MANIFEST_FILE}", f"is the manifest of {manifest.name}; its folder must be too")
     return manifest
@@ -204,7 +205,7 @@ def load_calibration_for(name: str, folders: Sequence[Path] = ()) -> Calibration
     path = encoder_folder(name, folders) / CALIBRATION_FILE
     if not path.is_file():
         return None
-    calibration = load_calibration(path.read_text(encoding="utf-8"), f"{name}/{CALIBRATION_FILE}")
+    calibration = load_calibration(_text_of(path, name), f"{name}/{CALIBRATION_FILE}")
     calibration.require_model(manifest.model_id)
     return calibration
 
@@ -237,7 +238,7 @@ def parse_manifest(text: str, source: str, folder: Traversable | None = None) ->
         raw = json.loads(text)
         manifest = _parse(raw, folder)
         expected = model_id_of(raw)
-    except (InvalidInputError, ValueError) as error:
+    except (InvalidInputError, ValueError, RecursionError) as error:
         raise ArtifactError(source, f"not a manifest of schema 1 or {SCHEMA}: {error}") from error
     if manifest.model_id != expected:
         raise ArtifactError(source, f"model_id is {manifest.model_id}; its facts make {expected}")
@@ -305,6 +306,17 @@ def _found(folders: Sequence[Path]) -> dict[str, Traversable]:
             if is_name(entry.name) and (entry / MANIFEST_FILE).is_file():
                 found.setdefault(entry.name, entry)
     return found
+
+
+def _text_of(path: Traversable, encoder: str) -> str:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_TEXT_BYTES + 1)
+        if len(content) > _MAX_TEXT_BYTES:
+            raise ArtifactError(f"{encoder}/{path.name}", f"has more than {_MAX_TEXT_BYTES:,} bytes")
+        return content.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{encoder}/{path.name}", f"cannot be read: {error}") from error
 
 
 def _parse(raw: object, folder: Traversable | None) -> Manifest:

@@ -191,7 +191,7 @@ def load_calibration(text: str, source: str) -> Calibration:
     """
     try:
         return _parse(json.loads(text))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ArtifactError(source, f"not a calibration of schema {SCHEMA}: {error}") from error
 
 

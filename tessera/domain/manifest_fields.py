@@ -5,7 +5,6 @@ Manifests come from people too, for the encoders that they bring. Nothing is con
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping
 from enum import StrEnum
@@ -26,6 +25,7 @@ WHOLE = "manifest"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_CHARACTERS = 200
+_LARGEST = 3.4e38  # what float32 holds
 
 
 def read_object(raw: object, field: str, known: Collection[str]) -> Raw:
@@ -111,7 +111,8 @@ def read_triple(raw: Raw, key: str, within: str, default: float, *, nonzero: boo
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # No network needs more, and a whole number in JSON may be larger than any float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _value(raw: Raw, key: str, default: object) -> Any:  # noqa: ANN401 - JSON holds anything

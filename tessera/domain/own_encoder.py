@@ -66,7 +66,7 @@ def parse_own_encoder(text: str) -> OwnEncoder:
     """
     try:
         raw = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInputError(WHOLE, str(error), "JSON") from error
     fields = read_object(raw, WHOLE, _FIELDS)
     name = read_name(fields, "name")

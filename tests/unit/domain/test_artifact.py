@@ -20,9 +20,11 @@ from tessera.domain.artifact import (
     load_manifest,
     model_id_of,
     parse_manifest,
+    read_input,
 )
 from tessera.domain.embedding import Modality
-from tessera.domain.errors import ArtifactError, NotFoundError
+from tessera.domain.errors import ArtifactError, InvalidInputError, NotFoundError
+from tessera.domain.own_encoder import parse_own_encoder
 
 
 def _shipped() -> str:
@@ -213,3 +215,32 @@ def test_schema_1_has_no_graph_of_its_own(tmp_path: Path) -> None:
     """An old manifest cannot be turned into one that loads files from its folder."""
     with pytest.raises(ArtifactError, match=r"embedder\.network"):
         load_manifest("mine-1", [_write(tmp_path, _raw(schema=1))])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\xff\xfe{}", "cannot be read"),
+        (b"[" * 100_000, "not a manifest"),
+        (b"{" + b" " * (1 << 20), "more than"),
+    ],
+)
+def test_a_manifest_of_any_content_is_told_by_name(tmp_path: Path, content: bytes, told: str) -> None:
+    """No text, nested without end, or without an end: an encoder that was brought takes no service down."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "manifest.json").write_bytes(content)
+    with pytest.raises(ArtifactError, match=f"mine/manifest.json: .*{told}"):
+        load_manifest("mine", [tmp_path])
+
+
+def test_numbers_that_no_float_holds_are_refused() -> None:
+    """A whole number in JSON may have any length."""
+    for value in (10**400, -(10**400), 1e39, float("inf"), float("nan")):
+        with pytest.raises(InvalidInputError, match=r"input\.offset"):
+            read_input({"offset": value})
+
+
+def test_statements_nested_without_end_are_told() -> None:
+    """As the JSON that they are not."""
+    with pytest.raises(InvalidInputError, match="manifest"):
+        parse_own_encoder("[" * 60_000)

@@ -120,7 +120,7 @@ def test_a_file_tells_the_same(calibration: Calibration) -> None:
     assert load_calibration(dump_calibration(calibration), "x.json") == calibration
 
 
-@pytest.mark.parametrize("spoil", ['{"schema": 9}', "[]", "no json", '{"schema": 1}'])
+@pytest.mark.parametrize("spoil", ['{"schema": 9}', "[]", "no json", '{"schema": 1}', "[" * 60_000])
 def test_a_file_that_is_none_is_named(spoil: str) -> None:
     """The error names the file."""
     with pytest.raises(ArtifactError, match=r"x\.json"):
