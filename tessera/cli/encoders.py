@@ -143,12 +143,14 @@ def _imported(onnx_path: Path, statement_path: Path, into: Path) -> ImportReport
 
 def _show(report: ImportReport, calibrate: str) -> None:
     from rich.console import Console  # noqa: PLC0415 - rich is loaded only where it draws
+    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     speed, parity, seen = report.speed, report.parity, report.plausibility
     table = Table(title=f"Imported {report.model_id}", title_justify="left", show_header=False)
-    table.add_row("folder", report.folder)
-    table.add_row("from", f"{report.source}, licence {report.licence}")
+    # Names of files and what people state may hold brackets, which rich would take for styles.
+    table.add_row("folder", escape(report.folder))
+    table.add_row("from", escape(f"{report.source}, licence {report.licence}"))
     table.add_row("network", f"{report.numbers:,} weights, {sum(report.steps.values())} steps: {_counted(report)}")
     table.add_row(
         "parity",

@@ -92,6 +92,13 @@ def test_the_report_tells_what_is_missing(bring: Callable[..., Path], capsys: py
         assert words in told
 
 
+def test_the_report_takes_names_as_they_are(bring: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets in a file's name or in a licence style nothing, and end nothing."""
+    folder = bring({**STATED, "licence": "LicenseRef-[/mine]"})
+    assert _import(folder) == 0
+    assert "licence LicenseRef-[/mine]" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_changed_file_of_an_import_is_refused(bring: Callable[..., Path]) -> None:
     """The sums of both files are facts of the manifest."""
     folder = bring()
