@@ -532,5 +532,6 @@ async def test_a_refused_call_lets_its_pictures_go_at_once(served: Served) -> No
         async with speaking(encoders) as address, open_channel(address) as channel:  # type: ignore[arg-type]
             await refusal(GRPCInferenceServiceStub(channel), request)
             await until(encoders.all_let_go, limit_s=5)
+            assert encoders.all_let_go()
     finally:
         gc.enable()

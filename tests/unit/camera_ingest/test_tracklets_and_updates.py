@@ -173,7 +173,7 @@ RICH = Camera(
 )
 
 
-async def check_registry(registry: CameraRegistry) -> None:
+async def assert_keeps_cameras(registry: CameraRegistry) -> None:
     """What every registry does."""
     assert await registry.load_all() == []
     assert await registry.put(RICH)
@@ -190,9 +190,9 @@ async def check_registry(registry: CameraRegistry) -> None:
 
 async def test_both_registries_keep_cameras_alike(tmp_path: Path) -> None:
     """Memory and a real Valkey keep, refuse, list and forget in the same way."""
-    await check_registry(MemoryCameraRegistry())
+    await assert_keeps_cameras(MemoryCameraRegistry())
     with running_server(tmp_path) as server:
-        await check_registry(RedisCameraRegistry(server.url))
+        await assert_keeps_cameras(RedisCameraRegistry(server.url))
 
 
 async def test_a_registry_that_is_away_says_so(tmp_path: Path) -> None:
