@@ -10,10 +10,12 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from types import FrameType
 
 from benchmarks.encoder.cancellations import cancellations
 from benchmarks.encoder.drain import drain
@@ -47,6 +49,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="short; nothing is kept")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of the service under test")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, _unwind)
     plan = Plan(arguments.quick, arguments.device)
     whole = settle_runtime(plan)
     for name in arguments.scenarios or SCENARIOS:
@@ -59,6 +62,12 @@ def main() -> int:
         whole.figures += told
         whole.notes += story.notes
     return report("encoder", whole.figures, whole.notes, keep=False)
+
+
+def _unwind(number: int, _: FrameType | None) -> None:
+    """End as on Ctrl-C, so that servers in process groups of their own are ended too; once, however often it comes."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -2,36 +2,43 @@
 
 Each peer runs twice: the way its documentation shows, with plain float32 modules and its own batching; and at the best
 that a small sweep over processes, threads and batch sizes finds, with our allocator settings and, in workers of one
-thread, our compiled networks. Their clients are raw HTTP connections, cheaper than any library. Only the pace is
-compared: neither has deadlines by class, credits or drain.
+thread, our compiled networks. Exactly one server is up at any time: workers of the peers poll while they are idle.
+Their clients are raw HTTP connections, cheaper than any library. Only the pace is compared: neither has deadlines by
+class, credits or drain.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.encoder.arithmetic import median_ratio
 from benchmarks.encoder.orders import OK, Closed, Http, Tally
-from benchmarks.encoder.peers.setup import PeerSetup
+from benchmarks.encoder.peers.setup import READY_DIR, PeerSetup
 from benchmarks.encoder.pictures import FACES_IN_720P, PICTURES_720P
 from benchmarks.encoder.plan import PREFIX, Plan, Story
+from benchmarks.encoder.race import Entrant, race
 from benchmarks.encoder.worker import Load
 from benchmarks.figures import ROOT
-from benchmarks.services import free_port, service
+from benchmarks.process_group import server_group
+from benchmarks.services import free_port, wait_ready
 
 PYTHON = ROOT / "build" / "peers" / "bin" / "python"
 CALLS = 32
-START_LIMIT_S, END_LIMIT_S = 240.0, 15.0
+START_LIMIT_S = 240.0
+OURS = "Tessera"
+DOCUMENTED, TUNED = "as documented", "tuned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,41 +88,30 @@ def peers(plan: Plan) -> Story:
     """Sweep, then measure in turn."""
     if not PYTHON.is_file():
         raise SystemExit(f"{PYTHON.relative_to(ROOT)} is missing: run this through `make bench-encoder`")
-    story = Story()
-    best = {peer.name: _best(plan, peer) for peer in (LITSERVE, MOSEC)}
+    setups: dict[tuple[Peer, str], PeerSetup] = {}
+    for peer in (LITSERVE, MOSEC):
+        setups |= {(peer, DOCUMENTED): peer.plain, (peer, TUNED): _best(plan, peer)}
     seconds, warm_s = plan.seconds(10, 4), plan.seconds(2, 1)
-    ours: list[float] = []
-    theirs: dict[tuple[str, str], list[float]] = {}
-    with ExitStack() as running:
-        encoder = running.enter_context(service("encoder_svc", PREFIX, plan.settings()))
-        load = running.enter_context(Load(encoder.address))
-        loads = {}
-        for peer in (LITSERVE, MOSEC):
-            for variant, setup in (("as documented", peer.plain), ("tuned", best[peer.name])):
-                address = running.enter_context(serving(peer, setup))
-                loads[peer, variant] = running.enter_context(Load(address))
-        for _ in range(plan.count(3, 1)):
-            ours.append(load.ask(Closed(CALLS, seconds, warm_s, "STREAM")).per_s())
-            for (peer, variant), theirs_load in loads.items():
-                tally = theirs_load.ask(_order(peer, seconds, warm_s))
-                theirs.setdefault((peer.name, variant), []).append(_checked(peer, tally))
-    _tell(story, ours, theirs, best)
+    ours = Entrant(OURS, partial(_serving_ours, plan), Closed(CALLS, seconds, warm_s, "STREAM"))
+    theirs = [
+        Entrant(f"{peer.name} {variant}", partial(serving, peer, setup), _order(peer, seconds, warm_s))
+        for (peer, variant), setup in setups.items()
+    ]
+    story = Story()
+    _tell(story, race([ours, *theirs], plan.count(3, 1), _pace), setups)
     return story
 
 
-def _tell(
-    story: Story, ours: list[float], theirs: dict[tuple[str, str], list[float]], best: dict[str, PeerSetup]
-) -> None:
-    story.add(f"peers: Tessera, {CALLS} calls under way", float(np.median(ours)), "images/s")
-    for peer in (LITSERVE, MOSEC):
-        for variant, setup in (("as documented", peer.plain), ("tuned", best[peer.name])):
-            paces = theirs[peer.name, variant]
-            story.add(f"peers: {peer.name} {variant} ({setup})", float(np.median(paces)), "images/s")
-            ratio = median_ratio(ours, paces)
-            # The bar is on the same modules as documented; against our own networks in their hands it is reported.
-            bar = f"at least {peer.bar:g}" if variant == "as documented" else ""
-            holds = ratio >= peer.bar if bar else None
-            story.add(f"peers: Tessera over {peer.name} {variant}", ratio, "ratio", bar, holds)
+def _tell(story: Story, paces: dict[str, list[float]], setups: dict[tuple[Peer, str], PeerSetup]) -> None:
+    story.add(f"peers: {OURS}, {CALLS} calls under way", float(np.median(paces[OURS])), "images/s")
+    for (peer, variant), setup in setups.items():
+        theirs = paces[f"{peer.name} {variant}"]
+        story.add(f"peers: {peer.name} {variant} ({setup})", float(np.median(theirs)), "images/s")
+        ratio = median_ratio(paces[OURS], theirs)
+        # The bar is on the same modules as documented; against our own networks in their hands it is reported.
+        bar = f"at least {peer.bar:g}" if variant == DOCUMENTED else ""
+        holds = ratio >= peer.bar if bar else None
+        story.add(f"peers: {OURS} over {peer.name} {variant}", ratio, "ratio", bar, holds)
     story.note(
         "peers: 'as documented' is the same float32 modules in eager mode, with the peer's own batching and one "
         "worker; 'tuned' is the best of a sweep over workers, threads and batch sizes, with our allocator settings "
@@ -125,20 +121,36 @@ def _tell(
 
 def _best(plan: Plan, peer: Peer) -> PeerSetup:
     """The setup of the sweep that does most."""
-    found: list[tuple[float, PeerSetup]] = []
-    setups = sweep(len(os.sched_getaffinity(0)))
-    for setup in setups[:: plan.count(1, 2)]:
-        with serving(peer, setup) as address, Load(address) as load:
-            tally = load.ask(_order(peer, plan.seconds(6, 3), plan.seconds(2, 1)))
-            found.append((_checked(peer, tally), setup))
-    return max(found, key=lambda pair: pair[0])[1]
+    setups = {str(setup): setup for setup in sweep(len(os.sched_getaffinity(0)))[:: plan.count(1, 2)]}
+    order = _order(peer, plan.seconds(6, 3), plan.seconds(2, 1))
+    tried = [Entrant(name, partial(serving, peer, setup), order) for name, setup in setups.items()]
+    paces = race(tried, 1, _pace)
+    return setups[max(paces, key=lambda name: paces[name])]
 
 
 def _order(peer: Peer, seconds: float, warm_s: float) -> Http:
     return Http(peer.path, CALLS, seconds, warm_s, peer.form_field)
 
 
-def _checked(peer: Peer, tally: Tally) -> float:
+def _pace(entrant: Entrant, address: str) -> float:
+    """Images a second of a server that has just been started."""
+    with Load(address) as load:
+        _wait_warm(entrant, load)
+        return _checked(entrant.name, load.ask(entrant.order))
+
+
+def _wait_warm(entrant: Entrant, load: Load) -> None:
+    """Ask until every call of a second is answered."""
+    few = replace(entrant.order, concurrency=4, seconds=1.0, warm_s=0.0)
+    until_s = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < until_s:
+        if set(load.ask(few).counts) == {OK}:
+            return
+        time.sleep(0.5)
+    raise RuntimeError(f"{entrant.name} does not answer")
+
+
+def _checked(name: str, tally: Tally) -> float:
     """Images a second.
 
     Raises:
@@ -146,8 +158,22 @@ def _checked(peer: Peer, tally: Tally) -> float:
     """
     expected = tally.count() * FACES_IN_720P / PICTURES_720P
     if set(tally.counts) - {OK} or abs(tally.faces - expected) > 2 + 0.1 * expected:
-        raise RuntimeError(f"{peer.name} answered {tally.counts} with {tally.faces} faces")
+        raise RuntimeError(f"{name} answered {tally.counts} with {tally.faces} faces")
     return tally.per_s()
+
+
+@contextmanager
+def _serving_ours(plan: Plan) -> Iterator[str]:
+    """Run our service as the peers are run, until the block ends.
+
+    Yields:
+        Its address.
+    """
+    address, metrics_port = f"127.0.0.1:{free_port()}", free_port()
+    settings = plan.settings(PORT=address.rpartition(":")[2], METRICS_PORT=str(metrics_port))
+    environ = {PREFIX + name: value for name, value in settings.items()}
+    with server_group(OURS, [sys.executable, "-m", "encoder_svc"], environ, partial(wait_ready, address)):
+        yield address
 
 
 @contextmanager
@@ -155,56 +181,27 @@ def serving(peer: Peer, setup: PeerSetup) -> Iterator[str]:
     """Run a peer's server until the block ends.
 
     Yields:
-        Its address.
+        Its address, once each of its workers has loaded its networks.
     """
     port = free_port()
-    environ = {**os.environ, **setup.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            [str(PYTHON), "-m", peer.module, *peer.arguments, str(port)],
-            cwd=ROOT,
-            env=environ,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # its workers are ended with it
-        )
-        try:
-            if not _answers(port, process):
-                log.seek(0)
-                raise RuntimeError(f"{peer.name} did not get ready:\n{log.read().decode()[-3000:]}")
-            _wait_warm(peer, port)
+    command = [str(PYTHON), "-m", peer.module, *peer.arguments, str(port)]
+    # What a helper that is killed would leave among temporary files goes with their folder.
+    with tempfile.TemporaryDirectory() as ready, tempfile.TemporaryDirectory() as scratch:
+        ours = {READY_DIR: ready, "TMPDIR": scratch, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+        all_ready = partial(_answers, port, Path(ready), setup.workers)
+        with server_group(peer.name, command, {**setup.environ, **ours}, all_ready):
             yield f"127.0.0.1:{port}"
-        finally:
-            _end(process)
 
 
-def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
+def _answers(port: int, folder: Path, workers: int, process: subprocess.Popen[bytes]) -> bool:
+    """Wait for all workers: a port answers with the first, and the others would load while the first is measured."""
     until_s = time.monotonic() + START_LIMIT_S
     while time.monotonic() < until_s and process.poll() is None:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1):
-                return True
+                if len(list(folder.iterdir())) >= workers:
+                    return True
         except OSError:
-            time.sleep(0.1)
+            pass
+        time.sleep(0.1)
     return False
-
-
-def _wait_warm(peer: Peer, port: int) -> None:
-    """Ask until every call of a second is answered: workers load one after the other."""
-    until_s = time.monotonic() + START_LIMIT_S
-    with Load(f"127.0.0.1:{port}") as load:
-        while time.monotonic() < until_s:
-            tally = load.ask(Http(peer.path, 4, 2.0, 0.0, peer.form_field))
-            if tally.counts and set(tally.counts) == {"OK"}:
-                return
-            time.sleep(0.5)
-    raise RuntimeError(f"{peer.name} does not answer")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=END_LIMIT_S)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # its workers, if any is left
-    process.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from encoder_svc.device import tune_allocator
 from encoder_svc.pipeline import FacePipeline, FoundFaces
 
 PREFIX = "TESSERA_PEER_"
+READY_DIR = "TESSERA_PEER_READY_DIR"
+"""Names the folder in which each worker leaves a file once its networks are warm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ def load_in_worker(setup: PeerSetup) -> FacePipeline:
     pictures = pictures_720p()
     for count in sorted({1, min(2, setup.batch), setup.batch}):
         run_batch(pipeline, [pictures[at % len(pictures)] for at in range(count)])
+    (Path(os.environ[READY_DIR]) / str(os.getpid())).touch()
     return pipeline
 
 
