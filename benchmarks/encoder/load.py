@@ -26,6 +26,7 @@ from benchmarks.encoder.arithmetic import poisson_arrivals
 from benchmarks.encoder.child import follow_orders
 from benchmarks.encoder.http_load import http
 from benchmarks.encoder.orders import (
+    AFTER_THE_END,
     OK,
     Camera,
     Chaos,
@@ -172,6 +173,8 @@ async def open_loop(address: str, order: Open, stop: asyncio.Event) -> Tally:
 
     async def one(call: Call, body: bytes) -> None:
         outcome, latency_ms, faces = await ask(call, body, order.deadline_s)
+        if outcome == OK and time.perf_counter() >= started_s + order.seconds:
+            outcome, faces = AFTER_THE_END, 0
         tally.add(outcome, latency_ms)
         tally.faces += faces
 

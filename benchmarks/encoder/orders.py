@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 OK = "OK"
+AFTER_THE_END = "OK_AFTER_THE_END"
+"""Of an open loop: answered well, but when nothing was offered any more. What had gathered until then is no goodput."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,15 @@ import asyncio
 import os
 
 import cv2
+import grpc
 import numpy as np
 import pytest
 
 from benchmarks.encoder.http_load import http, http_request, read_response
+from benchmarks.encoder.load import open_loop
 from benchmarks.encoder.orders import (
+    AFTER_THE_END,
+    OK,
     Camera,
     Chaos,
     Closed,
@@ -157,3 +161,25 @@ def test_a_load_process_runs_in_an_interpreter_of_its_own() -> None:
         tally = Tally(**worker.answer(30))
     assert tally.count() == 0
     assert tally.counts
+
+
+async def test_what_an_open_loop_hears_after_its_end_is_no_goodput() -> None:
+    """The server works off what has gathered; a rate over the span must not count it."""
+
+    async def late(request: bytes, _: object) -> bytes:
+        await asyncio.sleep(0.8)  # the answer's time is what is tested
+        return b""
+
+    server = grpc.aio.server()
+    method = grpc.unary_unary_rpc_method_handler(late)
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("tessera.v1.EncoderService", {"Encode": method})]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    order = Open(20.0, 1.5, 5.0, pictures="240p")
+    tally = await open_loop(f"127.0.0.1:{port}", order, asyncio.Event())
+    await server.stop(None)
+    assert tally.count(OK) > 0
+    assert tally.count(AFTER_THE_END) > 0
+    assert set(tally.counts) == {OK, AFTER_THE_END}
