@@ -20,6 +20,8 @@ from tessera.v1 import encoder_pb2 as pb
 DEFAULT_EXPIRES_AFTER_S = 1.0
 MAX_EXPIRES_AFTER_S = 60.0
 MAX_OBSERVATIONS = 64
+MAX_KNOWN_TRACKLETS = 1024
+"""Of one frame; each of its faces is compared with each of them."""
 
 _WORK_CLASSES = {
     pb.PRIORITY_UNSPECIFIED: WorkClass.INTERACTIVE,
@@ -103,7 +105,8 @@ def frame_from_wire(message: pb.Frame) -> StreamFrame:
     """One frame.
 
     Raises:
-        InvalidInputError: expires_after is outside of (0, 60 s], or a predicted box belongs to no tracklet.
+        InvalidInputError: expires_after is outside of (0, 60 s], a predicted box belongs to no tracklet, or there are
+            too many of them.
     """
     expires_after_s = DEFAULT_EXPIRES_AFTER_S
     if message.HasField("expires_after"):
@@ -111,6 +114,9 @@ def frame_from_wire(message: pb.Frame) -> StreamFrame:
     if not 0.0 < expires_after_s <= MAX_EXPIRES_AFTER_S:
         allowed = f"more than 0, at most {MAX_EXPIRES_AFTER_S:g} s"
         raise InvalidInputError("frame.expires_after", expires_after_s, allowed)
+    if len(message.known_tracklets) > MAX_KNOWN_TRACKLETS:
+        count = len(message.known_tracklets)
+        raise InvalidInputError("frame.known_tracklets", f"{count} tracklets", f"at most {MAX_KNOWN_TRACKLETS}")
     known = tuple(
         KnownTracklet(
             TrackletId(checked_id(f"frame.known_tracklets[{at}].tracklet_id", tracklet.tracklet_id)),

@@ -283,7 +283,7 @@ class Frame(google.protobuf.message.Message):
     @property
     def known_tracklets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___KnownTracklet]:
         """Tracklets that already have a good template, and where they should be: seen there, they are not embedded again
-        unless the sample is clearly better than `best_quality`.
+        unless the sample is clearly better than `best_quality`. At most 1024.
         """
 
     def __init__(

@@ -296,6 +296,11 @@ async def test_a_known_tracklet_is_not_embedded_again(stub: EncoderServiceStub, 
         assert face.HasField("embedding") is embedded
 
 
+def _with_known(request: pb.EncodeStreamRequest, count: int) -> pb.EncodeStreamRequest:
+    request.frame.known_tracklets.extend(pb.KnownTracklet(tracklet_id=f"t-{at}") for at in range(count))
+    return request
+
+
 @pytest.mark.parametrize(
     ("requests", "text"),
     [
@@ -305,6 +310,7 @@ async def test_a_known_tracklet_is_not_embedded_again(stub: EncoderServiceStub, 
         ([_open(), _frame(2, b"x"), _frame(2, b"x")], "frame.frame_id"),
         ([_open(resume_after_frame_id=9), _frame(9, b"x")], "more than 9"),
         ([_open(), _frame(1, b"x", expires_after_s=61)], "frame.expires_after"),
+        ([_open(), _with_known(_frame(1, b"x"), 1025)], "frame.known_tracklets"),
     ],
 )
 async def test_a_breach_of_the_contract_ends_the_stream(
