@@ -42,8 +42,9 @@ INPUT = "input"
 MAX_STEPS = 5000
 MAX_ELEMENTS = 1 << 24
 """Of one value, for one row of the batch."""
+PROBE_ROWS = 3
+"""Of the tensors without numbers that steps are tried on."""
 
-_PROBE_ROWS = 3
 _NAME = re.compile(r"[vw][0-9]{1,6}")
 _STEP_KEYS = {"op", "inputs", "output", "options"}
 _KEYS = {"schema", "input", "dimensions", "steps", "output"}
@@ -122,12 +123,12 @@ class ImportedNetwork(nn.Module):
     def _probe(self, source: str) -> None:
         """Take every step without numbers, to know that shapes fit and sizes stay within bounds."""
         weights = {name: value.to("meta") for name, value in self.named_parameters()}
-        values = {INPUT: torch.empty(_PROBE_ROWS, *self.program.input_shape, device="meta")}
+        values = {INPUT: torch.empty(PROBE_ROWS, *self.program.input_shape, device="meta")}
         for position, (step, call) in enumerate(zip(self.program.steps, self._calls, strict=True)):
             told = f"{source}: step {position}"
             values[step.output] = probe(step, call, values, weights, told)
         shape = tuple(values[self.program.output].shape)
-        if shape != (_PROBE_ROWS, self.program.dimensions):
+        if shape != (PROBE_ROWS, self.program.dimensions):
             raise ArtifactError(source, f"gives {_rows(shape)}; the manifest says (n, {self.program.dimensions})")
 
 
@@ -157,9 +158,9 @@ def probe(
         shapes = ", ".join(str(tuple(value.shape)) for value in inputs)
         reason = str(error).partition("\n")[0]
         raise ArtifactError(source, f"{step.op} cannot take inputs of shape {shapes}: {reason}") from error
-    if made.ndim < 2 or made.shape[0] != _PROBE_ROWS:
+    if made.ndim < 2 or made.shape[0] != PROBE_ROWS:
         raise ArtifactError(source, f"{step.op} gives {_rows(tuple(made.shape))}; the first axis must stay the batch")
-    if made.numel() > MAX_ELEMENTS * _PROBE_ROWS:
+    if made.numel() > MAX_ELEMENTS * PROBE_ROWS:
         raise ArtifactError(source, f"{step.op} makes more than {MAX_ELEMENTS:,} numbers a row")
     return made
 
@@ -292,4 +293,4 @@ def _plain(options: Mapping[str, Option]) -> dict[str, object]:
 
 def _rows(shape: tuple[int, ...]) -> str:
     """A shape of the probe, with its number of rows shown as n."""
-    return "(" + ", ".join("n" if at == 0 and size == _PROBE_ROWS else str(size) for at, size in enumerate(shape)) + ")"
+    return "(" + ", ".join("n" if at == 0 and size == PROBE_ROWS else str(size) for at, size in enumerate(shape)) + ")"

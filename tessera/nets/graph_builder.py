@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from tessera.domain.errors import ArtifactError
-from tessera.nets.graph import INPUT, Program, Step, bound, probe
+from tessera.nets.graph import INPUT, PROBE_ROWS, Program, Step, bound, probe
 from tessera.nets.graph_ops import Option
 from tessera.nets.onnx_file import Array
 
-PROBE_ROWS = 3
 MAX_NUMBERS = 1 << 28
 """Of all weights together: as float32 they fill the largest file that is read back."""
 

@@ -273,7 +273,10 @@ def _from_onnx(path: Path, content: bytes) -> dict[str, Tensor]:
         raise ArtifactError(path.name, f"is no ONNX file: {error}") from error
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in stored):
         raise ArtifactError(path.name, "keeps weights in other files, which its sha256 does not cover")
-    return {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in stored}
+    try:
+        return {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in stored}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(path.name, f"holds a parameter that cannot be read: {error}") from error
 
 
 def _fill(module: MiniFASNet, state: dict[str, Tensor], layout: Layout, file: str) -> None:

@@ -23,13 +23,12 @@ from torch import nn
 from tessera.domain.artifact import Channels, InputFormat
 from tessera.domain.errors import ArtifactError
 from tessera.nets.onnx_file import OnnxGraph
+from tessera.nets.parity import MIN_COSINE
 from tessera.nets.runtime import Network
 
 Rows = npt.NDArray[np.float32]
 """float32 (n, ...)."""
 
-MIN_COSINE = 0.9995
-"""Between our answer and the reference's, for each face."""
 BATCH_SIZES = (1, 8)
 
 _MIN_ROW_COSINE = 0.999999

@@ -158,6 +158,20 @@ def test_weights_outside_the_file_are_refused(tmp_path: Path) -> None:
         load_pad(*_written(tmp_path / "weights.onnx", helper.make_model(graph).SerializeToString()))
 
 
+def _cut_short() -> onnx.TensorProto:
+    tensor = numpy_helper.from_array(np.zeros(3, np.float32), "prob.weight")
+    tensor.raw_data = tensor.raw_data[:-1]
+    return tensor
+
+
+@pytest.mark.parametrize("tensor", [_cut_short(), numpy_helper.from_array(np.array(["x"], object), "prob.weight")])
+def test_a_parameter_that_cannot_be_read_is_told(tmp_path: Path, tensor: onnx.TensorProto) -> None:
+    """Bytes that are missing, and text: the sha256 tells whose file it is, not that it is whole."""
+    graph = helper.make_graph([], "weights", [], [], [tensor])
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        load_pad(*_written(tmp_path / "weights.onnx", helper.make_model(graph).SerializeToString()))
+
+
 def test_the_crop_surrounds_the_face() -> None:
     """At scale 2.7 a 40 pixel box in the middle of a picture shows 108 pixels, centred."""
     assert PAD_CROP_PX == CROP_PX
