@@ -79,6 +79,8 @@ def open_onnx(path: Path) -> OnnxGraph:
         model = onnx.load_model_from_string(path.read_bytes())
     except (DecodeError, ValueError) as error:
         raise ArtifactError(source, f"not an ONNX file: {error}") from error
+    except OSError as error:
+        raise ArtifactError(source, f"cannot be read: {error.strerror}") from error
     graph = model.graph
     if not 1 <= len(graph.node) <= MAX_NODES:
         raise ArtifactError(source, f"has {len(graph.node)} nodes; allowed: 1 to {MAX_NODES}")

@@ -252,6 +252,13 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes) -> None
         open_onnx(tmp_path / "x.onnx")
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").is_file(), reason="no /proc: a file that cannot be read stays untried")
+def test_a_file_that_cannot_be_read_is_told() -> None:
+    """It is there, and reading fails: a disk that is broken, or somebody else's file."""
+    with pytest.raises(ArtifactError, match="mem: cannot be read"):
+        open_onnx(Path("/proc/self/mem"))
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=st.sampled_from(sorted(CASES)), at=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
 def test_a_damaged_file_is_converted_or_refused(tmp_path: Path, case: str, at: float, byte: int) -> None:
