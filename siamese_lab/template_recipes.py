@@ -327,7 +327,6 @@ class Study:
     costs: Costs
     centre: Vector
     """Of the winner, learned on the cohort."""
-    samples: int
 
 
 def study(folder: Path, keep: Path | None, winner: str) -> Study:
@@ -364,7 +363,7 @@ def study(folder: Path, keep: Path | None, winner: str) -> Study:
     best = next(recipe for recipe in RECIPES if recipe.name == winner)
     uncentred = templates_of(Recipe(best.name, best.ingredients, centred=False), ingredients, faces.cohort)
     checks = mean_cross_check(best, ingredients, faces, pairs)
-    return Study(judged, tuple(checks), costs, learn_centre(uncentred[faces.cohort]), len(seen))
+    return Study(judged, tuple(checks), costs, learn_centre(uncentred[faces.cohort]))
 
 
 WINNER = "refined, centred"
