@@ -25,6 +25,9 @@ from tessera.imaging.headers import (
 MAX_JPEG_SCANS = 100
 """Each scan of a progressive JPEG goes over all pixels; cameras and browsers write about ten."""
 
+MAX_SCANNED_PIXELS = 1_200_000_000
+"""Scans x pixels: of 50 megapixels 24 scans. Measured: 99 scans of them take 4.6 s of a core, 10 take 0.8 s."""
+
 _MAX_PNG_CHUNKS = 100_000
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PNG_BITS = frozenset({1, 2, 4, 8, 16})
@@ -55,12 +58,13 @@ def whole(data: bytes, header: Header) -> tuple[bytes, int]:
     if header.format is ImageFormat.BMP:
         _require_bmp_rows(data, header)
         return data, header.orientation
-    return _jpeg(data), header.orientation
+    return _jpeg(data, header), header.orientation
 
 
-def _jpeg(data: bytes) -> bytes:
-    if data.count(b"\xff\xda") > MAX_JPEG_SCANS:
-        raise unsupported(f"JPEG in more than {MAX_JPEG_SCANS} scans")
+def _jpeg(data: bytes, header: Header) -> bytes:
+    most = min(MAX_JPEG_SCANS, MAX_SCANNED_PIXELS // max(1, header.width_px * header.height_px))
+    if data.count(b"\xff\xda") > most:
+        raise unsupported(f"JPEG of {header.width_px} x {header.height_px} pixels in more than {most} scans")
     # Some cameras pad between segments. libjpeg would warn of it as it does of damage: without the padding, every
     # warning means damage.
     segments = list(jpeg_segments(data))

@@ -14,6 +14,8 @@ import pytest
 from tessera.domain.errors import ImageRejectedError
 from tessera.domain.reasons import Reason
 from tessera.imaging.decode import DecodeLimits, Image, decode
+from tessera.imaging.headers import Header, ImageFormat
+from tessera.imaging.wholeness import whole
 
 
 def _gradient(height_px: int = 48, width_px: int = 64) -> Image:
@@ -175,3 +177,19 @@ def test_a_webp_whose_canvas_is_cut_off_is_truncated() -> None:
     """The canvas may stand behind another chunk, at the very end of what has arrived."""
     chunks = b"ABCD" + struct.pack("<I", 10) + bytes(10) + b"VP8X" + struct.pack("<I", 10)
     assert _rejection(b"RIFF" + struct.pack("<I", 4 + len(chunks) + 10) + b"WEBP" + chunks) is Reason.TRUNCATED_IMAGE
+
+
+@pytest.mark.parametrize(
+    ("side_px", "scans", "refused"),
+    [(7000, 24, False), (7000, 25, True), (200, 100, False), (200, 101, True)],
+)
+def test_a_large_jpeg_may_have_fewer_scans(side_px: int, scans: int, *, refused: bool) -> None:
+    """Each goes over all pixels: a small file could keep a core for seconds."""
+    data = b"\xff\xd8" + b"\xff\xda\x00\x00" * scans + b"\xff\xd9"
+    header = Header(ImageFormat.JPEG, side_px, side_px)
+    if refused:
+        with pytest.raises(ImageRejectedError, match="scans") as caught:
+            whole(data, header)
+        assert caught.value.reason is Reason.UNSUPPORTED_FORMAT
+    else:
+        assert whole(data, header) == (data, 1)
