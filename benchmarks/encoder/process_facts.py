@@ -21,10 +21,6 @@ class Page:
     read_s: float
     """Monotonic."""
 
-    def has(self, name: str) -> bool:
-        """Whether there is any sample of that name."""
-        return any(sample == name for sample, _, _ in self.samples)
-
     def total(self, name: str, **labels: str) -> float:
         """The sum over all series that have these labels; 0 when there is none."""
         return sum(value for sample, has, value in self.samples if sample == name and labels.items() <= has.items())
