@@ -413,6 +413,10 @@ def asking(
     return pb.ModelInferRequest(model_name=NAME, inputs=[tensor] * inputs, raw_input_contents=raw or [])
 
 
+LARGE = (1 << 20) + 1
+"""More numbers than are taken one by one."""
+
+
 def element(data: bytes) -> bytes:
     return struct.pack("<I", len(data)) + data
 
@@ -441,6 +445,10 @@ def element(data: bytes) -> bytes:
         (asking(raw=[b"x"], datatype="UINT8", shape=[1, 1]), "inputs[0].shape"),
         (asking(pb.InferTensorContents(uint_contents=[1, 2]), datatype="UINT8"), "inputs[0].contents.uint_contents"),
         (asking(pb.InferTensorContents(uint_contents=[256]), datatype="UINT8"), "inputs[0].contents.uint_contents"),
+        (
+            asking(pb.InferTensorContents(uint_contents=bytes(LARGE)), shape=[LARGE], datatype="UINT8"),
+            "inputs[0].contents.uint_contents",
+        ),
     ],
 )
 async def test_malformed_tensors_name_their_field(
