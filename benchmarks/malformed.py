@@ -209,6 +209,9 @@ def _bombs(files: dict[str, bytes]) -> Iterator[Case]:
     yield _case("bomb/jpeg-scans", _many_scans(files["jpeg-progressive"]), UNSUPPORTED)
     yield _case("bomb/jpeg-segments", b"\xff\xd8" + b"\xff\xe1\x00\x02" * 500_000, NOT_AN_IMAGE)
     yield _case("bomb/jpeg-padding", b"\xff\xd8\xff\xfe\x00\x02" + b"\xff\x00" * 1_000_000, TRUNCATED)
+    yield _case("bomb/jpeg-fill-bytes", b"\xff\xd8" + b"\xff" * 2_000_000, TRUNCATED)
+    png = files["png"]
+    yield _case("bomb/png-chunks-behind-pixels", png[:-12] + _chunk(b"IDAT", bytes(188)) * 20_000 + png[-12:], FINE)
     yield _case("bomb/png-chunks", _png_with(files["png"], *[(b"teXt", b"")] * 150_000), NOT_AN_IMAGE)
 
 
@@ -393,6 +396,8 @@ def _odd_webps_and_bmps(files: dict[str, bytes]) -> Iterator[Case]:
     yield _case("webp/two-sizes", _webp_extended(webp, width_px + 1, height_px), NOT_AN_IMAGE)
     yield _case("webp/animated", _webp_animated(webp, width_px, height_px), UNSUPPORTED)
     yield _case("webp/no-pixels", _riff(_riff_chunk(b"VP8X", _canvas(width_px, height_px, 0))), NOT_AN_IMAGE)
+    late = _riff(_riff_chunk(b"ABCD", bytes(10)), _riff_chunk(b"VP8X", _canvas(width_px, height_px, 0)))
+    yield _case("webp/cut-before-a-late-canvas", late[:-10], TRUNCATED)
     yield _case("webp/no-width", webp[:at] + b"\x00\x00" + webp[at + 2 :], TOO_FEW_PIXELS, NOT_AN_IMAGE)
     yield _case("webp/cut-with-a-right-size", _riff(webp[12 : len(webp) // 2]), NOT_AN_IMAGE, TRUNCATED)
     yield _case("bmp/no-width", bmp[:18] + struct.pack("<i", 0) + bmp[22:], TOO_FEW_PIXELS, NOT_AN_IMAGE)
