@@ -99,9 +99,16 @@ def store_library(folder: Path, content: bytes) -> None:
 def _make_room(folder: Path) -> None:
     # Whoever has one of them open keeps it: a library that is loaded outlives its name.
     kind = folder.name.rpartition("-")[0]
-    found = sorted(folder.parent.glob(f"{kind}-*/"), key=lambda other: other.stat().st_mtime, reverse=True)
+    found = sorted(folder.parent.glob(f"{kind}-*/"), key=_last_used_s, reverse=True)
     for unused in [other for other in found if other != folder][_KEPT - 1 :]:
         shutil.rmtree(unused, ignore_errors=True)
+
+
+def _last_used_s(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:  # another process made room meanwhile
+        return 0.0
 
 
 @contextmanager

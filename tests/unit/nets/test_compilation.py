@@ -100,6 +100,22 @@ def test_old_versions_make_room(tmp_path: Path) -> None:
     assert folders[-1] in left
 
 
+def test_what_another_process_takes_away_meanwhile_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that goes while room is made is none of ours: what was stored stays stored."""
+    folder = compiled_folder(tmp_path, _network())
+    there = Path.glob
+
+    def with_one_that_is_gone(path: Path, pattern: str) -> list[Path]:
+        return [*there(path, pattern), path / "sequential-gone"]
+
+    monkeypatch.setattr(Path, "glob", with_one_that_is_gone)
+    with locked(folder):
+        store_library(folder, b"code")
+    assert find_library(folder) == folder / LIBRARY
+
+
 def test_one_process_at_a_time_compiles_a_network(tmp_path: Path) -> None:
     """The second waits, and then finds what the first made."""
     folder = compiled_folder(tmp_path, _network())
