@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from encoder_svc.pipeline import EncodedFrame, FacePipeline
+from encoder_svc.frames import EncodedFrame
+from encoder_svc.pipeline import FacePipeline
 from encoder_svc.version import EncoderVersion, Parts, Picture
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from encoder_svc.pipeline import EncodedFrame
+from encoder_svc.frames import EncodedFrame
 from encoder_svc.scheduling.work import Stage
 from tessera.chassis.metrics import LATENCY_BUCKETS_S, ServiceMetrics
 from tessera.client.stream_values import StageTimes

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoder_svc.encoders import EncoderState, EncoderStatus
-from encoder_svc.pipeline import EncodedFrame, EncodeOptions
+from encoder_svc.frames import EncodedFrame, EncodeOptions
 from encoder_svc.scheduling.work import WorkClass
 from encoder_svc.wire import MAX_OBSERVATIONS
 from tessera import __version__

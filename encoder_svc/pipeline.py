@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from encoder_svc.frames import Candidate, EncodedFrame, EncodeOptions, FoundFaces, PreparedFrame, SeenFace
 from tessera.client.stream_values import KnownTracklet, StageTimes
 from tessera.domain.artifact import Manifest
 from tessera.domain.embedding import Embedding, Vector, Vectors
 from tessera.domain.errors import ArtifactError
 from tessera.domain.ids import ModelId, TrackletId
-from tessera.domain.observation import Box, Landmarks, Observation, Quality
+from tessera.domain.observation import Box, Landmarks, Observation
 from tessera.domain.templates import as_templates
 from tessera.imaging.align import CROP_PX, align
-from tessera.imaging.decode import DEFAULT_LIMITS, DecodeLimits, Image, ScaledImage, decode, decode_for_detection
+from tessera.imaging.decode import DEFAULT_LIMITS, DecodeLimits, Image, decode, decode_for_detection
 from tessera.imaging.headers import read_header
 from tessera.imaging.pad_crop import crop_around
 from tessera.imaging.preprocess import (
@@ -55,91 +55,6 @@ DetectorOutput = npt.NDArray[np.float32]
 """float32 of shape (priors, 16): what the detector gave for one picture."""
 
 _SAME_FACE_IOU = 0.4
-
-
-@dataclass(frozen=True, slots=True)
-class EncodeOptions:
-    """What to find and how much to do."""
-
-    max_observations: int = 16
-    """At most so many, the largest first."""
-    min_detection_probability: float = 0.7
-    """Detections at or below it are not reported."""
-    min_side_px: float = 0.0
-    """Observations whose shorter side is smaller are reported without an embedding."""
-    with_embedding: bool = True
-    """False: detect and measure only."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PreparedFrame:
-    """A decoded picture, ready for the device."""
-
-    data: bytes
-    """As it was sent; small faces are cut from a second, full decoding."""
-    scaled: ScaledImage
-    """Decoded no larger than the detector needs."""
-    detector: DetectorInput
-    decode_ms: float
-    """Decoding and shrinking."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SeenFace:
-    """An observation, and the tracklet that the caller had predicted there."""
-
-    observation: Observation
-    tracklet_id: TrackletId | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedFrame:
-    """What was seen in one picture."""
-
-    faces: tuple[SeenFace, ...]
-    """The largest first."""
-    height_px: int
-    width_px: int
-    times: StageTimes
-
-    @property
-    def observations(self) -> tuple[Observation, ...]:
-        """The observations alone."""
-        return tuple(face.observation for face in self.faces)
-
-
-@dataclass(slots=True, eq=False)
-class Candidate:
-    """One face that was found: what is known of it so far."""
-
-    box: Box
-    landmarks: Landmarks
-    probability: float
-    crop: Image
-    quality: Quality
-    tracklet_id: TrackletId | None = None
-    embedding: Embedding | None = field(default=None)
-    bona_fide_probability: float | None = None
-
-
-@dataclass(slots=True, eq=False)
-class FoundFaces:
-    """The faces of one picture, the largest first, and which of them are to be embedded."""
-
-    image: Image
-    """What they are cut from."""
-    factor: int
-    """Pixels of the full picture per pixel of `image`, along each side."""
-    candidates: list[Candidate] = field(default_factory=list)
-    wanted: list[Candidate] = field(default_factory=list)
-    views: list[Image] = field(default_factory=list)
-    """For a closer look, `VIEWS` for each wanted face; none where the recipe has none."""
-    surroundings: list[Image] = field(default_factory=list)
-    """For presentation-attack weights, one for each wanted face; none where there are no weights."""
-    decode_ms: float = 0.0
-    """Of the full picture, where faces were too small in the one that the detector saw."""
-    align_ms: float = 0.0
-    quality_ms: float = 0.0
 
 
 class FacePipeline:

@@ -12,8 +12,8 @@ import grpc
 
 from encoder_svc import wire
 from encoder_svc.encoders import Encoders
+from encoder_svc.frames import EncodeOptions
 from encoder_svc.metrics import EncoderMetrics
-from encoder_svc.pipeline import EncodeOptions
 from encoder_svc.streams import StreamRegister, StreamRules, StreamSession
 from encoder_svc.version import Picture
 from tessera.chassis.clock import Clock

@@ -12,17 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from encoder_svc.admission import Admission
+from encoder_svc.frames import EncodedFrame, EncodeOptions, FoundFaces, PreparedFrame
 from encoder_svc.metrics import EncoderMetrics
-from encoder_svc.pipeline import (
-    DETECT_BATCH,
-    EMBED_BATCH,
-    REFINE_BATCH,
-    EncodedFrame,
-    EncodeOptions,
-    FacePipeline,
-    FoundFaces,
-    PreparedFrame,
-)
+from encoder_svc.pipeline import DETECT_BATCH, EMBED_BATCH, REFINE_BATCH, FacePipeline
 from encoder_svc.scheduling.journeys import Journey, Way
 from encoder_svc.scheduling.scheduler import Scheduler
 from encoder_svc.scheduling.work import Asker, Done, Stage, Want, WorkClass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from encoder_svc.encoders import EncoderStatus
-from encoder_svc.pipeline import EncodedFrame, EncodeOptions, SeenFace
+from encoder_svc.frames import EncodedFrame, EncodeOptions, SeenFace
 from encoder_svc.scheduling.work import WorkClass
 from encoder_svc.streams import CreditGrant, ExpiredFrame, FailedFrame, FrameAnswer, SkippedFrame, StreamFrame
 from tessera.client import wire

@@ -13,8 +13,9 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from encoder_svc.admission import Admission, OverflowPolicy, QueueRule
+from encoder_svc.frames import EncodeOptions
 from encoder_svc.metrics import EncoderMetrics
-from encoder_svc.pipeline import EncodeOptions, FacePipeline
+from encoder_svc.pipeline import FacePipeline
 from encoder_svc.scheduling.forming import BatchRules
 from encoder_svc.scheduling.scheduler import Scheduler
 from encoder_svc.scheduling.work import Asker, Stage, Want, Work, WorkClass

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from encoder_svc.frames import EncodeOptions, FoundFaces
 from encoder_svc.loading import load_pipeline
-from encoder_svc.pipeline import DetectorOutput, EncodeOptions, FacePipeline, FoundFaces
+from encoder_svc.pipeline import DetectorOutput, FacePipeline
 from encoder_svc.settings import DeviceChoice, EncoderSettings, RuntimeChoice
 
 OPTIONS = EncodeOptions()

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from encoder_svc.pipeline import EncodeOptions, FacePipeline
+from encoder_svc.frames import EncodeOptions
+from encoder_svc.pipeline import FacePipeline
 from tessera.client.stream_values import KnownTracklet
 from tessera.domain.artifact import Manifest
 from tessera.domain.errors import ArtifactError, ImageRejectedError

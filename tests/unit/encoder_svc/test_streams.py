@@ -11,8 +11,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from encoder_svc.encoders import EncoderFacts, Encoders
+from encoder_svc.frames import EncodedFrame, EncodeOptions
 from encoder_svc.metrics import EncoderMetrics
-from encoder_svc.pipeline import EncodedFrame, EncodeOptions, FacePipeline
+from encoder_svc.pipeline import FacePipeline
 from encoder_svc.streams import (
     CreditGrant,
     ExpiredFrame,

@@ -10,11 +10,13 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from encoder_svc.pipeline import DecodeLimits, EncodeOptions, FacePipeline, FoundFaces, PreparedFrame
+from encoder_svc.frames import EncodeOptions, FoundFaces, PreparedFrame
+from encoder_svc.pipeline import FacePipeline
 from encoder_svc.scheduling.work import Done, WorkClass
 from encoder_svc.version import EncoderVersion, Parts, Picture, _run_ms
 from tessera.chassis.clock import ManualClock
 from tessera.domain.errors import ExpiredError, ImageRejectedError, OverloadedError, UnavailableError
+from tessera.imaging.decode import DecodeLimits
 from tests.encoder_world import (
     LIMIT_S,
     NOTHING,
