@@ -14,7 +14,14 @@ from prometheus_client import CollectorRegistry
 
 from encoder_svc import oip_servicer
 from encoder_svc.admission import Admission, OverflowPolicy, QueueRule
-from encoder_svc.device import choose_device, choose_helpers, choose_lanes, prepare_inference_thread, tune_allocator
+from encoder_svc.device import (
+    choose_device,
+    choose_helpers,
+    choose_lanes,
+    cores_of,
+    prepare_inference_thread,
+    tune_allocator,
+)
 from encoder_svc.encoders import EncoderFacts, Encoders
 from encoder_svc.loading import compile_and_replace, describe_encoder, load_pipeline
 from encoder_svc.metrics import EncoderMetrics
@@ -105,6 +112,7 @@ def build_parts(settings: EncoderSettings, clock: Clock, metrics: EncoderMetrics
         BatchRules(settings.slice_ms / 1e3, settings.linger_share, settings.stream_batch_frames),
         {WorkClass.ENROLMENT: settings.enrolment_share, WorkClass.STREAM: settings.stream_share},
         lanes=lanes,
+        cores=min(lanes, cores_of(device)),
         helpers=choose_helpers(device, settings.decode_threads),
         clock=clock,
         metrics=metrics,

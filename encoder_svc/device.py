@@ -36,11 +36,17 @@ def choose_lanes(device: torch.device, wanted: int) -> int:
 
     Args:
         device: that they run on.
-        wanted: 0: one for each core that this process may use.
+        wanted: 0: one more than the cores that this process may use. Of two lanes on two cores one often waits until
+            the other lets go of Python's lock.
     """
     if device.type != "cpu":
         return 1
-    return wanted or len(os.sched_getaffinity(0))
+    return wanted or cores_of(device) + 1
+
+
+def cores_of(device: torch.device) -> int:
+    """How many threads compute at a time on a device: one on CUDA, on a CPU as many as this process has cores."""
+    return len(os.sched_getaffinity(0)) if device.type == "cpu" else 1
 
 
 def choose_helpers(device: torch.device, wanted: int) -> int:

@@ -95,7 +95,9 @@ class EncoderMetrics(ServiceMetrics):
             registry=registry,
         )
         self.lanes = Gauge(
-            "tessera_encoder_lanes", "Threads that run networks: one per core, one on a CUDA device.", registry=registry
+            "tessera_encoder_lanes",
+            "Threads that run networks: one more than there are cores, one on CUDA.",
+            registry=registry,
         )
         self.pending = Gauge(
             "tessera_encoder_pending",

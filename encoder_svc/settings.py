@@ -60,7 +60,8 @@ class EncoderSettings:
     runtime: RuntimeChoice = RuntimeChoice.AUTO
     """What runs them."""
     lanes: int = 0
-    """Threads that run networks. 0: one for each core of a CPU. On CUDA it is always one."""
+    """Threads that run networks. 0: one more than a CPU has cores, so that none is idle while one of them waits for
+    Python's lock. On CUDA it is always one."""
     threads: int = 1
     """CPU threads of each lane. Lanes of one thread encode more; one lane of many answers a lone call sooner."""
     decode_threads: int = 0
@@ -86,8 +87,8 @@ class EncoderSettings:
     """Pictures of one class that may be decoded or detected at a time. 0: twice what keeps the device full."""
 
     slice_ms: float = 20.0
-    """A batch is no larger than what the device does in this time, or in three quarters of the time that one picture
-    alone takes where that is longer: a verify call waits for it at most once."""
+    """A batch is no larger than what a lane does in this time, or in the time that one picture alone takes where that
+    is longer: a verify call waits for it at most once."""
     linger_share: float = 0.25
     """On a busy device a batch waits for pictures that are on their way, for this share of its own compute time."""
     stream_batch_frames: int = 1

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from encoder_svc.scheduling.costs import BatchCosts
 from encoder_svc.scheduling.work import Batch, Release, Stage, Work, WorkClass
 
-_SLICE_OF_ALONE = 0.75
-
 
 @dataclass(frozen=True, slots=True)
 class BatchRules:
     """How batches are formed."""
 
     slice_s: float
-    """A batch may keep the device so long, or three quarters of the time that one picture alone does where that is
-    longer: it is what a verify call waits for at most."""
+    """A batch may keep a lane so long, or as long as one picture alone does where that is longer: it is what a verify
+    call waits for at most."""
     linger_share: float
     """A lane that has just finished a batch and has nothing but a batch that could grow waits for work that is on its
     way, until the oldest item has waited this share of the batch's own compute time."""
@@ -113,10 +111,11 @@ def _place(oldest: Work, now_s: float) -> tuple[bool, int, int, float]:
 def _offer(works: Sequence[Work], costs: BatchCosts, rules: BatchRules, situation: Situation) -> _Offer:
     stage, cost = works[0].stage, works[0].stage.cost_key(works[0].bucket)
     members = _capped(works, rules.source_frames)
-    slice_s = max(rules.slice_s, _SLICE_OF_ALONE * costs.alone_s(stage.encoder))
-    within = costs.largest_within(cost, slice_s, stage.max_items)
+    slice_s = max(rules.slice_s, costs.alone_s(stage.encoder))
+    # Whether one more than there are would fit is all that is asked of larger ones.
+    within = costs.largest_within(cost, slice_s, min(stage.max_items, len(members) + 1))
     size, release = _size(len(members), stage.max_items, within, situation.idle_lanes)
-    may_grow = release is Release.ALL and size < min(stage.max_items, within)
+    may_grow = release is Release.ALL and size < within
     waited_s = situation.now_s - min(work.submitted_s for work in members)
     return _Offer(members, size, release, may_grow, waited_s, costs.predict(cost, size) or 0.0)
 
