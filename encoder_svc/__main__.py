@@ -18,9 +18,9 @@ from encoder_svc.device import (
     choose_device,
     choose_helpers,
     choose_lanes,
-    cores_of,
     prepare_inference_thread,
     tune_allocator,
+    tune_interpreter,
 )
 from encoder_svc.encoders import EncoderFacts, Encoders
 from encoder_svc.loading import compile_and_replace, describe_encoder, load_pipeline
@@ -112,7 +112,6 @@ def build_parts(settings: EncoderSettings, clock: Clock, metrics: EncoderMetrics
         BatchRules(settings.slice_ms / 1e3, settings.linger_share, settings.stream_batch_frames),
         {WorkClass.ENROLMENT: settings.enrolment_share, WorkClass.STREAM: settings.stream_share},
         lanes=lanes,
-        cores=min(lanes, cores_of(device)),
         helpers=choose_helpers(device, settings.decode_threads),
         clock=clock,
         metrics=metrics,
@@ -175,6 +174,7 @@ async def _main() -> None:
     configure_logs("encoder", level=settings.log_level)
     get_logger().info("encoder.starting", **redacted(settings))
     tune_allocator()
+    tune_interpreter()
     async with open_tracing("encoder") as tracing, running(settings, tracing=tracing):
         get_logger().info("encoder.stopping", signal=await wait_for_stop_signal())
 

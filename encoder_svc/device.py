@@ -12,6 +12,7 @@ import torch
 from encoder_svc.settings import DeviceChoice
 from tessera.domain.errors import InvalidInputError
 
+_SWITCH_INTERVAL_S = 0.001
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _KEPT_BYTES = 256 << 20
 _TOP_PAD_BYTES = 16 << 20
@@ -36,17 +37,11 @@ def choose_lanes(device: torch.device, wanted: int) -> int:
 
     Args:
         device: that they run on.
-        wanted: 0: one more than the cores that this process may use. Of two lanes on two cores one often waits until
-            the other lets go of Python's lock.
+        wanted: 0: one for each core that this process may use.
     """
     if device.type != "cpu":
         return 1
-    return wanted or cores_of(device) + 1
-
-
-def cores_of(device: torch.device) -> int:
-    """How many threads compute at a time on a device: one on CUDA, on a CPU as many as this process has cores."""
-    return len(os.sched_getaffinity(0)) if device.type == "cpu" else 1
+    return wanted or len(os.sched_getaffinity(0))
 
 
 def choose_helpers(device: torch.device, wanted: int) -> int:
@@ -81,6 +76,12 @@ def tune_allocator() -> bool:
     }
     done = [mallopt(option, value) == 1 for option, value in wanted.items()]
     return all(done)
+
+
+def tune_interpreter() -> None:
+    """Let threads take turns at Python's lock more often: a lane that comes back from a network waits for it with its
+    core idle, five times longer by default."""
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
 
 def prepare_inference_thread(threads: int) -> None:

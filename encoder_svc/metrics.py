@@ -96,7 +96,7 @@ class EncoderMetrics(ServiceMetrics):
         )
         self.lanes = Gauge(
             "tessera_encoder_lanes",
-            "Threads that run networks: one more than there are cores, one on CUDA.",
+            "Threads that run networks: one per core of a CPU, one on a CUDA device.",
             registry=registry,
         )
         self.pending = Gauge(

@@ -141,15 +141,16 @@ class FacePipeline:
         return self.seen(frame, found, detect_ms, _since_ms(started_s))
 
     def decoded_bytes(self, data: bytes) -> int:
-        """How much memory the decoded picture will take, from its header.
+        """How much memory decoding the picture will take, from its header.
 
         Raises:
             ImageRejectedError: the header cannot be read.
         """
         header = read_header(data) if data else None
-        pixels = header.height_px * header.width_px if header else 0
         # What will be refused shall not wait for room, nor keep others from it.
-        return 3 * pixels if pixels <= self._limits.max_pixels else 0
+        if header is None or header.height_px * header.width_px > self._limits.max_pixels:
+            return 0
+        return header.decoded_bytes
 
     def prepare(self, data: bytes) -> PreparedFrame:
         """Decode a picture and shrink it for the detector; any thread may do it.

@@ -60,8 +60,7 @@ class EncoderSettings:
     runtime: RuntimeChoice = RuntimeChoice.AUTO
     """What runs them."""
     lanes: int = 0
-    """Threads that run networks. 0: one more than a CPU has cores, so that none is idle while one of them waits for
-    Python's lock. On CUDA it is always one."""
+    """Threads that run networks. 0: one for each core of a CPU. On CUDA it is always one."""
     threads: int = 1
     """CPU threads of each lane. Lanes of one thread encode more; one lane of many answers a lone call sooner."""
     decode_threads: int = 0

@@ -147,7 +147,7 @@ def left_over(parts: Parts) -> dict[str, int]:
         "waiting": admission.waiting(),
         "decoded": admission.pixels.used_bytes,
         "scheduled": parts.scheduler.depth(),
-        "running": sum(sum(crew.running.values()) for crew in parts.scheduler._crews()),
+        "running": sum(crew.running for crew in parts.scheduler._crews()),
         "beside": sum(parts.scheduler._running_beside.values()),
     }
 
@@ -163,7 +163,6 @@ class HeldDevice:
     """A scheduler whose lanes are kept busy until the test lets them go, so that the order of turns can be seen."""
 
     lanes: int = 1
-    cores: int = 0
     helpers: int = 0
     rules: BatchRules = RULES
     reserved: Mapping[WorkClass, float] = field(default_factory=lambda: RESERVED)
@@ -179,7 +178,6 @@ class HeldDevice:
             self.rules,
             self.reserved,
             lanes=self.lanes,
-            cores=self.cores,
             helpers=self.helpers,
             clock=self.clock,
             metrics=self.metrics,

@@ -24,7 +24,7 @@ import uvloop
 from benchmarks.encoder.child import follow_orders
 from benchmarks.encoder.faces import OPTIONS, load, look_closer, run_batch
 from benchmarks.encoder.pictures import pictures_720p
-from encoder_svc.device import prepare_inference_thread, tune_allocator
+from encoder_svc.device import prepare_inference_thread, tune_allocator, tune_interpreter
 from encoder_svc.frames import FoundFaces, PreparedFrame
 from encoder_svc.pipeline import FacePipeline
 from tessera.imaging.decode import Image
@@ -159,6 +159,7 @@ class Bare:
 def main() -> None:
     """Follow the orders on stdin."""
     tune_allocator()
+    tune_interpreter()
     bare = Bare(sys.argv[1])
 
     async def handle(told: dict[str, Any], _: asyncio.Event) -> dict[str, Any]:

@@ -37,23 +37,15 @@ class Crew:
     shares: Shares
     changed: threading.Condition
     """On the scheduler's one lock."""
-    cores: int
-    """Processors that its lanes have. One lane more computes while another waits for Python's lock."""
     queues: dict[WorkClass, deque[Work]] = field(default_factory=lambda: {c: deque() for c in WorkClass})
     lanes: list[threading.Thread] = field(default_factory=list)
     idle: int = 0
-    running: dict[WorkClass, int] = field(default_factory=lambda: dict.fromkeys(WorkClass, 0))
-    """Batches, by the class whose turn it was."""
+    running: int = 0
 
     @property
     def depth(self) -> int:
         """Items that wait."""
         return sum(len(queue) for queue in self.queues.values())
-
-    @property
-    def free_cores(self) -> int:
-        """Processors that nothing runs on."""
-        return self.cores - sum(self.running.values())
 
     def drop_dead(self, now_s: float) -> None:
         """Answer and forget what expired or was cancelled while it waited."""
@@ -76,7 +68,6 @@ class Scheduler:
         rules: how batches are formed.
         reserved: the share of its time that each crew gives to a class while it has work.
         lanes: threads that run networks.
-        cores: that they have; while a verify call is on one, no lane beyond them begins anything else. 0: one for each.
         helpers: threads beside them that do the rest; 0: the lanes do it.
         clock: expiry is told from its monotonic time.
         metrics: batches and busy time.
@@ -92,7 +83,6 @@ class Scheduler:
         clock: Clock,
         metrics: EncoderMetrics,
         on_start: Callable[[], None],
-        cores: int = 0,
         helpers: int = 0,
     ) -> None:
         self._rules = rules
@@ -104,8 +94,8 @@ class Scheduler:
         self._closed = ""  # why, once it is
         self._running_beside: dict[WorkClass, int] = dict.fromkeys(WorkClass, 0)
         self._here = threading.local()
-        self._device = self._crew("inference", lanes, cores or lanes, reserved)
-        self._helpers = self._crew("pictures", helpers, helpers, reserved) if helpers else self._device
+        self._device = self._crew("inference", lanes, reserved)
+        self._helpers = self._crew("pictures", helpers, reserved) if helpers else self._device
 
     @property
     def lanes(self) -> int:
@@ -188,8 +178,8 @@ class Scheduler:
 
     # ---- crews
 
-    def _crew(self, name: str, lanes: int, cores: int, reserved: Mapping[WorkClass, float]) -> Crew:
-        crew = Crew(Shares(reserved, PATIENCE_S), threading.Condition(self._lock), cores)
+    def _crew(self, name: str, lanes: int, reserved: Mapping[WorkClass, float]) -> Crew:
+        crew = Crew(Shares(reserved, PATIENCE_S), threading.Condition(self._lock))
         crew.lanes += [
             threading.Thread(target=self._lane, args=(crew,), name=f"{name}-{number}", daemon=True)
             for number in range(lanes)
@@ -225,7 +215,7 @@ class Scheduler:
         outputs, error = _attempt(batch.stage, [work.payload for work in batch.works])
         seconds = self._clock.monotonic_s() - started_s
         with self._lock:
-            crew.running[batch.lead] -= 1
+            crew.running -= 1
             crew.shares.spend(batch.lead, seconds, started_s + seconds)
             if not batch.stage.network:
                 self._running_beside[batch.lead] -= 1
@@ -264,7 +254,7 @@ class Scheduler:
                     crew.take(found)
                     if not found.works:
                         continue
-                    crew.running[found.lead] += 1
+                    crew.running += 1
                     if not found.stage.network:
                         self._running_beside[found.lead] += 1
                     if crew.idle and crew.depth:
@@ -282,13 +272,9 @@ class Scheduler:
         oldest_s = {c: min(w.submitted_s for w in queue) for c, queue in crew.queues.items() if queue}
         if not oldest_s:
             return None
-        owed = crew.shares.owed(oldest_s, now_s)
-        lead = owed or next(c for c in WorkClass if c in oldest_s)
-        lower = owed is None and lead is not WorkClass.INTERACTIVE
-        if lower and crew.running[WorkClass.INTERACTIVE] and crew.free_cores <= 0:
-            return None
+        lead = crew.shares.owed(oldest_s, now_s) or next(c for c in WorkClass if c in oldest_s)
         beside = sum(not work.stage.network for work in self._helpers.queues[lead]) + self._running_beside[lead]
-        situation = Situation(max(0, min(crew.idle, crew.free_cores - 1)), back_to_back, beside, now_s)
+        situation = Situation(crew.idle, back_to_back, beside, now_s)
         return form(lead, crew.queues, self._costs, self._rules, situation)
 
     def _refuse_all(self, why: str) -> None:

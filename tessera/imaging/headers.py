@@ -37,6 +37,13 @@ class Header:
     """As stored."""
     orientation: int = 1
     """EXIF orientation, 1 to 8; 1 = upright."""
+    progressive: bool = False
+    """A JPEG in several scans: a decoder keeps all of its coefficients until the last one."""
+
+    @property
+    def decoded_bytes(self) -> int:
+        """What decoding it takes, at most: 3 bytes a pixel, and 2 for each coefficient of a progressive JPEG."""
+        return (9 if self.progressive else 3) * self.height_px * self.width_px
 
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -64,6 +71,7 @@ _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])")
 """Any number of fill bytes may stand before it; to match them too would take time with the square of their number."""
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
+_JPEG_PROGRESSIVE_FRAMES = frozenset({0xC2, 0xCA})
 _JPEG_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
 _JPEG_SCAN, _JPEG_END, _JPEG_APP1 = 0xDA, 0xD9, 0xE1
 _JPEG_MAX_SIDE_PX = 65_500
@@ -126,7 +134,7 @@ def _jpeg(data: bytes) -> Header:
     for marker, start, end in jpeg_segments(data):
         if marker in _JPEG_FRAMES:
             height_px, width_px = _jpeg_frame(marker, data[start:end])
-            return Header(ImageFormat.JPEG, height_px, width_px, orientation)
+            return Header(ImageFormat.JPEG, height_px, width_px, orientation, marker in _JPEG_PROGRESSIVE_FRAMES)
         if marker == _JPEG_APP1 and orientation == 1 and data[start : start + 6] == b"Exif\x00\x00":
             orientation = orientation_of(data[start + 6 : end])
     raise damaged("the JPEG has pixels or an end before any size")

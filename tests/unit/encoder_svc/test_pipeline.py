@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -34,6 +35,17 @@ def test_the_whole_way_in_one_call(pipeline: FacePipeline, portraits: Mapping[st
     assert np.linalg.norm(face.embedding.vector) == pytest.approx(1.0, abs=1e-5)
     t = frame.times
     assert t.total_ms == pytest.approx(t.decode_ms + t.detect_ms + t.align_ms + t.quality_ms + t.embed_ms)
+
+
+@pytest.mark.parametrize(("progressive", "bytes_a_pixel"), [(0, 3), (1, 9)])
+def test_what_decoding_takes_is_told_from_the_header(
+    pipeline: FacePipeline, progressive: int, bytes_a_pixel: int
+) -> None:
+    """A progressive JPEG keeps its coefficients until the last scan: three times the memory of its pixels."""
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    ok, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])
+    assert ok
+    assert pipeline.decoded_bytes(data.tobytes()) == bytes_a_pixel * 48 * 64
 
 
 def test_two_runs_give_the_same_bits(pipeline: FacePipeline, portraits: Mapping[str, bytes]) -> None:

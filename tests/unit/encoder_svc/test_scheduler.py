@@ -275,49 +275,6 @@ def test_work_that_a_lane_leaves_wakes_another() -> None:
     device.scheduler.close()
 
 
-def test_the_lane_beyond_the_cores_is_still_while_a_verify_call_is_on_one() -> None:
-    """It would take a part of the verify call's core; without one it works, and afterwards it works again."""
-    device = HeldDevice(lanes=2, cores=1)
-    device.scheduler.start()
-    begun, may_go = threading.Event(), threading.Event()
-
-    def slow(payloads: Sequence[object]) -> Sequence[object]:
-        begun.set()
-        may_go.wait(LIMIT_S)
-        return payloads
-
-    verify = device.submit(Stage("slow", "test", 0, 1, slow), "verify")
-    assert begun.wait(LIMIT_S)
-    frame = device.submit(device.stage(), "frame", WorkClass.STREAM)
-    _until(lambda: device.scheduler._device.idle == 1)
-    assert frame.future.cancel(), "it was begun"
-    frames = [device.submit(device.stage(), "frame", WorkClass.STREAM) for _ in range(2)]
-    may_go.set()
-    _all([verify, *frames])
-    begun.clear()
-    may_go.clear()
-    first = device.submit(Stage("slow", "test", 0, 1, slow), "frame", WorkClass.STREAM)
-    assert begun.wait(LIMIT_S)
-    device.submit(device.stage(), "beside it", WorkClass.STREAM).future.result(LIMIT_S)
-    may_go.set()
-    _all([first])
-    device.scheduler.close()
-
-
-def test_what_is_owed_is_begun_beside_verify_calls_on_all_cores() -> None:
-    """A flood of verify calls does not keep cameras from their share, whatever the number of lanes."""
-    device = HeldDevice(lanes=2, cores=1, batch_s=0.05)
-    device.hold()
-    note = device.stage()
-    works = [device.submit(note, f"verify {n}") for n in range(60)]
-    works += [device.submit(note, f"stream {n}", WorkClass.STREAM) for n in range(20)]
-    device.release()
-    _all(works)
-    first = [str(name).split()[0] for name in device.done[:50]]
-    assert first.count("stream") >= 6
-    device.scheduler.close()
-
-
 # ---- its end
 
 
