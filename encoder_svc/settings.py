@@ -83,7 +83,7 @@ class EncoderSettings:
     decoded_bytes: int = 256 * 1024 * 1024
     """Memory that decoded pictures may take at a time; a larger picture is let in alone."""
     window: int = 0
-    """Pictures of one class that may be decoded or detected at a time. 0: twice what keeps the device full."""
+    """Pictures of one class that may be under way at a time, decoding to answer. 0: what keeps the device full."""
 
     slice_ms: float = 20.0
     """A batch is no larger than what a lane does in this time, or in the time that one picture alone takes where that
