@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from redis.asyncio import Redis
 
 from tessera.domain.reasons import Reason
 from tessera.v1 import (
@@ -36,14 +37,17 @@ async def world(request: pytest.FixtureRequest, valkey: PrivateServer) -> AsyncI
     """A gallery that is ready, over each store."""
     store = "memory"
     if request.param == "valkey":
-        from redis.asyncio import Redis
-
-        async with Redis.from_url(valkey.url) as client:
-            await client.flushall()
+        await _empty(valkey)
         store = valkey.url
     async with running_world(store) as running:
         await eventually(running.is_ready)
         yield running
+
+
+async def _empty(valkey: PrivateServer) -> None:
+    """Forget what the test before left."""
+    async with Redis.from_url(valkey.url) as client:
+        await client.flushall()
 
 
 async def enroll(
@@ -532,6 +536,7 @@ async def test_a_store_that_comes_back_empty_is_believed(tmp_path_factory: pytes
 
 async def test_a_second_gallery_sees_what_the_first_one_wrote(valkey: PrivateServer) -> None:
     """A query that carries the position is answered from a state that includes it; an erasure sticks."""
+    await _empty(valkey)
     async with running_world(valkey.url) as one, running_world(valkey.url) as other:
         await asyncio.gather(eventually(one.is_ready), eventually(other.is_ready))
         answer = await enroll(one, "newcomer", embedded(person(2)))

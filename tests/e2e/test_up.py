@@ -29,6 +29,7 @@ from tessera.cli.failure import Failure
 from tessera.cli.instance import locked_data_dir
 from tessera.client import Tessera
 from tessera.client.answers import ServiceState
+from tessera.client.errors import ServiceUnavailable
 from tessera.domain.artifact import DEFAULT_ENCODERS, load_manifest
 from tessera.domain.embedding import Modality
 
@@ -218,6 +219,15 @@ def test_a_second_instance_is_refused(instance: Instance) -> None:
         pass
 
 
+def _enrolled(tessera: Tessera, subject_id: str, picture: Path) -> bool:
+    """Whether the enrolment was acknowledged; a client tries again while what was killed before is coming back."""
+    try:
+        tessera.enroll(subject_id, picture, collection_id="kills", request_id=subject_id)
+    except ServiceUnavailable:
+        return False
+    return True
+
+
 def test_every_acknowledged_enrolment_outlives_kill_9_of_each_process(instance: Instance, pictures: Path) -> None:
     """The supervisor starts each again, the services find the store again, and people are still matched."""
     names = ("ingest", "encoder", "gallery", "valkey")
@@ -225,7 +235,8 @@ def test_every_acknowledged_enrolment_outlives_kill_9_of_each_process(instance: 
     with instance.connect() as tessera:
         tessera.create_collection("kills")
         for name in names:
-            tessera.enroll(f"enrolled-before-{name}", pictures / "obama2.jpg", collection_id="kills")
+            enrolled = partial(_enrolled, tessera, f"enrolled-before-{name}", pictures / "obama2.jpg")
+            wait_until(enrolled, _LIMIT_S, f"the enrolment before {name} is killed")
             instance.kill(name)
         wait_until(
             lambda: all(service.state is ServiceState.SERVING for service in tessera.status()), _LIMIT_S, "all ready"
