@@ -188,8 +188,8 @@ class EncoderVersion:
             journey.cancel()
             raise
         finally:
-            for name, start_s, end_s, items in _batches(journey.steps):
-                record(name, start_s, end_s, {"batch": items})
+            for ran in dict.fromkeys(journey.ran):  # several of its items in one batch are one line of the trace
+                record(ran.stage, ran.started_s, ran.started_s + ran.run_s, {"batch": ran.items})
             del journey, way  # an error's traceback holds this frame: the picture would wait for the garbage collector
 
     async def _decoded_bytes(self, picture: Picture) -> int:
@@ -217,11 +217,6 @@ class EncoderVersion:
 def _with_one(work: Callable[..., object]) -> Callable[[Sequence[tuple[object, ...]]], list[object]]:
     """A stage of what takes one picture at a time."""
     return lambda payloads: [work(*arguments) for arguments in payloads]
-
-
-def _batches(steps: Sequence[tuple[Stage, Done]]) -> set[tuple[str, float, float, int]]:
-    """What ran, each batch once: its name, when it began and ended, its items."""
-    return {(stage.name, one.started_s, one.started_s + one.run_s, one.items) for stage, one in steps}
 
 
 def _run_ms(done: Sequence[Done]) -> float:

@@ -9,14 +9,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from encoder_svc.scheduling.work import Asker, Done, Stage, Want, Work
+from encoder_svc.scheduling.work import Asker, Done, Want, Work
 
 T = TypeVar("T")
 
 Way = Generator[Sequence[Want], list[Done], T]
 """Yields what it wants done, is sent the results in that order, and returns its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A batch that something of a picture was in."""
+
+    stage: str
+    started_s: float
+    """On the clock's monotonic time."""
+    run_s: float
+    items: int
 
 
 class Submits(Protocol):
@@ -39,8 +51,8 @@ class Journey(Generic[T]):
     def __init__(self, way: Way[T], scheduler: Submits, asker: Asker) -> None:
         self.future: Future[T] = Future()
         """The answer; or the error of the first work that failed; or what the way raised."""
-        self.steps: list[tuple[Stage, Done]] = []
-        """What was done, in the order of its end."""
+        self.ran: list[Ran] = []
+        """What ran for it, in the order of its end; without the results, which are large."""
         self._way = way
         self._scheduler = scheduler
         self._asker = asker
@@ -102,7 +114,9 @@ class Journey(Generic[T]):
         error = next((one for one in errors if one is not None), None)
         if error is None and not any(f.cancelled() for f in futures):
             done = [f.result() for f in futures]
-            self.steps += [(work.stage, one) for work, one in zip(works, done, strict=True)]
+            self.ran += [
+                Ran(work.stage.name, one.started_s, one.run_s, one.items) for work, one in zip(works, done, strict=True)
+            ]
             works.clear()
             self._go_on(done)
             return

@@ -39,7 +39,7 @@ def _begun(way: Way[object], device: HeldDevice) -> Journey[object]:
 
 
 def test_each_step_gets_what_the_step_before_it_gave(device: HeldDevice) -> None:
-    """In the order in which it was wanted; the end is the answer, and the steps are known."""
+    """In the order in which it was wanted; the end is the answer, and what ran is known."""
     double = _stage(lambda payloads: [2 * int(str(one)) for one in payloads], "double")
 
     def way() -> Way[object]:
@@ -50,7 +50,7 @@ def test_each_step_gets_what_the_step_before_it_gave(device: HeldDevice) -> None
     journey = _begun(way(), device)
     device.release()
     assert journey.future.result(LIMIT_S) == [6, 2, 4, 12]
-    assert [stage.name for stage, _ in journey.steps] == ["double"] * 4
+    assert [ran.stage for ran in journey.ran] == ["double"] * 4
 
 
 def test_a_step_that_wants_nothing_is_over_at_once(device: HeldDevice) -> None:
