@@ -1,6 +1,6 @@
 """The encoder service against what was asked of it.
 
-    make bench-encoder                                    # everything, about 35 minutes
+    make bench-encoder                                    # everything, about 45 minutes
     make bench-encoder ARGS="saturated overload"          # some of it; the other figures in the file stay as they are
     make bench-encoder ARGS="--quick staleness"           # for work on the benchmark itself; writes no result file
 
