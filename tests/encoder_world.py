@@ -147,7 +147,7 @@ def left_over(parts: Parts) -> dict[str, int]:
         "waiting": admission.waiting(),
         "decoded": admission.pixels.used_bytes,
         "scheduled": parts.scheduler.depth(),
-        "running": sum(crew.running for crew in parts.scheduler._crews()),
+        "running": sum(sum(lane.is_alive() for lane in crew.lanes) - crew.idle for crew in parts.scheduler._crews()),
         "beside": sum(parts.scheduler._running_beside.values()),
     }
 

@@ -40,7 +40,6 @@ class Crew:
     queues: dict[WorkClass, deque[Work]] = field(default_factory=lambda: {c: deque() for c in WorkClass})
     lanes: list[threading.Thread] = field(default_factory=list)
     idle: int = 0
-    running: int = 0
 
     @property
     def depth(self) -> int:
@@ -215,7 +214,6 @@ class Scheduler:
         outputs, error = _attempt(batch.stage, [work.payload for work in batch.works])
         seconds = self._clock.monotonic_s() - started_s
         with self._lock:
-            crew.running -= 1
             crew.shares.spend(batch.lead, seconds, started_s + seconds)
             if not batch.stage.network:
                 self._running_beside[batch.lead] -= 1
@@ -254,7 +252,6 @@ class Scheduler:
                     crew.take(found)
                     if not found.works:
                         continue
-                    crew.running += 1
                     if not found.stage.network:
                         self._running_beside[found.lead] += 1
                     if crew.idle and crew.depth:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 
 import pytest
@@ -16,16 +16,6 @@ from tessera.domain.errors import UnavailableError
 from tests.encoder_world import LIMIT_S, HeldDevice
 
 ASKER = Asker(WorkClass.INTERACTIVE)
-
-
-@pytest.fixture
-def device() -> Iterator[HeldDevice]:
-    """One lane, held."""
-    made = HeldDevice()
-    made.hold()
-    yield made
-    made.release()
-    made.scheduler.close()
 
 
 def _stage(run: Callable[[Sequence[object]], Sequence[object]] = list, name: str = "s", order: int = 0) -> Stage:

@@ -6,7 +6,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 
 import pytest
@@ -18,16 +18,6 @@ from encoder_svc.scheduling.work import Asker, Done, Stage, Want, Work, WorkClas
 from tessera.chassis.clock import SystemClock
 from tessera.domain.errors import ExpiredError, UnavailableError
 from tests.encoder_world import LIMIT_S, RESERVED, RULES, HeldDevice
-
-
-@pytest.fixture
-def device() -> Iterator[HeldDevice]:
-    """One lane, held."""
-    made = HeldDevice()
-    made.hold()
-    yield made
-    made.release()
-    made.scheduler.close()
 
 
 def _all(works: Sequence[Work]) -> None:
@@ -308,15 +298,13 @@ def test_a_lane_that_waits_keeps_nothing_of_its_last_batch(device: HeldDevice) -
     seen = weakref.ref(pixels)
     stage = Stage("look", "test", 0, 1, lambda payloads: [len(payloads)])
     work = device.submit(stage, pixels)
+    assert seen() is pixels
     device.release()
     work.future.result(LIMIT_S)
     del work, pixels
-
-    def gone() -> bool:
-        gc.collect()
-        return seen() is None
-
-    _until(gone)
+    _until(lambda: device.scheduler._device.idle == 1)
+    gc.collect()
+    assert seen() is None
 
 
 def test_batches_are_counted(device: HeldDevice) -> None:
