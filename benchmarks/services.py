@@ -1,4 +1,4 @@
-"""Real services for a scenario: started as processes on ports that are free, stopped by their process ids."""
+"""Real services for a scenario: started as processes on ports that are free, ended with their process groups."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from benchmarks.figures import ROOT
+from benchmarks.process_group import server_group
 
-READY_S = 120.0
+READY_S, END_S = 120.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +48,12 @@ def service(module: str, prefix: str, settings: Mapping[str, str]) -> Iterator[S
         prefix: of its settings, such as `TESSERA_ENCODER_`.
         settings: by name without the prefix; ports are chosen here.
     """
-    port, metrics_port = free_port(), free_port()
-    ours = {**settings, "PORT": str(port), "METRICS_PORT": str(metrics_port)}
-    environ = {**os.environ, **{prefix + name: value for name, value in ours.items()}}
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen([sys.executable, "-m", module], cwd=ROOT, env=environ, stderr=log, stdout=log)
-        try:
-            if not wait_ready(f"127.0.0.1:{port}", process):
-                log.seek(0)
-                raise RuntimeError(f"{module} did not get ready:\n{log.read().decode()[-2000:]}")
-            yield Service(f"127.0.0.1:{port}", metrics_port, process.pid, process)
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+    address, metrics_port = f"127.0.0.1:{free_port()}", free_port()
+    ours = {**settings, "PORT": address.rpartition(":")[2], "METRICS_PORT": str(metrics_port)}
+    environ = {prefix + name: value for name, value in ours.items()}
+    command = [sys.executable, "-m", module]
+    with server_group(module, command, environ, partial(wait_ready, address), grace_s=END_S) as process:
+        yield Service(address, metrics_port, process.pid, process)
 
 
 def wait_ready(address: str, process: subprocess.Popen[bytes], limit_s: float = READY_S) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,7 +31,7 @@ from benchmarks.encoder.race import Entrant, race
 from benchmarks.encoder.worker import Load
 from benchmarks.figures import ROOT
 from benchmarks.process_group import server_group
-from benchmarks.services import free_port, wait_ready
+from benchmarks.services import free_port, service
 
 PYTHON = ROOT / "build" / "peers" / "bin" / "python"
 CALLS = 32
@@ -169,11 +168,8 @@ def _serving_ours(plan: Plan) -> Iterator[str]:
     Yields:
         Its address.
     """
-    address, metrics_port = f"127.0.0.1:{free_port()}", free_port()
-    settings = plan.settings(PORT=address.rpartition(":")[2], METRICS_PORT=str(metrics_port))
-    environ = {PREFIX + name: value for name, value in settings.items()}
-    with server_group(OURS, [sys.executable, "-m", "encoder_svc"], environ, partial(wait_ready, address)):
-        yield address
+    with service("encoder_svc", PREFIX, plan.settings()) as encoder:
+        yield encoder.address
 
 
 @contextmanager

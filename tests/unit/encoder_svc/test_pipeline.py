@@ -37,13 +37,16 @@ def test_the_whole_way_in_one_call(pipeline: FacePipeline, portraits: Mapping[st
     assert t.total_ms == pytest.approx(t.decode_ms + t.detect_ms + t.align_ms + t.quality_ms + t.embed_ms)
 
 
-@pytest.mark.parametrize(("progressive", "bytes_a_pixel"), [(0, 3), (1, 9)])
+@pytest.mark.parametrize(
+    ("kind", "options", "bytes_a_pixel"),
+    [(".jpg", [], 3), (".jpg", [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], 9), (".png", [], 6)],
+)
 def test_what_decoding_takes_is_told_from_the_header(
-    pipeline: FacePipeline, progressive: int, bytes_a_pixel: int
+    pipeline: FacePipeline, kind: str, options: list[int], bytes_a_pixel: int
 ) -> None:
     """A progressive JPEG keeps its coefficients until the last scan: three times the memory of its pixels."""
     pixels = np.zeros((48, 64, 3), np.uint8)
-    ok, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])
+    ok, data = cv2.imencode(kind, pixels, options)
     assert ok
     assert pipeline.decoded_bytes(data.tobytes()) == bytes_a_pixel * 48 * 64
 
