@@ -37,6 +37,15 @@ async def _until(condition: Callable[[], bool], limit_s: float = 30.0) -> None:
             await asyncio.sleep(0.01)
 
 
+def _taken(encoder: RunningEncoder, work_class: str) -> bool:
+    """Whether an encoder has taken a picture: it is under way, or answered already."""
+    value = encoder.metrics.registry.get_sample_value
+    answered = {"work_class": work_class, "outcome": "encoded", "reason": ""}
+    return value("tessera_encoder_pending", {"work_class": work_class}) == 1.0 or bool(
+        value("tessera_encoder_frames_total", answered)
+    )
+
+
 async def _ready(encoder: RunningEncoder) -> RunningEncoder:
     await _until(encoder.encoders.ready)
     return encoder
@@ -404,7 +413,7 @@ async def test_draining_answers_what_is_under_way_and_says_unavailable(
             await call.write(_open())
             await call.read()
             await call.write(_frame(1, portraits["biden.jpg"]))
-            await _until(lambda: started.metrics.registry.get_sample_value("tessera_encoder_credits_in_use") == 1.0)
+            await _until(lambda: _taken(started, "stream"))
             started.encoders.drain()
             assert (await call.read()).result.HasField("encoded")
             assert (await call.read()).HasField("credit")
