@@ -128,6 +128,49 @@ def _stream_silent(error: e.StreamSilentError) -> StatusDetail:
     )
 
 
+def _corrupt(error: e.StoreCorruptError) -> StatusDetail:
+    # Whoever calls can do nothing about it; what to do stands in the log and in the gallery's readiness.
+    return StatusDetail(grpc.StatusCode.DATA_LOSS, "STORE_CORRUPT", str(error), {"key": error.key})
+
+
+def _key_missing(error: e.KeyMissingError) -> StatusDetail:
+    return StatusDetail(grpc.StatusCode.FAILED_PRECONDITION, "KEY_MISSING", str(error), {"key": error.key})
+
+
+def _outcome_unknown(error: e.OutcomeUnknownError) -> StatusDetail:
+    metadata = {
+        "request_id": error.request_id,
+        "cause": error.cause,
+        "replicas_reached": str(error.reached),
+        "replicas_wanted": str(error.wanted),
+    }
+    return StatusDetail(grpc.StatusCode.UNAVAILABLE, "WRITE_OUTCOME_UNKNOWN", str(error), metadata)
+
+
+def _position(error: e.PositionNotReachedError) -> StatusDetail:
+    metadata = {
+        "position": str(error.position),
+        "reached": str(error.reached),
+        "shard": str(error.shard),
+        "why": error.why,
+    }
+    return StatusDetail(grpc.StatusCode.UNAVAILABLE, "POSITION_NOT_REACHED", str(error), metadata)
+
+
+def _incomplete(error: e.GalleryIncompleteError) -> StatusDetail:
+    metadata = {"shards_searched": str(error.searched), "shards_total": str(error.total)}
+    return StatusDetail(grpc.StatusCode.UNAVAILABLE, "GALLERY_INCOMPLETE", str(error), metadata)
+
+
+def _revision(error: e.RevisionChangedError) -> StatusDetail:
+    metadata = {
+        "field": "expected_revision",
+        "value": str(error.expected),
+        "allowed": f"{error.actual}, the revision that the {error.kind} has",
+    }
+    return StatusDetail(grpc.StatusCode.ABORTED, "REVISION_CHANGED", str(error), metadata)
+
+
 def _not_built(error: e.NotBuiltError) -> StatusDetail:
     return StatusDetail(grpc.StatusCode.UNIMPLEMENTED, "NOT_BUILT", str(error), {"method": error.method})
 
@@ -150,6 +193,12 @@ _TABLE: dict[type[e.TesseraError], Callable[[Any], StatusDetail]] = {
     e.PreconditionError: _precondition,
     e.StreamLimitError: _stream_limit,
     e.StreamSilentError: _stream_silent,
+    e.StoreCorruptError: _corrupt,
+    e.KeyMissingError: _key_missing,
+    e.OutcomeUnknownError: _outcome_unknown,
+    e.PositionNotReachedError: _position,
+    e.GalleryIncompleteError: _incomplete,
+    e.RevisionChangedError: _revision,
     e.NotBuiltError: _not_built,
 }
 

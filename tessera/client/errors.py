@@ -85,6 +85,15 @@ class Overloaded(ServiceUnavailable):
     """A bounded queue of the service is full. Try again later."""
 
 
+class OutcomeUnknown(ServiceUnavailable):
+    """A write was sent, and nobody can say whether it holds. The same call with the same request id settles it:
+    `details["request_id"]` has the id."""
+
+
+class StoreDamaged(TesseraCallError):
+    """The gallery's store holds what no version of Tessera wrote; its log says what to do."""
+
+
 class NotBuilt(TesseraCallError):
     """This version of the service does not do it yet."""
 
@@ -106,7 +115,9 @@ _KINDS: dict[grpc.StatusCode, type[TesseraCallError]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlinePassed,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
     grpc.StatusCode.UNIMPLEMENTED: NotBuilt,
+    grpc.StatusCode.DATA_LOSS: StoreDamaged,
 }
+_REASONS: dict[str, type[TesseraCallError]] = {"WRITE_OUTCOME_UNKNOWN": OutcomeUnknown}
 
 
 def error_of(error: grpc.RpcError, service: str, address: str) -> TesseraCallError:
@@ -118,7 +129,7 @@ def error_of(error: grpc.RpcError, service: str, address: str) -> TesseraCallErr
         address: where, as `host:port`.
     """
     detail = detail_of(error)
-    kind = _KINDS.get(detail.code, ServiceFailed)
+    kind = _REASONS.get(detail.reason) or _KINDS.get(detail.code, ServiceFailed)
     metadata = detail.metadata
     return kind(
         code=detail.code.name,

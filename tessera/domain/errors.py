@@ -256,3 +256,87 @@ class StoreCorruptError(TesseraError):
     def __init__(self, key: str, detail: str) -> None:
         self.key = key
         super().__init__(f"store key {_shown(key)}: {detail}")
+
+
+class KeyMissingError(TesseraError):
+    """A value was sealed under a key that this process was not given.
+
+    Args:
+        key: the key's fingerprint, hex.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"the key with fingerprint {key} is not in the key file; put it back, behind the first line")
+
+
+class OutcomeUnknownError(TesseraError):
+    """A write was sent, and nobody can say whether it holds; the same `request_id` again settles it.
+
+    Args:
+        request_id: of the write.
+        cause: WAIT (too few replicas have it), CONNECTION, TIMEOUT or FAILOVER.
+        reached: replicas that have it for certain.
+        wanted: replicas that were asked for.
+    """
+
+    def __init__(self, request_id: str, cause: str, reached: int = 0, wanted: int = 0) -> None:
+        self.request_id = request_id
+        self.cause = cause
+        self.reached = reached
+        self.wanted = wanted
+        why = f"{reached} of {wanted} replicas have it" if cause == "WAIT" else f"the answer was lost ({cause.lower()})"
+        super().__init__(
+            f"whether this was written is not known: {why}; "
+            f"send it again with request_id {_shown(request_id)}: that settles it, and nothing is written twice"
+        )
+
+
+class PositionNotReachedError(TesseraError):
+    """A query asked for a state that this process does not have yet.
+
+    Args:
+        position: as asked for.
+        reached: what it has.
+        shard: of the collection.
+        why: BEHIND, RELOADING, or HISTORY_LOST: the store itself no longer has it.
+    """
+
+    def __init__(self, position: int, reached: int, shard: int, why: str) -> None:
+        self.position = position
+        self.reached = reached
+        self.shard = shard
+        self.why = why
+        super().__init__(f"min_position {position} of shard {shard}: this gallery stands at {reached} ({why.lower()})")
+
+
+class GalleryIncompleteError(TesseraError):
+    """A search could not reach every part of a gallery that is spread over several processes.
+
+    Args:
+        searched: shards that answered.
+        total: shards that there are.
+    """
+
+    def __init__(self, searched: int, total: int) -> None:
+        self.searched = searched
+        self.total = total
+        super().__init__(f"{searched} of {total} shards answered; allow_partial takes an answer from those")
+
+
+class RevisionChangedError(TesseraError):
+    """Something was changed since the caller read it.
+
+    Args:
+        kind: `subject`, `collection`, ...
+        id: its id.
+        expected: the revision that the caller has seen.
+        actual: the one there is.
+    """
+
+    def __init__(self, kind: str, id: str, expected: int, actual: int) -> None:  # noqa: A002 - it is the id
+        self.kind = kind
+        self.id = id
+        self.expected = expected
+        self.actual = actual
+        super().__init__(f"{kind} {_shown(id)} has revision {actual}; expected_revision was {expected}; read it again")
