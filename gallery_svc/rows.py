@@ -1,4 +1,4 @@
-"""What an index needs to know of a subject, and nothing more: the same from the store's change log and from its bulk load.
+"""What an index needs to know of a subject, and nothing more; the same from the change log and from a bulk load.
 
 Templates are unit vectors rounded to float16 once, when they are enrolled: the store, the index, exports and the oracle
 of the tests all have these same numbers, and a score is the product of such a row with the probe's float32.

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from gallery_svc.rows import HalfVector, SearchProfile, SearchRow
 from tessera.domain.calibration import DEFAULT_TARGET_FMR, DEFAULT_TARGET_FPIR, Threshold
 from tessera.domain.decision import Outcome
-from tessera.domain.embedding import Modality, Vector
+from tessera.domain.embedding import Modality
 from tessera.domain.ids import CameraId, CollectionId, EventId, ModelId, RequestId, SubjectId, TemplateId, TrackletId
 from tessera.domain.observation import Box, Quality
 from tessera.domain.reasons import Reason
@@ -46,6 +47,26 @@ class GateRecord:
     min_pose: float | None = None
 
 
+class EpochState(StrEnum):
+    """What a collection's templates of one model are for."""
+
+    SHADOW = "SHADOW"
+    """Being built; searched by nobody."""
+    ACTIVE = "ACTIVE"
+    RETIRED = "RETIRED"
+    """Was active, and is kept so that the change can be taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """The templates of one model."""
+
+    epoch: int
+    """From 1; never used again."""
+    model_id: ModelId
+    state: EpochState
+
+
 @dataclass(frozen=True, slots=True)
 class CollectionRecord:
     """Who is searched together, by which encoder, at which error rates."""
@@ -53,7 +74,7 @@ class CollectionRecord:
     collection_id: CollectionId
     modality: Modality
     model_id: ModelId
-    """The encoder whose embeddings it holds; never another."""
+    """The encoder whose embeddings are searched: that of the active epoch."""
     created_at: datetime
     display_name: str = ""
     policy: PolicyRecord = PolicyRecord()
@@ -61,11 +82,22 @@ class CollectionRecord:
     labels: Mapping[str, str] = field(default_factory=dict)
     request_id: str = ""
     """Of the call that created it; empty: none was given."""
+    shards: int = 1
+    """Parts that its subjects are spread over; fixed when it is created. 1 to 64."""
+    generation: str = ""
+    """Made by the store at its creation: tells this collection from an earlier one of the same name."""
+    revision: int = 1
+    """Grows with each change of this record."""
+    keep_source_images: bool = False
+    """Keep the pictures of templates, sealed, so that they can be embedded again."""
+    active_epoch: int = 1
+    epochs: tuple[EpochRecord, ...] = ()
+    """Empty: the active one alone, of `model_id`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a collection's change log stands."""
+    """Where the change log of one shard stands."""
 
     sequence: int
     """Changes so far: contiguous, from 1; 0: none."""
@@ -73,11 +105,31 @@ class Position:
     """Digest over all changes up to here: two histories of the same length with other content differ."""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class ShardPosition:
+    """A place in the change log of one shard, as callers carry it."""
+
+    shard: int
+    sequence: int
+
+    @property
+    def wire(self) -> int:
+        """As one number: the shard above bit 48. Shard 0 is the sequence itself."""
+        return self.shard << 48 | self.sequence
+
+    @classmethod
+    def from_wire(cls, number: int) -> ShardPosition:
+        """What `wire` gave."""
+        return cls(number >> 48, number & (1 << 48) - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class CollectionHead:
-    """A collection's log and its counts, as one moment saw them."""
+    """A collection's logs and its counts; each shard as one moment saw it."""
 
-    position: Position
+    generation: str
+    positions: tuple[Position, ...]
+    """One for each shard."""
     subject_count: int
     template_count: int
 
@@ -108,7 +160,22 @@ class SubjectProfile:
     metadata: Mapping[str, str] = field(default_factory=dict)
     consent_reference: str = ""
     valid_from: datetime | None = None
+    """UTC, inclusive; None: always."""
     valid_until: datetime | None = None
+    """UTC, exclusive; None: for ever."""
+    camera_ids: tuple[str, ...] = ()
+    """Only these cameras find the subject; empty: all."""
+
+    @property
+    def searched(self) -> SearchProfile:
+        """What an index needs of it."""
+        return SearchProfile(
+            self.display_name,
+            tuple(sorted(set(self.labels))),
+            tuple(sorted(set(self.camera_ids))),
+            self.valid_from,
+            self.valid_until,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +206,10 @@ class NewTemplate:
     """A sample to be enrolled."""
 
     record: TemplateRecord
-    vector: Vector
-    """float32, shape (d,), length 1."""
+    vector: HalfVector
+    """Of `rows.half`."""
+    picture: bytes | None = None
+    """As it was sent; kept, sealed, only where the collection keeps pictures."""
 
 
 # ---- writes and their answers
@@ -176,9 +245,46 @@ class Enrolled:
     """What an enrolment wrote, now or the first time."""
 
     subject: SubjectRecord
-    position: int
+    position: ShardPosition
     replayed: bool
     note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileUpdate:
+    """One atomic change of what is said of a subject."""
+
+    collection_id: CollectionId
+    subject_id: SubjectId
+    profile: SubjectProfile
+    fields: frozenset[str]
+    """Names of the profile's fields that are taken from `profile`; the others stay as they are."""
+    at: datetime
+    audit: AuditRecord
+    expected_revision: int = 0
+    """0: whatever it is."""
+    request: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateDeletion:
+    """One atomic change: a template of a subject goes; the last one may not."""
+
+    collection_id: CollectionId
+    subject_id: SubjectId
+    template_id: TemplateId
+    at: datetime
+    audit: AuditRecord
+    request: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a change of a subject wrote, now or the first time."""
+
+    subject: SubjectRecord
+    position: ShardPosition
+    replayed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +310,17 @@ class Erased:
     templates_erased: int
     events_erased: int
     erased_at: datetime
-    position: int
+    position: ShardPosition
     replayed: bool
+    pictures_erased: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenErasure:
+    """An erasure of which something is still to be done: events, replicas, files."""
+
+    erased: Erased
+    generation: str
 
 
 # ---- what followers read
@@ -215,37 +330,74 @@ class ChangeKind(StrEnum):
     """What a change did."""
 
     ENROLLED = "ENROLLED"
+    UPDATED = "UPDATED"
+    TEMPLATE_DELETED = "TEMPLATE_DELETED"
     ERASED = "ERASED"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TemplateVector:
-    """One template as an index holds it."""
-
-    template_id: TemplateId
-    vector: Vector
+    REPAIRED = "REPAIRED"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
-    """One entry of a collection's change log."""
+    """One entry of a shard's change log."""
 
     position: Position
     kind: ChangeKind
     subject_id: SubjectId
-    display_name: str
-    """As it is now; empty for an erasure."""
-    templates: tuple[TemplateVector, ...]
-    """Those that this change added and that are still there."""
+    row: SearchRow | None
+    """The subject as it is now, in the active epoch; None: it is no longer there."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadedSubject:
-    """One subject as a snapshot reads it."""
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A gallery process that follows the store."""
 
-    subject_id: SubjectId
-    display_name: str
-    templates: tuple[TemplateVector, ...]
+    member_id: str
+    at: datetime
+    """Of its last sign of life."""
+    positions: Mapping[str, tuple[int, ...]]
+    """What its indexes hold: for each collection a sequence for each shard."""
+    generations: Mapping[str, str] = field(default_factory=dict)
+    """Of the collections that these positions mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFinding:
+    """Something in a shard that no whole write left there."""
+
+    collection_id: CollectionId
+    shard: int
+    what: str
+    """PENDING, LOG, COUNTS, STATE, CHAIN or SEALED."""
+    detail: str
+    subject_id: SubjectId | None = None
+
+
+# ---- audit, as it is kept
+
+
+@dataclass(frozen=True, slots=True)
+class AuditStamp:
+    """What makes a kept entry provable."""
+
+    writer: str
+    """The process that wrote it."""
+    n: int
+    """The writer's own count of entries in this log, from 1."""
+    given_up: tuple[int, ...]
+    """Counts of earlier entries whose writing failed or is unknown, told once each."""
+    mac: bytes
+    """32 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAudit:
+    """An audit entry as it is kept."""
+
+    sequence: int
+    """In its log: contiguous, from 1."""
+    entry: bytes
+    """The record as text; the bytes that the stamp covers."""
+    stamp: AuditStamp
 
 
 # ---- events
