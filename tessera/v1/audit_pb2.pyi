@@ -32,6 +32,7 @@ class _ReembedStepEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     REEMBED_STEP_CUT_OVER: _ReembedStep.ValueType  # 2
     REEMBED_STEP_ROLL_BACK: _ReembedStep.ValueType  # 3
     REEMBED_STEP_DISCARD: _ReembedStep.ValueType  # 4
+    REEMBED_STEP_COMPARE: _ReembedStep.ValueType  # 5
 
 class ReembedStep(_ReembedStep, metaclass=_ReembedStepEnumTypeWrapper): ...
 
@@ -40,12 +41,11 @@ REEMBED_STEP_SHADOW: ReembedStep.ValueType  # 1
 REEMBED_STEP_CUT_OVER: ReembedStep.ValueType  # 2
 REEMBED_STEP_ROLL_BACK: ReembedStep.ValueType  # 3
 REEMBED_STEP_DISCARD: ReembedStep.ValueType  # 4
+REEMBED_STEP_COMPARE: ReembedStep.ValueType  # 5
 Global___ReembedStep: typing_extensions.TypeAlias = ReembedStep
 
 @typing.final
 class QueryAuditRequest(google.protobuf.message.Message):
-    """UNIMPLEMENTED in this version, although every change and every decision is recorded from the first day."""
-
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     COLLECTION_ID_FIELD_NUMBER: builtins.int
@@ -112,6 +112,12 @@ class AuditEntry(google.protobuf.message.Message):
     EVIDENCE_ID_FIELD_NUMBER: builtins.int
     THRESHOLD_FIELD_NUMBER: builtins.int
     DIGEST_FIELD_NUMBER: builtins.int
+    LOG_FIELD_NUMBER: builtins.int
+    WRITER_FIELD_NUMBER: builtins.int
+    WRITER_COUNT_FIELD_NUMBER: builtins.int
+    GIVEN_UP_FIELD_NUMBER: builtins.int
+    MAC_FIELD_NUMBER: builtins.int
+    ENTRY_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     method: builtins.str
     """The method, such as "Verify"."""
@@ -122,11 +128,22 @@ class AuditEntry(google.protobuf.message.Message):
     outcome: tessera.v1.biometrics_pb2.Outcome.ValueType
     evidence_id: builtins.str
     digest: builtins.bytes
-    """sha256 over the entry before and this one: a chain."""
+    """sha256 over the digest before and this entry: a chain."""
+    log: builtins.str
+    """The log that it stands in, such as "staff/00"; `sequence` counts in it."""
+    writer: builtins.str
+    """The process that wrote it, its own count in this log, and the counts of writes that it gave up before."""
+    writer_count: builtins.int
+    mac: builtins.bytes
+    """HMAC-SHA256 under the audit key."""
+    entry: builtins.bytes
+    """As recorded: what `mac` and `digest` are over."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def threshold(self) -> tessera.v1.biometrics_pb2.Threshold: ...
+    @property
+    def given_up(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
     def __init__(
         self,
         *,
@@ -141,30 +158,38 @@ class AuditEntry(google.protobuf.message.Message):
         evidence_id: builtins.str = ...,
         threshold: tessera.v1.biometrics_pb2.Threshold | None = ...,
         digest: builtins.bytes = ...,
+        log: builtins.str = ...,
+        writer: builtins.str = ...,
+        writer_count: builtins.int = ...,
+        given_up: collections.abc.Iterable[builtins.int] | None = ...,
+        mac: builtins.bytes = ...,
+        entry: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["threshold", b"threshold", "time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["caller", b"caller", "collection_id", b"collection_id", "digest", b"digest", "evidence_id", b"evidence_id", "method", b"method", "outcome", b"outcome", "request_id", b"request_id", "sequence", b"sequence", "subject_id", b"subject_id", "threshold", b"threshold", "time", b"time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["caller", b"caller", "collection_id", b"collection_id", "digest", b"digest", "entry", b"entry", "evidence_id", b"evidence_id", "given_up", b"given_up", "log", b"log", "mac", b"mac", "method", b"method", "outcome", b"outcome", "request_id", b"request_id", "sequence", b"sequence", "subject_id", b"subject_id", "threshold", b"threshold", "time", b"time", "writer", b"writer", "writer_count", b"writer_count"]) -> None: ...
 
 Global___AuditEntry: typing_extensions.TypeAlias = AuditEntry
 
 @typing.final
 class ExportCollectionRequest(google.protobuf.message.Message):
-    """UNIMPLEMENTED in this version."""
-
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     COLLECTION_ID_FIELD_NUMBER: builtins.int
     KEY_ID_FIELD_NUMBER: builtins.int
+    WITH_PICTURES_FIELD_NUMBER: builtins.int
     collection_id: builtins.str
     key_id: builtins.str
-    """Names the key that encrypts the file."""
+    """The key-encryption key that the file's key is derived from. Default: the first one."""
+    with_pictures: builtins.bool
+    """With the source pictures that the collection keeps. Default false."""
     def __init__(
         self,
         *,
         collection_id: builtins.str = ...,
         key_id: builtins.str = ...,
+        with_pictures: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id", "key_id", b"key_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id", "key_id", b"key_id", "with_pictures", b"with_pictures"]) -> None: ...
 
 Global___ExportCollectionRequest: typing_extensions.TypeAlias = ExportCollectionRequest
 
@@ -193,8 +218,6 @@ Global___ExportCollectionResponse: typing_extensions.TypeAlias = ExportCollectio
 
 @typing.final
 class ImportCollectionRequest(google.protobuf.message.Message):
-    """UNIMPLEMENTED in this version."""
-
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     COLLECTION_ID_FIELD_NUMBER: builtins.int
@@ -228,23 +251,27 @@ class ImportCollectionResponse(google.protobuf.message.Message):
     SUBJECTS_IMPORTED_FIELD_NUMBER: builtins.int
     TEMPLATES_IMPORTED_FIELD_NUMBER: builtins.int
     POSITION_FIELD_NUMBER: builtins.int
+    REPLAYED_FIELD_NUMBER: builtins.int
     subjects_imported: builtins.int
     templates_imported: builtins.int
     position: builtins.int
+    replayed: builtins.bool
+    """True: all of it was there already."""
     def __init__(
         self,
         *,
         subjects_imported: builtins.int = ...,
         templates_imported: builtins.int = ...,
         position: builtins.int = ...,
+        replayed: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["position", b"position", "subjects_imported", b"subjects_imported", "templates_imported", b"templates_imported"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["position", b"position", "replayed", b"replayed", "subjects_imported", b"subjects_imported", "templates_imported", b"templates_imported"]) -> None: ...
 
 Global___ImportCollectionResponse: typing_extensions.TypeAlias = ImportCollectionResponse
 
 @typing.final
 class ReembedRequest(google.protobuf.message.Message):
-    """Moves a collection to another encoder without downtime. UNIMPLEMENTED in this version."""
+    """Moves a collection to another encoder without downtime."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -252,11 +279,17 @@ class ReembedRequest(google.protobuf.message.Message):
     TARGET_MODEL_ID_FIELD_NUMBER: builtins.int
     STEP_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    ACCEPT_LOSS_FIELD_NUMBER: builtins.int
+    COMPARE_SUBJECTS_FIELD_NUMBER: builtins.int
     collection_id: builtins.str
     target_model_id: builtins.str
     step: Global___ReembedStep.ValueType
     """SHADOW builds beside the old one; CUT_OVER switches; ROLL_BACK switches back; DISCARD drops the shadow."""
     request_id: builtins.str
+    accept_loss: builtins.bool
+    """CUT_OVER although some templates could not be embedded again. Default false."""
+    compare_subjects: builtins.int
+    """COMPARE: subjects that are drawn. Default 200."""
     def __init__(
         self,
         *,
@@ -264,8 +297,10 @@ class ReembedRequest(google.protobuf.message.Message):
         target_model_id: builtins.str = ...,
         step: Global___ReembedStep.ValueType = ...,
         request_id: builtins.str = ...,
+        accept_loss: builtins.bool = ...,
+        compare_subjects: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id", "request_id", b"request_id", "step", b"step", "target_model_id", b"target_model_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["accept_loss", b"accept_loss", "collection_id", b"collection_id", "compare_subjects", b"compare_subjects", "request_id", b"request_id", "step", b"step", "target_model_id", b"target_model_id"]) -> None: ...
 
 Global___ReembedRequest: typing_extensions.TypeAlias = ReembedRequest
 
@@ -279,11 +314,16 @@ class ReembedResponse(google.protobuf.message.Message):
     TEMPLATES_TOTAL_FIELD_NUMBER: builtins.int
     TEMPLATES_FAILED_FIELD_NUMBER: builtins.int
     MODEL_ID_FIELD_NUMBER: builtins.int
+    COMPARISON_FIELD_NUMBER: builtins.int
     templates_done: builtins.int
     templates_total: builtins.int
     templates_failed: builtins.int
     """Could not be embedded again, for want of their pictures or a face in them."""
     model_id: builtins.str
+    @property
+    def comparison(self) -> Global___EpochComparison:
+        """With the last message of COMPARE."""
+
     def __init__(
         self,
         *,
@@ -291,7 +331,94 @@ class ReembedResponse(google.protobuf.message.Message):
         templates_total: builtins.int = ...,
         templates_failed: builtins.int = ...,
         model_id: builtins.str = ...,
+        comparison: Global___EpochComparison | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["model_id", b"model_id", "templates_done", b"templates_done", "templates_failed", b"templates_failed", "templates_total", b"templates_total"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["comparison", b"comparison"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["comparison", b"comparison", "model_id", b"model_id", "templates_done", b"templates_done", "templates_failed", b"templates_failed", "templates_total", b"templates_total"]) -> None: ...
 
 Global___ReembedResponse: typing_extensions.TypeAlias = ReembedResponse
+
+@typing.final
+class EpochComparison(google.protobuf.message.Message):
+    """The same subjects under the old and the new model, each template searched against all others."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SUBJECTS_FIELD_NUMBER: builtins.int
+    RANK1_AGREEMENT_FIELD_NUMBER: builtins.int
+    DECISIONS_CHANGED_FIELD_NUMBER: builtins.int
+    subjects: builtins.int
+    rank1_agreement: builtins.float
+    """Share of probes whose best subject is the same under both."""
+    decisions_changed: builtins.float
+    """Share of probes whose decision at the collection's policy changes."""
+    def __init__(
+        self,
+        *,
+        subjects: builtins.int = ...,
+        rank1_agreement: builtins.float = ...,
+        decisions_changed: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["decisions_changed", b"decisions_changed", "rank1_agreement", b"rank1_agreement", "subjects", b"subjects"]) -> None: ...
+
+Global___EpochComparison: typing_extensions.TypeAlias = EpochComparison
+
+@typing.final
+class RotateKeysRequest(google.protobuf.message.Message):
+    """Puts every sealed value under the first key of the key file."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: builtins.int
+    collection_id: builtins.str
+    """Default: all collections."""
+    def __init__(
+        self,
+        *,
+        collection_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id"]) -> None: ...
+
+Global___RotateKeysRequest: typing_extensions.TypeAlias = RotateKeysRequest
+
+@typing.final
+class RotateKeysResponse(google.protobuf.message.Message):
+    """Progress; the stream ends when all are done."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class ValuesByKeyEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    VALUES_DONE_FIELD_NUMBER: builtins.int
+    VALUES_TOTAL_FIELD_NUMBER: builtins.int
+    VALUES_BY_KEY_FIELD_NUMBER: builtins.int
+    values_done: builtins.int
+    values_total: builtins.int
+    @property
+    def values_by_key(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]:
+        """Values under each key, by its fingerprint, in the last message."""
+
+    def __init__(
+        self,
+        *,
+        values_done: builtins.int = ...,
+        values_total: builtins.int = ...,
+        values_by_key: collections.abc.Mapping[builtins.str, builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["values_by_key", b"values_by_key", "values_done", b"values_done", "values_total", b"values_total"]) -> None: ...
+
+Global___RotateKeysResponse: typing_extensions.TypeAlias = RotateKeysResponse

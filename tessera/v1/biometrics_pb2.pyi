@@ -96,6 +96,10 @@ class _ReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTyp
     """The calibration's data cannot carry the error rate that was asked for."""
     REASON_TOO_FEW_FRAMES: _Reason.ValueType  # 35
     """The tracklet has too few usable frames for a decision yet."""
+    REASON_PARTIAL_GALLERY: _Reason.ValueType  # 36
+    """Part of the gallery did not answer in time: somebody may be enrolled there."""
+    REASON_NOT_VALID_NOW: _Reason.ValueType  # 37
+    """The subject is enrolled, and not valid at this moment."""
     REASON_NO_CREDIT: _Reason.ValueType  # 40
     """The receiver had granted no credit."""
     REASON_NEWER_FRAME: _Reason.ValueType  # 41
@@ -154,6 +158,10 @@ REASON_CALIBRATION_TOO_SMALL: Reason.ValueType  # 34
 """The calibration's data cannot carry the error rate that was asked for."""
 REASON_TOO_FEW_FRAMES: Reason.ValueType  # 35
 """The tracklet has too few usable frames for a decision yet."""
+REASON_PARTIAL_GALLERY: Reason.ValueType  # 36
+"""Part of the gallery did not answer in time: somebody may be enrolled there."""
+REASON_NOT_VALID_NOW: Reason.ValueType  # 37
+"""The subject is enrolled, and not valid at this moment."""
 REASON_NO_CREDIT: Reason.ValueType  # 40
 """The receiver had granted no credit."""
 REASON_NEWER_FRAME: Reason.ValueType  # 41

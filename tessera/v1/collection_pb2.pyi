@@ -45,6 +45,29 @@ DUPLICATE_POLICY_REJECT: DuplicatePolicy.ValueType  # 2
 DUPLICATE_POLICY_IGNORE: DuplicatePolicy.ValueType  # 3
 Global___DuplicatePolicy: typing_extensions.TypeAlias = DuplicatePolicy
 
+class _EpochState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _EpochStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_EpochState.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    EPOCH_STATE_UNSPECIFIED: _EpochState.ValueType  # 0
+    EPOCH_STATE_SHADOW: _EpochState.ValueType  # 1
+    """Being built; searched by nobody."""
+    EPOCH_STATE_ACTIVE: _EpochState.ValueType  # 2
+    EPOCH_STATE_RETIRED: _EpochState.ValueType  # 3
+    """Was active, and is kept so that the change can be taken back."""
+
+class EpochState(_EpochState, metaclass=_EpochStateEnumTypeWrapper): ...
+
+EPOCH_STATE_UNSPECIFIED: EpochState.ValueType  # 0
+EPOCH_STATE_SHADOW: EpochState.ValueType  # 1
+"""Being built; searched by nobody."""
+EPOCH_STATE_ACTIVE: EpochState.ValueType  # 2
+EPOCH_STATE_RETIRED: EpochState.ValueType  # 3
+"""Was active, and is kept so that the change can be taken back."""
+Global___EpochState: typing_extensions.TypeAlias = EpochState
+
 @typing.final
 class DecisionPolicy(google.protobuf.message.Message):
     """The error rates that a collection's decisions stand for."""
@@ -187,6 +210,10 @@ class Collection(google.protobuf.message.Message):
     SUBJECT_COUNT_FIELD_NUMBER: builtins.int
     TEMPLATE_COUNT_FIELD_NUMBER: builtins.int
     POSITION_FIELD_NUMBER: builtins.int
+    SHARD_COUNT_FIELD_NUMBER: builtins.int
+    POSITIONS_FIELD_NUMBER: builtins.int
+    EPOCHS_FIELD_NUMBER: builtins.int
+    REVISION_FIELD_NUMBER: builtins.int
     collection_id: builtins.str
     """1 to 128 of letters, digits and . _ : @ -"""
     display_name: builtins.str
@@ -198,13 +225,17 @@ class Collection(google.protobuf.message.Message):
     """
     duplicate_policy: Global___DuplicatePolicy.ValueType
     keep_source_images: builtins.bool
-    """Keep source pictures, encrypted, so that Reembed can use them. Not used in this version."""
+    """Keep source pictures, encrypted, so that Reembed can use them. Default false."""
     allow_persistent_persons: builtins.bool
     """False: embeddings of persons are not kept past their tracklet. Not used in this version."""
     subject_count: builtins.int
     template_count: builtins.int
     position: builtins.int
-    """Position of the last change."""
+    """Position of the last change of the first shard; all of them are in `positions`."""
+    shard_count: builtins.int
+    """Parts that its subjects are spread over. 1 to 64; settable at creation alone. Default: the server's setting."""
+    revision: builtins.int
+    """Grows with each change of the collection's own fields."""
     @property
     def policy(self) -> Global___DecisionPolicy: ...
     @property
@@ -225,6 +256,14 @@ class Collection(google.protobuf.message.Message):
     def created_at(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Set by the server."""
 
+    @property
+    def positions(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Position of the last change of each shard, in order of the shards."""
+
+    @property
+    def epochs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ModelEpoch]:
+        """The models whose templates it holds, oldest first; exactly one is active."""
+
     def __init__(
         self,
         *,
@@ -244,11 +283,39 @@ class Collection(google.protobuf.message.Message):
         subject_count: builtins.int = ...,
         template_count: builtins.int = ...,
         position: builtins.int = ...,
+        shard_count: builtins.int = ...,
+        positions: collections.abc.Iterable[builtins.int] | None = ...,
+        epochs: collections.abc.Iterable[Global___ModelEpoch] | None = ...,
+        revision: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["created_at", b"created_at", "policy", b"policy", "quality_gate", b"quality_gate", "retention", b"retention"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["allow_persistent_persons", b"allow_persistent_persons", "camera_policies", b"camera_policies", "collection_id", b"collection_id", "created_at", b"created_at", "display_name", b"display_name", "duplicate_policy", b"duplicate_policy", "keep_source_images", b"keep_source_images", "labels", b"labels", "modality", b"modality", "model_id", b"model_id", "policy", b"policy", "position", b"position", "quality_gate", b"quality_gate", "retention", b"retention", "subject_count", b"subject_count", "template_count", b"template_count"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allow_persistent_persons", b"allow_persistent_persons", "camera_policies", b"camera_policies", "collection_id", b"collection_id", "created_at", b"created_at", "display_name", b"display_name", "duplicate_policy", b"duplicate_policy", "epochs", b"epochs", "keep_source_images", b"keep_source_images", "labels", b"labels", "modality", b"modality", "model_id", b"model_id", "policy", b"policy", "position", b"position", "positions", b"positions", "quality_gate", b"quality_gate", "retention", b"retention", "revision", b"revision", "shard_count", b"shard_count", "subject_count", b"subject_count", "template_count", b"template_count"]) -> None: ...
 
 Global___Collection: typing_extensions.TypeAlias = Collection
+
+@typing.final
+class ModelEpoch(google.protobuf.message.Message):
+    """The templates of one model."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: builtins.int
+    MODEL_ID_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    epoch: builtins.int
+    """From 1; never used again."""
+    model_id: builtins.str
+    state: Global___EpochState.ValueType
+    def __init__(
+        self,
+        *,
+        epoch: builtins.int = ...,
+        model_id: builtins.str = ...,
+        state: Global___EpochState.ValueType = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["epoch", b"epoch", "model_id", b"model_id", "state", b"state"]) -> None: ...
+
+Global___ModelEpoch: typing_extensions.TypeAlias = ModelEpoch
 
 @typing.final
 class CreateCollectionRequest(google.protobuf.message.Message):
@@ -368,20 +435,24 @@ class UpdateCollectionRequest(google.protobuf.message.Message):
 
     COLLECTION_FIELD_NUMBER: builtins.int
     UPDATE_MASK_FIELD_NUMBER: builtins.int
+    EXPECTED_REVISION_FIELD_NUMBER: builtins.int
+    expected_revision: builtins.int
+    """The revision that the caller has seen; another one is refused (ABORTED, REVISION_CHANGED). 0: whatever it is."""
     @property
     def collection(self) -> Global___Collection: ...
     @property
     def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
-        """display_name, policy, quality_gate, duplicate_policy, retention, labels, camera_policies."""
+        """display_name, policy, quality_gate, labels, keep_source_images. Others: INVALID_ARGUMENT."""
 
     def __init__(
         self,
         *,
         collection: Global___Collection | None = ...,
         update_mask: google.protobuf.field_mask_pb2.FieldMask | None = ...,
+        expected_revision: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["collection", b"collection", "update_mask", b"update_mask"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["collection", b"collection", "update_mask", b"update_mask"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "expected_revision", b"expected_revision", "update_mask", b"update_mask"]) -> None: ...
 
 Global___UpdateCollectionRequest: typing_extensions.TypeAlias = UpdateCollectionRequest
 

@@ -31,7 +31,8 @@ if _version_not_supported:
 
 class GalleryServiceStub(object):
     """Errors beyond those that each method names: INVALID_ARGUMENT (INVALID_FIELD, or an image Reason), UNAVAILABLE
-    (STORE_UNAVAILABLE, ENCODER_UNAVAILABLE: try again), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (QUEUE_FULL), INTERNAL (with an
+    (STORE_UNAVAILABLE, ENCODER_UNAVAILABLE, POSITION_NOT_REACHED, GALLERY_INCOMPLETE: try again; WRITE_OUTCOME_UNKNOWN: the same
+    request_id again settles it), DATA_LOSS (STORE_CORRUPT), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (QUEUE_FULL), INTERNAL (with an
     incident id), UNIMPLEMENTED.
     ---- collections
     """
@@ -97,6 +98,11 @@ class GalleryServiceStub(object):
                 request_serializer=tessera_dot_v1_dot_subject__pb2.DeleteTemplateRequest.SerializeToString,
                 response_deserializer=tessera_dot_v1_dot_subject__pb2.DeleteTemplateResponse.FromString,
                 _registered_method=True)
+        self.GetErasureReceipt = channel.unary_unary(
+                '/tessera.v1.GalleryService/GetErasureReceipt',
+                request_serializer=tessera_dot_v1_dot_subject__pb2.GetErasureReceiptRequest.SerializeToString,
+                response_deserializer=tessera_dot_v1_dot_subject__pb2.GetErasureReceiptResponse.FromString,
+                _registered_method=True)
         self.Verify = channel.unary_unary(
                 '/tessera.v1.GalleryService/Verify',
                 request_serializer=tessera_dot_v1_dot_matching__pb2.VerifyRequest.SerializeToString,
@@ -147,11 +153,17 @@ class GalleryServiceStub(object):
                 request_serializer=tessera_dot_v1_dot_audit__pb2.QueryAuditRequest.SerializeToString,
                 response_deserializer=tessera_dot_v1_dot_audit__pb2.QueryAuditResponse.FromString,
                 _registered_method=True)
+        self.RotateKeys = channel.unary_stream(
+                '/tessera.v1.GalleryService/RotateKeys',
+                request_serializer=tessera_dot_v1_dot_audit__pb2.RotateKeysRequest.SerializeToString,
+                response_deserializer=tessera_dot_v1_dot_audit__pb2.RotateKeysResponse.FromString,
+                _registered_method=True)
 
 
 class GalleryServiceServicer(object):
     """Errors beyond those that each method names: INVALID_ARGUMENT (INVALID_FIELD, or an image Reason), UNAVAILABLE
-    (STORE_UNAVAILABLE, ENCODER_UNAVAILABLE: try again), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (QUEUE_FULL), INTERNAL (with an
+    (STORE_UNAVAILABLE, ENCODER_UNAVAILABLE, POSITION_NOT_REACHED, GALLERY_INCOMPLETE: try again; WRITE_OUTCOME_UNKNOWN: the same
+    request_id again settles it), DATA_LOSS (STORE_CORRUPT), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (QUEUE_FULL), INTERNAL (with an
     incident id), UNIMPLEMENTED.
     ---- collections
     """
@@ -178,7 +190,7 @@ class GalleryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateCollection(self, request, context):
-        """UNIMPLEMENTED in this version.
+        """Errors: NOT_FOUND (COLLECTION_NOT_FOUND), ABORTED (REVISION_CHANGED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -216,7 +228,7 @@ class GalleryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSubject(self, request, context):
-        """UNIMPLEMENTED in this version.
+        """Idempotent by request_id. Errors: NOT_FOUND (SUBJECT_NOT_FOUND), ABORTED (REVISION_CHANGED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -230,7 +242,14 @@ class GalleryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTemplate(self, request, context):
-        """UNIMPLEMENTED in this version.
+        """Idempotent by request_id. Errors: NOT_FOUND (SUBJECT_NOT_FOUND, TEMPLATE_NOT_FOUND), FAILED_PRECONDITION (LAST_TEMPLATE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetErasureReceipt(self, request, context):
+        """How far an erasure is. Idempotent. Errors: NOT_FOUND (RECEIPT_NOT_FOUND); receipts are kept for 24 h.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -308,6 +327,12 @@ class GalleryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateKeys(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GalleryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -366,6 +391,11 @@ def add_GalleryServiceServicer_to_server(servicer, server):
                     request_deserializer=tessera_dot_v1_dot_subject__pb2.DeleteTemplateRequest.FromString,
                     response_serializer=tessera_dot_v1_dot_subject__pb2.DeleteTemplateResponse.SerializeToString,
             ),
+            'GetErasureReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetErasureReceipt,
+                    request_deserializer=tessera_dot_v1_dot_subject__pb2.GetErasureReceiptRequest.FromString,
+                    response_serializer=tessera_dot_v1_dot_subject__pb2.GetErasureReceiptResponse.SerializeToString,
+            ),
             'Verify': grpc.unary_unary_rpc_method_handler(
                     servicer.Verify,
                     request_deserializer=tessera_dot_v1_dot_matching__pb2.VerifyRequest.FromString,
@@ -416,6 +446,11 @@ def add_GalleryServiceServicer_to_server(servicer, server):
                     request_deserializer=tessera_dot_v1_dot_audit__pb2.QueryAuditRequest.FromString,
                     response_serializer=tessera_dot_v1_dot_audit__pb2.QueryAuditResponse.SerializeToString,
             ),
+            'RotateKeys': grpc.unary_stream_rpc_method_handler(
+                    servicer.RotateKeys,
+                    request_deserializer=tessera_dot_v1_dot_audit__pb2.RotateKeysRequest.FromString,
+                    response_serializer=tessera_dot_v1_dot_audit__pb2.RotateKeysResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tessera.v1.GalleryService', rpc_method_handlers)
@@ -426,7 +461,8 @@ def add_GalleryServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class GalleryService(object):
     """Errors beyond those that each method names: INVALID_ARGUMENT (INVALID_FIELD, or an image Reason), UNAVAILABLE
-    (STORE_UNAVAILABLE, ENCODER_UNAVAILABLE: try again), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (QUEUE_FULL), INTERNAL (with an
+    (STORE_UNAVAILABLE, ENCODER_UNAVAILABLE, POSITION_NOT_REACHED, GALLERY_INCOMPLETE: try again; WRITE_OUTCOME_UNKNOWN: the same
+    request_id again settles it), DATA_LOSS (STORE_CORRUPT), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (QUEUE_FULL), INTERNAL (with an
     incident id), UNIMPLEMENTED.
     ---- collections
     """
@@ -729,6 +765,33 @@ class GalleryService(object):
             _registered_method=True)
 
     @staticmethod
+    def GetErasureReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tessera.v1.GalleryService/GetErasureReceipt',
+            tessera_dot_v1_dot_subject__pb2.GetErasureReceiptRequest.SerializeToString,
+            tessera_dot_v1_dot_subject__pb2.GetErasureReceiptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Verify(request,
             target,
             options=(),
@@ -988,6 +1051,33 @@ class GalleryService(object):
             '/tessera.v1.GalleryService/QueryAudit',
             tessera_dot_v1_dot_audit__pb2.QueryAuditRequest.SerializeToString,
             tessera_dot_v1_dot_audit__pb2.QueryAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tessera.v1.GalleryService/RotateKeys',
+            tessera_dot_v1_dot_audit__pb2.RotateKeysRequest.SerializeToString,
+            tessera_dot_v1_dot_audit__pb2.RotateKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

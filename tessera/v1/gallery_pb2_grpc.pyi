@@ -205,6 +205,22 @@ _GalleryServiceDeleteTemplateType = typing_extensions.TypeVar(
     ],
 )
 
+_GalleryServiceGetErasureReceiptType = typing_extensions.TypeVar(
+    '_GalleryServiceGetErasureReceiptType',
+    grpc.UnaryUnaryMultiCallable[
+        tessera.v1.subject_pb2.GetErasureReceiptRequest,
+        tessera.v1.subject_pb2.GetErasureReceiptResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.subject_pb2.GetErasureReceiptRequest,
+        tessera.v1.subject_pb2.GetErasureReceiptResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tessera.v1.subject_pb2.GetErasureReceiptRequest,
+        tessera.v1.subject_pb2.GetErasureReceiptResponse,
+    ],
+)
+
 _GalleryServiceVerifyType = typing_extensions.TypeVar(
     '_GalleryServiceVerifyType',
     grpc.UnaryUnaryMultiCallable[
@@ -365,9 +381,26 @@ _GalleryServiceQueryAuditType = typing_extensions.TypeVar(
     ],
 )
 
-class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _GalleryServiceGetCollectionType, _GalleryServiceListCollectionsType, _GalleryServiceUpdateCollectionType, _GalleryServiceDeleteCollectionType, _GalleryServiceEnrollSubjectType, _GalleryServiceGetSubjectType, _GalleryServiceListSubjectsType, _GalleryServiceUpdateSubjectType, _GalleryServiceDeleteSubjectType, _GalleryServiceDeleteTemplateType, _GalleryServiceVerifyType, _GalleryServiceIdentifyType, _GalleryServiceCompareType, _GalleryServiceMatchStreamType, _GalleryServiceCalibrateType, _GalleryServiceGetCalibrationType, _GalleryServiceExportCollectionType, _GalleryServiceImportCollectionType, _GalleryServiceReembedType, _GalleryServiceQueryAuditType]):
+_GalleryServiceRotateKeysType = typing_extensions.TypeVar(
+    '_GalleryServiceRotateKeysType',
+    grpc.UnaryStreamMultiCallable[
+        tessera.v1.audit_pb2.RotateKeysRequest,
+        tessera.v1.audit_pb2.RotateKeysResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        tessera.v1.audit_pb2.RotateKeysRequest,
+        tessera.v1.audit_pb2.RotateKeysResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        tessera.v1.audit_pb2.RotateKeysRequest,
+        tessera.v1.audit_pb2.RotateKeysResponse,
+    ],
+)
+
+class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _GalleryServiceGetCollectionType, _GalleryServiceListCollectionsType, _GalleryServiceUpdateCollectionType, _GalleryServiceDeleteCollectionType, _GalleryServiceEnrollSubjectType, _GalleryServiceGetSubjectType, _GalleryServiceListSubjectsType, _GalleryServiceUpdateSubjectType, _GalleryServiceDeleteSubjectType, _GalleryServiceDeleteTemplateType, _GalleryServiceGetErasureReceiptType, _GalleryServiceVerifyType, _GalleryServiceIdentifyType, _GalleryServiceCompareType, _GalleryServiceMatchStreamType, _GalleryServiceCalibrateType, _GalleryServiceGetCalibrationType, _GalleryServiceExportCollectionType, _GalleryServiceImportCollectionType, _GalleryServiceReembedType, _GalleryServiceQueryAuditType, _GalleryServiceRotateKeysType]):
     """Errors beyond those that each method names: INVALID_ARGUMENT (INVALID_FIELD, or an image Reason), UNAVAILABLE
-    (STORE_UNAVAILABLE, ENCODER_UNAVAILABLE: try again), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (QUEUE_FULL), INTERNAL (with an
+    (STORE_UNAVAILABLE, ENCODER_UNAVAILABLE, POSITION_NOT_REACHED, GALLERY_INCOMPLETE: try again; WRITE_OUTCOME_UNKNOWN: the same
+    request_id again settles it), DATA_LOSS (STORE_CORRUPT), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (QUEUE_FULL), INTERNAL (with an
     incident id), UNIMPLEMENTED.
     ---- collections
     """
@@ -419,6 +452,10 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
             tessera.v1.subject_pb2.DeleteTemplateResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
+            tessera.v1.subject_pb2.GetErasureReceiptRequest,
+            tessera.v1.subject_pb2.GetErasureReceiptResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
             tessera.v1.matching_pb2.VerifyRequest,
             tessera.v1.matching_pb2.VerifyResponse,
         ],
@@ -457,6 +494,10 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
         grpc.UnaryUnaryMultiCallable[
             tessera.v1.audit_pb2.QueryAuditRequest,
             tessera.v1.audit_pb2.QueryAuditResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            tessera.v1.audit_pb2.RotateKeysRequest,
+            tessera.v1.audit_pb2.RotateKeysResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -507,6 +548,10 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
             tessera.v1.subject_pb2.DeleteTemplateResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            tessera.v1.subject_pb2.GetErasureReceiptRequest,
+            tessera.v1.subject_pb2.GetErasureReceiptResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             tessera.v1.matching_pb2.VerifyRequest,
             tessera.v1.matching_pb2.VerifyResponse,
         ],
@@ -546,6 +591,10 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
             tessera.v1.audit_pb2.QueryAuditRequest,
             tessera.v1.audit_pb2.QueryAuditResponse,
         ],
+        grpc.aio.UnaryStreamMultiCallable[
+            tessera.v1.audit_pb2.RotateKeysRequest,
+            tessera.v1.audit_pb2.RotateKeysResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     CreateCollection: _GalleryServiceCreateCollectionType
@@ -558,7 +607,7 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
     """Idempotent."""
 
     UpdateCollection: _GalleryServiceUpdateCollectionType
-    """UNIMPLEMENTED in this version."""
+    """Errors: NOT_FOUND (COLLECTION_NOT_FOUND), ABORTED (REVISION_CHANGED)."""
 
     DeleteCollection: _GalleryServiceDeleteCollectionType
     """Idempotent. Errors: NOT_FOUND (COLLECTION_NOT_FOUND), FAILED_PRECONDITION (COLLECTION_NOT_EMPTY)."""
@@ -577,13 +626,16 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
     """Idempotent. Errors: NOT_FOUND (COLLECTION_NOT_FOUND)."""
 
     UpdateSubject: _GalleryServiceUpdateSubjectType
-    """UNIMPLEMENTED in this version."""
+    """Idempotent by request_id. Errors: NOT_FOUND (SUBJECT_NOT_FOUND), ABORTED (REVISION_CHANGED)."""
 
     DeleteSubject: _GalleryServiceDeleteSubjectType
     """Idempotent by request_id. Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND)."""
 
     DeleteTemplate: _GalleryServiceDeleteTemplateType
-    """UNIMPLEMENTED in this version."""
+    """Idempotent by request_id. Errors: NOT_FOUND (SUBJECT_NOT_FOUND, TEMPLATE_NOT_FOUND), FAILED_PRECONDITION (LAST_TEMPLATE)."""
+
+    GetErasureReceipt: _GalleryServiceGetErasureReceiptType
+    """How far an erasure is. Idempotent. Errors: NOT_FOUND (RECEIPT_NOT_FOUND); receipts are kept for 24 h."""
 
     Verify: _GalleryServiceVerifyType
     """---- comparisons
@@ -615,6 +667,8 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
     Reembed: _GalleryServiceReembedType
 
     QueryAudit: _GalleryServiceQueryAuditType
+
+    RotateKeys: _GalleryServiceRotateKeysType
 
 GalleryServiceAsyncStub: typing_extensions.TypeAlias = GalleryServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -662,6 +716,10 @@ GalleryServiceAsyncStub: typing_extensions.TypeAlias = GalleryServiceStub[
         tessera.v1.subject_pb2.DeleteTemplateResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.subject_pb2.GetErasureReceiptRequest,
+        tessera.v1.subject_pb2.GetErasureReceiptResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.matching_pb2.VerifyRequest,
         tessera.v1.matching_pb2.VerifyResponse,
     ],
@@ -701,11 +759,16 @@ GalleryServiceAsyncStub: typing_extensions.TypeAlias = GalleryServiceStub[
         tessera.v1.audit_pb2.QueryAuditRequest,
         tessera.v1.audit_pb2.QueryAuditResponse,
     ],
+    grpc.aio.UnaryStreamMultiCallable[
+        tessera.v1.audit_pb2.RotateKeysRequest,
+        tessera.v1.audit_pb2.RotateKeysResponse,
+    ],
 ]
 
 class GalleryServiceServicer(metaclass=abc.ABCMeta):
     """Errors beyond those that each method names: INVALID_ARGUMENT (INVALID_FIELD, or an image Reason), UNAVAILABLE
-    (STORE_UNAVAILABLE, ENCODER_UNAVAILABLE: try again), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (QUEUE_FULL), INTERNAL (with an
+    (STORE_UNAVAILABLE, ENCODER_UNAVAILABLE, POSITION_NOT_REACHED, GALLERY_INCOMPLETE: try again; WRITE_OUTCOME_UNKNOWN: the same
+    request_id again settles it), DATA_LOSS (STORE_CORRUPT), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (QUEUE_FULL), INTERNAL (with an
     incident id), UNIMPLEMENTED.
     ---- collections
     """
@@ -740,7 +803,7 @@ class GalleryServiceServicer(metaclass=abc.ABCMeta):
         request: tessera.v1.collection_pb2.UpdateCollectionRequest,
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.collection_pb2.UpdateCollectionResponse, collections.abc.Awaitable[tessera.v1.collection_pb2.UpdateCollectionResponse]]:
-        """UNIMPLEMENTED in this version."""
+        """Errors: NOT_FOUND (COLLECTION_NOT_FOUND), ABORTED (REVISION_CHANGED)."""
 
     @abc.abstractmethod
     def DeleteCollection(
@@ -784,7 +847,7 @@ class GalleryServiceServicer(metaclass=abc.ABCMeta):
         request: tessera.v1.subject_pb2.UpdateSubjectRequest,
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.subject_pb2.UpdateSubjectResponse, collections.abc.Awaitable[tessera.v1.subject_pb2.UpdateSubjectResponse]]:
-        """UNIMPLEMENTED in this version."""
+        """Idempotent by request_id. Errors: NOT_FOUND (SUBJECT_NOT_FOUND), ABORTED (REVISION_CHANGED)."""
 
     @abc.abstractmethod
     def DeleteSubject(
@@ -800,7 +863,15 @@ class GalleryServiceServicer(metaclass=abc.ABCMeta):
         request: tessera.v1.subject_pb2.DeleteTemplateRequest,
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.subject_pb2.DeleteTemplateResponse, collections.abc.Awaitable[tessera.v1.subject_pb2.DeleteTemplateResponse]]:
-        """UNIMPLEMENTED in this version."""
+        """Idempotent by request_id. Errors: NOT_FOUND (SUBJECT_NOT_FOUND, TEMPLATE_NOT_FOUND), FAILED_PRECONDITION (LAST_TEMPLATE)."""
+
+    @abc.abstractmethod
+    def GetErasureReceipt(
+        self,
+        request: tessera.v1.subject_pb2.GetErasureReceiptRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tessera.v1.subject_pb2.GetErasureReceiptResponse, collections.abc.Awaitable[tessera.v1.subject_pb2.GetErasureReceiptResponse]]:
+        """How far an erasure is. Idempotent. Errors: NOT_FOUND (RECEIPT_NOT_FOUND); receipts are kept for 24 h."""
 
     @abc.abstractmethod
     def Verify(
@@ -882,5 +953,12 @@ class GalleryServiceServicer(metaclass=abc.ABCMeta):
         request: tessera.v1.audit_pb2.QueryAuditRequest,
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.audit_pb2.QueryAuditResponse, collections.abc.Awaitable[tessera.v1.audit_pb2.QueryAuditResponse]]: ...
+
+    @abc.abstractmethod
+    def RotateKeys(
+        self,
+        request: tessera.v1.audit_pb2.RotateKeysRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[tessera.v1.audit_pb2.RotateKeysResponse], collections.abc.AsyncIterator[tessera.v1.audit_pb2.RotateKeysResponse]]: ...
 
 def add_GalleryServiceServicer_to_server(servicer: GalleryServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

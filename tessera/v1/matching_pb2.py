@@ -28,45 +28,49 @@ from tessera.v1 import biometrics_pb2 as tessera_dot_v1_dot_biometrics__pb2
 from tessera.v1 import encoder_pb2 as tessera_dot_v1_dot_encoder__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tessera/v1/matching.proto\x12\ntessera.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btessera/v1/biometrics.proto\x1a\x18tessera/v1/encoder.proto\"\xc2\x01\n\rVerifyRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12 \n\x05probe\x18\x03 \x01(\x0b\x32\x11.tessera.v1.Probe\x12\x17\n\ntarget_fmr\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nwith_score\x18\x05 \x01(\x08\x12\x14\n\x0cmin_position\x18\x06 \x01(\x04\x12\x12\n\nrequest_id\x18\x07 \x01(\tB\r\n\x0b_target_fmr\"\xd9\x01\n\x0eVerifyResponse\x12&\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x14.tessera.v1.Decision\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x13\n\x0btemplate_id\x18\x03 \x01(\t\x12*\n\rprobe_quality\x18\x04 \x01(\x0b\x32\x13.tessera.v1.Quality\x12\"\n\tprobe_box\x18\x05 \x01(\x0b\x32\x0f.tessera.v1.Box\x12&\n\x05times\x18\x06 \x01(\x0b\x32\x17.tessera.v1.VerifyTimes\"\x81\x01\n\x0bVerifyTimes\x12\'\n\x07\x65ncoder\x18\x01 \x01(\x0b\x32\x16.tessera.v1.StageTimes\x12\x11\n\tencode_ms\x18\x02 \x01(\x02\x12\x12\n\ncompare_ms\x18\x03 \x01(\x02\x12\x10\n\x08store_ms\x18\x04 \x01(\x02\x12\x10\n\x08total_ms\x18\x05 \x01(\x02\"\xed\x01\n\x0fIdentifyRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12 \n\x05probe\x18\x02 \x01(\x0b\x32\x11.tessera.v1.Probe\x12\x18\n\x0btarget_fpir\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0emax_candidates\x18\x04 \x01(\r\x12\x11\n\tmax_faces\x18\x05 \x01(\r\x12\x12\n\nwith_score\x18\x06 \x01(\x08\x12\x14\n\x0cmin_position\x18\x07 \x01(\x04\x12\x0e\n\x06labels\x18\x08 \x03(\t\x12\x12\n\nrequest_id\x18\t \x01(\tB\x0e\n\x0c_target_fpir\"Y\n\x10IdentifyResponse\x12\x33\n\x0fidentifications\x18\x01 \x03(\x0b\x32\x1a.tessera.v1.Identification\x12\x10\n\x08position\x18\x02 \x01(\x04\"\xac\x01\n\x0eIdentification\x12&\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x14.tessera.v1.Decision\x12.\n\ncandidates\x18\x02 \x03(\x0b\x32\x1a.tessera.v1.MatchCandidate\x12\x1c\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x0f.tessera.v1.Box\x12$\n\x07quality\x18\x04 \x01(\x0b\x32\x13.tessera.v1.Quality\"\x86\x01\n\x0eMatchCandidate\x12\x12\n\nsubject_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x13\n\x0btemplate_id\x18\x03 \x01(\t\x12\x17\n\x0f\x61\x62ove_threshold\x18\x04 \x01(\x08\x12\x12\n\x05score\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_score\"\xb9\x01\n\x0e\x43ompareRequest\x12 \n\x05\x66irst\x18\x01 \x01(\x0b\x32\x11.tessera.v1.Probe\x12!\n\x06second\x18\x02 \x01(\x0b\x32\x11.tessera.v1.Probe\x12\x17\n\ntarget_fmr\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nwith_score\x18\x04 \x01(\x08\x12&\n\x08modality\x18\x05 \x01(\x0e\x32\x14.tessera.v1.ModalityB\r\n\x0b_target_fmr\"\xdb\x01\n\x0f\x43ompareResponse\x12&\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x14.tessera.v1.Decision\x12*\n\rfirst_quality\x18\x02 \x01(\x0b\x32\x13.tessera.v1.Quality\x12+\n\x0esecond_quality\x18\x03 \x01(\x0b\x32\x13.tessera.v1.Quality\x12\"\n\tfirst_box\x18\x04 \x01(\x0b\x32\x0f.tessera.v1.Box\x12#\n\nsecond_box\x18\x05 \x01(\x0b\x32\x0f.tessera.v1.Box\"z\n\x12MatchStreamRequest\x12+\n\x04open\x18\x01 \x01(\x0b\x32\x1b.tessera.v1.MatchStreamOpenH\x00\x12,\n\x06update\x18\x02 \x01(\x0b\x32\x1a.tessera.v1.TrackletUpdateH\x00\x42\t\n\x07message\"$\n\x0fMatchStreamOpen\x12\x11\n\tworker_id\x18\x01 \x01(\t\"\xd7\x02\n\x0eTrackletUpdate\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\t\x12\x13\n\x0btracklet_id\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\r\x12+\n\x07samples\x18\x05 \x03(\x0b\x32\x1a.tessera.v1.TrackletSample\x12.\n\nfirst_seen\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_seen\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x03\x62ox\x18\x08 \x01(\x0b\x32\x0f.tessera.v1.Box\x12\x13\n\x0b\x66rame_count\x18\t \x01(\r\x12\r\n\x05\x65nded\x18\n \x01(\x08\x12&\n\x08modality\x18\x0b \x01(\x0e\x32\x14.tessera.v1.Modality\"\xb0\x01\n\x0eTrackletSample\x12\x30\n\x0c\x63\x61pture_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\tembedding\x18\x02 \x01(\x0b\x32\x15.tessera.v1.Embedding\x12$\n\x07quality\x18\x03 \x01(\x0b\x32\x13.tessera.v1.Quality\x12\x1c\n\x03\x62ox\x18\x04 \x01(\x0b\x32\x0f.tessera.v1.Box\"\xb5\x01\n\x13MatchStreamResponse\x12/\n\x06opened\x18\x01 \x01(\x0b\x32\x1d.tessera.v1.MatchStreamOpenedH\x00\x12\x30\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x1c.tessera.v1.TrackletDecisionH\x00\x12\x30\n\x08rejected\x18\x03 \x01(\x0b\x32\x1c.tessera.v1.TrackletRejectedH\x00\x42\t\n\x07message\"*\n\x11MatchStreamOpened\x12\x15\n\rmax_in_flight\x18\x01 \x01(\r\"\xe7\x01\n\x10TrackletDecision\x12\x13\n\x0btracklet_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\r\x12\x10\n\x08revision\x18\x03 \x01(\r\x12&\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0b\x32\x14.tessera.v1.Decision\x12\x12\n\nsubject_id\x18\x05 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x06 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x07 \x01(\t\x12\x36\n\x13\x63\x61pture_to_decision\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\"m\n\x10TrackletRejected\x12\x13\n\x0btracklet_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\r\x12\"\n\x06reason\x18\x03 \x01(\x0e\x32\x12.tessera.v1.Reason\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tessera/v1/matching.proto\x12\ntessera.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btessera/v1/biometrics.proto\x1a\x18tessera/v1/encoder.proto\"\xec\x01\n\rVerifyRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12 \n\x05probe\x18\x03 \x01(\x0b\x32\x11.tessera.v1.Probe\x12\x17\n\ntarget_fmr\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nwith_score\x18\x05 \x01(\x08\x12\x14\n\x0cmin_position\x18\x06 \x01(\x04\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x15\n\rmin_positions\x18\x08 \x03(\x04\x12\x11\n\tcamera_id\x18\t \x01(\tB\r\n\x0b_target_fmr\"\x99\x02\n\x0eVerifyResponse\x12&\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x14.tessera.v1.Decision\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x13\n\x0btemplate_id\x18\x03 \x01(\t\x12*\n\rprobe_quality\x18\x04 \x01(\x0b\x32\x13.tessera.v1.Quality\x12\"\n\tprobe_box\x18\x05 \x01(\x0b\x32\x0f.tessera.v1.Box\x12&\n\x05times\x18\x06 \x01(\x0b\x32\x17.tessera.v1.VerifyTimes\x12,\n\x08\x63overage\x18\x07 \x01(\x0b\x32\x1a.tessera.v1.SearchCoverage\x12\x10\n\x08position\x18\x08 \x01(\x04\"\xef\x01\n\x0eSearchCoverage\x12\x14\n\x0cshards_total\x18\x01 \x01(\r\x12\x17\n\x0fshards_searched\x18\x02 \x01(\r\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12$\n\x04mode\x18\x04 \x01(\x0e\x32\x16.tessera.v1.SearchMode\x12\x18\n\x10vectors_in_clear\x18\x05 \x01(\x08\x12\x16\n\x0e\x62\x65hind_changes\x18\x06 \x01(\x04\x12)\n\x06\x62\x65hind\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11subjects_searched\x18\x08 \x01(\x04\"\x81\x01\n\x0bVerifyTimes\x12\'\n\x07\x65ncoder\x18\x01 \x01(\x0b\x32\x16.tessera.v1.StageTimes\x12\x11\n\tencode_ms\x18\x02 \x01(\x02\x12\x12\n\ncompare_ms\x18\x03 \x01(\x02\x12\x10\n\x08store_ms\x18\x04 \x01(\x02\x12\x10\n\x08total_ms\x18\x05 \x01(\x02\"\xc9\x02\n\x0fIdentifyRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12 \n\x05probe\x18\x02 \x01(\x0b\x32\x11.tessera.v1.Probe\x12\x18\n\x0btarget_fpir\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0emax_candidates\x18\x04 \x01(\r\x12\x11\n\tmax_faces\x18\x05 \x01(\r\x12\x12\n\nwith_score\x18\x06 \x01(\x08\x12\x14\n\x0cmin_position\x18\x07 \x01(\x04\x12\x0e\n\x06labels\x18\x08 \x03(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x15\n\rmin_positions\x18\n \x03(\x04\x12\x11\n\tcamera_id\x18\x0b \x01(\t\x12\x15\n\rallow_partial\x18\x0c \x01(\x08\x12\x19\n\x11include_not_valid\x18\r \x01(\x08\x42\x0e\n\x0c_target_fpir\"\x9a\x01\n\x10IdentifyResponse\x12\x33\n\x0fidentifications\x18\x01 \x03(\x0b\x32\x1a.tessera.v1.Identification\x12\x10\n\x08position\x18\x02 \x01(\x04\x12,\n\x08\x63overage\x18\x03 \x01(\x0b\x32\x1a.tessera.v1.SearchCoverage\x12\x11\n\tpositions\x18\x04 \x03(\x04\"\xac\x01\n\x0eIdentification\x12&\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x14.tessera.v1.Decision\x12.\n\ncandidates\x18\x02 \x03(\x0b\x32\x1a.tessera.v1.MatchCandidate\x12\x1c\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x0f.tessera.v1.Box\x12$\n\x07quality\x18\x04 \x01(\x0b\x32\x13.tessera.v1.Quality\"\x86\x01\n\x0eMatchCandidate\x12\x12\n\nsubject_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x13\n\x0btemplate_id\x18\x03 \x01(\t\x12\x17\n\x0f\x61\x62ove_threshold\x18\x04 \x01(\x08\x12\x12\n\x05score\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_score\"\xb9\x01\n\x0e\x43ompareRequest\x12 \n\x05\x66irst\x18\x01 \x01(\x0b\x32\x11.tessera.v1.Probe\x12!\n\x06second\x18\x02 \x01(\x0b\x32\x11.tessera.v1.Probe\x12\x17\n\ntarget_fmr\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nwith_score\x18\x04 \x01(\x08\x12&\n\x08modality\x18\x05 \x01(\x0e\x32\x14.tessera.v1.ModalityB\r\n\x0b_target_fmr\"\xdb\x01\n\x0f\x43ompareResponse\x12&\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x14.tessera.v1.Decision\x12*\n\rfirst_quality\x18\x02 \x01(\x0b\x32\x13.tessera.v1.Quality\x12+\n\x0esecond_quality\x18\x03 \x01(\x0b\x32\x13.tessera.v1.Quality\x12\"\n\tfirst_box\x18\x04 \x01(\x0b\x32\x0f.tessera.v1.Box\x12#\n\nsecond_box\x18\x05 \x01(\x0b\x32\x0f.tessera.v1.Box\"z\n\x12MatchStreamRequest\x12+\n\x04open\x18\x01 \x01(\x0b\x32\x1b.tessera.v1.MatchStreamOpenH\x00\x12,\n\x06update\x18\x02 \x01(\x0b\x32\x1a.tessera.v1.TrackletUpdateH\x00\x42\t\n\x07message\"$\n\x0fMatchStreamOpen\x12\x11\n\tworker_id\x18\x01 \x01(\t\"\xd7\x02\n\x0eTrackletUpdate\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\t\x12\x13\n\x0btracklet_id\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\r\x12+\n\x07samples\x18\x05 \x03(\x0b\x32\x1a.tessera.v1.TrackletSample\x12.\n\nfirst_seen\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_seen\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x03\x62ox\x18\x08 \x01(\x0b\x32\x0f.tessera.v1.Box\x12\x13\n\x0b\x66rame_count\x18\t \x01(\r\x12\r\n\x05\x65nded\x18\n \x01(\x08\x12&\n\x08modality\x18\x0b \x01(\x0e\x32\x14.tessera.v1.Modality\"\xb0\x01\n\x0eTrackletSample\x12\x30\n\x0c\x63\x61pture_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\tembedding\x18\x02 \x01(\x0b\x32\x15.tessera.v1.Embedding\x12$\n\x07quality\x18\x03 \x01(\x0b\x32\x13.tessera.v1.Quality\x12\x1c\n\x03\x62ox\x18\x04 \x01(\x0b\x32\x0f.tessera.v1.Box\"\xb5\x01\n\x13MatchStreamResponse\x12/\n\x06opened\x18\x01 \x01(\x0b\x32\x1d.tessera.v1.MatchStreamOpenedH\x00\x12\x30\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x1c.tessera.v1.TrackletDecisionH\x00\x12\x30\n\x08rejected\x18\x03 \x01(\x0b\x32\x1c.tessera.v1.TrackletRejectedH\x00\x42\t\n\x07message\"*\n\x11MatchStreamOpened\x12\x15\n\rmax_in_flight\x18\x01 \x01(\r\"\xe7\x01\n\x10TrackletDecision\x12\x13\n\x0btracklet_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\r\x12\x10\n\x08revision\x18\x03 \x01(\r\x12&\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0b\x32\x14.tessera.v1.Decision\x12\x12\n\nsubject_id\x18\x05 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x06 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x07 \x01(\t\x12\x36\n\x13\x63\x61pture_to_decision\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\"m\n\x10TrackletRejected\x12\x13\n\x0btracklet_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\r\x12\"\n\x06reason\x18\x03 \x01(\x0e\x32\x12.tessera.v1.Reason\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t*]\n\nSearchMode\x12\x1b\n\x17SEARCH_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11SEARCH_MODE_EXACT\x10\x01\x12\x1b\n\x17SEARCH_MODE_APPROXIMATE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tessera.v1.matching_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SEARCHMODE']._serialized_start=3529
+  _globals['_SEARCHMODE']._serialized_end=3622
   _globals['_VERIFYREQUEST']._serialized_start=162
-  _globals['_VERIFYREQUEST']._serialized_end=356
-  _globals['_VERIFYRESPONSE']._serialized_start=359
-  _globals['_VERIFYRESPONSE']._serialized_end=576
-  _globals['_VERIFYTIMES']._serialized_start=579
-  _globals['_VERIFYTIMES']._serialized_end=708
-  _globals['_IDENTIFYREQUEST']._serialized_start=711
-  _globals['_IDENTIFYREQUEST']._serialized_end=948
-  _globals['_IDENTIFYRESPONSE']._serialized_start=950
-  _globals['_IDENTIFYRESPONSE']._serialized_end=1039
-  _globals['_IDENTIFICATION']._serialized_start=1042
-  _globals['_IDENTIFICATION']._serialized_end=1214
-  _globals['_MATCHCANDIDATE']._serialized_start=1217
-  _globals['_MATCHCANDIDATE']._serialized_end=1351
-  _globals['_COMPAREREQUEST']._serialized_start=1354
-  _globals['_COMPAREREQUEST']._serialized_end=1539
-  _globals['_COMPARERESPONSE']._serialized_start=1542
-  _globals['_COMPARERESPONSE']._serialized_end=1761
-  _globals['_MATCHSTREAMREQUEST']._serialized_start=1763
-  _globals['_MATCHSTREAMREQUEST']._serialized_end=1885
-  _globals['_MATCHSTREAMOPEN']._serialized_start=1887
-  _globals['_MATCHSTREAMOPEN']._serialized_end=1923
-  _globals['_TRACKLETUPDATE']._serialized_start=1926
-  _globals['_TRACKLETUPDATE']._serialized_end=2269
-  _globals['_TRACKLETSAMPLE']._serialized_start=2272
-  _globals['_TRACKLETSAMPLE']._serialized_end=2448
-  _globals['_MATCHSTREAMRESPONSE']._serialized_start=2451
-  _globals['_MATCHSTREAMRESPONSE']._serialized_end=2632
-  _globals['_MATCHSTREAMOPENED']._serialized_start=2634
-  _globals['_MATCHSTREAMOPENED']._serialized_end=2676
-  _globals['_TRACKLETDECISION']._serialized_start=2679
-  _globals['_TRACKLETDECISION']._serialized_end=2910
-  _globals['_TRACKLETREJECTED']._serialized_start=2912
-  _globals['_TRACKLETREJECTED']._serialized_end=3021
+  _globals['_VERIFYREQUEST']._serialized_end=398
+  _globals['_VERIFYRESPONSE']._serialized_start=401
+  _globals['_VERIFYRESPONSE']._serialized_end=682
+  _globals['_SEARCHCOVERAGE']._serialized_start=685
+  _globals['_SEARCHCOVERAGE']._serialized_end=924
+  _globals['_VERIFYTIMES']._serialized_start=927
+  _globals['_VERIFYTIMES']._serialized_end=1056
+  _globals['_IDENTIFYREQUEST']._serialized_start=1059
+  _globals['_IDENTIFYREQUEST']._serialized_end=1388
+  _globals['_IDENTIFYRESPONSE']._serialized_start=1391
+  _globals['_IDENTIFYRESPONSE']._serialized_end=1545
+  _globals['_IDENTIFICATION']._serialized_start=1548
+  _globals['_IDENTIFICATION']._serialized_end=1720
+  _globals['_MATCHCANDIDATE']._serialized_start=1723
+  _globals['_MATCHCANDIDATE']._serialized_end=1857
+  _globals['_COMPAREREQUEST']._serialized_start=1860
+  _globals['_COMPAREREQUEST']._serialized_end=2045
+  _globals['_COMPARERESPONSE']._serialized_start=2048
+  _globals['_COMPARERESPONSE']._serialized_end=2267
+  _globals['_MATCHSTREAMREQUEST']._serialized_start=2269
+  _globals['_MATCHSTREAMREQUEST']._serialized_end=2391
+  _globals['_MATCHSTREAMOPEN']._serialized_start=2393
+  _globals['_MATCHSTREAMOPEN']._serialized_end=2429
+  _globals['_TRACKLETUPDATE']._serialized_start=2432
+  _globals['_TRACKLETUPDATE']._serialized_end=2775
+  _globals['_TRACKLETSAMPLE']._serialized_start=2778
+  _globals['_TRACKLETSAMPLE']._serialized_end=2954
+  _globals['_MATCHSTREAMRESPONSE']._serialized_start=2957
+  _globals['_MATCHSTREAMRESPONSE']._serialized_end=3138
+  _globals['_MATCHSTREAMOPENED']._serialized_start=3140
+  _globals['_MATCHSTREAMOPENED']._serialized_end=3182
+  _globals['_TRACKLETDECISION']._serialized_start=3185
+  _globals['_TRACKLETDECISION']._serialized_end=3416
+  _globals['_TRACKLETREJECTED']._serialized_start=3418
+  _globals['_TRACKLETREJECTED']._serialized_end=3527
 # @@protoc_insertion_point(module_scope)

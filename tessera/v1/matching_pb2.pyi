@@ -8,6 +8,7 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import sys
@@ -22,6 +23,27 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _SearchMode:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _SearchModeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_SearchMode.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    SEARCH_MODE_UNSPECIFIED: _SearchMode.ValueType  # 0
+    SEARCH_MODE_EXACT: _SearchMode.ValueType  # 1
+    """Every subject was compared."""
+    SEARCH_MODE_APPROXIMATE: _SearchMode.ValueType  # 2
+    """Some may have been missed."""
+
+class SearchMode(_SearchMode, metaclass=_SearchModeEnumTypeWrapper): ...
+
+SEARCH_MODE_UNSPECIFIED: SearchMode.ValueType  # 0
+SEARCH_MODE_EXACT: SearchMode.ValueType  # 1
+"""Every subject was compared."""
+SEARCH_MODE_APPROXIMATE: SearchMode.ValueType  # 2
+"""Some may have been missed."""
+Global___SearchMode: typing_extensions.TypeAlias = SearchMode
+
 @typing.final
 class VerifyRequest(google.protobuf.message.Message):
     """"Is this the person who is enrolled as subject_id?" """
@@ -35,6 +57,8 @@ class VerifyRequest(google.protobuf.message.Message):
     WITH_SCORE_FIELD_NUMBER: builtins.int
     MIN_POSITION_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    MIN_POSITIONS_FIELD_NUMBER: builtins.int
+    CAMERA_ID_FIELD_NUMBER: builtins.int
     collection_id: builtins.str
     """Default: "default"."""
     subject_id: builtins.str
@@ -46,8 +70,14 @@ class VerifyRequest(google.protobuf.message.Message):
     """Answer only from a state that includes this position; 0: whatever there is."""
     request_id: builtins.str
     """Names the attempt in the audit log; a retry of the same attempt carries the same id."""
+    camera_id: builtins.str
+    """The camera that asks: subjects that it may not find are not there for it. Default: no camera."""
     @property
     def probe(self) -> tessera.v1.biometrics_pb2.Probe: ...
+    @property
+    def min_positions(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """As min_position, for several shards."""
+
     def __init__(
         self,
         *,
@@ -58,9 +88,11 @@ class VerifyRequest(google.protobuf.message.Message):
         with_score: builtins.bool = ...,
         min_position: builtins.int = ...,
         request_id: builtins.str = ...,
+        min_positions: collections.abc.Iterable[builtins.int] | None = ...,
+        camera_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_target_fmr", b"_target_fmr", "probe", b"probe", "target_fmr", b"target_fmr"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_target_fmr", b"_target_fmr", "collection_id", b"collection_id", "min_position", b"min_position", "probe", b"probe", "request_id", b"request_id", "subject_id", b"subject_id", "target_fmr", b"target_fmr", "with_score", b"with_score"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_target_fmr", b"_target_fmr", "camera_id", b"camera_id", "collection_id", b"collection_id", "min_position", b"min_position", "min_positions", b"min_positions", "probe", b"probe", "request_id", b"request_id", "subject_id", b"subject_id", "target_fmr", b"target_fmr", "with_score", b"with_score"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_target_fmr", b"_target_fmr"]) -> typing.Literal["target_fmr"] | None: ...
 
 Global___VerifyRequest: typing_extensions.TypeAlias = VerifyRequest
@@ -75,9 +107,13 @@ class VerifyResponse(google.protobuf.message.Message):
     PROBE_QUALITY_FIELD_NUMBER: builtins.int
     PROBE_BOX_FIELD_NUMBER: builtins.int
     TIMES_FIELD_NUMBER: builtins.int
+    COVERAGE_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
     subject_id: builtins.str
     template_id: builtins.str
     """The template that scored highest."""
+    position: builtins.int
+    """Position of the state that answered."""
     @property
     def decision(self) -> tessera.v1.biometrics_pb2.Decision:
         """MATCH, NO_MATCH or INCONCLUSIVE."""
@@ -90,6 +126,10 @@ class VerifyResponse(google.protobuf.message.Message):
     def probe_box(self) -> tessera.v1.biometrics_pb2.Box: ...
     @property
     def times(self) -> Global___VerifyTimes: ...
+    @property
+    def coverage(self) -> Global___SearchCoverage:
+        """What was compared with."""
+
     def __init__(
         self,
         *,
@@ -99,11 +139,58 @@ class VerifyResponse(google.protobuf.message.Message):
         probe_quality: tessera.v1.biometrics_pb2.Quality | None = ...,
         probe_box: tessera.v1.biometrics_pb2.Box | None = ...,
         times: Global___VerifyTimes | None = ...,
+        coverage: Global___SearchCoverage | None = ...,
+        position: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["decision", b"decision", "probe_box", b"probe_box", "probe_quality", b"probe_quality", "times", b"times"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["decision", b"decision", "probe_box", b"probe_box", "probe_quality", b"probe_quality", "subject_id", b"subject_id", "template_id", b"template_id", "times", b"times"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["coverage", b"coverage", "decision", b"decision", "probe_box", b"probe_box", "probe_quality", b"probe_quality", "times", b"times"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["coverage", b"coverage", "decision", b"decision", "position", b"position", "probe_box", b"probe_box", "probe_quality", b"probe_quality", "subject_id", b"subject_id", "template_id", b"template_id", "times", b"times"]) -> None: ...
 
 Global___VerifyResponse: typing_extensions.TypeAlias = VerifyResponse
+
+@typing.final
+class SearchCoverage(google.protobuf.message.Message):
+    """What stands behind an answer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SHARDS_TOTAL_FIELD_NUMBER: builtins.int
+    SHARDS_SEARCHED_FIELD_NUMBER: builtins.int
+    COMPLETE_FIELD_NUMBER: builtins.int
+    MODE_FIELD_NUMBER: builtins.int
+    VECTORS_IN_CLEAR_FIELD_NUMBER: builtins.int
+    BEHIND_CHANGES_FIELD_NUMBER: builtins.int
+    BEHIND_FIELD_NUMBER: builtins.int
+    SUBJECTS_SEARCHED_FIELD_NUMBER: builtins.int
+    shards_total: builtins.int
+    shards_searched: builtins.int
+    complete: builtins.bool
+    """All shards were searched."""
+    mode: Global___SearchMode.ValueType
+    vectors_in_clear: builtins.bool
+    """The engine that searches keeps vectors unencrypted outside of the gallery's memory."""
+    behind_changes: builtins.int
+    """Changes that the store has and this gallery does not have yet."""
+    subjects_searched: builtins.int
+    @property
+    def behind(self) -> google.protobuf.duration_pb2.Duration:
+        """For how long it has been behind."""
+
+    def __init__(
+        self,
+        *,
+        shards_total: builtins.int = ...,
+        shards_searched: builtins.int = ...,
+        complete: builtins.bool = ...,
+        mode: Global___SearchMode.ValueType = ...,
+        vectors_in_clear: builtins.bool = ...,
+        behind_changes: builtins.int = ...,
+        behind: google.protobuf.duration_pb2.Duration | None = ...,
+        subjects_searched: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["behind", b"behind"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["behind", b"behind", "behind_changes", b"behind_changes", "complete", b"complete", "mode", b"mode", "shards_searched", b"shards_searched", "shards_total", b"shards_total", "subjects_searched", b"subjects_searched", "vectors_in_clear", b"vectors_in_clear"]) -> None: ...
+
+Global___SearchCoverage: typing_extensions.TypeAlias = SearchCoverage
 
 @typing.final
 class VerifyTimes(google.protobuf.message.Message):
@@ -154,6 +241,10 @@ class IdentifyRequest(google.protobuf.message.Message):
     MIN_POSITION_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    MIN_POSITIONS_FIELD_NUMBER: builtins.int
+    CAMERA_ID_FIELD_NUMBER: builtins.int
+    ALLOW_PARTIAL_FIELD_NUMBER: builtins.int
+    INCLUDE_NOT_VALID_FIELD_NUMBER: builtins.int
     collection_id: builtins.str
     target_fpir: builtins.float
     """In (0, 1). Default: the collection's policy, 1e-2."""
@@ -164,11 +255,23 @@ class IdentifyRequest(google.protobuf.message.Message):
     with_score: builtins.bool
     min_position: builtins.int
     request_id: builtins.str
+    camera_id: builtins.str
+    """The camera that asks: subjects that it may not find are not there for it. Default: no camera."""
+    allow_partial: builtins.bool
+    """Take an answer from those shards that answer in time: MATCH stays MATCH, all else is INCONCLUSIVE
+    (PARTIAL_GALLERY). Default false: UNAVAILABLE (GALLERY_INCOMPLETE).
+    """
+    include_not_valid: builtins.bool
+    """Find subjects outside of their validity too. Default false."""
     @property
     def probe(self) -> tessera.v1.biometrics_pb2.Probe: ...
     @property
     def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Only subjects with all of these labels. Not used in this version."""
+        """Only subjects with all of these labels."""
+
+    @property
+    def min_positions(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """As min_position, for several shards."""
 
     def __init__(
         self,
@@ -182,9 +285,13 @@ class IdentifyRequest(google.protobuf.message.Message):
         min_position: builtins.int = ...,
         labels: collections.abc.Iterable[builtins.str] | None = ...,
         request_id: builtins.str = ...,
+        min_positions: collections.abc.Iterable[builtins.int] | None = ...,
+        camera_id: builtins.str = ...,
+        allow_partial: builtins.bool = ...,
+        include_not_valid: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_target_fpir", b"_target_fpir", "probe", b"probe", "target_fpir", b"target_fpir"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_target_fpir", b"_target_fpir", "collection_id", b"collection_id", "labels", b"labels", "max_candidates", b"max_candidates", "max_faces", b"max_faces", "min_position", b"min_position", "probe", b"probe", "request_id", b"request_id", "target_fpir", b"target_fpir", "with_score", b"with_score"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_target_fpir", b"_target_fpir", "allow_partial", b"allow_partial", "camera_id", b"camera_id", "collection_id", b"collection_id", "include_not_valid", b"include_not_valid", "labels", b"labels", "max_candidates", b"max_candidates", "max_faces", b"max_faces", "min_position", b"min_position", "min_positions", b"min_positions", "probe", b"probe", "request_id", b"request_id", "target_fpir", b"target_fpir", "with_score", b"with_score"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_target_fpir", b"_target_fpir"]) -> typing.Literal["target_fpir"] | None: ...
 
 Global___IdentifyRequest: typing_extensions.TypeAlias = IdentifyRequest
@@ -195,18 +302,29 @@ class IdentifyResponse(google.protobuf.message.Message):
 
     IDENTIFICATIONS_FIELD_NUMBER: builtins.int
     POSITION_FIELD_NUMBER: builtins.int
+    COVERAGE_FIELD_NUMBER: builtins.int
+    POSITIONS_FIELD_NUMBER: builtins.int
     position: builtins.int
     @property
     def identifications(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Identification]:
         """One for each face, largest first. No face: a single INCONCLUSIVE with NO_FACE."""
+
+    @property
+    def coverage(self) -> Global___SearchCoverage: ...
+    @property
+    def positions(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Of each shard, in order of the shards."""
 
     def __init__(
         self,
         *,
         identifications: collections.abc.Iterable[Global___Identification] | None = ...,
         position: builtins.int = ...,
+        coverage: Global___SearchCoverage | None = ...,
+        positions: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["identifications", b"identifications", "position", b"position"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["coverage", b"coverage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["coverage", b"coverage", "identifications", b"identifications", "position", b"position", "positions", b"positions"]) -> None: ...
 
 Global___IdentifyResponse: typing_extensions.TypeAlias = IdentifyResponse
 

@@ -8,6 +8,7 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.field_mask_pb2
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import sys
@@ -20,6 +21,27 @@ else:
     import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _ErasureState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ErasureStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ErasureState.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ERASURE_STATE_UNSPECIFIED: _ErasureState.ValueType  # 0
+    ERASURE_STATE_ACCEPTED: _ErasureState.ValueType  # 1
+    """Gone from the store and from the answering gallery; other galleries and the store's files follow within 60 s."""
+    ERASURE_STATE_COMPLETE: _ErasureState.ValueType  # 2
+    """Gone from everywhere."""
+
+class ErasureState(_ErasureState, metaclass=_ErasureStateEnumTypeWrapper): ...
+
+ERASURE_STATE_UNSPECIFIED: ErasureState.ValueType  # 0
+ERASURE_STATE_ACCEPTED: ErasureState.ValueType  # 1
+"""Gone from the store and from the answering gallery; other galleries and the store's files follow within 60 s."""
+ERASURE_STATE_COMPLETE: ErasureState.ValueType  # 2
+"""Gone from everywhere."""
+Global___ErasureState: typing_extensions.TypeAlias = ErasureState
 
 @typing.final
 class Subject(google.protobuf.message.Message):
@@ -50,6 +72,7 @@ class Subject(google.protobuf.message.Message):
     VALID_FROM_FIELD_NUMBER: builtins.int
     VALID_UNTIL_FIELD_NUMBER: builtins.int
     CONSENT_REFERENCE_FIELD_NUMBER: builtins.int
+    CAMERA_IDS_FIELD_NUMBER: builtins.int
     TEMPLATES_FIELD_NUMBER: builtins.int
     CREATED_AT_FIELD_NUMBER: builtins.int
     UPDATED_AT_FIELD_NUMBER: builtins.int
@@ -75,10 +98,14 @@ class Subject(google.protobuf.message.Message):
 
     @property
     def valid_from(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """Decisions find the subject from/until these moments. Unset: always. Not used in this version."""
+        """Decisions find the subject from this moment on, and until this one. Unset: always."""
 
     @property
     def valid_until(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def camera_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Only these cameras find the subject; empty: all, and every caller that is no camera. At most 64 ids."""
+
     @property
     def templates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Template]:
         """Set by the server."""
@@ -99,13 +126,14 @@ class Subject(google.protobuf.message.Message):
         valid_from: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         valid_until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         consent_reference: builtins.str = ...,
+        camera_ids: collections.abc.Iterable[builtins.str] | None = ...,
         templates: collections.abc.Iterable[Global___Template] | None = ...,
         created_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         updated_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         revision: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["created_at", b"created_at", "updated_at", b"updated_at", "valid_from", b"valid_from", "valid_until", b"valid_until"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id", "consent_reference", b"consent_reference", "created_at", b"created_at", "display_name", b"display_name", "external_id", b"external_id", "labels", b"labels", "metadata", b"metadata", "revision", b"revision", "subject_id", b"subject_id", "templates", b"templates", "updated_at", b"updated_at", "valid_from", b"valid_from", "valid_until", b"valid_until"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["camera_ids", b"camera_ids", "collection_id", b"collection_id", "consent_reference", b"consent_reference", "created_at", b"created_at", "display_name", b"display_name", "external_id", b"external_id", "labels", b"labels", "metadata", b"metadata", "revision", b"revision", "subject_id", b"subject_id", "templates", b"templates", "updated_at", b"updated_at", "valid_from", b"valid_from", "valid_until", b"valid_until"]) -> None: ...
 
 Global___Subject: typing_extensions.TypeAlias = Subject
 
@@ -177,6 +205,7 @@ class EnrollSubjectRequest(google.protobuf.message.Message):
     VALID_FROM_FIELD_NUMBER: builtins.int
     VALID_UNTIL_FIELD_NUMBER: builtins.int
     ALLOW_DUPLICATE_FIELD_NUMBER: builtins.int
+    CAMERA_IDS_FIELD_NUMBER: builtins.int
     collection_id: builtins.str
     """Default: the collection "default", which is created when it is missing."""
     subject_id: builtins.str
@@ -205,6 +234,10 @@ class EnrollSubjectRequest(google.protobuf.message.Message):
     def valid_from(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def valid_until(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def camera_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Only these cameras find the subject; empty: all."""
+
     def __init__(
         self,
         *,
@@ -221,9 +254,10 @@ class EnrollSubjectRequest(google.protobuf.message.Message):
         valid_from: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         valid_until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         allow_duplicate: builtins.bool | None = ...,
+        camera_ids: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_allow_duplicate", b"_allow_duplicate", "allow_duplicate", b"allow_duplicate", "valid_from", b"valid_from", "valid_until", b"valid_until"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_allow_duplicate", b"_allow_duplicate", "allow_duplicate", b"allow_duplicate", "collection_id", b"collection_id", "consent_reference", b"consent_reference", "display_name", b"display_name", "external_id", b"external_id", "labels", b"labels", "metadata", b"metadata", "request_id", b"request_id", "require_all", b"require_all", "samples", b"samples", "subject_id", b"subject_id", "valid_from", b"valid_from", "valid_until", b"valid_until"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_allow_duplicate", b"_allow_duplicate", "allow_duplicate", b"allow_duplicate", "camera_ids", b"camera_ids", "collection_id", b"collection_id", "consent_reference", b"consent_reference", "display_name", b"display_name", "external_id", b"external_id", "labels", b"labels", "metadata", b"metadata", "request_id", b"request_id", "require_all", b"require_all", "samples", b"samples", "subject_id", b"subject_id", "valid_from", b"valid_from", "valid_until", b"valid_until"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_allow_duplicate", b"_allow_duplicate"]) -> typing.Literal["allow_duplicate"] | None: ...
 
 Global___EnrollSubjectRequest: typing_extensions.TypeAlias = EnrollSubjectRequest
@@ -434,13 +468,13 @@ class UpdateSubjectRequest(google.protobuf.message.Message):
     EXPECTED_REVISION_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     expected_revision: builtins.int
-    """The revision that the caller has seen; another one is refused (ABORTED). 0: whatever it is."""
+    """The revision that the caller has seen; another one is refused (ABORTED, REVISION_CHANGED). 0: whatever it is."""
     request_id: builtins.str
     @property
     def subject(self) -> Global___Subject: ...
     @property
     def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
-        """display_name, external_id, labels, metadata, valid_from, valid_until, consent_reference."""
+        """display_name, external_id, labels, metadata, valid_from, valid_until, consent_reference, camera_ids."""
 
     def __init__(
         self,
@@ -532,16 +566,29 @@ class ErasureReceipt(google.protobuf.message.Message):
     ERASED_AT_FIELD_NUMBER: builtins.int
     SIGNATURE_FIELD_NUMBER: builtins.int
     SIGNING_KEY_ID_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    COMPLETED_AT_FIELD_NUMBER: builtins.int
+    REPLICAS_CONFIRMED_FIELD_NUMBER: builtins.int
+    PICTURES_ERASED_FIELD_NUMBER: builtins.int
+    STATEMENT_FIELD_NUMBER: builtins.int
     receipt_id: builtins.str
     collection_id: builtins.str
     subject_id: builtins.str
     templates_erased: builtins.int
     events_erased: builtins.int
     signature: builtins.bytes
-    """Over the fields above; filled by later versions."""
+    """Ed25519 over `statement`."""
     signing_key_id: builtins.str
+    state: Global___ErasureState.ValueType
+    replicas_confirmed: builtins.int
+    """Galleries that have told that their indexes are without it."""
+    pictures_erased: builtins.int
+    statement: builtins.str
+    """The signed text: the fields above as canonical JSON."""
     @property
     def erased_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def completed_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -553,11 +600,51 @@ class ErasureReceipt(google.protobuf.message.Message):
         erased_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         signature: builtins.bytes = ...,
         signing_key_id: builtins.str = ...,
+        state: Global___ErasureState.ValueType = ...,
+        completed_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        replicas_confirmed: builtins.int = ...,
+        pictures_erased: builtins.int = ...,
+        statement: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["erased_at", b"erased_at"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id", "erased_at", b"erased_at", "events_erased", b"events_erased", "receipt_id", b"receipt_id", "signature", b"signature", "signing_key_id", b"signing_key_id", "subject_id", b"subject_id", "templates_erased", b"templates_erased"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["completed_at", b"completed_at", "erased_at", b"erased_at"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id", "completed_at", b"completed_at", "erased_at", b"erased_at", "events_erased", b"events_erased", "pictures_erased", b"pictures_erased", "receipt_id", b"receipt_id", "replicas_confirmed", b"replicas_confirmed", "signature", b"signature", "signing_key_id", b"signing_key_id", "state", b"state", "statement", b"statement", "subject_id", b"subject_id", "templates_erased", b"templates_erased"]) -> None: ...
 
 Global___ErasureReceipt: typing_extensions.TypeAlias = ErasureReceipt
+
+@typing.final
+class GetErasureReceiptRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: builtins.int
+    RECEIPT_ID_FIELD_NUMBER: builtins.int
+    collection_id: builtins.str
+    receipt_id: builtins.str
+    def __init__(
+        self,
+        *,
+        collection_id: builtins.str = ...,
+        receipt_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id", "receipt_id", b"receipt_id"]) -> None: ...
+
+Global___GetErasureReceiptRequest: typing_extensions.TypeAlias = GetErasureReceiptRequest
+
+@typing.final
+class GetErasureReceiptResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: builtins.int
+    @property
+    def receipt(self) -> Global___ErasureReceipt: ...
+    def __init__(
+        self,
+        *,
+        receipt: Global___ErasureReceipt | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["receipt", b"receipt"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["receipt", b"receipt"]) -> None: ...
+
+Global___GetErasureReceiptResponse: typing_extensions.TypeAlias = GetErasureReceiptResponse
 
 @typing.final
 class DeleteTemplateRequest(google.protobuf.message.Message):
