@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from tessera.chassis.settings import require, require_address, require_log_level, require_port, require_store
+from tessera.chassis.settings import MEMORY, require, require_address, require_log_level, require_port, require_store
 
 PREFIX = "TESSERA_GALLERY_"
+
+EPHEMERAL_KEYS = "ephemeral"
+"""Keys that are made at the start and end with the process; for the store in memory alone."""
+
+MAX_SHARDS = 64
+
+
+class DurabilityWord(StrEnum):
+    """What an acknowledged write has survived."""
+
+    EVERYSEC = "everysec"
+    """It is on the store's disk a second later."""
+    ALWAYS = "always"
+    """It is on the store's disk."""
+
+
+class Migrating(StrEnum):
+    """What is done with a store of an older schema."""
+
+    AUTO = "auto"
+    """It is migrated at the start."""
+    REFUSE = "refuse"
+    """The start is refused, with the command that migrates it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +46,60 @@ class GallerySettings:
     encoder: str = "127.0.0.1:7001"
     """`host:port` of the encoder."""
     store: str = "redis://127.0.0.1:7379/0"
-    """A redis:// URL; `memory` keeps nothing and is for tests."""
+    """redis://, rediss:// or unix:// for one server; sentinel://HOST:PORT,HOST:PORT/NAME for the primary that Sentinels
+    name; cluster://HOST:PORT,HOST:PORT for a cluster; `memory` keeps nothing and is for tests."""
     store_timeout_s: float = 2.0
     """A store command that takes longer counts as an unavailable store."""
+    keys: str = ""
+    """What templates, names and pictures are sealed with: the path of a key file, or `env:NAME` for a variable that
+    holds its text; `tessera keys new` makes one. Who loses it has erased everything. `ephemeral`, and nothing, are for
+    the store in memory alone."""
+    signing_key: str = ""
+    """What receipts and checkpoints of the audit log are signed with: the path of a file, or `env:NAME`. Empty: a key
+    that ends with the process, so that nobody can check the signatures later."""
+    durability: DurabilityWord = DurabilityWord.ALWAYS
+    """What an acknowledged write must have survived: `always` or `everysec`. A store that is set to less is refused."""
+    replicas_to_wait: int = 0
+    """So many replicas of the store must have a write before it is acknowledged."""
+    replica_timeout_s: float = 0.5
+    """A write that fewer replicas have by then is told as one of unknown outcome."""
+    migrate: Migrating = Migrating.REFUSE
+    """What is done with a store of an older schema: `auto` or `refuse`."""
+    shards: int = 1
+    """Parts that the subjects of a new collection are spread over, unless its creator says otherwise. 1 to 64; 16 is
+    good on a cluster."""
     max_deadline_s: float = 30.0
     """A unary call is ended after this, whatever its client asked for."""
     drain_s: float = 10.0
     """After SIGTERM, calls under way have so long to finish."""
     follow_interval_s: float = 0.25
     """How often the change logs are looked at for the writes of other galleries, and the store for its health."""
+    max_position_wait_s: float = 2.0
+    """A query that asks for a state that is not here yet waits so long for it, or until its deadline."""
+    max_lag_s: float = 5.0
+    """A gallery whose index is behind the store for longer is not ready; it goes on answering, and says so."""
+    search_threads: int = 2
+    """Threads that search large collections."""
+    max_batch: int = 64
+    """Searches that are done together at most."""
+    max_queries: int = 256
+    """Searches that may wait at once; one more is refused (QUEUE_FULL)."""
     log_kept: int = 100_000
     """Changes kept for followers, of each collection; one that is further behind loads again."""
     events_kept: int = 100_000
     """Event revisions kept."""
     audit_kept: int = 200_000
     """Audit entries kept, of each collection."""
+    audit_dir: str = ""
+    """Folder for the signed checkpoints of the audit logs, outside of the store; empty: none are written."""
+    audit_second_dir: str = ""
+    """A second folder for the same, on another disk; empty: none."""
+    checkpoint_interval_s: float = 10.0
+    """How often a checkpoint is written while there are new entries."""
+    rewrite_after_erasure: bool = True
+    """Have the store write its files anew after an erasure, so that the erased is in none of them."""
+    erasure_interval_s: float = 2.0
+    """How often erasures that are not through are looked at."""
     event_time_to_live_s: float = 5.0
     """So long after its newest capture nothing may be done because of a sighting."""
     heartbeat_s: float = 5.0
@@ -57,17 +120,39 @@ class GallerySettings:
         require_port("port", self.port)
         require_port("metrics_port", self.metrics_port)
         require_address("encoder", self.encoder)
-        require_store("store", self.store)
+        require_store("store", self.store, groups=True)
+        self._require_keys()
         for name in (
             "store_timeout_s",
+            "replica_timeout_s",
             "max_deadline_s",
+            "max_position_wait_s",
+            "max_lag_s",
             "follow_interval_s",
+            "checkpoint_interval_s",
+            "erasure_interval_s",
             "event_time_to_live_s",
             "tracklet_idle_s",
         ):
             require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-        require(self.drain_s >= 0, "drain_s", self.drain_s, "0 or more")
+        for name in ("drain_s", "replicas_to_wait"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(0 < self.heartbeat_s <= 10, "heartbeat_s", self.heartbeat_s, "more than 0, at most 10")
-        for name in ("log_kept", "events_kept", "audit_kept", "max_tracklets"):
+        require(1 <= self.shards <= MAX_SHARDS, "shards", self.shards, f"1 to {MAX_SHARDS}")
+        for name in (
+            "log_kept",
+            "events_kept",
+            "audit_kept",
+            "max_tracklets",
+            "search_threads",
+            "max_batch",
+            "max_queries",
+        ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require_log_level("log_level", self.log_level)
+
+    def _require_keys(self) -> None:
+        if self.store == MEMORY:
+            return
+        allowed = "the path of a key file, or env:NAME; `tessera keys new` makes a key file"
+        require(self.keys not in ("", EPHEMERAL_KEYS), "keys", self.keys, allowed)

@@ -22,6 +22,7 @@ MEMORY = "memory"
 """The store that keeps nothing beyond the process."""
 
 _STORE_SCHEMES = ("redis://", "rediss://", "unix://")
+_GROUP_SCHEMES = ("sentinel://", "cluster://")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -113,10 +114,17 @@ def require_address(field: str, value: str) -> None:
     require(":" in value, field, value, "host:port")
 
 
-def require_store(field: str, value: str) -> None:
-    """A store's URL, or `MEMORY`. The error names the scheme alone: a URL may hold a password."""
-    known = value == MEMORY or value.startswith(_STORE_SCHEMES)
-    require(known, field, value.partition("://")[0], "memory, or a redis://, rediss:// or unix:// URL")
+def require_store(field: str, value: str, *, groups: bool = False) -> None:
+    """A store's URL, or `MEMORY`. The error names the scheme alone: a URL may hold a password.
+
+    Args:
+        field: its name.
+        value: what it holds.
+        groups: the service also takes a primary that Sentinels name, and a cluster.
+    """
+    schemes = _STORE_SCHEMES + (_GROUP_SCHEMES if groups else ())
+    known = value == MEMORY or value.startswith(schemes)
+    require(known, field, value.partition("://")[0], f"memory, or a {', '.join(schemes[:-1])} or {schemes[-1]} URL")
 
 
 def redacted(settings: object) -> dict[str, str]:
