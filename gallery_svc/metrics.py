@@ -72,17 +72,124 @@ class GalleryMetrics(ServiceMetrics):
             ["collection"],
             registry=registry,
         )
+        self.behind_seconds = Gauge(
+            "tessera_gallery_behind_seconds",
+            "Seconds since the index last held all of the store's changes, by collection; 0 while it does. Above "
+            "max_lag_s the gallery is not ready: look at index_loads_total, at its CPU and at the store.",
+            ["collection"],
+            registry=registry,
+        )
         self.index_loads = Counter(
             "tessera_gallery_index_loads_total",
-            "Whole loads of an index, by why: start, other_history (the store came back with other data, or "
-            "the log was "
-            "trimmed). other_history without a restore: the store lost writes; find out how.",
+            "Whole loads of an index, by why: start; recreated (another collection of that name, or a repaired one); "
+            "rolled_back (the store has fewer changes than this gallery, or others); trimmed (the log no longer "
+            "reaches back to this gallery); gap (the log left changes out); model (another encoder became active). "
+            "rolled_back without a restore: the store lost writes; find out how. trimmed again and again: raise "
+            "log_kept.",
+            ["why"],
+            registry=registry,
+        )
+        self.load_seconds = Histogram(
+            "tessera_gallery_load_seconds",
+            "Time of one whole load of an index. It bounds how long a restarted gallery is not ready: more shards, "
+            "more CPU, or a store that is nearer.",
+            buckets=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0),
+            registry=registry,
+        )
+        self.index_bytes = Gauge(
+            "tessera_gallery_index_bytes",
+            "Memory of the index in bytes, by collection. It grows with the templates; plan the machine by it.",
+            ["collection"],
+            registry=registry,
+        )
+        self.position_waits = Counter(
+            "tessera_gallery_position_waits_total",
+            "Queries that asked for a state that was not here yet, by outcome: reached, BEHIND, RELOADING, "
+            "HISTORY_LOST (the store itself no longer has it: it was rolled back).",
+            ["outcome"],
+            registry=registry,
+        )
+        self.search_batch_size = Histogram(
+            "tessera_gallery_search_batch_size",
+            "Searches that were done together. Near max_batch all the time: this gallery is at its limit; add another.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+            registry=registry,
+        )
+        self.search_wait_seconds = Histogram(
+            "tessera_gallery_search_wait_seconds",
+            "Time that a search waited for those before it. Longer than a search takes: add a gallery, or search threads.",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.search_seconds = Histogram(
+            "tessera_gallery_search_seconds",
+            "Time of one search of the index, by index and by path (one probe, or a batch). It grows with the templates.",
+            ["index", "path"],
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.search_refused = Counter(
+            "tessera_gallery_search_refused_total",
+            "Searches that were refused, by why: full (max_queries wait already), expired (the deadline passed while "
+            "it waited). Add a gallery.",
             ["why"],
             registry=registry,
         )
         self.store_up = Gauge(
             "tessera_gallery_store_up",
             "1 while the store answers. 0: enrolments and verifications are refused; look at the store.",
+            registry=registry,
+        )
+        self.outcome_unknown = Counter(
+            "tessera_gallery_store_outcome_unknown_total",
+            "Writes of which nobody can say whether they hold, by cause: WAIT (too few replicas of the store "
+            "answered in time), CONNECTION, TIMEOUT, FAILOVER. The same request again settles each. WAIT for long: "
+            "replicas are away.",
+            ["cause"],
+            registry=registry,
+        )
+        self.store_wait_seconds = Histogram(
+            "tessera_gallery_store_wait_seconds",
+            "Time that a write waited for the store's replicas. Near replica_timeout_s: the network, or their disks.",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.replays = Counter(
+            "tessera_gallery_replays_total",
+            "Requests that came again and got their first answer, by method. Many: callers lose answers; look at their "
+            "deadlines and at outcome_unknown_total.",
+            ["method"],
+            registry=registry,
+        )
+        self.erasures_unfinished = Gauge(
+            "tessera_gallery_erasures_unfinished",
+            "Erasures of which something is still to be done. Above 0 for more than 60 s: a gallery hangs, or the "
+            "store cannot write its files anew (disk full); its log says which.",
+            registry=registry,
+        )
+        self.erasure_seconds = Histogram(
+            "tessera_gallery_erasure_seconds",
+            "Time from the call that erased to nothing left. Above 60: as erasures_unfinished.",
+            buckets=(0.1, 0.3, 1.0, 3.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0),
+            registry=registry,
+        )
+        self.audit_batch_size = Histogram(
+            "tessera_gallery_audit_batch_size",
+            "Entries that went to an audit log in one write. It grows with the load; 1 while there is little.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+            registry=registry,
+        )
+        self.checkpoint_age_seconds = Gauge(
+            "tessera_gallery_checkpoint_age_seconds",
+            "Age of the oldest audit entry that no checkpoint covers yet, by log; 0: all are covered. Far above "
+            "checkpoint_interval_s: audit_dir cannot be written to.",
+            ["log"],
+            registry=registry,
+        )
+        self.keys_values = Gauge(
+            "tessera_gallery_keys_values",
+            "Sealed values of the store by fingerprint of their key, as last counted. An old key may go when it is 0.",
+            ["key"],
             registry=registry,
         )
         self.store_seconds = Histogram(
