@@ -117,13 +117,13 @@ class GalleryMetrics(ServiceMetrics):
         )
         self.search_wait_seconds = Histogram(
             "tessera_gallery_search_wait_seconds",
-            "Time that a search waited for those before it. Longer than a search takes: add a gallery, or search threads.",
+            "Time that a search waited for those before it. Longer than a search takes: add search threads, or galleries.",
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
         self.search_seconds = Histogram(
             "tessera_gallery_search_seconds",
-            "Time of one search of the index, by index and by path (one probe, or a batch). It grows with the templates.",
+            "Time of one search of the index, by index and path (one probe, or a batch). It grows with the templates.",
             ["index", "path"],
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
