@@ -1,19 +1,31 @@
-"""The store in memory: the reference that the others are compared with, and what tests use. Nothing outlives it."""
+"""The store in memory: the reference that the others are compared with, and what tests use. Nothing outlives it.
+
+It seals nothing, so there is nothing to rotate and nothing that a cut could leave half done.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import time
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
+from typing import TypeVar
 
-from gallery_svc.store.merging import merged
-from gallery_svc.store.protocol import REQUEST_KEPT_S
+import numpy as np
+
+from gallery_svc.rows import RowBatch, SearchRow
+from gallery_svc.store import merging
+from gallery_svc.store.memory_side import MemorySide
+from gallery_svc.store.merging import SubjectState
+from gallery_svc.store.protocol import REQUEST_KEPT_S, Stamps, audit_log, shard_of
 from gallery_svc.store.records import (
     AuditRecord,
     Change,
+    Changed,
     ChangeKind,
     CollectionHead,
     CollectionRecord,
@@ -21,26 +33,29 @@ from gallery_svc.store.records import (
     Enrollment,
     Erased,
     Erasure,
-    EventHead,
-    EventRecord,
-    LoadedSubject,
-    NewEvent,
+    OpenErasure,
     Position,
+    ProfileUpdate,
     RequestKey,
-    SightingBody,
+    ShardPosition,
+    StoreFinding,
     SubjectPage,
     SubjectRecord,
-    TemplateVector,
+    TemplateDeletion,
 )
-from tessera.domain.embedding import Vector
 from tessera.domain.errors import (
     AlreadyExistsError,
-    ModelMismatchError,
+    InvalidInputError,
     NotEmptyError,
     NotFoundError,
     RequestIdReusedError,
 )
-from tessera.domain.ids import CollectionId, EventId, RequestId, SubjectId, TemplateId
+from tessera.domain.ids import CollectionId, RequestId, SubjectId, TemplateId
+
+SUBJECTS_A_BATCH = 4096
+"""Of a bulk load."""
+
+A = TypeVar("A", Enrolled, Changed, Erased)
 
 
 @dataclass(slots=True)
@@ -50,7 +65,6 @@ class _Entry:
     position: Position
     kind: ChangeKind
     subject_id: SubjectId
-    template_ids: tuple[TemplateId, ...]
 
 
 @dataclass(slots=True)
@@ -59,38 +73,64 @@ class _Answer:
 
     digest: str
     until: datetime
-    given: Enrolled | Erased
+    given: Enrolled | Changed | Erased
+
+
+@dataclass(slots=True)
+class _Shard:
+    """One part of a collection and its log."""
+
+    position: Position
+    subjects: dict[SubjectId, SubjectState] = field(default_factory=dict)
+    pictures: dict[SubjectId, dict[TemplateId, bytes]] = field(default_factory=dict)
+    log: deque[_Entry] = field(default_factory=deque)
+    templates: int = 0
+
+    def keep(self, subject_id: SubjectId, state: SubjectState | None) -> None:
+        """Have a subject as it is now; None: it goes."""
+        before = self.subjects.pop(subject_id, None)
+        self.templates -= len(before.subject.templates) if before else 0
+        if state is not None:
+            self.subjects[subject_id] = state
+            self.templates += len(state.subject.templates)
 
 
 @dataclass(slots=True)
 class _Collection:
-    """One collection and its log."""
+    """One collection."""
 
     record: CollectionRecord
-    generation: str
-    position: Position
-    subjects: dict[SubjectId, SubjectRecord] = field(default_factory=dict)
-    vectors: dict[TemplateId, Vector] = field(default_factory=dict)
-    log: deque[_Entry] = field(default_factory=deque)
+    shards: list[_Shard]
     answers: dict[RequestId, _Answer] = field(default_factory=dict)
 
+    def shard_with(self, subject_id: SubjectId) -> tuple[int, _Shard]:
+        """Where a subject lives."""
+        number = shard_of(subject_id, self.record.shards)
+        return number, self.shards[number]
 
-class MemoryStore:
+
+class MemoryStore(MemorySide):
     """Records in dictionaries.
 
     Args:
-        log_kept: changes kept for followers, of each collection.
+        stamps: makes audit entries provable; None: they are not.
+        log_kept: changes kept for followers, of each shard.
         events_kept: event revisions kept.
+        seconds: a clock that never goes back; for leases and signs of life.
     """
 
-    def __init__(self, log_kept: int = 100_000, events_kept: int = 100_000) -> None:
+    def __init__(
+        self,
+        stamps: Stamps | None = None,
+        log_kept: int = 100_000,
+        events_kept: int = 100_000,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(stamps, events_kept, seconds)
         self._log_kept = log_kept
-        self._events_kept = events_kept
         self._collections: dict[CollectionId, _Collection] = {}
-        self._events: dict[int, EventRecord] = {}
-        self._latest: dict[EventId, int] = {}
-        self._event_head = EventHead(0, 1)
-        self._audit: dict[CollectionId | None, list[AuditRecord]] = {}
+        self._erasing: dict[tuple[CollectionId, str], OpenErasure] = {}
+        self._receipts: dict[tuple[CollectionId, str], tuple[float, Erased]] = {}
 
     async def prepare(self) -> None:
         """There is nothing to set up."""
@@ -102,10 +142,12 @@ class MemoryStore:
 
     async def create_collection(self, record: CollectionRecord) -> None:
         """Add a collection."""
+        merging.require_shards(record)
         if record.collection_id in self._collections:
             raise AlreadyExistsError("collection", record.collection_id)
-        generation = uuid.uuid4().hex
-        self._collections[record.collection_id] = _Collection(record, generation, Position(0, generation))
+        made = replace(record, generation=uuid.uuid4().hex)
+        shards = [_Shard(Position(0, made.generation)) for _ in range(record.shards)]
+        self._collections[record.collection_id] = _Collection(made, shards)
 
     async def find_collection(self, collection_id: CollectionId) -> CollectionRecord | None:
         """A collection, or None."""
@@ -116,239 +158,330 @@ class MemoryStore:
         """All collections, by id."""
         return tuple(self._collections[key].record for key in sorted(self._collections))
 
+    async def update_collection(self, record: CollectionRecord, expected_revision: int) -> CollectionRecord:
+        """Write a collection's record anew."""
+        collection = self._existing(record.collection_id)
+        collection.record = merging.rewritten(collection.record, record, expected_revision)
+        return collection.record
+
     async def heads(self, collection_ids: Sequence[CollectionId]) -> dict[CollectionId, CollectionHead]:
         """Where the logs stand."""
-        found = {key: self._collections[key] for key in collection_ids if key in self._collections}
-        return {key: CollectionHead(c.position, len(c.subjects), len(c.vectors)) for key, c in found.items()}
+        return {key: _head(self._collections[key]) for key in collection_ids if key in self._collections}
 
     async def delete_collection(self, collection_id: CollectionId, audit: AuditRecord, *, force: bool) -> int:
-        """Remove a collection; its audit log stays."""
+        """Remove a collection; its audit logs stay."""
         collection = self._existing(collection_id)
-        if collection.subjects and not force:
-            raise NotEmptyError("collection", collection_id, len(collection.subjects))
+        count = _head(collection).subject_count
+        if count and not force:
+            raise NotEmptyError("collection", collection_id, count)
         del self._collections[collection_id]
-        await self.append_audit(audit)
-        return len(collection.subjects)
+        self._write_audit(audit_log(collection_id, 0), audit)
+        return count
 
     # ---- subjects
 
     async def enroll(self, enrollment: Enrollment) -> Enrolled:
         """Write an enrolment."""
         collection = self._existing(enrollment.collection_id)
-        earlier = self._answer(collection, enrollment.request, enrollment.at)
-        if isinstance(earlier, Enrolled):
-            return earlier
-        for template in enrollment.templates:
-            if template.record.model_id != collection.record.model_id:
-                raise ModelMismatchError(collection.record.model_id, template.record.model_id)
-        subject = merged(collection.subjects.get(enrollment.subject_id), enrollment)
-        collection.subjects[subject.subject_id] = subject
-        collection.vectors |= {t.record.template_id: t.vector.copy() for t in enrollment.templates}
-        ids = tuple(template.record.template_id for template in enrollment.templates)
-        self._append(collection, ChangeKind.ENROLLED, subject.subject_id, ids)
-        await self.append_audit(enrollment.audit)
-        answer = Enrolled(subject, collection.position.sequence, False, enrollment.note)
-        self._remember(collection, enrollment.request, enrollment.at, answer)
+        earlier = self._answer(collection, enrollment.request, enrollment.at, Enrolled)
+        if earlier is not None:
+            return self._enrolled_again(collection, earlier)
+        merging.require_model(collection.record, enrollment)
+        number, shard = collection.shard_with(enrollment.subject_id)
+        before = shard.subjects.get(enrollment.subject_id)
+        after = merging.enrolled(before, enrollment, collection.record.active_epoch)
+        shard.keep(enrollment.subject_id, after)
+        if collection.record.keep_source_images:
+            pictures = {t.record.template_id: t.picture for t in enrollment.templates if t.picture is not None}
+            shard.pictures.setdefault(enrollment.subject_id, {}).update(pictures)
+        ids = [template.record.template_id for template in enrollment.templates]
+        position = self._change(collection, number, ChangeKind.ENROLLED, enrollment.subject_id, ids)
+        self._write_audit(audit_log(enrollment.collection_id, number), enrollment.audit)
+        answer = Enrolled(after.subject, position, False, enrollment.note)
+        _remember(collection, enrollment.request, enrollment.at, answer)
+        return answer
+
+    async def update_profile(self, update: ProfileUpdate) -> Changed:
+        """Change what is said of a subject."""
+        collection = self._existing(update.collection_id)
+        earlier = self._answer(collection, update.request, update.at, Changed)
+        if earlier is not None:
+            return self._changed_again(collection, earlier)
+        number, shard, before = self._subject(collection, update.subject_id)
+        after = merging.updated(before, update)
+        shard.keep(update.subject_id, after)
+        position = self._change(collection, number, ChangeKind.UPDATED, update.subject_id, [])
+        self._write_audit(audit_log(update.collection_id, number), update.audit)
+        answer = Changed(after.subject, position, False)
+        _remember(collection, update.request, update.at, answer)
+        return answer
+
+    async def delete_template(self, deletion: TemplateDeletion) -> Changed:
+        """Remove one template of a subject."""
+        collection = self._existing(deletion.collection_id)
+        earlier = self._answer(collection, deletion.request, deletion.at, Changed)
+        if earlier is not None:
+            return self._changed_again(collection, earlier)
+        number, shard, before = self._subject(collection, deletion.subject_id)
+        after = merging.without_template(before, deletion)
+        shard.keep(deletion.subject_id, after)
+        shard.pictures.get(deletion.subject_id, {}).pop(deletion.template_id, None)
+        kind = ChangeKind.TEMPLATE_DELETED
+        position = self._change(collection, number, kind, deletion.subject_id, [deletion.template_id])
+        self._write_audit(audit_log(deletion.collection_id, number), deletion.audit)
+        answer = Changed(after.subject, position, False)
+        _remember(collection, deletion.request, deletion.at, answer)
         return answer
 
     async def find_enrolled(self, collection_id: CollectionId, request: RequestKey) -> Enrolled | None:
         """The answer that this request got before."""
-        earlier = self._answer(self._existing(collection_id), request, None)
-        return earlier if isinstance(earlier, Enrolled) else None
+        collection = self._existing(collection_id)
+        earlier = self._answer(collection, request, None, Enrolled)
+        return None if earlier is None else self._enrolled_again(collection, earlier)
 
     async def erase(self, erasure: Erasure) -> Erased:
         """Remove a subject."""
         collection = self._existing(erasure.collection_id)
-        earlier = self._answer(collection, erasure.request, erasure.at)
-        if isinstance(earlier, Erased):
-            return earlier
-        if erasure.subject_id not in collection.subjects:
-            raise NotFoundError("subject", erasure.subject_id)
-        subject = collection.subjects.pop(erasure.subject_id)
-        for template in subject.templates:
-            del collection.vectors[template.template_id]
-        self._append(collection, ChangeKind.ERASED, subject.subject_id, ())
-        await self.append_audit(erasure.audit)
+        earlier = self._answer(collection, erasure.request, erasure.at, Erased)
+        if earlier is not None:
+            return replace(earlier, replayed=True)
+        number, shard, before = self._subject(collection, erasure.subject_id)
+        shard.keep(erasure.subject_id, None)
+        pictures = shard.pictures.pop(erasure.subject_id, {})
+        position = self._change(collection, number, ChangeKind.ERASED, erasure.subject_id, [])
+        self._write_audit(audit_log(erasure.collection_id, number), erasure.audit)
         receipt = Erased(
             receipt_id=erasure.receipt_id,
             collection_id=erasure.collection_id,
             subject_id=erasure.subject_id,
-            templates_erased=len(subject.templates),
+            templates_erased=len(before.subject.templates),
             events_erased=erasure.events_erased,
             erased_at=erasure.at,
-            position=collection.position.sequence,
+            position=position,
             replayed=False,
+            pictures_erased=len(pictures),
         )
-        self._remember(collection, erasure.request, erasure.at, receipt)
+        key = (erasure.collection_id, erasure.receipt_id)
+        self._erasing[key] = OpenErasure(receipt, collection.record.generation)
+        self._receipts[key] = (self._seconds() + REQUEST_KEPT_S, receipt)
+        _remember(collection, erasure.request, erasure.at, receipt)
         return receipt
 
     async def find_erased(self, collection_id: CollectionId, request: RequestKey) -> Erased | None:
         """The receipt that this request got before."""
-        earlier = self._answer(self._existing(collection_id), request, None)
-        return earlier if isinstance(earlier, Erased) else None
+        earlier = self._answer(self._existing(collection_id), request, None, Erased)
+        return None if earlier is None else replace(earlier, replayed=True)
 
     async def find_subject(self, collection_id: CollectionId, subject_id: SubjectId) -> SubjectRecord | None:
         """A subject, or None."""
         collection = self._collections.get(collection_id)
-        return collection.subjects.get(subject_id) if collection else None
+        state = collection.shard_with(subject_id)[1].subjects.get(subject_id) if collection else None
+        return state.subject if state else None
 
     async def list_subjects(self, collection_id: CollectionId, after: str, limit: int) -> SubjectPage:
         """Subjects by id."""
-        collection = self._existing(collection_id)
-        ids = sorted(subject_id for subject_id in collection.subjects if subject_id > after)
-        page = tuple(collection.subjects[subject_id] for subject_id in ids[:limit])
-        return SubjectPage(page, ids[limit - 1] if len(ids) > limit else "")
+        shards = self._existing(collection_id).shards
+        found = {key: state.subject for shard in shards for key, state in shard.subjects.items() if key > after}
+        ids = sorted(found)
+        return SubjectPage(tuple(found[key] for key in ids[:limit]), ids[limit - 1] if len(ids) > limit else "")
+
+    async def find_picture(
+        self, collection_id: CollectionId, subject_id: SubjectId, template_id: TemplateId
+    ) -> bytes | None:
+        """The picture that a template was made from."""
+        collection = self._collections.get(collection_id)
+        pictures = collection.shard_with(subject_id)[1].pictures if collection else {}
+        return pictures.get(subject_id, {}).get(template_id)
 
     # ---- following
 
-    async def load_subjects(self, collection_id: CollectionId) -> AsyncIterator[LoadedSubject]:
-        """Every subject with its vectors."""
-        collection = self._existing(collection_id)
-        for subject in list(collection.subjects.values()):
-            ids = tuple(template.template_id for template in subject.templates)
-            yield LoadedSubject(subject.subject_id, subject.profile.display_name, _vectors(collection, ids))
+    async def load_rows(self, collection_id: CollectionId, shard: int, epoch: int) -> AsyncIterator[RowBatch]:
+        """Every subject of a shard with its templates of one epoch."""
+        subjects = _shard(self._existing(collection_id), shard).subjects
+        rows = iter([state.rows[epoch] for state in subjects.values() if epoch in state.rows])
+        while some := list(islice(rows, SUBJECTS_A_BATCH)):
+            yield _batch(some)
 
-    async def changes_after(self, collection_id: CollectionId, position: Position, limit: int) -> list[Change] | None:
+    async def changes_after(
+        self, collection_id: CollectionId, shard: int, position: Position, limit: int
+    ) -> list[Change] | None:
         """The changes that follow `position`."""
         collection = self._collections.get(collection_id)
-        if collection is None or not self._knows(collection, position):
+        if collection is None or shard >= len(collection.shards):
             return None
-        entries = [entry for entry in collection.log if entry.position.sequence > position.sequence][:limit]
+        part = collection.shards[shard]
+        if not _knows(collection, part, position):
+            return None
+        entries = [entry for entry in part.log if entry.position.sequence > position.sequence][:limit]
         if not entries:
-            return [] if collection.position == position else None
+            return [] if part.position == position else None
         if entries[0].position.sequence != position.sequence + 1:
             return None
-        return [_change(collection, entry) for entry in entries]
+        return [_told(part, entry, collection.record.active_epoch) for entry in entries]
 
-    def _knows(self, collection: _Collection, position: Position) -> bool:
-        if position.sequence == 0:
-            return position.chain == collection.generation
-        known = {entry.position.sequence: entry.position for entry in collection.log} | {
-            collection.position.sequence: collection.position
-        }
-        return known.get(position.sequence) == position
+    # ---- another model
 
-    # ---- events
+    async def put_row(self, collection_id: CollectionId, epoch: int, row: SearchRow, revision: int) -> bool:
+        """Write a subject's templates of an epoch that is not active."""
+        collection = self._existing(collection_id)
+        merging.require_inactive(collection.record, epoch, known=True)
+        _, shard = collection.shard_with(row.subject_id)
+        state = shard.subjects.get(row.subject_id)
+        if state is None or state.subject.revision != revision:
+            return False
+        shard.subjects[row.subject_id] = replace(state, rows={**state.rows, epoch: row})
+        return True
 
-    async def record_event(self, event: NewEvent, audit: AuditRecord | None) -> tuple[EventRecord, bool]:
-        """Append an event's next revision."""
-        latest = self._events.get(self._latest.get(event.event_id, 0))
-        if latest is not None and latest.event.content_key == event.content_key:
-            return latest, False
-        sequence = self._event_head.newest + 1
-        record = EventRecord(event, sequence, latest.revision + 1 if latest else 1)
-        self._events[sequence] = record
-        self._latest[event.event_id] = sequence
-        oldest = self._event_head.oldest
-        while sequence - oldest + 1 > self._events_kept:
-            self._drop_event(oldest)
-            oldest += 1
-        self._event_head = EventHead(sequence, oldest)
-        if audit is not None:
-            await self._append_audit_to(None, audit)
-        return record, True
+    async def drop_epoch(self, collection_id: CollectionId, epoch: int) -> None:
+        """Remove all rows of an epoch that is not active."""
+        collection = self._existing(collection_id)
+        merging.require_inactive(collection.record, epoch, known=False)
+        for shard in collection.shards:
+            for key, state in shard.subjects.items():
+                rows = {number: row for number, row in state.rows.items() if number != epoch}
+                shard.subjects[key] = replace(state, rows=rows)
 
-    async def find_event(self, event_id: EventId) -> EventRecord | None:
-        """The newest revision of an event."""
-        return self._events.get(self._latest.get(event_id, 0))
+    # ---- what is written outside of a subject's change
 
-    async def event_head(self) -> EventHead:
-        """Where the event log stands."""
-        return self._event_head
+    async def values_by_key(self, collection_id: CollectionId) -> dict[str, int]:
+        """Nothing is sealed here."""
+        self._existing(collection_id)
+        return {}
 
-    async def events_after(self, sequence: int, limit: int) -> list[EventRecord]:
-        """Events that follow, oldest first."""
-        return [self._events[key] for key in sorted(self._events) if key > sequence][:limit]
+    async def rewrap(self, collection_id: CollectionId) -> AsyncIterator[int]:
+        """Nothing is sealed here."""
+        self._existing(collection_id)
+        for looked_at in list[int]():
+            yield looked_at
 
-    async def events_before(self, sequence: int, limit: int) -> list[EventRecord]:
-        """Events before, newest first."""
-        return [self._events[key] for key in sorted(self._events, reverse=True) if key < sequence][:limit]
+    async def check(self, collection_id: CollectionId) -> list[StoreFinding]:
+        """A write here is whole, or never was."""
+        self._existing(collection_id)
+        return []
 
-    async def newest_revisions(self, event_ids: Sequence[EventId]) -> dict[EventId, int]:
-        """The sequence of each event's newest revision."""
-        return {event_id: self._latest[event_id] for event_id in event_ids if event_id in self._latest}
+    async def repair(self, collection_id: CollectionId) -> list[StoreFinding]:
+        """There is never anything to mend."""
+        return await self.check(collection_id)
 
-    async def erase_events(self, collection_id: CollectionId, subject_id: SubjectId) -> int:
-        """Remove the sightings of a subject."""
-        named = [key for key, record in self._events.items() if _names(record, collection_id, subject_id)]
-        for sequence in named:
-            self._drop_event(sequence)
-        return len(named)
+    async def trim_log(self, collection_id: CollectionId, shard: int, up_to: int) -> None:
+        """Forget changes."""
+        log = _shard(self._existing(collection_id), shard).log
+        while log and log[0].position.sequence <= up_to:
+            log.popleft()
 
-    # ---- audit
+    # ---- erasures that are not through
 
-    async def append_audit(self, record: AuditRecord) -> int:
-        """Put an entry on record."""
-        return await self._append_audit_to(record.collection_id, record)
+    async def open_erasures(self) -> list[OpenErasure]:
+        """Erasures of which something is still to be done, oldest first."""
+        return sorted(self._erasing.values(), key=lambda each: (each.erased.erased_at, each.erased.receipt_id))
 
-    async def audit_after(self, collection_id: CollectionId | None, sequence: int, limit: int) -> list[AuditRecord]:
-        """Entries, oldest first."""
-        return self._audit.get(collection_id, [])[sequence : sequence + limit]
+    async def close_erasure(self, erasure: OpenErasure) -> None:
+        """Nothing is left to be done for it."""
+        self._erasing.pop((erasure.erased.collection_id, erasure.erased.receipt_id), None)
+
+    async def find_receipt(self, collection_id: CollectionId, receipt_id: str) -> tuple[Erased, bool] | None:
+        """A receipt, and whether its erasure is through."""
+        key = (collection_id, receipt_id)
+        if key in self._erasing:
+            return self._erasing[key].erased, False
+        until_s, receipt = self._receipts.get(key, (0.0, None))
+        return None if receipt is None or until_s <= self._seconds() else (receipt, True)
+
+    async def rewrite_files(self) -> None:
+        """There are no files."""
 
     # ---- inside
-
-    async def _append_audit_to(self, log: CollectionId | None, record: AuditRecord) -> int:
-        entries = self._audit.setdefault(log, [])
-        entries.append(record)
-        return len(entries)
 
     def _existing(self, collection_id: CollectionId) -> _Collection:
         if collection_id not in self._collections:
             raise NotFoundError("collection", collection_id)
         return self._collections[collection_id]
 
-    def _append(
-        self, collection: _Collection, kind: ChangeKind, subject_id: SubjectId, ids: tuple[TemplateId, ...]
-    ) -> None:
-        sequence = collection.position.sequence + 1
-        told = "|".join([collection.position.chain, str(sequence), kind.value, subject_id, ",".join(ids)])
-        collection.position = Position(sequence, hashlib.sha1(told.encode()).hexdigest())  # noqa: S324 - what Lua has
-        collection.log.append(_Entry(collection.position, kind, subject_id, ids))
-        while len(collection.log) > self._log_kept:
-            collection.log.popleft()
+    def _subject(self, collection: _Collection, subject_id: SubjectId) -> tuple[int, _Shard, SubjectState]:
+        number, shard = collection.shard_with(subject_id)
+        if subject_id not in shard.subjects:
+            raise NotFoundError("subject", subject_id)
+        return number, shard, shard.subjects[subject_id]
+
+    def _change(
+        self, collection: _Collection, number: int, kind: ChangeKind, subject_id: SubjectId, ids: Sequence[TemplateId]
+    ) -> ShardPosition:
+        shard = collection.shards[number]
+        sequence = shard.position.sequence + 1
+        epoch = str(collection.record.active_epoch)
+        told = "|".join([shard.position.chain, str(sequence), kind.value, subject_id, epoch, ",".join(ids)])
+        shard.position = Position(sequence, hashlib.sha1(told.encode()).hexdigest())  # noqa: S324 - what Lua has
+        shard.log.append(_Entry(shard.position, kind, subject_id))
+        while len(shard.log) > self._log_kept:
+            shard.log.popleft()
+        return ShardPosition(number, sequence)
 
     def _answer(
-        self, collection: _Collection, request: RequestKey | None, at: datetime | None
-    ) -> Enrolled | Erased | None:
+        self, collection: _Collection, request: RequestKey | None, at: datetime | None, kind: type[A]
+    ) -> A | None:
         if request is None or request.request_id not in collection.answers:
             return None
         answer = collection.answers[request.request_id]
         if at is not None and at >= answer.until:
             del collection.answers[request.request_id]
             return None
-        if answer.digest != request.content_digest:
+        if answer.digest != request.content_digest or not isinstance(answer.given, kind):
             raise RequestIdReusedError(request.request_id)
-        if isinstance(answer.given, Erased):
-            return replace(answer.given, replayed=True)
-        first = answer.given.subject
-        subject = collection.subjects.get(first.subject_id)
-        if subject is None or subject.created_at != first.created_at:
-            raise NotFoundError("subject", first.subject_id, "it was erased after this enrolment")
-        return replace(answer.given, subject=subject, replayed=True)
+        return answer.given
 
-    def _remember(
-        self, collection: _Collection, request: RequestKey | None, at: datetime, answer: Enrolled | Erased
-    ) -> None:
-        if request is not None:
-            until = at + timedelta(seconds=REQUEST_KEPT_S)
-            collection.answers[request.request_id] = _Answer(request.content_digest, until, answer)
+    def _enrolled_again(self, collection: _Collection, first: Enrolled) -> Enrolled:
+        return replace(first, subject=_present(collection, first.subject), replayed=True)
 
-    def _drop_event(self, sequence: int) -> None:
-        record = self._events.pop(sequence, None)
-        if record is not None and self._latest.get(record.event.event_id) == sequence:
-            del self._latest[record.event.event_id]
+    def _changed_again(self, collection: _Collection, first: Changed) -> Changed:
+        return replace(first, subject=_present(collection, first.subject), replayed=True)
 
 
-def _vectors(collection: _Collection, ids: Sequence[TemplateId]) -> tuple[TemplateVector, ...]:
-    return tuple(TemplateVector(key, collection.vectors[key]) for key in ids if key in collection.vectors)
+def _present(collection: _Collection, first: SubjectRecord) -> SubjectRecord:
+    state = collection.shard_with(first.subject_id)[1].subjects.get(first.subject_id)
+    return merging.still_the_one(state.subject if state else None, first.subject_id, first.created_at)
 
 
-def _change(collection: _Collection, entry: _Entry) -> Change:
-    subject = collection.subjects.get(entry.subject_id)
-    name = subject.profile.display_name if subject else ""
-    return Change(entry.position, entry.kind, entry.subject_id, name, _vectors(collection, entry.template_ids))
+def _remember(
+    collection: _Collection, request: RequestKey | None, at: datetime, answer: Enrolled | Changed | Erased
+) -> None:
+    if request is not None:
+        until = at + timedelta(seconds=REQUEST_KEPT_S)
+        collection.answers[request.request_id] = _Answer(request.content_digest, until, answer)
 
 
-def _names(record: EventRecord, collection_id: CollectionId, subject_id: SubjectId) -> bool:
-    body = record.event.body
-    return isinstance(body, SightingBody) and (body.collection_id, body.subject_id) == (collection_id, subject_id)
+def _head(collection: _Collection) -> CollectionHead:
+    return CollectionHead(
+        collection.record.generation,
+        tuple(shard.position for shard in collection.shards),
+        sum(len(shard.subjects) for shard in collection.shards),
+        sum(shard.templates for shard in collection.shards),
+    )
+
+
+def _shard(collection: _Collection, number: int) -> _Shard:
+    if not 0 <= number < len(collection.shards):
+        raise InvalidInputError("shard", number, f"0 to {len(collection.shards) - 1}")
+    return collection.shards[number]
+
+
+def _knows(collection: _Collection, shard: _Shard, position: Position) -> bool:
+    if position.sequence == 0:
+        return position.chain == collection.record.generation
+    known = {entry.position.sequence: entry.position for entry in shard.log} | {shard.position.sequence: shard.position}
+    return known.get(position.sequence) == position
+
+
+def _told(shard: _Shard, entry: _Entry, epoch: int) -> Change:
+    state = shard.subjects.get(entry.subject_id)
+    return Change(entry.position, entry.kind, entry.subject_id, state.rows.get(epoch) if state else None)
+
+
+def _batch(rows: Sequence[SearchRow]) -> RowBatch:
+    templates = [template for row in rows for template in row.templates]
+    return RowBatch(
+        subject_ids=[row.subject_id for row in rows],
+        profiles=[row.profile for row in rows],
+        counts=[len(row.templates) for row in rows],
+        template_ids=[template.template_id for template in templates],
+        vectors=np.ascontiguousarray([template.vector for template in templates], dtype=np.float16),
+    )
