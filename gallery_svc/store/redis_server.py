@@ -1,10 +1,12 @@
-"""One Redis or Valkey: commands and scripts asked of it, and one error for every way in which it can be away."""
+"""One Redis or Valkey: commands and scripts asked of it, and one error for every way in which it can be away.
+
+It stands only until the store goes through `redis_door`.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from importlib import resources
 from typing import Any, cast
 
 from redis import exceptions as rx
@@ -12,19 +14,9 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from gallery_svc.store.lua import load_scripts
 from tessera.domain.errors import InvalidInputError, UnavailableError
 
-# A script without `allow-oom` is refused before it begins when the memory is full; those that free memory may run.
-_SCRIPTS = {
-    "create_collection": "",
-    "delete_collection": "allow-oom",
-    "enroll": "",
-    "erase": "allow-oom",
-    "changes": "no-writes",
-    "audit": "",
-    "record_event": "",
-    "erase_events": "allow-oom",
-}
 # Replies of a server that is there and cannot serve: it is full, cannot write its file, or fails over.
 _AWAY = (rx.OutOfMemoryError, rx.ReadOnlyError, rx.ClusterDownError, rx.TryAgainError, rx.MasterDownError)
 _AWAY_PREFIXES = ("MISCONF", "NOREPLICAS", "BUSY", "OOM")
@@ -47,14 +39,7 @@ class RedisServer:
         except ValueError as error:
             raise InvalidInputError("store", url.partition("://")[0], "memory, or a redis:// URL") from error
         self._observe = observe
-        folder = resources.files("gallery_svc.store") / "scripts"
-        prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
-        self._scripts = {
-            name: self.commands.register_script(
-                f"#!lua flags={flags}\n{prelude}{(folder / f'{name}.lua').read_text(encoding='utf-8')}"
-            )
-            for name, flags in _SCRIPTS.items()
-        }
+        self._scripts = {name: self.commands.register_script(script.text) for name, script in load_scripts().items()}
 
     async def close(self) -> None:
         """Close the connections."""

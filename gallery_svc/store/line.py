@@ -1,0 +1,200 @@
+"""One connection to one server: commands out, replies in; and whether a command went out when no reply came.
+
+It exists because that last question decides between "try again" and "nobody knows". A client library that connects
+again and sends again cannot answer it. Nothing here is ever sent twice, and a line that was left in the middle of an
+answer is closed, so that nobody reads the answer of another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import hiredis
+
+from gallery_svc.store.door import Command
+from gallery_svc.store.store_address import Credentials, Endpoint
+
+_MORE = object()
+_KEEPALIVE_S = 15  # a host that vanished is noticed after about a minute of silence
+
+
+class ErrorReply(Exception):  # noqa: N818 - a reply, handed on as a value
+    """A server's refusal; `word` is its first word, such as `READONLY`."""
+
+    def __init__(self, text: str) -> None:
+        self.word = text.partition(" ")[0]
+        self.text = text
+        super().__init__(text)
+
+
+class NotSentError(Exception):
+    """The command did not leave: there is no connection."""
+
+
+class AnswerLostError(Exception):
+    """The command left, and its answer did not come.
+
+    Args:
+        cause: why.
+        replies: those that did come before.
+    """
+
+    def __init__(self, cause: Literal["CONNECTION", "TIMEOUT"], replies: Sequence[Any] = ()) -> None:
+        self.cause = cause
+        self.replies = list(replies)
+        super().__init__(cause)
+
+
+class Line(asyncio.Protocol):
+    """One connection; one exchange at a time."""
+
+    def __init__(self) -> None:
+        self._reader = hiredis.Reader(replyError=ErrorReply, notEnoughData=_MORE)
+        self._transport: asyncio.Transport | None = None
+        self._usable = False
+        self._wanted = 0
+        self._replies: list[Any] = []
+        self._answer: asyncio.Future[list[Any]] | None = None
+        self._ended = asyncio.get_running_loop().create_future()
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is connected, and nobody waits for an answer on it."""
+        return self._usable and self._answer is None
+
+    async def exchange(self, commands: Sequence[Command], limit_s: float) -> list[Any]:
+        """Send commands in one piece and await their replies; an error reply is an `ErrorReply` among them.
+
+        Raises:
+            NotSentError: the connection was closed before.
+            AnswerLostError: it broke, or the limit passed, after the commands had left.
+        """
+        packed = b"".join(_packed(command) for command in commands)
+        if not self.usable or self._transport is None:
+            raise NotSentError("the connection is closed")
+        self._wanted, self._replies = len(commands), []
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(packed)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._answer
+        except TimeoutError:
+            raise AnswerLostError("TIMEOUT", self._replies) from None
+        finally:
+            if (
+                len(self._replies) != self._wanted
+            ):  # timed out, cancelled or broken: what still comes is not the next one's
+                self.abort()
+            self._answer = None
+
+    def abort(self) -> None:
+        """Close it now, whatever is under way."""
+        self._usable = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def closed(self) -> None:
+        """Await the end of a line that was aborted."""
+        await self._ended
+
+    # ---- what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a stream's protocol gets
+        self._transport = transport
+        self._usable = True
+
+    def data_received(self, data: bytes) -> None:
+        """Collect replies until those of the exchange are complete."""
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not _MORE:
+                self._replies.append(reply)
+        except hiredis.ProtocolError:
+            self.abort()
+            return
+        if self._answer is None or len(self._replies) > self._wanted:  # nobody asked for this
+            self.abort()
+        elif len(self._replies) == self._wanted and not self._answer.done():
+            self._answer.set_result(self._replies)
+
+    def eof_received(self) -> None:
+        """The server hangs up."""
+        self._usable = False
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - whatever it was, the answer is lost
+        """The connection is gone."""
+        self._usable = False
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(AnswerLostError("CONNECTION", self._replies))
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+
+def _packed(command: Command) -> bytes:
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type] # its stub allows tuples of one element
+    return packed
+
+
+async def open_line(
+    endpoint: Endpoint, credentials: Credentials, database: int, limit_s: float, *, primary_only: bool
+) -> Line:
+    """Connect, say who we are, and see that the server serves.
+
+    Args:
+        endpoint: where to.
+        credentials: who we are.
+        database: its number.
+        limit_s: for all of it.
+        primary_only: refuse a server that is not a primary (now).
+
+    Raises:
+        NotSentError: it is not there, does not let us in, or does not serve; the text says which.
+    """
+    line: Line | None = None
+    try:
+        async with asyncio.timeout(limit_s):
+            line = await _connected(endpoint, credentials)
+            await _greet(line, credentials, database, limit_s, primary_only=primary_only)
+    except (OSError, AnswerLostError) as error:  # a timeout is an OSError, too
+        raise NotSentError(f"{endpoint}: {type(error).__name__}") from error
+    except NotSentError as error:
+        raise NotSentError(f"{endpoint}: {error}") from error
+    else:
+        opened, line = line, None
+        return opened
+    finally:
+        if line is not None:
+            line.abort()
+
+
+async def _connected(endpoint: Endpoint, credentials: Credentials) -> Line:
+    loop = asyncio.get_running_loop()
+    if endpoint.path:
+        return (await loop.create_unix_connection(Line, endpoint.path))[1]
+    transport, line = await loop.create_connection(Line, endpoint.host, endpoint.port, ssl=credentials.tls)
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+        if hasattr(socket, option):  # Linux
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), _KEEPALIVE_S)
+    return line
+
+
+async def _greet(line: Line, credentials: Credentials, database: int, limit_s: float, *, primary_only: bool) -> None:
+    greeting: list[Command] = []
+    if credentials.password:
+        greeting.append(("AUTH", *filter(None, (credentials.user, credentials.password))))
+    if database:
+        greeting.append(("SELECT", database))
+    greeting.append(("ROLE",) if primary_only else ("PING",))
+    replies = await line.exchange(greeting, limit_s)
+    for reply in replies:
+        if isinstance(reply, ErrorReply):
+            raise NotSentError(reply.word) from None
+    if primary_only and replies[-1][0] != b"master":
+        raise NotSentError("READONLY: it is a replica")
