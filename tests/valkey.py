@@ -1,4 +1,7 @@
-"""A real server for tests: a private Valkey (or Redis) on a port of its own, with its files in a folder of its own."""
+"""A real server for tests: a private Valkey (or Redis) on a port of its own, with its files in a folder of its own.
+
+Pairs, Sentinels and clusters of them stand in `tests.servers`.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ def redis_binary() -> Path | None:
 
 @dataclass(slots=True)
 class PrivateServer:
-    """One server process: started, stopped and killed by its own process id."""
+    """One server process: started, stopped, frozen and killed by its own process id."""
 
     binary: Path
     folder: Path
@@ -49,31 +52,56 @@ class PrivateServer:
         Raises:
             TimeoutError: it does not answer.
         """
+        self.launch()
+        self.await_answer()
+
+    def launch(self) -> None:
+        """Start, and wait for nothing."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.process = subprocess.Popen(self.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def command(self) -> list[str]:
+        """Its command line."""
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
-        self.process = subprocess.Popen(
-            [str(self.binary), *arguments, "--appendonly", "yes", *self.options],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        return [str(self.binary), *arguments, "--appendonly", "yes", *self.options]
+
+    def await_answer(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            TimeoutError: it does not answer.
+        """
         give_up_s = time.monotonic() + START_LIMIT_S
         while not self._answers():
-            if time.monotonic() > give_up_s or self.process.poll() is not None:
+            if self.process is None or time.monotonic() > give_up_s or self.process.poll() is not None:
                 raise TimeoutError(f"{self.binary} does not answer on port {self.port}")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.01)
 
     def stop(self) -> None:
         """SIGTERM, and wait for its end."""
+        self.resume()
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL, and wait for its end."""
         self._end(signal.SIGKILL)
 
-    def _end(self, number: signal.Signals) -> None:
+    def pause(self) -> None:
+        """SIGSTOP: it holds its connections and answers nobody."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
         if self.process is not None:
             self.process.send_signal(number)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            self._signal(number)
             self.process.wait(START_LIMIT_S)
             self.process = None
 

@@ -20,9 +20,13 @@ _HEADER = "#!lua"
 class Script:
     """One script: what EVAL takes, and the digest that EVALSHA takes."""
 
-    name: str
     text: str
     digest: str
+
+    @classmethod
+    def of(cls, text: str) -> Script:
+        """A script with the digest that a server gives it."""
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 def load_scripts() -> dict[str, Script]:
@@ -44,5 +48,4 @@ def _script(name: str, prelude: str, text: str) -> Script:
     header, body = f"{_HEADER} flags={_FLAGS_OF_FILES_WITHOUT_HEADER.get(name, '')}", text
     if text.startswith(_HEADER):
         header, _, body = text.partition("\n")
-    whole = f"{header}\n{prelude}{body}"
-    return Script(name, whole, hashlib.sha1(whole.encode(), usedforsecurity=False).hexdigest())
+    return Script.of(f"{header}\n{prelude}{body}")

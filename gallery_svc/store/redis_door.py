@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from gallery_svc.store.durability import Durability, check_nodes
 from gallery_svc.store.error_replies import Verdict, detail_of, redirection, verdict
 from gallery_svc.store.file_rewrites import describe, describe_replica, rewrite
 from gallery_svc.store.line import AnswerLostError, ErrorReply, Line, NotSentError
-from gallery_svc.store.lua import load_scripts
+from gallery_svc.store.lua import Script, load_scripts
 from gallery_svc.store.node import Node
 from gallery_svc.store.outgoing import Call, Write, exchange
 from gallery_svc.store.redis_topology import Topology, topology_of
@@ -35,7 +35,12 @@ Send = Callable[[Node, Line, bool], Awaitable[list[Any]]]
 
 
 def open_door(
-    address: str, durability: Durability, *, timeout_s: float = 2.0, observe: Observe | None = None
+    address: str,
+    durability: Durability,
+    *,
+    timeout_s: float = 2.0,
+    observe: Observe | None = None,
+    scripts: Mapping[str, Script] | None = None,
 ) -> RedisDoor:
     """A door to the servers at an address; it connects when it is first used.
 
@@ -44,12 +49,20 @@ def open_door(
         durability: what an acknowledged write shall have survived.
         timeout_s: for connecting, and for an answer.
         observe: told each call's operation (a script's name, or `read`) and its seconds.
+        scripts: by name; None: those of the store.
 
     Raises:
         InvalidInputError: the address is none.
     """
     where = read_address(address)
-    return RedisDoor(where, topology_of(where, timeout_s), durability, timeout_s, observe)
+    return RedisDoor(
+        where,
+        topology_of(where, timeout_s),
+        durability,
+        timeout_s,
+        observe,
+        load_scripts() if scripts is None else scripts,
+    )
 
 
 class RedisDoor:
@@ -61,6 +74,7 @@ class RedisDoor:
         durability: what an acknowledged write shall have survived.
         timeout_s: for connecting, and for an answer.
         observe: told each call's operation and its seconds.
+        scripts: by name.
     """
 
     def __init__(
@@ -70,13 +84,14 @@ class RedisDoor:
         durability: Durability,
         timeout_s: float,
         observe: Observe | None,
+        scripts: Mapping[str, Script],
     ) -> None:
         self._address = address
         self._topology = topology
         self._durability = durability
         self._timeout_s = timeout_s
         self._observe = observe
-        self._scripts = load_scripts()
+        self._scripts = scripts
         self._replicas: dict[Endpoint, Node] = {}
 
     # ---- commands and scripts
