@@ -62,6 +62,7 @@ A = TypeVar("A", Enrolled, Changed, Erased)
 class _Entry:
     """One change, without vectors."""
 
+    before: Position
     position: Position
     kind: ChangeKind
     subject_id: SubjectId
@@ -310,12 +311,10 @@ class MemoryStore(MemorySide):
         if collection is None or shard >= len(collection.shards):
             return None
         part = collection.shards[shard]
-        if not _knows(collection, part, position):
-            return None
+        if part.position == position:
+            return []
         entries = [entry for entry in part.log if entry.position.sequence > position.sequence][:limit]
-        if not entries:
-            return [] if part.position == position else None
-        if entries[0].position.sequence != position.sequence + 1:
+        if not entries or entries[0].before != position:
             return None
         return [_told(part, entry, collection.record.active_epoch) for entry in entries]
 
@@ -407,11 +406,11 @@ class MemoryStore(MemorySide):
         self, collection: _Collection, number: int, kind: ChangeKind, subject_id: SubjectId, ids: Sequence[TemplateId]
     ) -> ShardPosition:
         shard = collection.shards[number]
-        sequence = shard.position.sequence + 1
+        before, sequence = shard.position, shard.position.sequence + 1
         epoch = str(collection.record.active_epoch)
-        told = "|".join([shard.position.chain, str(sequence), kind.value, subject_id, epoch, ",".join(ids)])
-        shard.position = Position(sequence, hashlib.sha1(told.encode()).hexdigest())  # noqa: S324 - what Lua has
-        shard.log.append(_Entry(shard.position, kind, subject_id))
+        told = "|".join([before.chain, str(sequence), kind.value, subject_id, epoch, ",".join(ids)])
+        shard.position = Position(sequence, hashlib.sha1(told.encode(), usedforsecurity=False).hexdigest())
+        shard.log.append(_Entry(before, shard.position, kind, subject_id))
         while len(shard.log) > self._log_kept:
             shard.log.popleft()
         return ShardPosition(number, sequence)
@@ -462,13 +461,6 @@ def _shard(collection: _Collection, number: int) -> _Shard:
     if not 0 <= number < len(collection.shards):
         raise InvalidInputError("shard", number, f"0 to {len(collection.shards) - 1}")
     return collection.shards[number]
-
-
-def _knows(collection: _Collection, shard: _Shard, position: Position) -> bool:
-    if position.sequence == 0:
-        return position.chain == collection.record.generation
-    known = {entry.position.sequence: entry.position for entry in shard.log} | {shard.position.sequence: shard.position}
-    return known.get(position.sequence) == position
 
 
 def _told(shard: _Shard, entry: _Entry, epoch: int) -> Change:
