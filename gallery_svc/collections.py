@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, fields, replace
 
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.replica import Replica
-from gallery_svc.store.protocol import Store
+from gallery_svc.store.protocol import Store, audit_log
 from gallery_svc.store.records import (
     AuditRecord,
     CollectionHead,
@@ -18,11 +19,37 @@ from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.domain.embedding import Modality
-from tessera.domain.errors import AlreadyExistsError, InvalidInputError, NotFoundError, RequestIdReusedError
+from tessera.domain.errors import (
+    AlreadyExistsError,
+    InvalidInputError,
+    NotFoundError,
+    RequestIdReusedError,
+    RevisionChangedError,
+    UnavailableError,
+)
 from tessera.domain.ids import CollectionId
 
 DEFAULT_COLLECTION = CollectionId("default")
+CHANGEABLE = frozenset({"display_name", "policy", "gate", "labels", "keep_source_images"})
+"""Fields of a collection's record that its callers may change later."""
+
 _MAX_NAME_CHARACTERS = 256
+_WRITES = 5
+"""Tries to write a record that others write at the same moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionChange:
+    """What a caller wants changed of a collection."""
+
+    collection_id: CollectionId
+    fields: frozenset[str]
+    """Of CHANGEABLE."""
+    wanted: CollectionRecord
+    """Has the new values of these fields."""
+    expected_revision: int = 0
+    """The revision that the caller has seen; 0: whatever it is."""
+    caller: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +68,20 @@ class Collections:
         replica: what must forget a collection that goes.
         thresholds: which models can decide.
         clock: for the times of records.
+        shards: parts of a collection whose creator does not say.
     """
 
-    def __init__(self, store: Store, replica: Replica, thresholds: Thresholds, clock: Clock) -> None:
+    def __init__(self, store: Store, replica: Replica, thresholds: Thresholds, clock: Clock, shards: int = 1) -> None:
         self._store = store
         self._replica = replica
         self._thresholds = thresholds
         self._clock = clock
+        self._shards = shards
 
     async def ensure_default(self) -> None:
         """Make the default collection when it is missing: of faces, with the default encoder, at the default rates."""
         model_id = self._thresholds.default_model(Modality.FACE)
-        record = CollectionRecord(DEFAULT_COLLECTION, Modality.FACE, model_id, self._clock.now())
+        record = CollectionRecord(DEFAULT_COLLECTION, Modality.FACE, model_id, self._clock.now(), shards=self._shards)
         try:
             await self._store.create_collection(record)
         except AlreadyExistsError:
@@ -63,7 +92,8 @@ class Collections:
         """Make a collection.
 
         Args:
-            wanted: its record; an empty model id stands for the modality's default encoder.
+            wanted: its record; an empty model id stands for the modality's default encoder, 0 shards for the
+                number that the settings have.
 
         Raises:
             AlreadyExistsError: there is one of that id, and this is no retry.
@@ -73,7 +103,8 @@ class Collections:
             CalibrationTooSmallError: the calibration cannot carry the policy's rates.
         """
         model_id = wanted.model_id or self._thresholds.default_model(wanted.modality)
-        record = replace(wanted, model_id=model_id, created_at=self._clock.now())
+        shards = wanted.shards or self._shards
+        record = replace(wanted, model_id=model_id, created_at=self._clock.now(), shards=shards)
         self._check(record)
         try:
             await self._store.create_collection(record)
@@ -107,6 +138,39 @@ class Collections:
         views = tuple(CollectionView(r, heads[r.collection_id]) for r in page if r.collection_id in heads)
         return views, page[-1].collection_id if len(records) > limit else ""
 
+    async def update(self, change: CollectionChange) -> CollectionView:
+        """Change what is said of a collection, or the rates that it decides at.
+
+        Raises:
+            NotFoundError: it does not exist.
+            RevisionChangedError: it is not at the expected revision.
+            InvalidInputError: a rate, a gate or a name that is not allowed.
+            CalibrationTooSmallError: the calibration cannot carry the policy's rates.
+        """
+        values = {name: getattr(change.wanted, name) for name in change.fields & CHANGEABLE}
+        for left in reversed(range(_WRITES)):
+            current = (await self.get(change.collection_id)).record
+            if change.expected_revision not in (0, current.revision):
+                raise RevisionChangedError(
+                    "collection", current.collection_id, change.expected_revision, current.revision
+                )
+            record = replace(current, **values)
+            self._check(record)
+            # Before the write: nothing is changed off the record.
+            await self._store.append_audit(
+                audit_log(change.collection_id, 0), [self._audit("UpdateCollection", change)]
+            )
+            try:
+                await self._store.update_collection(record, current.revision)
+                break
+            except RevisionChangedError:
+                if change.expected_revision or not left:
+                    raise
+        with contextlib.suppress(UnavailableError):  # it is written: the replica follows when the store is back
+            await self._replica.catch_up(change.collection_id)
+        get_logger().info("collection.updated", collection=change.collection_id, fields=sorted(values))
+        return await self.get(change.collection_id)
+
     async def delete(self, collection_id: CollectionId, caller: str, *, force: bool) -> int:
         """Delete a collection; with `force` its subjects too. The default one comes back empty.
 
@@ -129,8 +193,13 @@ class Collections:
         existing = await self._store.find_collection(record.collection_id)
         if existing is None or not record.request_id or existing.request_id != record.request_id:
             raise AlreadyExistsError("collection", record.collection_id)
-        if replace(existing, created_at=record.created_at) != record:
+        made = replace(existing, created_at=record.created_at, generation=record.generation)
+        if existing.revision == record.revision and made != record:  # one that was changed since tells nothing
             raise RequestIdReusedError(record.request_id)
+
+    def _audit(self, method: str, change: CollectionChange) -> AuditRecord:
+        now = self._clock.now()
+        return AuditRecord(method, now, time_ordered_id("ev", now), change.caller, change.collection_id)
 
     def _check(self, record: CollectionRecord) -> None:
         if len(record.display_name) > _MAX_NAME_CHARACTERS:

@@ -1,6 +1,7 @@
 """Enrolment: each sample is judged, those that are good enough become templates, and all of it is one write or none.
 
-A retry with the same request id gets the first answer again, without the encoder being asked.
+A retry with the same request id gets the first answer again, without the encoder being asked. A call without a request
+id gets one here: when nobody can say whether its write holds, the error has the id that settles it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from datetime import datetime
 from gallery_svc.collections import DEFAULT_COLLECTION, Collections
 from gallery_svc.gate import Judgement, judge_sample
 from gallery_svc.ids import time_ordered_id
+from gallery_svc.live import LiveCollection
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Deadline, Picture, Probe, ProbeReader, Sample
-from gallery_svc.replica import LiveCollection, Replica
+from gallery_svc.replica import Replica
+from gallery_svc.rows import half
 from gallery_svc.store import codec
-from gallery_svc.store.protocol import Store
+from gallery_svc.store.protocol import Store, shard_of
 from gallery_svc.store.records import (
     AuditRecord,
     CollectionRecord,
@@ -37,9 +40,10 @@ from tessera.domain.embedding import Embedding
 from tessera.domain.errors import (
     ImageRejectedError,
     InvalidInputError,
+    ModelMismatchError,
     NotFoundError,
     SamplesRejectedError,
-    UnavailableError,
+    TesseraError,
 )
 from tessera.domain.ids import CollectionId, RequestId, SubjectId, TemplateId
 from tessera.domain.observation import Box, Quality
@@ -133,19 +137,42 @@ class Enroller:
         if not 1 <= len(request.samples) <= MAX_SAMPLES:
             raise InvalidInputError("samples", f"{len(request.samples)} samples", f"1 to {MAX_SAMPLES}")
         live = await self._collection(request.collection_id)
-        key = RequestKey(request.request_id, _digest(request)) if request.request_id else None
-        if key is not None:
+        key = self._key(request)
+        if request.request_id is not None:
             earlier = await self._store.find_enrolled(request.collection_id, key)
             if earlier is not None:
                 return self._answer(earlier)
-        judged = await self._judge_all(request, live.record, deadline)
-        templates, outcomes = _templates(judged, request.samples, self._clock.now())
+        enrolled = await self._write(request, key, live, deadline)
+        # It is written, whatever becomes of the index here: that follows when the store is back.
+        with contextlib.suppress(TesseraError):
+            await self._replica.at_positions(request.collection_id, [enrolled.position], deadline)
+        return self._answer(enrolled)
+
+    async def _write(
+        self, request: EnrolmentRequest, key: RequestKey, live: LiveCollection, deadline: Deadline
+    ) -> Enrolled:
+        try:
+            return await self._judge_and_write(request, key, live.record, deadline)
+        except ModelMismatchError:
+            # Another encoder may just have become the collection's: pictures can be embedded by that one.
+            newer = await self._replica.catch_up(request.collection_id)
+            if newer.record.model_id == live.record.model_id:
+                raise
+            return await self._judge_and_write(request, key, newer.record, deadline)
+
+    async def _judge_and_write(
+        self, request: EnrolmentRequest, key: RequestKey, record: CollectionRecord, deadline: Deadline
+    ) -> Enrolled:
+        judged = await self._judge_all(request, record, deadline)
+        now = self._clock.now()
+        templates, outcomes = _templates(judged, request.samples, now, keep_pictures=record.keep_source_images)
         self._count_samples(outcomes)
         self._require_usable(outcomes, request.require_all)
-        enrolled = await self._store.enroll(self._enrollment(request, key, templates, outcomes))
-        with contextlib.suppress(UnavailableError):  # it is written: the index follows when the store is back
-            await self._replica.at_position(request.collection_id, enrolled.position)
-        return self._answer(enrolled)
+        return await self._store.enroll(self._enrollment(request, key, record, templates, outcomes))
+
+    def _key(self, request: EnrolmentRequest) -> RequestKey:
+        made = RequestId(time_ordered_id("request", self._clock.now()))
+        return RequestKey(request.request_id or made, _digest(request))
 
     async def _collection(self, collection_id: CollectionId) -> LiveCollection:
         try:
@@ -177,12 +204,13 @@ class Enroller:
     def _enrollment(
         self,
         request: EnrolmentRequest,
-        key: RequestKey | None,
+        key: RequestKey,
+        record: CollectionRecord,
         templates: tuple[NewTemplate, ...],
         outcomes: tuple[SampleOutcome, ...],
     ) -> Enrollment:
         now = self._clock.now()
-        subject_id = request.subject_id or SubjectId(time_ordered_id("subject", now))
+        subject_id = request.subject_id or _made_subject_id(now, key.request_id, record.shards)
         audit = AuditRecord(
             method="EnrollSubject",
             at=now,
@@ -190,7 +218,7 @@ class Enroller:
             caller=request.caller,
             collection_id=request.collection_id,
             subject_id=subject_id,
-            request_id=request.request_id or "",
+            request_id=key.request_id,
         )
         note = codec.dump(SampleOutcomes(outcomes))
         return Enrollment(request.collection_id, subject_id, request.profile, templates, now, audit, key, note)
@@ -198,6 +226,8 @@ class Enroller:
     def _answer(self, enrolled: Enrolled) -> EnrolmentAnswer:
         outcomes = codec.load(SampleOutcomes, enrolled.note, "note").samples
         self._metrics.enrolments.labels("replayed" if enrolled.replayed else "enrolled").inc()
+        if enrolled.replayed:
+            self._metrics.replays.labels("EnrollSubject").inc()
         get_logger().info(
             "subject.enrolled",
             collection=enrolled.subject.collection_id,
@@ -218,7 +248,7 @@ class Enroller:
 
 
 def _templates(
-    judged: list[tuple[Sample | None, Judgement]], probes: tuple[Probe, ...], now: datetime
+    judged: list[tuple[Sample | None, Judgement]], probes: tuple[Probe, ...], now: datetime, *, keep_pictures: bool
 ) -> tuple[tuple[NewTemplate, ...], tuple[SampleOutcome, ...]]:
     templates: list[NewTemplate] = []
     outcomes: list[SampleOutcome] = []
@@ -233,10 +263,19 @@ def _templates(
                 quality=quality,
                 source_sha256=hashlib.sha256(probe.data).hexdigest() if isinstance(probe, Picture) else "",
             )
-            templates.append(NewTemplate(record, sample.embedding.vector))
+            picture = probe.data if keep_pictures and isinstance(probe, Picture) else None
+            templates.append(NewTemplate(record, half(sample.embedding.vector), picture))
             outcome = replace(outcome, template_id=record.template_id)
         outcomes.append(outcome)
     return tuple(templates), tuple(outcomes)
+
+
+def _made_subject_id(now: datetime, request_id: RequestId, shards: int) -> SubjectId:
+    """An id in the shard of its request: what both write is then one write."""
+    shard = shard_of(request_id, shards)
+    while shard_of(made := time_ordered_id("subject", now), shards) != shard:
+        pass
+    return SubjectId(made)
 
 
 def _digest(request: EnrolmentRequest) -> str:
@@ -251,5 +290,5 @@ def _digest(request: EnrolmentRequest) -> str:
 
 def _sample_digest(probe: Probe) -> str:
     if isinstance(probe, Embedding):
-        return hashlib.sha256(probe.model_id.encode() + codec.vector_bytes(probe.vector)).hexdigest()
+        return hashlib.sha256(probe.model_id.encode() + probe.vector.astype("<f4").tobytes()).hexdigest()
     return hashlib.sha256(probe.data).hexdigest()

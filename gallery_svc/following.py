@@ -1,4 +1,8 @@
-"""Keeps this gallery in step with its store, and says whether it may take work: store there, index loaded."""
+"""Keeps this gallery in step with its store, and says whether it may take work: store there, indexes loaded and fresh.
+
+A store that is away comes back, and is waited for. A store that may not be used, one that holds half of a write and one
+whose key is missing are not waited for: a gallery that starts on such a store ends, and says what to do.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,12 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from gallery_svc.collections import DEFAULT_COLLECTION, Collections
+from gallery_svc.members import SignsOfLife
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.replica import Replica
 from gallery_svc.store.protocol import Store
 from tessera.chassis.logs import get_logger
-from tessera.domain.errors import StoreCorruptError, UnavailableError
+from tessera.domain.errors import KeyMissingError, OutcomeUnknownError, StoreCorruptError, UnavailableError
 
 
 class Follower:
@@ -21,8 +26,10 @@ class Follower:
         store: what is looked at.
         replica: what is kept in step.
         collections: makes the default collection when it is missing.
+        signs: tells the others how far this process is.
         metrics: where it counts.
         interval_s: the pace.
+        max_lag_s: with an index that is behind for longer, it is not ready.
         set_ready: told whether the gallery may take work, whenever that changes.
     """
 
@@ -32,17 +39,22 @@ class Follower:
         store: Store,
         replica: Replica,
         collections: Collections,
+        signs: SignsOfLife,
         metrics: GalleryMetrics,
         interval_s: float,
+        max_lag_s: float,
         set_ready: Callable[[bool], Awaitable[None]],
     ) -> None:
         self._store = store
         self._replica = replica
         self._collections = collections
+        self._signs = signs
         self._metrics = metrics
         self._interval_s = interval_s
+        self._max_lag_s = max_lag_s
         self._set_ready = set_ready
-        self._ready = False
+        self._obstacle: str | None = ""
+        self._was_ready = False
         self._prepared = False
         self._stopped = asyncio.Event()
 
@@ -50,7 +62,10 @@ class Follower:
         """Follow until `stop`.
 
         Raises:
-            InvalidInputError: the store may not be used: it evicts keys, or holds another schema.
+            InvalidInputError: the store may not be used: it evicts keys, is less durable than asked, or holds another
+                schema.
+            StoreCorruptError: it held half of a write when this gallery started.
+            KeyMissingError: it held values under a key that this gallery was not given, when it started.
         """
         while not self._stopped.is_set():
             await self.step()
@@ -68,29 +83,53 @@ class Follower:
     async def step(self) -> None:
         """Look once."""
         try:
-            if not self._prepared:
-                await self._store.prepare()
-                self._prepared = True
-            records = await self._replica.refresh()
-            if DEFAULT_COLLECTION not in {record.collection_id for record in records}:
-                await self._collections.ensure_default()
-                await self._replica.refresh()
-        except UnavailableError as error:
+            await self._look()
+        except (UnavailableError, OutcomeUnknownError) as error:
             # What answers next may be another server: it is checked again.
             self._prepared = False
-            await self._turn(False, str(error))
-        except StoreCorruptError as error:
-            await self._turn(False, str(error))
+            self._metrics.store_up.set(0)
+            await self._turn(str(error))
+        except (StoreCorruptError, KeyMissingError) as error:
+            if not self._was_ready:
+                raise
+            await self._turn(str(error))
         else:
-            await self._turn(True, "")
+            self._metrics.store_up.set(1)
+            await self._turn(self._lag())
 
-    async def _turn(self, ready: bool, detail: str) -> None:
-        self._metrics.store_up.set(int(ready))
-        if ready == self._ready:
+    async def _look(self) -> None:
+        if not self._prepared:
+            await self._store.prepare()
+            self._prepared = True
+        records = await self._replica.refresh()
+        if DEFAULT_COLLECTION not in {record.collection_id for record in records}:
+            await self._collections.ensure_default()
+            await self._replica.refresh()
+        await self._signs.tell()
+        await self._replica.settle(self._interval_s)
+        failure = self._replica.failure()
+        if failure is not None:
+            raise failure
+
+    def _lag(self) -> str | None:
+        """What stands in the way of being ready while the store is there; None: nothing."""
+        if not self._was_ready and not self._replica.is_loaded():
+            return "collections are being loaded"
+        behind = self._replica.furthest_behind()
+        if behind.seconds > self._max_lag_s:
+            return f"an index has been behind the store for more than {self._max_lag_s:g} s ({behind.why.lower()})"
+        return None
+
+    async def _turn(self, obstacle: str | None) -> None:
+        if obstacle == self._obstacle:
             return
-        self._ready = ready
-        if ready:
-            get_logger().info("store.ready")
+        before, self._obstacle = self._obstacle, obstacle
+        if obstacle is None:
+            self._was_ready = True
+            get_logger().info("gallery.ready")
+        elif self._was_ready:
+            get_logger().error("gallery.not_ready", why=obstacle)
         else:
-            get_logger().error("store.lost", detail=detail)
-        await self._set_ready(ready)
+            get_logger().warning("gallery.not_ready", why=obstacle)
+        if (before is None) != (obstacle is None):
+            await self._set_ready(obstacle is None)

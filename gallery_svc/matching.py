@@ -10,14 +10,17 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from gallery_svc.index.protocol import Hit
+from gallery_svc.index.protocol import Hit, Wanted
 from gallery_svc.judging import comparison_threshold, judge_comparison, judge_search, search_threshold
+from gallery_svc.live import LiveCollection
 from gallery_svc.probes import Deadline, Probe, ProbeReader, Sample, Seen
 from gallery_svc.recording import Attempt, Recorded, Recorder
-from gallery_svc.replica import LiveCollection, Replica
+from gallery_svc.replica import Replica
 from gallery_svc.searching import Searcher
-from gallery_svc.store.protocol import Store
+from gallery_svc.store.protocol import Store, shard_of
+from gallery_svc.store.records import ShardPosition
 from gallery_svc.thresholds import Thresholds
+from tessera.chassis.clock import Clock
 from tessera.client.encoder import Priority
 from tessera.client.stream_values import StageTimes
 from tessera.domain.calibration import DEFAULT_TARGET_FMR, Threshold
@@ -39,8 +42,10 @@ class VerifyQuestion:
     probe: Probe
     target_fmr: float | None
     """None: the collection's policy."""
-    min_position: int
-    """Answer only from a state that includes it."""
+    min_positions: tuple[ShardPosition, ...] = ()
+    """Answer only from a state that includes them."""
+    camera_id: str = ""
+    """That asks; empty: no camera does."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,9 +58,16 @@ class IdentifyQuestion:
     """None: the collection's policy."""
     max_candidates: int
     max_faces: int
-    min_position: int
     all_candidates: bool
     """Also those below the threshold."""
+    min_positions: tuple[ShardPosition, ...] = ()
+    """Answer only from a state that includes them."""
+    labels: frozenset[str] = frozenset()
+    """Only subjects with all of these."""
+    camera_id: str = ""
+    """That asks; empty: no camera does."""
+    include_not_valid: bool = False
+    """Find subjects outside of their validity too."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +81,28 @@ class CompareQuestion:
 
 
 # ---- the answers
+
+
+@dataclass(frozen=True, slots=True)
+class SearchCoverage:
+    """What an answer rests on."""
+
+    shards_total: int
+    shards_searched: int
+    exact: bool
+    """Every subject that was asked for was compared."""
+    vectors_in_clear: bool
+    """The index keeps them unencrypted outside of this process."""
+    behind_changes: int
+    """That the store had and the index had not, as far as is known."""
+    behind_s: float
+    """Since the index last had all of them; 0: it has."""
+    subjects_searched: int
+
+    @property
+    def complete(self) -> bool:
+        """Nothing that should have been searched was left out."""
+        return self.shards_searched == self.shards_total
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +126,8 @@ class Verification:
     """The one that scored highest."""
     sample: Sample | None
     times: MatchTimes
+    coverage: SearchCoverage
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +135,6 @@ class FoundSubject:
     """One subject that a search found."""
 
     hit: Hit
-    display_name: str
     above_threshold: bool
 
 
@@ -117,7 +152,9 @@ class Identifications:
     """The answers for one probe, largest face first."""
 
     faces: tuple[Identification, ...]
-    position: int
+    positions: tuple[int, ...]
+    """Of each shard, of the state that answered."""
+    coverage: SearchCoverage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,6 +164,16 @@ class Comparison:
     recorded: Recorded
     first: Sample | None
     second: Sample | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Search:
+    """What the searches for the faces of one picture share."""
+
+    live: LiveCollection
+    threshold: Threshold | Decision
+    wanted: Wanted
+    deadline: Deadline
 
 
 class Matcher:
@@ -139,6 +186,7 @@ class Matcher:
         thresholds: the error rates.
         searcher: searches indexes off the event loop where that pays.
         recorder: puts answers on record.
+        clock: for who is valid now.
     """
 
     def __init__(
@@ -150,6 +198,7 @@ class Matcher:
         thresholds: Thresholds,
         searcher: Searcher,
         recorder: Recorder,
+        clock: Clock,
     ) -> None:
         self._replica = replica
         self._store = store
@@ -157,6 +206,7 @@ class Matcher:
         self._thresholds = thresholds
         self._searcher = searcher
         self._recorder = recorder
+        self._clock = clock
 
     async def verify(self, question: VerifyQuestion, attempt: Attempt, deadline: Deadline) -> Verification:
         """Answer a claim.
@@ -168,22 +218,27 @@ class Matcher:
             CalibrationTooSmallError: the rate that was asked for cannot be kept.
         """
         started_s = time.perf_counter()
-        live = await self._live_with(question)
+        live = await self._live_with(question, deadline)
+        coverage, position = (
+            self._coverage(live),
+            live.wire_positions[shard_of(question.subject_id, len(live.positions))],
+        )
         threshold = comparison_threshold(self._thresholds, live.record, question.target_fmr)
         store_ms = _since_ms(started_s)
         seen = await self._read(question.probe, live, deadline, max_faces=2)
 
         compared_s = time.perf_counter()
         sample, reason = seen.only()
-        hit = live.index.best_of(question.subject_id, sample.embedding) if sample is not None else None
-        decision = _verified(threshold, sample, reason, hit, live.record.model_id)
+        hit, why_not = self._compared(question, live, sample)
+        decision = _verified(threshold, sample, reason or why_not, hit, live.record.model_id)
         compare_ms = _since_ms(compared_s)
 
         recorded_s = time.perf_counter()
         recorded = await self._recorder.record(attempt, decision, question.subject_id)
         store_ms += _since_ms(recorded_s)
         times = MatchTimes(seen.stage_times, seen.encode_ms, compare_ms, store_ms, _since_ms(started_s))
-        return Verification(recorded, question.subject_id, hit.template_id if hit else None, sample, times)
+        template_id = hit.template_id if hit else None
+        return Verification(recorded, question.subject_id, template_id, sample, times, coverage, position)
 
     async def identify(self, question: IdentifyQuestion, attempt: Attempt, deadline: Deadline) -> Identifications:
         """Search for each face of a probe.
@@ -194,16 +249,19 @@ class Matcher:
             NoCalibrationError: the collection's model has no calibration.
             CalibrationTooSmallError: the rate that was asked for cannot be kept.
         """
-        live = await self._replica.at_position(question.collection_id, question.min_position)
+        live = await self._replica.at_positions(question.collection_id, question.min_positions, deadline)
+        # What the index held before the search: it may hold more by its end.
+        positions, coverage = live.wire_positions, self._coverage(live)
         threshold = search_threshold(self._thresholds, live.record, live.index.subject_count, question.target_fpir)
         seen = await self._read(question.probe, live, deadline, question.max_faces)
         if not seen.samples:
             nobody = inconclusive(Reason.NO_FACE, model_id=live.record.model_id)
-            return Identifications(
-                (Identification(await self._recorder.record(attempt, nobody), (), None),), live.position.sequence
-            )
-        faces = await asyncio.gather(*(self._identify(question, attempt, live, threshold, s) for s in seen.samples))
-        return Identifications(tuple(faces), live.position.sequence)
+            one = Identification(await self._recorder.record(attempt, nobody), (), None)
+            return Identifications((one,), positions, coverage)
+        wanted = Wanted(question.labels, question.camera_id, None if question.include_not_valid else self._clock.now())
+        search = _Search(live, threshold, wanted, deadline)
+        faces = await asyncio.gather(*(self._identify(question, attempt, search, sample) for sample in seen.samples))
+        return Identifications(tuple(faces), positions, coverage)
 
     async def compare(self, question: CompareQuestion, attempt: Attempt, deadline: Deadline) -> Comparison:
         """Compare two probes; keeps nothing but the record that it was asked.
@@ -236,8 +294,8 @@ class Matcher:
 
     # ---- inside
 
-    async def _live_with(self, question: VerifyQuestion) -> LiveCollection:
-        live = await self._replica.at_position(question.collection_id, question.min_position)
+    async def _live_with(self, question: VerifyQuestion, deadline: Deadline) -> LiveCollection:
+        live = await self._replica.at_positions(question.collection_id, question.min_positions, deadline)
         if question.subject_id in live.index:
             return live
         # Another gallery may just have enrolled the subject.
@@ -247,6 +305,36 @@ class Matcher:
             if known is None:
                 raise NotFoundError("subject", question.subject_id)
         return live
+
+    def _compared(
+        self, question: VerifyQuestion, live: LiveCollection, sample: Sample | None
+    ) -> tuple[Hit | None, Reason | None]:
+        """The subject's best template, or why there is none that counts."""
+        if sample is None:
+            return None, None
+        subject_id, camera_id = question.subject_id, question.camera_id
+        hit = live.index.best_of(subject_id, sample.embedding, Wanted(camera_id=camera_id, at=self._clock.now()))
+        if hit is not None or subject_id not in live.index:
+            return hit, None
+        if live.index.best_of(subject_id, sample.embedding, Wanted(camera_id=camera_id)) is None:
+            raise NotFoundError("subject", subject_id)  # for this camera it is not there
+        return None, Reason.NOT_VALID_NOW
+
+    def _coverage(self, live: LiveCollection) -> SearchCoverage:
+        behind, index, shards = (
+            self._replica.behind(live.record.collection_id),
+            live.index.coverage,
+            len(live.positions),
+        )
+        return SearchCoverage(
+            shards_total=shards,
+            shards_searched=shards,
+            exact=index.exact,
+            vectors_in_clear=index.vectors_in_clear,
+            behind_changes=behind.changes,
+            behind_s=behind.seconds,
+            subjects_searched=live.index.subject_count,
+        )
 
     async def _read(self, probe: Probe, live: LiveCollection, deadline: Deadline, max_faces: int) -> Seen:
         return await self._probes.read(
@@ -262,15 +350,21 @@ class Matcher:
         self,
         question: IdentifyQuestion,
         attempt: Attempt,
-        live: LiveCollection,
-        threshold: Threshold | Decision,
+        search: _Search,
         sample: Sample,
     ) -> Identification:
+        threshold = search.threshold
         if isinstance(threshold, Decision):
             return Identification(await self._recorder.record(attempt, threshold), (), sample)
-        hits = await self._searcher.search(live.index, sample.embedding, question.max_candidates)
+        hits = await self._searcher.search(
+            search.live.index,
+            sample.embedding,
+            question.max_candidates,
+            search.wanted,
+            search.deadline.remaining_s("search"),
+        )
         decision = judge_search(hits, threshold, sample.reasons)
-        found = (FoundSubject(hit, live.names.get(hit.subject_id, ""), hit.score >= threshold.score) for hit in hits)
+        found = (FoundSubject(hit, hit.score >= threshold.score) for hit in hits)
         candidates = tuple(one for one in found if one.above_threshold or question.all_candidates)
         matched = hits[0].subject_id if decision.outcome is Outcome.MATCH else None
         return Identification(await self._recorder.record(attempt, decision, matched), candidates, sample)

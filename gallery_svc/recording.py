@@ -11,7 +11,7 @@ from datetime import datetime
 
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.metrics import GalleryMetrics
-from gallery_svc.store.protocol import Store
+from gallery_svc.store.protocol import Store, audit_log
 from gallery_svc.store.records import AuditRecord
 from tessera.chassis.clock import Clock
 from tessera.domain.decision import Decision, Outcome
@@ -70,7 +70,7 @@ class Recorder:
             outcome=decision.outcome,
             threshold=decision.threshold,
         )
-        await self._store.append_audit(entry)
+        await self._store.append_audit(audit_log(attempt.collection_id, 0), [entry])
         count_decision(self._metrics, attempt.method, decision)
         return Recorded(decision, entry.evidence_id, now)
 

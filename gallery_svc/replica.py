@@ -1,53 +1,191 @@
-"""The collections as this process knows them: an index for each, kept in step with the store's change log.
+"""The collections as this process knows them: an index for each, kept in step with the store's change logs.
 
-The store decides; what stands here can be thrown away and loaded again. It is loaded again when the log no longer tells
-how to get from here to there: trimmed, rolled back, or another store behind the same address.
+The store decides; what stands here can be thrown away and loaded again. A collection that is loaded again goes on
+answering from the index that it has, and says that it is behind. A query that asks for a state waits for it, for a
+while, and is told why when it does not come.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from gallery_svc.index.protocol import Addition, Index, Removal, Update
+from gallery_svc.index.protocol import Index
+from gallery_svc.live import CollectionReader, LiveCollection, LoadReason
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import Change, ChangeKind, CollectionHead, CollectionRecord, LoadedSubject, Position
+from gallery_svc.store.records import CollectionHead, CollectionRecord, Position, ShardPosition
+from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
-from tessera.chassis.tasks import ended
-from tessera.domain.errors import NotFoundError, UnavailableError
+from tessera.chassis.tasks import end_tasks
+from tessera.domain.errors import NotFoundError, PositionNotReachedError, UnavailableError
 from tessera.domain.ids import CollectionId, ModelId, SubjectId
 
-_CHANGES_A_READ = 500
+BEHIND = "BEHIND"
+RELOADING = "RELOADING"
+HISTORY_LOST = "HISTORY_LOST"
+
+DEFAULT_POSITION_WAIT_S = 2.0
+_LOADS_IN_A_ROW = 5
+_ASK_AGAIN_S = 0.05
 
 
-@dataclass(slots=True, eq=False)
-class LiveCollection:
-    """One collection, ready to be searched."""
+class Until(Protocol):
+    """The moment until which an answer is wanted."""
 
-    record: CollectionRecord
-    index: Index
-    position: Position
-    """The state that the index holds."""
-    names: dict[SubjectId, str]
-    """Display names, for answers."""
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    def remaining_s(self, stage: str) -> float:
+        """Seconds that are left."""
+        ...
 
-    def take(self, changes: Sequence[Change]) -> None:
-        """Apply changes that follow `position`, all at once for those who search."""
-        updates: list[Update] = []
-        for change in changes:
-            updates.extend([Removal(change.subject_id)] if change.kind is ChangeKind.ERASED else _additions(change))
-        # The position last: it promises what the index holds, also to those who read it meanwhile.
-        self.index.apply(updates)
-        for change in changes:
-            if change.kind is ChangeKind.ERASED:
-                self.names.pop(change.subject_id, None)
-            else:
-                self.names[change.subject_id] = change.display_name
-            self.position = change.position
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """How far an index is behind the store; nothing in it: as far as is known, it is not."""
+
+    changes: int = 0
+    """That the store had when it was last looked at, and the index has not."""
+    seconds: float = 0.0
+    """Since it last had all of them."""
+    why: str = ""
+    """BEHIND or RELOADING."""
+
+
+class _Followed:
+    """One collection, and the one pass at a time that moves it on.
+
+    Args:
+        reader: reads it from the store.
+        metrics: where it counts.
+        clock: for how long it is behind.
+        tasks: where its passes are while they run.
+    """
+
+    def __init__(
+        self, reader: CollectionReader, metrics: GalleryMetrics, clock: Clock, tasks: set[asyncio.Task[LiveCollection]]
+    ) -> None:
+        self._reader = reader
+        self._metrics = metrics
+        self._clock = clock
+        self._tasks = tasks
+        self.live: LiveCollection | None = None
+        self.loading: LiveCollection | None = None
+        self.head: CollectionHead | None = None
+        self.failure: Exception | None = None
+        self.level_at_s = clock.monotonic_s()
+        self._passing = asyncio.Lock()
+        self._next: asyncio.Task[LiveCollection] | None = None
+
+    async def level(self) -> LiveCollection:
+        """The collection with every change that the store has by now.
+
+        Those who ask while a pass is under way share the next one.
+
+        Raises:
+            NotFoundError: it does not exist.
+        """
+        return await asyncio.shield(self.begin())
+
+    def begin(self) -> asyncio.Task[LiveCollection]:
+        """The next pass, which begins after the one that is under way."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._pass_in_turn())
+            self._tasks.add(self._next)
+            self._next.add_done_callback(self._ended)
+        return self._next
+
+    def look(self, head: CollectionHead, record: CollectionRecord) -> None:
+        """Take note of what the store has, and begin a pass where there is something to do."""
+        self.head = head
+        live = self.live
+        if live is None or live.positions != head.positions or live.parted_from(head) or live.renewed(record):
+            self.begin()
+        elif self.loading is None:
+            self.level_at_s, self.failure = self._clock.monotonic_s(), None
+
+    def behind(self, *, store_is_there: bool) -> Behind:
+        """How far it is behind, as far as is known."""
+        live, head = self.live, self.head
+        changes = live.behind(head) if live is not None and head is not None else 0
+        parted = live is None or head is None or live.parted_from(head) is not None
+        if store_is_there and not changes and not parted and self.loading is None and self.failure is None:
+            return Behind()
+        why = RELOADING if self.loading is not None else BEHIND
+        return Behind(changes, self._clock.monotonic_s() - self.level_at_s, why)
+
+    def held(self) -> tuple[str, tuple[int, ...]] | None:
+        """(generation, sequences) of the oldest state of which anything is in memory; None: nothing is."""
+        oldest = self.live or self.loading
+        if oldest is None:
+            return None
+        sequences = tuple(position.sequence for position in oldest.positions)
+        beside = self.loading
+        if beside is not None and beside.generation == oldest.generation:
+            sequences = tuple(map(min, sequences, (position.sequence for position in beside.positions)))
+        return oldest.generation, sequences
+
+    # ---- inside
+
+    async def _pass_in_turn(self) -> LiveCollection:
+        async with self._passing:
+            self._next = None  # who asks from now on may have written after this pass read
+            began_s = self._clock.monotonic_s()
+            live = await self._pass()
+            self.level_at_s = began_s
+            return live
+
+    async def _pass(self) -> LiveCollection:
+        live = self.live
+        if live is None:
+            return await self._load(LoadReason.START)
+        self.head = await self._reader.head()
+        is_news = live.positions != self.head.positions
+        why = await (self._reader.take_changes(live, self.head) if is_news else self._reader.renew(live))
+        return live if why is None else await self._load(why)
+
+    async def _load(self, why: LoadReason) -> LiveCollection:
+        began_s = self._clock.monotonic_s()
+        try:
+            live = await self._loaded(why)
+        finally:
+            self.loading = None
+        self.live = live  # index and model at once
+        took_s = self._clock.monotonic_s() - began_s
+        self._metrics.load_seconds.observe(took_s)
+        get_logger().info(
+            "index.load",
+            collection=live.record.collection_id,
+            why=why.value,
+            templates=live.index.template_count,
+            seconds=round(took_s, 3),
+        )
+        return live
+
+    async def _loaded(self, why: LoadReason) -> LiveCollection:
+        """A collection beside the one that answers, in step with the store."""
+        for _ in range(_LOADS_IN_A_ROW):
+            self._metrics.index_loads.labels(why.value).inc()
+            self.loading = await self._reader.start()
+            if self.live is not None and self.live.record.created_at != self.loading.record.created_at:
+                self.live = None  # it was deleted, and what is there now only has its name
+            again = await self._reader.fill(self.loading)
+            if again is None:
+                self.head = await self._reader.head()
+                again = await self._reader.take_changes(self.loading, self.head)
+            if again is None:
+                return self.loading
+            why = again
+        raise UnavailableError("index", "the store changes faster than it can be loaded; raise log_kept")
+
+    def _ended(self, task: asyncio.Task[LiveCollection]) -> None:
+        self._tasks.discard(task)
+        if self._next is task:  # it ended before it began
+            self._next = None
+        if not task.cancelled():
+            error = task.exception()  # seen here, so that nobody warns of it
+            self.failure = error if isinstance(error, Exception) else None
 
 
 class Replica:
@@ -57,14 +195,28 @@ class Replica:
         store: what it follows.
         make_index: an empty index for a model.
         metrics: where it counts.
+        clock: for how long an index is behind.
+        max_position_wait_s: a query waits so long for a state that it asks for.
     """
 
-    def __init__(self, store: Store, make_index: Callable[[ModelId], Index], metrics: GalleryMetrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        make_index: Callable[[ModelId], Index],
+        metrics: GalleryMetrics,
+        clock: Clock,
+        max_position_wait_s: float = DEFAULT_POSITION_WAIT_S,
+    ) -> None:
         self._store = store
         self._make_index = make_index
         self._metrics = metrics
-        self._live: dict[CollectionId, LiveCollection] = {}
-        self._loading = asyncio.Lock()
+        self._clock = clock
+        self._max_position_wait_s = max_position_wait_s
+        self._followed: dict[CollectionId, _Followed] = {}
+        self._tasks: set[asyncio.Task[LiveCollection]] = set()
+        self._store_is_there = False
+
+    # ---- asking
 
     async def collection(self, collection_id: CollectionId) -> LiveCollection:
         """A collection; one that is new to this process is loaded first.
@@ -73,115 +225,160 @@ class Replica:
             NotFoundError: it does not exist.
             UnavailableError: the store is away and the collection is not known here.
         """
-        live = self._live.get(collection_id)
-        return live if live is not None else await self._load(collection_id, "start")
+        live = self._follow(collection_id).live
+        return live if live is not None else await self.catch_up(collection_id)
 
     async def catch_up(self, collection_id: CollectionId) -> LiveCollection:
-        """Take every change that the log has by now.
+        """Take every change that the logs have by now.
 
         Raises:
             NotFoundError: the collection does not exist.
+            UnavailableError: the store is away.
         """
-        live = await self.collection(collection_id)
-        async with live.lock:
-            while (
-                changes := await self._store.changes_after(collection_id, live.position, _CHANGES_A_READ)
-            ) is not None:
-                if not changes:
-                    self._measure(live)
-                    return live
-                if any(change.kind is ChangeKind.ERASED for change in changes):
-                    # It copies the whole index: 0.4 s at 100,000 templates, in which the event loop has other work.
-                    await ended(asyncio.to_thread(live.take, changes))
-                else:
-                    live.take(changes)
-        return await self._load(collection_id, "other_history", instead_of=live)
+        followed = self._follow(collection_id)
+        try:
+            live = await followed.level()
+        except NotFoundError:
+            self._forget(collection_id, followed)
+            raise
+        self._measure(collection_id, followed)
+        return live
 
-    async def at_position(self, collection_id: CollectionId, position: int) -> LiveCollection:
-        """The collection in a state that includes `position`.
+    async def at_positions(
+        self, collection_id: CollectionId, positions: Sequence[ShardPosition], until: Until
+    ) -> LiveCollection:
+        """The collection in a state that includes these positions, as soon as there is one.
 
         Raises:
             NotFoundError: the collection does not exist.
-            UnavailableError: the log does not reach so far.
+            PositionNotReachedError: it does not get there in time, or the store itself no longer has them.
         """
         live = await self.collection(collection_id)
-        if live.position.sequence < position:
-            live = await self.catch_up(collection_id)
-        if live.position.sequence < position:
-            detail = f"it stands at position {live.position.sequence}; asked for {position}"
-            raise UnavailableError("index", detail)
+        if live.missing(positions) is None:
+            return live
+        limit_s = min(until.remaining_s("index"), self._max_position_wait_s)
+        try:
+            async with asyncio.timeout(limit_s):
+                live = await self._level_at_last(collection_id)
+        except TimeoutError:
+            live, why = self._follow(collection_id).live or live, self.behind(collection_id).why or BEHIND
+        else:
+            why = HISTORY_LOST
+        missing = live.missing(positions)
+        self._metrics.position_waits.labels("reached" if missing is None else why).inc()
+        if missing is not None:
+            raise PositionNotReachedError(missing.wire, live.sequence_of(missing.shard), missing.shard, why)
         return live
 
     def name_of(self, collection_id: CollectionId, subject_id: SubjectId) -> str:
         """A subject's display name as far as it is known here; empty when it has none, or is no longer there."""
-        live = self._live.get(collection_id)
-        return live.names.get(subject_id, "") if live is not None else ""
+        followed = self._followed.get(collection_id)
+        live = followed.live if followed is not None else None
+        return live.index.name_of(subject_id) if live is not None else ""
+
+    def behind(self, collection_id: CollectionId) -> Behind:
+        """How far a collection's index is behind the store."""
+        followed = self._followed.get(collection_id)
+        return followed.behind(store_is_there=self._store_is_there) if followed is not None else Behind()
+
+    def positions(self) -> Mapping[CollectionId, tuple[Position, ...]]:
+        """What the indexes hold, of each collection that is loaded."""
+        return {key: f.live.positions for key, f in self._followed.items() if f.live is not None}
+
+    def held(self) -> Mapping[CollectionId, tuple[str, tuple[int, ...]]]:
+        """(generation, sequence of each shard) of the oldest state of each collection that is still in memory."""
+        return {key: held for key, f in self._followed.items() if (held := f.held()) is not None}
+
+    # ---- following
 
     async def refresh(self) -> tuple[CollectionRecord, ...]:
-        """Bring everything in step with the store: new collections, changes, collections that are gone.
+        """See what the store has: begin to load and to catch up where something is new; forget what is gone.
 
         Returns:
             The collections that the store has.
+
+        Raises:
+            UnavailableError: the store is away.
         """
+        self._store_is_there = False
         records = await self._store.list_collections()
         heads = await self._store.heads([record.collection_id for record in records])
-        for gone in self._live.keys() - heads.keys():
-            self._forget(gone)
-        for collection_id, head in heads.items():
-            with contextlib.suppress(NotFoundError):  # deleted since it was listed; `_read` has forgotten it
-                await self._follow(collection_id, head)
+        self._store_is_there = True
+        for gone in self._followed.keys() - heads.keys():
+            self._forget(gone, self._followed[gone])
+        for record in records:
+            if record.collection_id in heads:
+                self._follow(record.collection_id).look(heads[record.collection_id], record)
+        for collection_id, followed in self._followed.items():
+            self._measure(collection_id, followed)
         return records
 
-    async def _follow(self, collection_id: CollectionId, head: CollectionHead) -> None:
-        live = await self.collection(collection_id)
-        lag = max(0, head.position.sequence - live.position.sequence)
-        self._metrics.log_position.labels(collection_id).set(head.position.sequence)
-        self._metrics.index_lag.labels(collection_id).set(lag)
-        if head.position != live.position:
-            await self.catch_up(collection_id)
+    async def settle(self, limit_s: float) -> None:
+        """Wait until nothing is being loaded or caught up, or until the limit."""
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=limit_s)
 
-    async def _load(
-        self, collection_id: CollectionId, why: str, instead_of: LiveCollection | None = None
-    ) -> LiveCollection:
-        async with self._loading:
-            there = self._live.get(collection_id)
-            if there is not None and there is not instead_of:
-                return there
-            live = await self._read(collection_id)
-            self._live[collection_id] = live
-        self._metrics.index_loads.labels(why).inc()
-        get_logger().info("index.load", collection=collection_id, why=why, templates=live.index.template_count)
-        return await self.catch_up(collection_id)
+    def is_loaded(self) -> bool:
+        """Whether every collection that is known of has an index."""
+        return all(followed.live is not None for followed in self._followed.values())
 
-    async def _read(self, collection_id: CollectionId) -> LiveCollection:
-        # The head first: what changes while the subjects are read is in the log behind it and is applied once more.
-        head = (await self._store.heads([collection_id])).get(collection_id)
-        record = await self._store.find_collection(collection_id)
-        if head is None or record is None:
-            self._forget(collection_id)
-            raise NotFoundError("collection", collection_id)
-        live = LiveCollection(record, self._make_index(record.model_id), head.position, {})
-        additions: list[Update] = []
-        async for subject in self._store.load_subjects(collection_id):
-            additions.extend(_additions(subject))
-            live.names[subject.subject_id] = subject.display_name
-        await asyncio.to_thread(live.index.apply, additions)
-        return live
+    def furthest_behind(self) -> Behind:
+        """The collection that is behind for longest."""
+        behind = (followed.behind(store_is_there=self._store_is_there) for followed in self._followed.values())
+        return max(behind, key=lambda one: one.seconds, default=Behind())
 
-    def _forget(self, collection_id: CollectionId) -> None:
-        self._live.pop(collection_id, None)
+    def failure(self) -> Exception | None:
+        """Why a collection could not be followed the last time; None: all could, or they are gone."""
+        failures = (followed.failure for followed in self._followed.values())
+        return next((one for one in failures if one is not None and not isinstance(one, NotFoundError)), None)
+
+    async def close(self) -> None:
+        """End what is being loaded."""
+        await end_tasks(*tuple(self._tasks))
+
+    # ---- inside
+
+    def _follow(self, collection_id: CollectionId) -> _Followed:
+        followed = self._followed.get(collection_id)
+        if followed is None:
+            reader = CollectionReader(self._store, self._make_index, collection_id)
+            followed = self._followed[collection_id] = _Followed(reader, self._metrics, self._clock, self._tasks)
+        return followed
+
+    async def _level_at_last(self, collection_id: CollectionId) -> LiveCollection:
+        """All that the store has by now; while the store is away, it is asked again."""
+        while True:
+            with contextlib.suppress(UnavailableError):
+                return await self.catch_up(collection_id)
+            await asyncio.sleep(_ASK_AGAIN_S)
+
+    def _forget(self, collection_id: CollectionId, followed: _Followed) -> None:
+        if self._followed.get(collection_id) is not followed:
+            return
+        del self._followed[collection_id]
         m = self._metrics
-        for gauge in (m.index_templates, m.index_subjects, m.log_position, m.index_lag):
+        for gauge in (
+            m.index_templates,
+            m.index_subjects,
+            m.index_bytes,
+            m.log_position,
+            m.index_lag,
+            m.behind_seconds,
+        ):
             gauge.labels(collection_id)  # there to be removed, whether it was measured or not
             gauge.remove(collection_id)
 
-    def _measure(self, live: LiveCollection) -> None:
-        collection_id = live.record.collection_id
-        self._metrics.index_templates.labels(collection_id).set(live.index.template_count)
-        self._metrics.index_subjects.labels(collection_id).set(live.index.subject_count)
-        self._metrics.log_position.labels(collection_id).set(live.position.sequence)
-        self._metrics.index_lag.labels(collection_id).set(0)
-
-
-def _additions(source: Change | LoadedSubject) -> list[Update]:
-    return [Addition(source.subject_id, template.template_id, template.vector) for template in source.templates]
+    def _measure(self, collection_id: CollectionId, followed: _Followed) -> None:
+        if self._followed.get(collection_id) is not followed:
+            return
+        behind = followed.behind(store_is_there=self._store_is_there)
+        self._metrics.index_lag.labels(collection_id).set(behind.changes)
+        self._metrics.behind_seconds.labels(collection_id).set(behind.seconds)
+        if followed.head is not None:
+            sequences = (position.sequence for position in followed.head.positions)
+            self._metrics.log_position.labels(collection_id).set(sum(sequences))
+        if followed.live is not None:
+            index = followed.live.index
+            self._metrics.index_templates.labels(collection_id).set(index.template_count)
+            self._metrics.index_subjects.labels(collection_id).set(index.subject_count)
+            self._metrics.index_bytes.labels(collection_id).set(index.coverage.memory_bytes)

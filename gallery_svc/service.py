@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import grpc
 from prometheus_client import CollectorRegistry
@@ -14,19 +15,26 @@ from gallery_svc.collections import Collections
 from gallery_svc.enrolment import Enroller
 from gallery_svc.events import EventLog
 from gallery_svc.following import Follower
+from gallery_svc.ids import time_ordered_id
 from gallery_svc.index.exact import ExactIndex
+from gallery_svc.index.protocol import Index
 from gallery_svc.matching import Matcher
+from gallery_svc.members import SignsOfLife
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Encoder, ProbeReader
 from gallery_svc.recording import Recorder
 from gallery_svc.replica import Replica
 from gallery_svc.searching import Searcher
 from gallery_svc.servicer import EventServicer, GalleryParts, GalleryServicer
-from gallery_svc.settings import GallerySettings
+from gallery_svc.settings import DurabilityWord, GallerySettings
 from gallery_svc.sightings import Sightings
+from gallery_svc.store.durability import Durability
+from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.memory import MemoryStore
 from gallery_svc.store.protocol import Store
 from gallery_svc.store.redis import RedisStore
+from gallery_svc.store.redis_door import open_door
+from gallery_svc.store.sealing import Sealer
 from gallery_svc.subjects import Subjects
 from gallery_svc.thresholds import Thresholds
 from gallery_svc.tracklets import Tracklets
@@ -34,13 +42,13 @@ from tessera.chassis.clock import Clock
 from tessera.chassis.server import Server, ServerSettings
 from tessera.chassis.settings import MEMORY
 from tessera.chassis.tracing import Tracing
+from tessera.domain.ids import ModelId
 from tessera.v1 import events_pb2, events_pb2_grpc, gallery_pb2, gallery_pb2_grpc
 
 SERVICES = (
     gallery_pb2.DESCRIPTOR.services_by_name["GalleryService"],
     events_pb2.DESCRIPTOR.services_by_name["EventService"],
 )
-_SEARCH_THREADS = 2
 
 
 @contextlib.asynccontextmanager
@@ -50,6 +58,8 @@ async def running_gallery(
     thresholds: Thresholds,
     clock: Clock,
     tracing: Tracing | None = None,
+    *,
+    make_index: Callable[[ModelId], Index] = ExactIndex,
 ) -> AsyncIterator[RunningGallery]:
     """A gallery that listens, and that goes down in order at the end.
 
@@ -59,24 +69,30 @@ async def running_gallery(
         thresholds: the error rates.
         clock: for deadlines and times.
         tracing: makes a span for each call; none by default.
+        make_index: an empty index for a model.
 
     Raises:
-        InvalidInputError: an address or the store cannot be used.
+        InvalidInputError: an address, the keys or the store cannot be used.
+        StoreCorruptError: the store holds half of a write; told when the gallery has begun to look at it.
+        KeyMissingError: the store holds values under a key that was not given; the same.
     """
     metrics = GalleryMetrics(CollectorRegistry())
+    member_id = time_ordered_id("gallery", clock.now())
     store = open_store(settings, metrics)
-    threads = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="search")
+    threads = ThreadPoolExecutor(settings.search_threads, thread_name_prefix="search")
     closing = asyncio.Event()
-    replica = Replica(store, ExactIndex, metrics)
-    collections = Collections(store, replica, thresholds, clock)
+    replica = Replica(store, make_index, metrics, clock, settings.max_position_wait_s)
+    collections = Collections(store, replica, thresholds, clock, settings.shards)
     probes = ProbeReader(encoder, thresholds, metrics)
-    searcher = Searcher(threads)
+    searcher = Searcher(
+        threads, clock=clock, metrics=metrics, max_batch=settings.max_batch, max_queries=settings.max_queries
+    )
     events = EventLog(store, clock, metrics, settings.heartbeat_s, settings.follow_interval_s)
     tracklets = Tracklets(settings.max_tracklets, settings.tracklet_idle_s, clock, metrics)
     gallery = GalleryServicer(
         GalleryParts(
             collections=collections,
-            subjects=Subjects(store, replica, clock),
+            subjects=Subjects(store, replica, clock, metrics),
             enroller=Enroller(
                 store=store, replica=replica, collections=collections, probes=probes, clock=clock, metrics=metrics
             ),
@@ -87,6 +103,7 @@ async def running_gallery(
                 thresholds=thresholds,
                 searcher=searcher,
                 recorder=Recorder(store, clock, metrics),
+                clock=clock,
             ),
             sightings=Sightings(
                 tracklets=tracklets,
@@ -98,6 +115,7 @@ async def running_gallery(
                 clock=clock,
                 metrics=metrics,
                 time_to_live_s=settings.event_time_to_live_s,
+                search_limit_s=settings.max_deadline_s,
             ),
             thresholds=thresholds,
             metrics=metrics,
@@ -117,8 +135,10 @@ async def running_gallery(
         store=store,
         replica=replica,
         collections=collections,
+        signs=SignsOfLife(store, replica, clock, member_id),
         metrics=metrics,
         interval_s=settings.follow_interval_s,
+        max_lag_s=settings.max_lag_s,
         set_ready=server.set_ready,
     )
     try:
@@ -133,6 +153,7 @@ async def running_gallery(
             await server.stop()
             await following
     finally:
+        await replica.close()
         await store.close()
         threads.shutdown(wait=False)
 
@@ -153,17 +174,24 @@ class RunningGallery:
 
 
 def open_store(settings: GallerySettings, metrics: GalleryMetrics) -> Store:
-    """The store that the settings name; nothing is connected before the first call."""
+    """The store that the settings name; nothing is connected before the first call.
+
+    Raises:
+        InvalidInputError: the address or the keys cannot be used.
+    """
     if settings.store == MEMORY:
-        return MemoryStore(settings.log_kept, settings.events_kept)
-    return RedisStore(
+        return MemoryStore(None, settings.log_kept, settings.events_kept)
+    fsync: Literal["always", "everysec"] = "always" if settings.durability is DurabilityWord.ALWAYS else "everysec"
+    durability = Durability(fsync, settings.replicas_to_wait, settings.replica_timeout_s)
+    door = open_door(
         settings.store,
+        durability,
         timeout_s=settings.store_timeout_s,
-        log_kept=settings.log_kept,
-        events_kept=settings.events_kept,
-        audit_kept=settings.audit_kept,
         observe=lambda operation, seconds: metrics.store_seconds.labels(operation).observe(seconds),
     )
+    sealer = Sealer(Keyring.load(settings.keys))
+    stamps = None
+    return RedisStore(door, sealer, stamps, log_kept=settings.log_kept, events_kept=settings.events_kept)
 
 
 def _listening(settings: GallerySettings) -> ServerSettings:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 
@@ -24,7 +24,15 @@ from gallery_svc.subjects import Subjects
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
 from tessera.client import wire as shared
-from tessera.domain.errors import InvalidInputError, NotBuiltError, TesseraError, UnavailableError
+from tessera.domain.errors import (
+    ExpiredError,
+    InvalidInputError,
+    NotBuiltError,
+    OutcomeUnknownError,
+    OverloadedError,
+    TesseraError,
+    UnavailableError,
+)
 from tessera.domain.ids import CalibrationId, CameraId, EventId, ModelId, checked_id
 from tessera.v1 import (
     audit_pb2,
@@ -38,9 +46,29 @@ from tessera.v1 import (
 )
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Part = TypeVar("Part")
 
 MAX_IN_FLIGHT = 8
 """Updates of a worker that may be under way: they are answered in order, so that more would only wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaterParts:
+    """Methods whose parts come with their own messages: each takes a request and who asks. None: NOT_BUILT."""
+
+    erasure_receipt: (
+        Callable[[subject_pb2.GetErasureReceiptRequest, str], Awaitable[subject_pb2.GetErasureReceiptResponse]] | None
+    ) = None
+    query_audit: Callable[[audit_pb2.QueryAuditRequest, str], Awaitable[audit_pb2.QueryAuditResponse]] | None = None
+    export: (
+        Callable[[audit_pb2.ExportCollectionRequest, str], AsyncIterator[audit_pb2.ExportCollectionResponse]] | None
+    ) = None
+    import_: (
+        Callable[[AsyncIterator[audit_pb2.ImportCollectionRequest], str], Awaitable[audit_pb2.ImportCollectionResponse]]
+        | None
+    ) = None
+    reembed: Callable[[audit_pb2.ReembedRequest, str], AsyncIterator[audit_pb2.ReembedResponse]] | None = None
+    rotate_keys: Callable[[audit_pb2.RotateKeysRequest, str], AsyncIterator[audit_pb2.RotateKeysResponse]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +86,7 @@ class GalleryParts:
     max_deadline_s: float
     closing: asyncio.Event
     """Set when the service goes down: streams end."""
+    later: LaterParts = LaterParts()
 
 
 class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
@@ -99,8 +128,10 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
     async def UpdateCollection(
         self, request: collection_pb2.UpdateCollectionRequest, context: Context
     ) -> collection_pb2.UpdateCollectionResponse:
-        """Not built yet."""
-        _not_built("UpdateCollection")
+        """Change what is said of a collection, or the rates that it decides at."""
+        change = collection_wire.collection_change(request, context.peer())
+        view = await self._parts.collections.update(change)
+        return collection_pb2.UpdateCollectionResponse(collection=collection_wire.collection_to_wire(view))
 
     async def DeleteCollection(
         self, request: collection_pb2.DeleteCollectionRequest, context: Context
@@ -143,8 +174,12 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
     async def UpdateSubject(
         self, request: subject_pb2.UpdateSubjectRequest, context: Context
     ) -> subject_pb2.UpdateSubjectResponse:
-        """Not built yet."""
-        _not_built("UpdateSubject")
+        """Change what is said of a subject."""
+        change = wire.subject_change(request, context.peer())
+        changed = await self._parts.subjects.update(change, self._deadline(context))
+        return subject_pb2.UpdateSubjectResponse(
+            subject=wire.subject_to_wire(changed.subject), position=changed.position.wire
+        )
 
     async def DeleteSubject(
         self, request: subject_pb2.DeleteSubjectRequest, context: Context
@@ -155,14 +190,25 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
             wire.subject_id_from(request.subject_id),
             wire.request_id_from(request.request_id),
             context.peer(),
+            self._deadline(context),
         )
         return wire.receipt_to_wire(erased)
 
     async def DeleteTemplate(
         self, request: subject_pb2.DeleteTemplateRequest, context: Context
     ) -> subject_pb2.DeleteTemplateResponse:
-        """Not built yet."""
-        _not_built("DeleteTemplate")
+        """Remove one template of a subject."""
+        choice = wire.template_choice(request, context.peer())
+        changed = await self._parts.subjects.delete_template(choice, self._deadline(context))
+        return subject_pb2.DeleteTemplateResponse(
+            subject=wire.subject_to_wire(changed.subject), position=changed.position.wire
+        )
+
+    async def GetErasureReceipt(
+        self, request: subject_pb2.GetErasureReceiptRequest, context: Context
+    ) -> subject_pb2.GetErasureReceiptResponse:
+        """How far an erasure is."""
+        return await _built(self._parts.later.erasure_receipt, "GetErasureReceipt")(request, context.peer())
 
     # ---- comparisons
 
@@ -206,8 +252,8 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
         try:
             update = event_wire.update_from_wire(message)
             return event_wire.answer_to_wire(await self._parts.sightings.update(update))
-        except UnavailableError:
-            raise
+        except (UnavailableError, OutcomeUnknownError, OverloadedError, ExpiredError):
+            raise  # the update was not taken: the stream ends, and its worker sends it again
         except TesseraError as error:
             self._parts.metrics.updates.labels("rejected").inc()
             return event_wire.rejection_to_wire(message, error)
@@ -235,26 +281,33 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
     async def ExportCollection(
         self, request: audit_pb2.ExportCollectionRequest, context: Context
     ) -> AsyncIterator[audit_pb2.ExportCollectionResponse]:
-        """Not built yet."""
-        _not_built("ExportCollection")
-        yield audit_pb2.ExportCollectionResponse()  # type: ignore[unreachable]  # makes it a stream
+        """The collection as a sealed file."""
+        async for response in _built(self._parts.later.export, "ExportCollection")(request, context.peer()):
+            yield response
 
     async def ImportCollection(
         self, request_iterator: AsyncIterator[audit_pb2.ImportCollectionRequest], context: Context
     ) -> audit_pb2.ImportCollectionResponse:
-        """Not built yet."""
-        _not_built("ImportCollection")
+        """A sealed file into a collection."""
+        return await _built(self._parts.later.import_, "ImportCollection")(request_iterator, context.peer())
 
     async def Reembed(
         self, request: audit_pb2.ReembedRequest, context: Context
     ) -> AsyncIterator[audit_pb2.ReembedResponse]:
-        """Not built yet."""
-        _not_built("Reembed")
-        yield audit_pb2.ReembedResponse()  # type: ignore[unreachable]  # makes it a stream
+        """One step on the way to another encoder."""
+        async for response in _built(self._parts.later.reembed, "Reembed")(request, context.peer()):
+            yield response
 
     async def QueryAudit(self, request: audit_pb2.QueryAuditRequest, context: Context) -> audit_pb2.QueryAuditResponse:
-        """Not built yet."""
-        _not_built("QueryAudit")
+        """Who asked what."""
+        return await _built(self._parts.later.query_audit, "QueryAudit")(request, context.peer())
+
+    async def RotateKeys(
+        self, request: audit_pb2.RotateKeysRequest, context: Context
+    ) -> AsyncIterator[audit_pb2.RotateKeysResponse]:
+        """Every sealed value under the first key."""
+        async for response in _built(self._parts.later.rotate_keys, "RotateKeys")(request, context.peer()):
+            yield response
 
     def _deadline(self, context: Context) -> Deadline:
         remaining_s = context.time_remaining()
@@ -323,6 +376,12 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
     ) -> events_pb2.AcknowledgeAlertResponse:
         """Not built yet."""
         _not_built("AcknowledgeAlert")
+
+
+def _built(part: Part | None, method: str) -> Part:
+    if part is None:
+        _not_built(method)
+    return part
 
 
 def _not_built(method: str) -> NoReturn:

@@ -14,11 +14,12 @@ from datetime import datetime, timedelta
 
 from gallery_svc.events import EventLog
 from gallery_svc.ids import sighting_event_id, time_ordered_id
-from gallery_svc.index.protocol import Hit
+from gallery_svc.index.protocol import Hit, Wanted
 from gallery_svc.judging import judge_search, search_threshold
+from gallery_svc.live import LiveCollection
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.recording import count_decision
-from gallery_svc.replica import LiveCollection, Replica
+from gallery_svc.replica import Replica
 from gallery_svc.searching import Searcher
 from gallery_svc.store.protocol import Store
 from gallery_svc.store.records import AuditRecord, NewEvent, SightingBody
@@ -29,7 +30,7 @@ from tessera.client.stream_values import TrackletSample, TrackletUpdate
 from tessera.domain.decision import Decision, Outcome, inconclusive
 from tessera.domain.embedding import Embedding
 from tessera.domain.errors import InvalidInputError, ModelMismatchError
-from tessera.domain.ids import EventId, SubjectId, TrackletId
+from tessera.domain.ids import CameraId, EventId, SubjectId, TrackletId
 from tessera.domain.observation import Quality
 from tessera.domain.reasons import Reason
 
@@ -66,6 +67,7 @@ class Sightings:
         clock: for the times of decisions.
         metrics: where it counts.
         time_to_live_s: so long after its newest capture nothing may be done because of a sighting.
+        search_limit_s: a search that has to wait longer for its turn is given up.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Sightings:
         clock: Clock,
         metrics: GalleryMetrics,
         time_to_live_s: float,
+        search_limit_s: float,
     ) -> None:
         self._tracklets = tracklets
         self._replica = replica
@@ -90,6 +93,7 @@ class Sightings:
         self._clock = clock
         self._metrics = metrics
         self._time_to_live_s = time_to_live_s
+        self._search_limit_s = search_limit_s
         # One update of a tracklet at a time, also when a worker came back on a new stream.
         self._locks: weakref.WeakValueDictionary[TrackletId, asyncio.Lock] = weakref.WeakValueDictionary()
 
@@ -102,6 +106,8 @@ class Sightings:
             ModelMismatchError: a sample is of another model than the collection.
             NoCalibrationError: the collection's model has no calibration.
             UnavailableError: the store is away; the update was not taken and may be sent again.
+            OverloadedError: too many searches wait; the same.
+            ExpiredError: the search did not get its turn in time; the same.
         """
         _check(update)
         lock = self._locks.setdefault(update.tracklet_id, asyncio.Lock())
@@ -118,7 +124,7 @@ class Sightings:
         state = _without_erased(before, live).with_samples(update)
         standing = state.standing
         if update.samples or standing is None or standing is not before.standing:
-            standing = await self._decide(state, live)
+            standing = await self._decide(state, live, update.camera_id)
         state = replace(state, standing=standing, ended=update.ended)
         evidence_id = ""
         if _is_news(before.standing, standing, update):
@@ -128,7 +134,7 @@ class Sightings:
         self._metrics.updates.labels("taken").inc()
         return self._answer(update, state, standing, live, evidence_id)
 
-    async def _decide(self, state: TrackletState, live: LiveCollection) -> Standing:
+    async def _decide(self, state: TrackletState, live: LiveCollection, camera_id: CameraId) -> Standing:
         hits: list[Hit] = []
         threshold = search_threshold(self._thresholds, live.record, live.index.subject_count)
         if isinstance(threshold, Decision):
@@ -136,7 +142,8 @@ class Sightings:
         elif state.usable_samples < live.record.policy.min_tracklet_frames:
             decision = inconclusive(Reason.TOO_FEW_FRAMES, model_id=live.record.model_id, threshold=threshold)
         else:
-            hits = await self._searcher.search(live.index, state.probe(), 1)
+            wanted = Wanted(camera_id=camera_id, at=self._clock.now())
+            hits = await self._searcher.search(live.index, state.probe(), 1, wanted, self._search_limit_s)
             decision = judge_search(hits, threshold, state.weaknesses())
         subject_id = hits[0].subject_id if decision.outcome is Outcome.MATCH else None
         count_decision(self._metrics, "tracklet", decision)
@@ -218,7 +225,7 @@ class Sightings:
             evidence_id=evidence_id,
             decided_at=now,
             subject_id=subject_id,
-            display_name=live.names.get(subject_id, "") if subject_id else "",
+            display_name=live.index.name_of(subject_id) if subject_id else "",
             event_id=state.event_id,
             capture_to_decision_s=max(0.0, (now - newest).total_seconds()),
         )

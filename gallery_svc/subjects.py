@@ -1,19 +1,33 @@
-"""Subjects after their enrolment: read, listed, erased."""
+"""Subjects after their enrolment: read, listed, changed, erased."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from dataclasses import dataclass
 
 from gallery_svc.ids import time_ordered_id
+from gallery_svc.metrics import GalleryMetrics
+from gallery_svc.probes import Deadline
 from gallery_svc.replica import Replica
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import AuditRecord, Erased, Erasure, RequestKey, SubjectPage, SubjectRecord
+from gallery_svc.store.records import (
+    AuditRecord,
+    Changed,
+    Erased,
+    Erasure,
+    ProfileUpdate,
+    RequestKey,
+    SubjectPage,
+    SubjectProfile,
+    SubjectRecord,
+    TemplateDeletion,
+)
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
-from tessera.domain.errors import NotFoundError, UnavailableError
-from tessera.domain.ids import CollectionId, RequestId, SubjectId
+from tessera.domain.errors import NotFoundError, TesseraError
+from tessera.domain.ids import CollectionId, RequestId, SubjectId, TemplateId
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +44,32 @@ class SubjectFilter:
         return self.labels <= set(subject.profile.labels) and self.external_id in ("", subject.profile.external_id)
 
 
+@dataclass(frozen=True, slots=True)
+class SubjectChange:
+    """What a caller wants changed of a subject."""
+
+    collection_id: CollectionId
+    subject_id: SubjectId
+    profile: SubjectProfile
+    fields: frozenset[str]
+    """Of the profile; the others stay as they are."""
+    expected_revision: int
+    """The revision that the caller has seen; 0: whatever it is."""
+    request_id: RequestId | None
+    caller: str
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateChoice:
+    """A template that a caller wants gone."""
+
+    collection_id: CollectionId
+    subject_id: SubjectId
+    template_id: TemplateId
+    request_id: RequestId | None
+    caller: str
+
+
 class Subjects:
     """The subjects of all collections.
 
@@ -37,12 +77,14 @@ class Subjects:
         store: where they are kept.
         replica: what must forget them at once.
         clock: for the times of records.
+        metrics: where it counts.
     """
 
-    def __init__(self, store: Store, replica: Replica, clock: Clock) -> None:
+    def __init__(self, store: Store, replica: Replica, clock: Clock, metrics: GalleryMetrics) -> None:
         self._store = store
         self._replica = replica
         self._clock = clock
+        self._metrics = metrics
 
     async def get(self, collection_id: CollectionId, subject_id: SubjectId) -> SubjectRecord:
         """One subject.
@@ -72,8 +114,55 @@ class Subjects:
                 return SubjectPage(tuple(found), page.next_after)
             after = page.next_after
 
+    async def update(self, change: SubjectChange, deadline: Deadline) -> Changed:
+        """Change what is said of a subject; searches here follow before this returns.
+
+        Raises:
+            NotFoundError: the collection or the subject does not exist.
+            RevisionChangedError: the subject is not at the expected revision.
+            RequestIdReusedError: the request id came before with other content.
+        """
+        update = ProfileUpdate(
+            collection_id=change.collection_id,
+            subject_id=change.subject_id,
+            profile=change.profile,
+            fields=change.fields,
+            at=self._clock.now(),
+            audit=self._audit("UpdateSubject", change),
+            expected_revision=change.expected_revision,
+            request=self._key(change.request_id, _told(change)),
+        )
+        changed = await self._store.update_profile(update)
+        await self._seen("UpdateSubject", change.collection_id, changed, deadline)
+        return changed
+
+    async def delete_template(self, choice: TemplateChoice, deadline: Deadline) -> Changed:
+        """Remove one template of a subject; searches here follow before this returns.
+
+        Raises:
+            NotFoundError: the collection, the subject or the template does not exist.
+            PreconditionError: it is the last one: erase the subject.
+            RequestIdReusedError: the request id came before with other content.
+        """
+        deletion = TemplateDeletion(
+            collection_id=choice.collection_id,
+            subject_id=choice.subject_id,
+            template_id=choice.template_id,
+            at=self._clock.now(),
+            audit=self._audit("DeleteTemplate", choice),
+            request=self._key(choice.request_id, f"delete-template/{choice.subject_id}/{choice.template_id}"),
+        )
+        changed = await self._store.delete_template(deletion)
+        await self._seen("DeleteTemplate", choice.collection_id, changed, deadline)
+        return changed
+
     async def erase(
-        self, collection_id: CollectionId, subject_id: SubjectId, request_id: RequestId | None, caller: str
+        self,
+        collection_id: CollectionId,
+        subject_id: SubjectId,
+        request_id: RequestId | None,
+        caller: str,
+        deadline: Deadline,
     ) -> Erased:
         """Erase a subject: its sightings first, then the subject with its templates in one write.
 
@@ -83,9 +172,8 @@ class Subjects:
             NotFoundError: the collection or the subject does not exist, and this is no retry.
             RequestIdReusedError: the request id came before with other content.
         """
-        digest = hashlib.sha256(f"erase/{subject_id}".encode()).hexdigest()
-        request = RequestKey(request_id, digest) if request_id else None
-        if request is not None:
+        request = self._key(request_id, f"erase/{subject_id}")
+        if request_id is not None:
             earlier = await self._store.find_erased(collection_id, request)
             if earlier is not None:
                 return earlier
@@ -99,19 +187,47 @@ class Subjects:
             caller=caller,
             collection_id=collection_id,
             subject_id=subject_id,
-            request_id=request_id or "",
+            request_id=request.request_id,
         )
         receipt_id = time_ordered_id("receipt", now)
         erased = await self._store.erase(
             Erasure(collection_id, subject_id, receipt_id, events_erased, now, audit, request)
         )
-        with contextlib.suppress(UnavailableError):  # it is written: the index follows when the store is back
-            await self._replica.at_position(collection_id, erased.position)
+        with contextlib.suppress(TesseraError):  # it is written: the index follows when the store is back
+            await self._replica.at_positions(collection_id, [erased.position], deadline)
             # Cameras went on matching until the index had forgotten; what they told meanwhile goes too, uncounted.
             await self._store.erase_events(collection_id, subject_id)
         get_logger().info("subject.erased", collection=collection_id, templates=erased.templates_erased)
         return erased
 
+    async def _seen(self, method: str, collection_id: CollectionId, changed: Changed, deadline: Deadline) -> None:
+        if changed.replayed:
+            self._metrics.replays.labels(method).inc()
+        with contextlib.suppress(TesseraError):  # it is written: the index follows when the store is back
+            await self._replica.at_positions(collection_id, [changed.position], deadline)
+
+    def _key(self, request_id: RequestId | None, told: str) -> RequestKey:
+        """A call without an id gets one: when nobody can say whether its write holds, the error has it."""
+        made = RequestId(time_ordered_id("request", self._clock.now()))
+        return RequestKey(request_id or made, hashlib.sha256(told.encode()).hexdigest())
+
+    def _audit(self, method: str, asked: SubjectChange | TemplateChoice) -> AuditRecord:
+        now = self._clock.now()
+        return AuditRecord(
+            method=method,
+            at=now,
+            evidence_id=time_ordered_id("ev", now),
+            caller=asked.caller,
+            collection_id=asked.collection_id,
+            subject_id=asked.subject_id,
+            request_id=asked.request_id or "",
+        )
+
     async def _require_collection(self, collection_id: CollectionId) -> None:
         if await self._store.find_collection(collection_id) is None:
             raise NotFoundError("collection", collection_id)
+
+
+def _told(change: SubjectChange) -> str:
+    values = {name: getattr(change.profile, name) for name in sorted(change.fields)}
+    return json.dumps(["update", change.subject_id, change.expected_revision, values], sort_keys=True, default=str)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sized
 from datetime import datetime
 from typing import Any, Literal
+
+from google.protobuf import field_mask_pb2
 
 from gallery_svc.collections import DEFAULT_COLLECTION
 from gallery_svc.enrolment import EnrolmentAnswer, EnrolmentRequest, SampleOutcome
@@ -16,21 +18,40 @@ from gallery_svc.matching import (
     Identifications,
     IdentifyQuestion,
     MatchTimes,
+    SearchCoverage,
     Verification,
     VerifyQuestion,
 )
 from gallery_svc.probes import Picture, Probe, Sample
 from gallery_svc.recording import Attempt, Recorded
-from gallery_svc.store.records import Erased, SubjectPage, SubjectProfile, SubjectRecord, TemplateRecord
-from gallery_svc.subjects import SubjectFilter
+from gallery_svc.store.records import (
+    Erased,
+    ShardPosition,
+    SubjectPage,
+    SubjectProfile,
+    SubjectRecord,
+    TemplateRecord,
+)
+from gallery_svc.subjects import SubjectChange, SubjectFilter, TemplateChoice
 from tessera.client import wire
 from tessera.client.stream_values import StageTimes
 from tessera.domain.errors import InvalidInputError
-from tessera.domain.ids import CollectionId, RequestId, SubjectId, checked_id, is_id
+from tessera.domain.ids import CollectionId, RequestId, SubjectId, TemplateId, checked_id, is_id
 from tessera.v1 import biometrics_pb2 as pb
 from tessera.v1 import encoder_pb2, matching_pb2, subject_pb2
 
 MAX_PAGE = 1000
+MAX_SHARDS = 64
+_CHANGEABLE = (
+    "display_name",
+    "external_id",
+    "labels",
+    "metadata",
+    "valid_from",
+    "valid_until",
+    "consent_reference",
+    "camera_ids",
+)
 _DEFAULT_PAGE = 100
 
 # ---- what many requests have
@@ -49,6 +70,20 @@ def subject_id_from(value: str) -> SubjectId:
 def request_id_from(value: str) -> RequestId | None:
     """A request's id; empty: none."""
     return RequestId(checked_id("request_id", value)) if value else None
+
+
+def camera_id_from(value: str) -> str:
+    """A camera's id; empty: no camera asks."""
+    return checked_id("camera_id", value) if value else ""
+
+
+def positions_from(
+    message: matching_pb2.VerifyRequest | matching_pb2.IdentifyRequest,
+) -> tuple[ShardPosition, ...]:
+    """The positions that an answer must include."""
+    if len(message.min_positions) > MAX_SHARDS:
+        raise InvalidInputError("min_positions", f"{len(message.min_positions)} positions", f"at most {MAX_SHARDS}")
+    return tuple(ShardPosition.from_wire(number) for number in (message.min_position, *message.min_positions) if number)
 
 
 def attempt_from(
@@ -103,7 +138,8 @@ def verify_question(message: matching_pb2.VerifyRequest) -> VerifyQuestion:
         subject_id=subject_id_from(message.subject_id),
         probe=probe_from(message.probe, "probe"),
         target_fmr=optional(message, "target_fmr"),
-        min_position=message.min_position,
+        min_positions=positions_from(message),
+        camera_id=camera_id_from(message.camera_id),
     )
 
 
@@ -116,6 +152,8 @@ def verify_response(answer: Verification, *, with_score: bool) -> matching_pb2.V
         probe_quality=_quality(answer.sample),
         probe_box=_box(answer.sample),
         times=_times(answer.times),
+        coverage=_coverage(answer.coverage),
+        position=answer.position,
     )
 
 
@@ -127,8 +165,11 @@ def identify_question(message: matching_pb2.IdentifyRequest) -> IdentifyQuestion
         target_fpir=optional(message, "target_fpir"),
         max_candidates=_in_range("max_candidates", message.max_candidates, 5, 100),
         max_faces=_in_range("max_faces", message.max_faces, 16, 64),
-        min_position=message.min_position,
         all_candidates=message.with_score,
+        min_positions=positions_from(message),
+        labels=frozenset(message.labels),
+        camera_id=camera_id_from(message.camera_id),
+        include_not_valid=message.include_not_valid,
     )
 
 
@@ -136,7 +177,9 @@ def identify_response(answer: Identifications, *, with_score: bool) -> matching_
     """A search's answer."""
     return matching_pb2.IdentifyResponse(
         identifications=[_identification(face, with_score=with_score) for face in answer.faces],
-        position=answer.position,
+        position=answer.positions[0],
+        positions=answer.positions,
+        coverage=_coverage(answer.coverage),
     )
 
 
@@ -178,10 +221,24 @@ def _identification(face: Identification, *, with_score: bool) -> matching_pb2.I
 def _candidate(found: FoundSubject, *, with_score: bool) -> matching_pb2.MatchCandidate:
     return matching_pb2.MatchCandidate(
         subject_id=found.hit.subject_id,
-        display_name=found.display_name,
+        display_name=found.hit.display_name,
         template_id=found.hit.template_id,
         above_threshold=found.above_threshold,
         score=found.hit.score if with_score else None,
+    )
+
+
+def _coverage(coverage: SearchCoverage) -> matching_pb2.SearchCoverage:
+    mode = matching_pb2.SEARCH_MODE_EXACT if coverage.exact else matching_pb2.SEARCH_MODE_APPROXIMATE
+    return matching_pb2.SearchCoverage(
+        shards_total=coverage.shards_total,
+        shards_searched=coverage.shards_searched,
+        complete=coverage.complete,
+        mode=mode,
+        vectors_in_clear=coverage.vectors_in_clear,
+        behind_changes=coverage.behind_changes,
+        behind=wire.seconds_to_wire(coverage.behind_s) if coverage.behind_s else None,
+        subjects_searched=coverage.subjects_searched,
     )
 
 
@@ -228,10 +285,47 @@ def enrolment_response(answer: EnrolmentAnswer) -> subject_pb2.EnrollSubjectResp
     return subject_pb2.EnrollSubjectResponse(
         subject=subject_to_wire(answer.enrolled.subject),
         results=[_sample_result(at, outcome) for at, outcome in enumerate(answer.outcomes)],
-        position=answer.enrolled.position,
+        position=answer.enrolled.position.wire,
         replayed=answer.enrolled.replayed,
         enrolled_at=wire.time_to_wire(answer.enrolled.subject.updated_at),
     )
+
+
+def subject_change(message: subject_pb2.UpdateSubjectRequest, caller: str) -> SubjectChange:
+    """What a caller wants changed of a subject."""
+    return SubjectChange(
+        collection_id=collection_id_from(message.subject.collection_id),
+        subject_id=subject_id_from(message.subject.subject_id),
+        profile=_profile(message.subject, "subject."),
+        fields=fields_from(message.update_mask, {name: name for name in _CHANGEABLE}),
+        expected_revision=message.expected_revision,
+        request_id=request_id_from(message.request_id),
+        caller=caller,
+    )
+
+
+def template_choice(message: subject_pb2.DeleteTemplateRequest, caller: str) -> TemplateChoice:
+    """The template that a caller wants gone."""
+    return TemplateChoice(
+        collection_id=collection_id_from(message.collection_id),
+        subject_id=subject_id_from(message.subject_id),
+        template_id=TemplateId(checked_id("template_id", message.template_id)),
+        request_id=request_id_from(message.request_id),
+        caller=caller,
+    )
+
+
+def fields_from(mask: field_mask_pb2.FieldMask, allowed: Mapping[str, str]) -> frozenset[str]:
+    """The fields of a record that a mask names.
+
+    Args:
+        mask: of an update.
+        allowed: a record's field for each path that may be named.
+    """
+    unknown = sorted(set(mask.paths) - allowed.keys())
+    if unknown or not mask.paths:
+        raise InvalidInputError("update_mask", ", ".join(unknown), "one or more of " + ", ".join(sorted(allowed)))
+    return frozenset(allowed[path] for path in mask.paths)
 
 
 def subject_filter(message: subject_pb2.ListSubjectsRequest) -> SubjectFilter:
@@ -258,6 +352,7 @@ def subject_to_wire(subject: SubjectRecord) -> subject_pb2.Subject:
         metadata=profile.metadata,
         valid_from=wire.time_to_wire(profile.valid_from) if profile.valid_from else None,
         valid_until=wire.time_to_wire(profile.valid_until) if profile.valid_until else None,
+        camera_ids=profile.camera_ids,
         consent_reference=profile.consent_reference,
         templates=[_template(template) for template in subject.templates],
         created_at=wire.time_to_wire(subject.created_at),
@@ -276,8 +371,9 @@ def receipt_to_wire(erased: Erased) -> subject_pb2.DeleteSubjectResponse:
             templates_erased=erased.templates_erased,
             events_erased=erased.events_erased,
             erased_at=wire.time_to_wire(erased.erased_at),
+            pictures_erased=erased.pictures_erased,
         ),
-        position=erased.position,
+        position=erased.position.wire,
     )
 
 
@@ -303,29 +399,41 @@ def _sample_result(index: int, outcome: SampleOutcome) -> subject_pb2.SampleResu
     )
 
 
-def _profile(message: subject_pb2.EnrollSubjectRequest) -> SubjectProfile:
+def _profile(message: subject_pb2.EnrollSubjectRequest | subject_pb2.Subject, prefix: str = "") -> SubjectProfile:
     for name in ("display_name", "external_id", "consent_reference"):
-        _require_short(name, getattr(message, name), 256)
-    if len(message.labels) > 32:
-        raise InvalidInputError("labels", f"{len(message.labels)} labels", "at most 32")
-    _require_each_short("labels", message.labels, 64)
-    if len(message.metadata) > 64:
-        raise InvalidInputError("metadata", f"{len(message.metadata)} entries", "at most 64")
-    _require_each_short("metadata", message.metadata.keys(), 64)
-    _require_each_short("metadata", message.metadata.values(), 1024)
+        _require_short(prefix + name, getattr(message, name), 256)
+    for name in ("labels", "camera_ids"):
+        _require_few(prefix + name, getattr(message, name), 32)
+    _require_each_short(prefix + "labels", message.labels, 64)
+    _require_few(prefix + "metadata", message.metadata, 64)
+    _require_each_short(prefix + "metadata", message.metadata.keys(), 64)
+    _require_each_short(prefix + "metadata", message.metadata.values(), 1024)
+    valid_from, valid_until = _moment(message, "valid_from", prefix), _moment(message, "valid_until", prefix)
+    if valid_from is not None and valid_until is not None and valid_until <= valid_from:
+        raise InvalidInputError(prefix + "valid_until", valid_until.isoformat(), "a moment after valid_from")
     return SubjectProfile(
         display_name=message.display_name,
         external_id=message.external_id,
         labels=tuple(message.labels),
         metadata=dict(message.metadata),
         consent_reference=message.consent_reference,
-        valid_from=_moment(message, "valid_from"),
-        valid_until=_moment(message, "valid_until"),
+        valid_from=valid_from,
+        valid_until=valid_until,
+        camera_ids=tuple(checked_id(prefix + "camera_ids", camera_id) for camera_id in message.camera_ids),
     )
 
 
-def _moment(message: subject_pb2.EnrollSubjectRequest, name: Literal["valid_from", "valid_until"]) -> datetime | None:
-    return wire.time_from_wire(getattr(message, name), name) if message.HasField(name) else None
+def _moment(
+    message: subject_pb2.EnrollSubjectRequest | subject_pb2.Subject,
+    name: Literal["valid_from", "valid_until"],
+    prefix: str,
+) -> datetime | None:
+    return wire.time_from_wire(getattr(message, name), prefix + name) if message.HasField(name) else None
+
+
+def _require_few(field: str, values: Sized, most: int) -> None:
+    if len(values) > most:
+        raise InvalidInputError(field, f"{len(values)}", f"at most {most}")
 
 
 def _require_short(field: str, text: str, most: int) -> None:
