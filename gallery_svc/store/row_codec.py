@@ -1,0 +1,326 @@
+"""Search rows as bytes and back: what a load reads of each subject, in the clear inside of a sealed value.
+
+    version 0x01 | flags u8 | templates n u16 | dimensions d u16 | conditions c u16      little-endian throughout
+    n x d float16                                                                       the vectors
+    flag 1: n x 12 bytes; else n x (length u8, UTF-8)                                   the ids
+    c bytes: nothing, or valid from i64 | until i64 | nothing or JSON                   whom a search may find
+    UTF-8                                                                               the name
+
+Times are microseconds since 1970, -2^63 and 2^63 - 1 where there is no bound; the JSON is [labels, camera ids].
+Ids that the gallery makes are `template-` and 24 hexadecimal digits, kept as 12 bytes. Stands between `sealing` and the
+indexes. The bytes are authenticated before they come here: this looks at their shape, not at the numbers of a vector.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gallery_svc.rows import HalfVector, HalfVectors, RowBatch, SearchProfile, SearchRow, TemplateRow
+from tessera.domain.errors import InvalidInputError, StoreCorruptError
+from tessera.domain.ids import SubjectId, TemplateId
+
+VERSION = 1
+
+_COMPACT_IDS = 1
+_COMPACT_BYTES = 12
+_COMPACT_PREFIX = "template-"
+_COMPACT = re.compile(r"template-[0-9a-f]{24}")
+_HEADER = struct.Struct("<BBHHH")
+_VALIDITY = struct.Struct("<qq")
+_ALWAYS_FROM, _ALWAYS_UNTIL = -(2**63), 2**63 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class _MalformedError(Exception):
+    """The bytes have another shape; told as StoreCorruptError as soon as their subject is known."""
+
+
+# ---- to bytes
+
+
+def pack_row(row: SearchRow) -> bytes:
+    """A subject's row as bytes.
+
+    Raises:
+        InvalidInputError: its vectors are not float16 of one length, a time has no zone, or a part is too long.
+    """
+    templates = row.templates
+    if len(templates) > 0xFFFF:
+        raise InvalidInputError("templates", len(templates), "at most 65,535")
+    dims = _dims(templates)
+    compact = all(_COMPACT.fullmatch(template.template_id) for template in templates)
+    conditions = _condition_bytes(row.profile)
+    header = _HEADER.pack(VERSION, _COMPACT_IDS if compact else 0, len(templates), dims, len(conditions))
+    vectors = b"".join(template.vector.astype("<f2", copy=False).tobytes() for template in templates)
+    ids = b"".join(_id_bytes(template.template_id, compact=compact) for template in templates)
+    return header + vectors + ids + conditions + row.profile.display_name.encode()
+
+
+def _dims(templates: Sequence[TemplateRow]) -> int:
+    shapes = {(str(template.vector.dtype), template.vector.shape) for template in templates}
+    if not shapes:
+        return 0
+    (dtype, shape), *others = shapes
+    if others or dtype != "float16" or len(shape) != 1 or not 0 < shape[0] <= 0xFFFF:
+        raise InvalidInputError("templates", sorted(shapes), "float16 of one shape (d,), d at most 65,535")
+    return int(shape[0])
+
+
+def _id_bytes(template_id: str, *, compact: bool) -> bytes:
+    if compact:
+        return bytes.fromhex(template_id.removeprefix(_COMPACT_PREFIX))
+    raw = template_id.encode()
+    if not 0 < len(raw) <= 0xFF:
+        raise InvalidInputError("template_id", template_id, "1 to 255 bytes")
+    return bytes((len(raw),)) + raw
+
+
+def _condition_bytes(profile: SearchProfile) -> bytes:
+    if profile == SearchProfile(profile.display_name):
+        return b""
+    validity = _VALIDITY.pack(
+        _microseconds("valid_from", profile.valid_from, _ALWAYS_FROM),
+        _microseconds("valid_until", profile.valid_until, _ALWAYS_UNTIL),
+    )
+    if not profile.labels and not profile.camera_ids:
+        return validity
+    names = [profile.labels, profile.camera_ids]
+    conditions = validity + json.dumps(names, ensure_ascii=False, separators=(",", ":")).encode()
+    if len(conditions) > 0xFFFF:
+        raise InvalidInputError("labels, camera_ids", f"{len(conditions)} bytes", "at most 65,535 bytes in all")
+    return conditions
+
+
+def _microseconds(name: str, at: datetime | None, unbounded: int) -> int:
+    if at is None:
+        return unbounded
+    if at.tzinfo is None:
+        raise InvalidInputError(name, at, "a time with its zone")
+    return (at - _EPOCH) // _MICROSECOND
+
+
+# ---- from bytes, one
+
+
+def unpack_row(plain: bytes, subject_id: SubjectId) -> SearchRow:
+    """A subject's row from `pack_row`; its vectors are views of `plain`, not to be written.
+
+    Raises:
+        StoreCorruptError: the bytes are no such row.
+    """
+    try:
+        shape = _shape(plain)
+        ids, conditions_at = _ids(plain, shape)
+        vectors = np.frombuffer(plain, "<f2", shape.templates * shape.dims, _HEADER.size)
+        rows = vectors.reshape(shape.templates, shape.dims).astype(np.float16, copy=False)
+        templates = tuple(TemplateRow(TemplateId(name), vector) for name, vector in zip(ids, rows, strict=True))
+        name_at = conditions_at + shape.condition_bytes
+        conditions = _conditions(plain[conditions_at:name_at])
+        return SearchRow(subject_id, SearchProfile(_text(plain[name_at:], "the name"), *conditions), templates)
+    except _MalformedError as error:
+        raise StoreCorruptError(f"row of {subject_id}", str(error)) from None
+
+
+class _Shape(NamedTuple):
+    """What the header of a row says of the rest."""
+
+    templates: int
+    dims: int
+    condition_bytes: int
+    ids_at: int
+    conditions_at: int
+    """0 when it depends on the ids."""
+
+
+def _shape(plain: bytes) -> _Shape:
+    if len(plain) < _HEADER.size:
+        raise _MalformedError(f"{len(plain)} bytes; a row has {_HEADER.size} or more")
+    version, flags, templates, dims, conditions = _HEADER.unpack_from(plain)
+    if version != VERSION or flags > _COMPACT_IDS:
+        raise _MalformedError(
+            f"version {version}, flags {flags}; allowed: version {VERSION}, flags 0 or {_COMPACT_IDS}"
+        )
+    if (templates == 0) != (dims == 0):
+        raise _MalformedError(f"{templates} templates of {dims} numbers")
+    ids_at = _HEADER.size + 2 * templates * dims
+    return _Shape(templates, dims, conditions, ids_at, ids_at + _COMPACT_BYTES * templates if flags else 0)
+
+
+def _ids(plain: bytes, shape: _Shape) -> tuple[list[str], int]:
+    """The ids of a row's templates, and where its conditions begin."""
+    names, at = _compact_ids(plain, shape) if shape.conditions_at else _spelt_out_ids(plain, shape)
+    if at + shape.condition_bytes > len(plain):
+        raise _MalformedError(f"{len(plain)} bytes; its name begins at {at + shape.condition_bytes}")
+    return names, at
+
+
+def _compact_ids(plain: bytes, shape: _Shape) -> tuple[list[str], int]:
+    compact = plain[shape.ids_at : shape.conditions_at]
+    if len(compact) % _COMPACT_BYTES:
+        raise _MalformedError(f"{len(plain)} bytes; its ids end at {shape.conditions_at}")
+    return _spelt(compact), shape.conditions_at
+
+
+def _spelt(compact: bytes) -> list[str]:
+    """Ids that are kept as 12 bytes, for as many as there are: no step in Python for each."""
+    if not compact:
+        return []
+    digits = compact.hex("\n", -_COMPACT_BYTES)
+    return (_COMPACT_PREFIX + digits.replace("\n", "\n" + _COMPACT_PREFIX)).split("\n")
+
+
+def _spelt_out_ids(plain: bytes, shape: _Shape) -> tuple[list[str], int]:
+    names: list[str] = []
+    at = shape.ids_at
+    for _ in range(shape.templates):
+        length = plain[at] if at < len(plain) else 0
+        at += 1 + length
+        if not length or at > len(plain):
+            raise _MalformedError(f"the id of template {len(names)} is cut")
+        names.append(_text(plain[at - length : at], f"the id of template {len(names)}"))
+    return names, at
+
+
+def _text(raw: bytes, what: str) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise _MalformedError(f"{what} is not UTF-8") from None
+
+
+_Conditions = tuple[tuple[str, ...], tuple[str, ...], datetime | None, datetime | None]
+
+
+def _conditions(raw: bytes) -> _Conditions:
+    if not raw:
+        return (), (), None, None
+    if len(raw) < _VALIDITY.size:
+        raise _MalformedError(f"conditions of {len(raw)} bytes; they have {_VALIDITY.size} or more")
+    valid_from, valid_until = _VALIDITY.unpack_from(raw)
+    labels, camera_ids = _names(raw[_VALIDITY.size :])
+    return labels, camera_ids, _time(valid_from, _ALWAYS_FROM), _time(valid_until, _ALWAYS_UNTIL)
+
+
+def _names(raw: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    try:
+        labels, camera_ids = json.loads(raw) if raw else ((), ())
+        if not all(isinstance(name, str) for names in (labels, camera_ids) for name in names):
+            raise _MalformedError("a label or a camera is not text")
+        return tuple(labels), tuple(camera_ids)
+    except (TypeError, ValueError, RecursionError):
+        raise _MalformedError("labels and cameras are not two lists in JSON") from None
+
+
+def _time(microseconds: int, unbounded: int) -> datetime | None:
+    if microseconds == unbounded:
+        return None
+    try:
+        return _EPOCH + microseconds * _MICROSECOND
+    except OverflowError:
+        raise _MalformedError(f"a time of {microseconds} microseconds since 1970") from None
+
+
+# ---- from bytes, many
+
+
+def unpack_rows(subject_ids: Sequence[str], plains: Sequence[bytes]) -> RowBatch:
+    """The rows of many subjects; profiles of equal bytes are one object, and `vectors` is not to be written.
+
+    Args:
+        subject_ids: whose rows they are, in the same order.
+        plains: what `pack_row` made.
+
+    Raises:
+        StoreCorruptError: a row is not such bytes, or has vectors of another length than those before it.
+    """
+    if len(subject_ids) != len(plains):
+        raise InvalidInputError("plains", f"{len(plains)} rows", f"one for each of {len(subject_ids)} subjects")
+    try:
+        return _columns(subject_ids, plains)
+    except (_MalformedError, UnicodeDecodeError, struct.error):
+        # Read again one by one: the first that is malformed is told with its subject.
+        return _of_rows(unpack_row(plain, SubjectId(name)) for name, plain in zip(subject_ids, plains, strict=True))
+
+
+class _Nameless(dict[bytes, SearchProfile]):
+    """Profiles without a name by the bytes of their conditions: those that say the same are one."""
+
+    def __missing__(self, raw: bytes) -> SearchProfile:
+        self[raw] = SearchProfile("", *_conditions(raw))
+        return self[raw]
+
+
+class _Layouts(dict[bytes, "_Layout"]):
+    """How to cut rows, by their header: a batch has few. Refuses those whose ids are spelt out."""
+
+    def __missing__(self, header: bytes) -> _Layout:
+        shape = _shape(header)
+        if not shape.conditions_at:
+            raise _MalformedError("not to be cut at fixed places")
+        lengths = (shape.ids_at - _HEADER.size, shape.conditions_at - shape.ids_at, shape.condition_bytes)
+        cut = struct.Struct("{}x{}s{}s{}s".format(_HEADER.size, *lengths)).unpack_from
+        self[header] = _Layout(cut, shape.conditions_at + shape.condition_bytes, shape)
+        return self[header]
+
+
+class _Layout(NamedTuple):
+    cut: Callable[[bytes], tuple[Any, ...]]
+    """A row to its vectors, ids and conditions; struct.error when it is too short."""
+    name_at: int
+    shape: _Shape
+
+
+def _columns(subject_ids: Sequence[str], plains: Sequence[bytes]) -> RowBatch:
+    # One list a column and one cut a row: a loop that takes each row apart by hand needs twice as long.
+    layouts, header_bytes, nameless = _Layouts(), _HEADER.size, _Nameless()
+    row_layouts = [layouts[plain[:header_bytes]] for plain in plains]
+    cuts = [layout.cut(plain) for plain, layout in zip(plains, row_layouts, strict=True)]
+    vectors, ids, conditions = zip(*cuts, strict=True) if cuts else ((), (), ())
+    names = [plain[layout.name_at :].decode() for plain, layout in zip(plains, row_layouts, strict=True)]
+    unnamed = [nameless[raw] for raw in conditions]
+    return RowBatch(
+        list(subject_ids),
+        [_named(name, profile) if name else profile for name, profile in zip(names, unnamed, strict=True)],
+        [layout.shape.templates for layout in row_layouts],
+        _spelt(b"".join(ids)),
+        _matrix(vectors, {layout.shape.dims for layout in layouts.values()} - {0}),
+    )
+
+
+def _named(name: str, p: SearchProfile) -> SearchProfile:
+    return SearchProfile(name, p.labels, p.camera_ids, p.valid_from, p.valid_until)
+
+
+def _matrix(vectors: Sequence[bytes], dims: set[int]) -> HalfVectors:
+    if not dims:
+        return np.empty((0, 0), np.float16)
+    if len(dims) > 1:
+        raise _MalformedError("rows of one batch differ")
+    flat: HalfVector = np.frombuffer(b"".join(vectors), "<f2").astype(np.float16, copy=False)
+    return flat.reshape(-1, dims.pop())
+
+
+def _of_rows(rows: Iterable[SearchRow]) -> RowBatch:
+    """A batch from rows that were read one by one: those with ids of other making, five times slower."""
+    batch = RowBatch()
+    vectors: list[HalfVector] = []
+    for row in rows:
+        batch.subject_ids.append(row.subject_id)
+        batch.profiles.append(row.profile)
+        batch.counts.append(len(row.templates))
+        batch.template_ids += [template.template_id for template in row.templates]
+        vectors += [template.vector for template in row.templates]
+        if vectors[-1:] and vectors[-1].size != vectors[0].size:
+            why = f"vectors of {vectors[-1].size} numbers; those before it have {vectors[0].size}"
+            raise StoreCorruptError(f"row of {row.subject_id}", why)
+    if vectors:
+        batch.vectors = np.stack(vectors)
+    return batch
