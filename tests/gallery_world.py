@@ -5,17 +5,20 @@ The encoder of this world takes a picture whose bytes are a note about who is in
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
+import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 import numpy as np
+from redis.asyncio import Redis
 
 from gallery_svc.service import RunningGallery, running_gallery
-from gallery_svc.settings import GallerySettings
+from gallery_svc.settings import DurabilityWord, GallerySettings
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.channel import open_channel
 from tessera.chassis.clock import SystemClock
@@ -29,7 +32,12 @@ from tessera.domain.ids import CalibrationId, ModelId
 from tessera.domain.observation import Box, Observation, Quality
 from tessera.domain.reasons import Reason
 from tessera.v1 import biometrics_pb2 as pb
-from tessera.v1 import encoder_pb2, encoder_pb2_grpc, events_pb2_grpc, gallery_pb2_grpc
+from tessera.v1 import encoder_pb2, encoder_pb2_grpc, events_pb2_grpc, gallery_pb2_grpc, matching_pb2, subject_pb2
+from tests.valkey import PrivateServer
+
+_KEYS_VARIABLE = "TESSERA_TEST_KEYS"
+_KEYS = f"test {base64.b64encode(bytes(range(32))).decode()}"
+"""The same for all galleries of a test run: they share stores."""
 
 MODEL = ModelId("face-notes-1@0123456789ab")
 DIMENSIONS = 32
@@ -164,8 +172,16 @@ async def running_encoder() -> AsyncIterator[tuple[NoteReader, EncoderClient]]:
 
 @contextlib.asynccontextmanager
 async def running_world(store: str, thresholds: Thresholds = THRESHOLDS, **settings: Any) -> AsyncIterator[World]:
-    """A gallery over `store`, an encoder, and channels; it may not be ready yet."""
-    chosen = GallerySettings(port=0, metrics_port=0, store=store, follow_interval_s=0.02, drain_s=1.0, **settings)
+    """A gallery over `store`, an encoder, and channels; it may not be ready yet.
+
+    Args:
+        store: its URL.
+        thresholds: the error rates.
+        settings: of the gallery, instead of those of this world.
+    """
+    os.environ.setdefault(_KEYS_VARIABLE, _KEYS)
+    common = {"keys": f"env:{_KEYS_VARIABLE}", "durability": DurabilityWord.EVERYSEC, "drain_s": 1.0}
+    chosen = GallerySettings(port=0, metrics_port=0, store=store, follow_interval_s=0.02, **(common | settings))
     async with (
         running_encoder() as (encoder, encoder_client),
         running_gallery(chosen, encoder_client, thresholds, SystemClock()) as gallery,
@@ -179,6 +195,35 @@ async def running_world(store: str, thresholds: Thresholds = THRESHOLDS, **setti
             stub=gallery_pb2_grpc.GalleryServiceStub(channel),
             events=events_pb2_grpc.EventServiceStub(channel),
         )
+
+
+async def enroll(world: World, subject_id: str, *samples: pb.Probe, **fields: Any) -> subject_pb2.EnrollSubjectResponse:
+    """Enrol, into the default collection unless another is named."""
+    request = subject_pb2.EnrollSubjectRequest(subject_id=subject_id, samples=samples, **fields)
+    return await world.stub.EnrollSubject(request)
+
+
+async def verify(world: World, subject_id: str, probe: pb.Probe, **fields: Any) -> matching_pb2.VerifyResponse:
+    """Verify, against the default collection unless another is named."""
+    return await world.stub.Verify(matching_pb2.VerifyRequest(subject_id=subject_id, probe=probe, **fields))
+
+
+async def identify(world: World, probe: pb.Probe, **fields: Any) -> matching_pb2.IdentifyResponse:
+    """Search the default collection, unless another is named."""
+    return await world.stub.Identify(matching_pb2.IdentifyRequest(probe=probe, **fields))
+
+
+async def found(world: World, probe: pb.Probe, **fields: Any) -> list[str]:
+    """The subjects that a search finds for a probe with one face, best first, whatever their scores."""
+    answer = await identify(world, probe, with_score=True, **fields)
+    return [candidate.subject_id for candidate in answer.identifications[0].candidates]
+
+
+async def emptied(server: PrivateServer) -> str:
+    """Have a server forget what the test before left; its URL."""
+    async with Redis.from_url(server.url) as client:
+        await client.flushall()
+    return server.url
 
 
 async def refused(call: Any) -> StatusDetail:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterator
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from redis.asyncio import Redis
 
 from tessera.domain.reasons import Reason
 from tessera.v1 import (
@@ -21,7 +20,19 @@ from tessera.v1 import (
 )
 from tessera.v1 import biometrics_pb2 as pb
 from tests.eventually import eventually
-from tests.gallery_world import MODEL, World, embedded, person, probe_of, refused, running_world
+from tests.gallery_world import (
+    MODEL,
+    World,
+    embedded,
+    emptied,
+    enroll,
+    identify,
+    person,
+    probe_of,
+    refused,
+    running_world,
+    verify,
+)
 from tests.valkey import PrivateServer, running_server
 
 
@@ -37,35 +48,11 @@ async def world(request: pytest.FixtureRequest, valkey: PrivateServer) -> AsyncI
     """A gallery that is ready, over each store."""
     store = "memory"
     if request.param == "valkey":
-        await _empty(valkey)
+        await emptied(valkey)
         store = valkey.url
     async with running_world(store) as running:
         await eventually(running.is_ready)
         yield running
-
-
-async def _empty(valkey: PrivateServer) -> None:
-    """Forget what the test before left."""
-    async with Redis.from_url(valkey.url) as client:
-        await client.flushall()
-
-
-async def enroll(
-    world: World, subject_id: str, *samples: pb.Probe, **fields: object
-) -> subject_pb2.EnrollSubjectResponse:
-    """Enrol into the default collection."""
-    request = subject_pb2.EnrollSubjectRequest(subject_id=subject_id, samples=samples, **fields)  # type: ignore[arg-type]
-    return await world.stub.EnrollSubject(request)
-
-
-async def verify(world: World, subject_id: str, probe: pb.Probe, **fields: object) -> matching_pb2.VerifyResponse:
-    """Verify against the default collection."""
-    return await world.stub.Verify(matching_pb2.VerifyRequest(subject_id=subject_id, probe=probe, **fields))  # type: ignore[arg-type]
-
-
-async def identify(world: World, probe: pb.Probe, **fields: object) -> matching_pb2.IdentifyResponse:
-    """Search the default collection."""
-    return await world.stub.Identify(matching_pb2.IdentifyRequest(probe=probe, **fields))  # type: ignore[arg-type]
 
 
 # ---- verify
@@ -90,7 +77,7 @@ async def test_a_score_is_shown_only_when_asked_for(world: World) -> None:
     """And is the cosine of the probe with the best template."""
     await enroll(world, "ada", probe_of(person(9)), probe_of(person(0)))
     answer = await verify(world, "ada", embedded(person(0, 0.6)), with_score=True)
-    assert answer.decision.score == pytest.approx(0.8, abs=1e-6)
+    assert answer.decision.score == pytest.approx(0.8, abs=1e-3)  # templates are kept as float16
 
 
 async def test_verify_says_where_the_time_went(world: World) -> None:
@@ -319,7 +306,7 @@ async def test_identify_shows_the_others_with_scores(world: World) -> None:
     for name, number in (("zoe", 5), ("ada", 5), ("bob", 9)):
         await enroll(world, name, embedded(person(number)))
     candidates = (await identify(world, embedded(person(5)), with_score=True)).identifications[0].candidates
-    assert [(c.subject_id, c.above_threshold, round(c.score, 6)) for c in candidates] == [
+    assert [(c.subject_id, c.above_threshold, round(c.score, 3)) for c in candidates] == [
         ("ada", True, 1.0),
         ("zoe", True, 1.0),
         ("bob", False, 0.0),
@@ -358,13 +345,6 @@ async def test_a_planned_size_holds_the_threshold_still(world: World) -> None:
         (await identify(world, embedded(person(0)), collection_id="planned")).identifications[0].decision.threshold
     )
     assert (threshold.gallery_size, threshold.score) == (1000, 0.6)
-
-
-async def test_a_position_that_is_not_there_yet_is_not_answered(world: World) -> None:
-    """Better no answer than one from an old state."""
-    await enroll(world, "ada", embedded(person(0)))
-    told = await refused(identify(world, embedded(person(0)), min_position=99))
-    assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "INDEX_UNAVAILABLE")
 
 
 # ---- compare
@@ -459,9 +439,6 @@ async def test_what_is_not_built_says_so(world: World) -> None:
     """UNIMPLEMENTED with the method's name, for calls and for streams."""
     stub = world.stub
     calls = [
-        stub.UpdateCollection(collection_pb2.UpdateCollectionRequest()),
-        stub.UpdateSubject(subject_pb2.UpdateSubjectRequest()),
-        stub.DeleteTemplate(subject_pb2.DeleteTemplateRequest()),
         stub.Calibrate(calibration_pb2.CalibrateRequest()),
         stub.QueryAudit(audit_pb2.QueryAuditRequest()),
         anext(aiter(stub.Reembed(audit_pb2.ReembedRequest()))),
@@ -536,7 +513,7 @@ async def test_a_store_that_comes_back_empty_is_believed(tmp_path_factory: pytes
 
 async def test_a_second_gallery_sees_what_the_first_one_wrote(valkey: PrivateServer) -> None:
     """A query that carries the position is answered from a state that includes it; an erasure sticks."""
-    await _empty(valkey)
+    await emptied(valkey)
     async with running_world(valkey.url) as one, running_world(valkey.url) as other:
         await asyncio.gather(eventually(one.is_ready), eventually(other.is_ready))
         answer = await enroll(one, "newcomer", embedded(person(2)))
