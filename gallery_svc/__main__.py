@@ -20,7 +20,11 @@ from tessera.client.encoder import EncoderClient
 
 
 async def main() -> None:
-    """Run until a signal, or until the store turns out to be one that may not be used."""
+    """Run until a signal, or until the store turns out to be one that may not be used.
+
+    Raises:
+        InvalidInputError: a setting, the keys or the store cannot be used; the error says what to do.
+    """
     settings = load_settings(GallerySettings, PREFIX)
     configure_logs("gallery", level=settings.log_level)
     get_logger().info("start", **redacted(settings))

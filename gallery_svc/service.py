@@ -42,6 +42,7 @@ from tessera.chassis.clock import Clock
 from tessera.chassis.server import Server, ServerSettings
 from tessera.chassis.settings import MEMORY
 from tessera.chassis.tracing import Tracing
+from tessera.domain.errors import InvalidInputError, KeyMissingError, StoreCorruptError
 from tessera.domain.ids import ModelId
 from tessera.v1 import events_pb2, events_pb2_grpc, gallery_pb2, gallery_pb2_grpc
 
@@ -72,9 +73,8 @@ async def running_gallery(
         make_index: an empty index for a model.
 
     Raises:
-        InvalidInputError: an address, the keys or the store cannot be used.
-        StoreCorruptError: the store holds half of a write; told when the gallery has begun to look at it.
-        KeyMissingError: the store holds values under a key that was not given; the same.
+        InvalidInputError: an address, the keys or the store cannot be used; what only the store's answers tell is
+            raised when the gallery has begun to look at it.
     """
     metrics = GalleryMetrics(CollectorRegistry())
     member_id = time_ordered_id("gallery", clock.now())
@@ -143,7 +143,7 @@ async def running_gallery(
     )
     try:
         await server.start()
-        following = asyncio.create_task(follower.run())
+        following = asyncio.create_task(_follow(follower))
         try:
             yield RunningGallery(server, following, metrics)
         finally:
@@ -192,6 +192,16 @@ def open_store(settings: GallerySettings, metrics: GalleryMetrics) -> Store:
     sealer = Sealer(Keyring.load(settings.keys))
     stamps = None
     return RedisStore(door, sealer, stamps, log_kept=settings.log_kept, events_kept=settings.events_kept)
+
+
+async def _follow(follower: Follower) -> None:
+    """Follow; a store that this gallery may not go on with is a wrong setting, told in one line, and no defect."""
+    try:
+        await follower.run()
+    except StoreCorruptError as error:
+        raise InvalidInputError("store", error.key, f"whole writes; {error}") from error
+    except KeyMissingError as error:
+        raise InvalidInputError("keys", error.key, f"each key that the store's values are under; {error}") from error
 
 
 def _listening(settings: GallerySettings) -> ServerSettings:
