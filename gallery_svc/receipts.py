@@ -1,0 +1,41 @@
+"""Makes the receipts of erasures: signed when the erasure is taken on, and once more when it is complete.
+
+What they say and how they are checked is in `tessera.trust.receipts`, for those who have no gallery.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from gallery_svc.signing import Signer
+from tessera.domain.errors import InvalidInputError
+from tessera.trust.keys import Signed
+from tessera.trust.receipts import KIND, ErasureState, Receipt, receipt_of, receipt_text
+
+
+def signed_receipt(receipt: Receipt, signer: Signer) -> Signed:
+    """A receipt that can be checked.
+
+    Raises:
+        InvalidInputError: it says COMPLETE and not when, or the other way round.
+    """
+    text = receipt_text(receipt)
+    receipt_of(text)
+    return signer.sign_text(KIND, text)
+
+
+def completed(receipt: Receipt, at: datetime, replicas_confirmed: int) -> Receipt:
+    """The same receipt after everything that followed is done.
+
+    Args:
+        receipt: one that is ACCEPTED.
+        at: when it was complete.
+        replicas_confirmed: galleries that told that their indexes are without it.
+
+    Raises:
+        InvalidInputError: it is complete before it began.
+    """
+    if at < receipt.erased_at:
+        raise InvalidInputError("completed_at", at.isoformat(), f"not before {receipt.erased_at.isoformat()}")
+    return replace(receipt, state=ErasureState.COMPLETE, completed_at=at, replicas_confirmed=replicas_confirmed)
