@@ -21,6 +21,7 @@ from tessera.cli.exit_codes import ExitCode
 from tessera.cli.failure import Failure
 from tessera.cli.followers import CameraFollower, EventFollower
 from tessera.cli.instance import locked_data_dir, unusable, write_instance
+from tessera.cli.instance_keys import prepare_keys
 from tessera.cli.ports import HOST, Ports, settle_ports
 from tessera.cli.process_facts import lived_s
 from tessera.cli.services import service_specs
@@ -145,6 +146,7 @@ class _Run:
         log_dir = self._options.data_dir / "logs"
         try:
             log_dir.mkdir(exist_ok=True)
+            keys = prepare_keys(self._options.data_dir)
             valkey = prepare_valkey(self._options.data_dir, self._ports.store)
         except OSError as error:
             raise unusable(self._options.data_dir, error) from None
@@ -155,7 +157,7 @@ class _Run:
         self._board.tell(f"Tessera {__version__}, data and logs in {self._options.data_dir}")
         self._supervisor.add(store)
         self._wait_for([_STORE], _STORE_LIMIT_S)
-        for spec in service_specs(self._ports, valkey.url, log_dir):
+        for spec in service_specs(self._ports, valkey.url, log_dir, keys):
             self._supervisor.add(spec)
 
     def _wait_for(self, names: Sequence[str], limit_s: float) -> None:

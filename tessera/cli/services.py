@@ -11,7 +11,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tessera.chassis.channel import open_blocking_channel
 from tessera.cli.child import ChildSpec
+from tessera.cli.instance_keys import InstanceKeys
 from tessera.cli.ports import HOST, Ports
+from tessera.cli.valkey import DURABILITY
 
 _CONNECT_LIMIT_S = 0.2
 _HEALTH_LIMIT_S = 1.0
@@ -49,7 +51,7 @@ class HealthProbe:
         return True
 
 
-def service_specs(ports: Ports, store_url: str, log_dir: Path) -> tuple[ChildSpec, ...]:
+def service_specs(ports: Ports, store_url: str, log_dir: Path, keys: InstanceKeys) -> tuple[ChildSpec, ...]:
     """The three services in the order in which frames pass them; they may start in parallel."""
     encoder, gallery = f"{HOST}:{ports.encoder}", f"{HOST}:{ports.gallery}"
     return (
@@ -59,7 +61,15 @@ def service_specs(ports: Ports, store_url: str, log_dir: Path) -> tuple[ChildSpe
             "gallery_svc",
             (ports.gallery, ports.gallery_metrics),
             log_dir,
-            {"ENCODER": encoder, "STORE": store_url},
+            {
+                "ENCODER": encoder,
+                "STORE": store_url,
+                "KEYS": str(keys.kek),
+                "SIGNING_KEY": str(keys.signing),
+                "AUDIT_DIR": str(keys.audit),
+                "DURABILITY": DURABILITY,
+                "MIGRATE": "auto",
+            },
         ),
         _spec(
             "ingest",

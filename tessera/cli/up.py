@@ -98,7 +98,7 @@ def up(  # noqa: PLR0917 - click passes them by name
     The store (a private Valkey), the encoder, the gallery and the cameras run as child processes. One that ends is
     started again; all of them end with this command (Ctrl-C, or SIGTERM). What was enrolled, and which cameras are
     watched, is in the data folder and there again at the next start. Logs are in its folder `logs`, addresses and
-    process ids in `instance.json`.
+    process ids in `instance.json`, and in `keys` what templates are sealed with: without it they cannot be read.
 
     \b
     Examples:

@@ -11,6 +11,11 @@ from pathlib import Path
 from tessera.cli.child import ChildSpec
 from tessera.domain.errors import ArtifactError
 
+DURABILITY = "always"
+"""What the gallery is told of this store. `everysec` answers before the data is on the disk: a power cut would take
+acknowledged enrolments with it. `always` still writes 275 enrolments a second over one connection and 1,216 over
+sixteen."""
+
 _PROBE_LIMIT_S = 1.0
 _CONFIGURATION = """\
 # Written by `tessera up` at each start.
@@ -22,9 +27,9 @@ dir "{folder}"
 daemonize no
 databases 1
 appendonly yes
-# `everysec` answers before the data is on the disk: a power cut would take acknowledged enrolments with it. `always`
-# still writes 275 enrolments a second over one connection and 1,216 over sixteen.
-appendfsync always
+appendfsync {durability}
+# Also while the file is written anew, as after an erasure.
+no-appendfsync-on-rewrite no
 aof-use-rdb-preamble yes
 # A cut in the middle of the last record is what a power cut leaves; Valkey 9.1 recovers from it cleanly.
 aof-load-truncated yes
@@ -74,7 +79,8 @@ def prepare_valkey(data_dir: Path, port: int) -> Valkey:
     configuration = folder / "valkey.conf"
     configuration.touch(mode=0o600)
     configuration.write_text(
-        _CONFIGURATION.format(port=port, password=valkey.password, folder=folder), encoding="utf-8"
+        _CONFIGURATION.format(port=port, password=valkey.password, folder=folder, durability=DURABILITY),
+        encoding="utf-8",
     )
     return valkey
 
