@@ -25,7 +25,7 @@ from tessera.domain.ids import CollectionId, SubjectId, TemplateId
 Scores = npt.NDArray[np.float64]
 
 SLACK = 1e-5
-"""The engine's float32 product of two unit vectors of up to 4096 numbers is off its float64 value by less."""
+"""The engine's float32 cosine of two vectors of up to 4096 numbers is off its float64 value by less."""
 
 _LAYOUT = "1"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -183,8 +183,10 @@ def _floor(found: Found, limit: int) -> float | None:
 
 def _exact_scores(vectors: npt.NDArray[np.float32], probe: Embedding) -> Scores:
     # Summed row by row: equal vectors get equal scores wherever they stand; a matrix product does not promise it.
-    scores: Scores = np.sum(vectors.astype(np.float64) * probe.vector.astype(np.float64), axis=1)
-    return np.clip(scores, -1.0, 1.0)
+    rows = vectors.astype(np.float64)
+    products = np.sum(rows * probe.vector.astype(np.float64), axis=1)
+    scores: Scores = np.clip(products / np.sqrt(np.sum(rows * rows, axis=1)), -1.0, 1.0)
+    return scores
 
 
 def _microseconds(moment: datetime) -> int:

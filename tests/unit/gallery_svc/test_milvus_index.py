@@ -101,15 +101,15 @@ def _naive(held: Held, probe: Embedding, limit: int, wanted: Wanted = EVERYBODY)
     best = []
     for row in held.values():
         if row.templates and _is_wanted(row.profile, wanted):
-            scored = [(-_dot(t.vector, probe), t.template_id) for t in row.templates]
+            scored = [(-_score(t.vector, probe), t.template_id) for t in row.templates]
             score, template_id = min(scored)
             best.append((score, row.subject_id, template_id))
     return [(who, template, -score) for score, who, template in sorted(best)[:limit]]
 
 
-def _dot(vector: HalfVector, probe: Embedding) -> float:
-    products = vector.astype(np.float64) * probe.vector.astype(np.float64)
-    return float(np.clip(np.sum(products), -1, 1))
+def _score(vector: HalfVector, probe: Embedding) -> float:
+    row = vector.astype(np.float64)
+    return float(np.clip(np.sum(row * probe.vector.astype(np.float64)) / np.sqrt(np.sum(row * row)), -1, 1))
 
 
 def _assert_same(hits: Sequence[Hit], expected: Sequence[tuple[str, str, float]]) -> None:
