@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import util
 from pathlib import Path
 
@@ -201,7 +202,8 @@ def _sees_everybody(sentinel: PrivateServer) -> bool:
     with client_of(sentinel) as client:
         told = client.execute_command("SENTINEL", "MASTER", _PRIMARY_NAME)
     state = dict(zip(told[::2], told[1::2], strict=True))
-    return state[b"num-other-sentinels"] == b"2" and state[b"num-slaves"] == b"1" and state[b"flags"] == b"master"
+    seen = (state[b"num-other-sentinels"], state[b"num-slaves"], state[b"flags"])
+    return seen == (b"2", b"1", b"master")
 
 
 # ---- a cluster
@@ -263,7 +265,7 @@ def _join(cluster: PrivateCluster) -> None:
         with client_of(primary) as client:
             identity = client.execute_command("CLUSTER", "MYID")
         with client_of(replica) as client:
-            until(lambda client=client, identity=identity: _follows(client, identity))
+            until(partial(_follows, client, identity))
 
 
 def _follows(client: Redis, identity: bytes) -> bool:

@@ -8,6 +8,7 @@ answer is closed, so that nobody reads the answer of another.
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -55,6 +56,7 @@ class Line(asyncio.Protocol):
         self._reader = hiredis.Reader(replyError=ErrorReply, notEnoughData=_MORE)
         self._transport: asyncio.Transport | None = None
         self._usable = False
+        self._poll = select.poll()
         self._wanted = 0
         self._replies: list[Any] = []
         self._answer: asyncio.Future[list[Any]] | None = None
@@ -64,6 +66,10 @@ class Line(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether it is connected, and nobody waits for an answer on it."""
         return self._usable and self._answer is None
+
+    def hung_up(self) -> bool:
+        """Whether something came where nothing is due: mostly the server's goodbye, which the loop has not seen."""
+        return bool(self._poll.poll(0))
 
     async def exchange(self, commands: Sequence[Command], limit_s: float) -> list[Any]:
         """Send commands in one piece and await their replies; an error reply is an `ErrorReply` among them.
@@ -75,15 +81,16 @@ class Line(asyncio.Protocol):
         packed = b"".join(_packed(command) for command in commands)
         if not self.usable or self._transport is None:
             raise NotSentError("the connection is closed")
+        loop = asyncio.get_running_loop()
         self._wanted, self._replies = len(commands), []
-        self._answer = asyncio.get_running_loop().create_future()
+        self._answer = loop.create_future()
+        # Not `asyncio.timeout`: after a stall of the loop it would throw an answer away that came in time.
+        limit = loop.call_later(limit_s, self._lose_answer, "TIMEOUT")
         self._transport.write(packed)
         try:
-            async with asyncio.timeout(limit_s):
-                return await self._answer
-        except TimeoutError:
-            raise AnswerLostError("TIMEOUT", self._replies) from None
+            return await self._answer
         finally:
+            limit.cancel()
             if (
                 len(self._replies) != self._wanted
             ):  # timed out, cancelled or broken: what still comes is not the next one's
@@ -100,12 +107,17 @@ class Line(asyncio.Protocol):
         """Await the end of a line that was aborted."""
         await self._ended
 
+    def _lose_answer(self, cause: Literal["CONNECTION", "TIMEOUT"]) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(AnswerLostError(cause, self._replies))
+
     # ---- what the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a stream's protocol gets
         self._transport = transport
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         self._usable = True
 
     def data_received(self, data: bytes) -> None:
@@ -129,8 +141,7 @@ class Line(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - whatever it was, the answer is lost
         """The connection is gone."""
         self._usable = False
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(AnswerLostError("CONNECTION", self._replies))
+        self._lose_answer("CONNECTION")
         if not self._ended.done():
             self._ended.set_result(None)
 

@@ -112,7 +112,7 @@ class Node:
     def _take(self) -> Line | None:
         while self._free:
             line = self._free.pop()
-            if line.usable:
+            if line.usable and not line.hung_up():
                 return line
             self._forget(line)
         return None

@@ -59,9 +59,9 @@ def open_door(
         where,
         topology_of(where, timeout_s),
         durability,
-        timeout_s,
-        observe,
-        load_scripts() if scripts is None else scripts,
+        timeout_s=timeout_s,
+        observe=observe,
+        scripts=load_scripts() if scripts is None else scripts,
     )
 
 
@@ -82,6 +82,7 @@ class RedisDoor:
         address: StoreAddress,
         topology: Topology,
         durability: Durability,
+        *,
         timeout_s: float,
         observe: Observe | None,
         scripts: Mapping[str, Script],
