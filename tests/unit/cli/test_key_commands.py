@@ -33,16 +33,17 @@ def test_a_new_file_has_one_key_and_is_its_owners_alone(file: Path, capsys: pyte
     assert f"Made {key.key_id} in {file}; it wraps." in capsys.readouterr().out
 
 
-def test_a_second_key_wraps_and_the_first_still_opens(file: Path) -> None:
-    """A new key goes to the front; with --last it goes to the end and does not wrap."""
-    for options in ((), (), ("--last",)):
-        _run("new", file, *options)
-    text = file.read_text(encoding="utf-8").splitlines()
-    made = [key.key_id for key in read_key_file(file)]
-    assert len(set(made)) == len(text) == 3
-    _run("new", file, "--last")
-    assert [key.key_id for key in read_key_file(file)][:3] == made
-    assert file.read_text(encoding="utf-8").splitlines()[:3] == text
+def test_a_second_key_wraps_and_the_first_still_opens(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A new key goes to the front; with --last to the end, where it does not wrap. No line is changed."""
+    order: list[str] = []
+    for options in ((), (), ("--last",), ()):
+        before = file.read_text(encoding="utf-8") if file.exists() else ""
+        _run("new", file, *options, "--json")
+        made = json.loads(capsys.readouterr().out)["made"]
+        order = [*order, made] if options else [made, *order]
+        assert before in file.read_text(encoding="utf-8")
+    assert [key.key_id for key in read_key_file(file)] == order
+    assert len(set(order)) == 4
 
 
 def test_show_tells_names_and_days_and_no_key(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
