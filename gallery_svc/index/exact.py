@@ -1,55 +1,47 @@
 """Exact cosine search: every template is compared, in float32 to find the best and in float64 to rank them.
 
-The state that readers see is a snapshot that is never changed, only replaced. New templates are written behind the
-last row that any snapshot reads, so that an enrolment costs its own rows; an erasure copies what stays, so that no
-vector of an erased subject remains in memory.
-
-Source: the two passes follow the usual re-ranking of an approximate scan; here the first pass is off by rounding alone.
+The state that readers see is a snapshot that is never changed, only replaced. New subjects are written behind the last
+row that any snapshot reads, so that an enrolment costs its own rows. Who goes or changes is taken out of a copy of his
+segment alone; the old one is overwritten with zeros when its last reader is done. Nothing here reads the store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 
 import numpy as np
-import numpy.typing as npt
 
-from gallery_svc.index.protocol import Addition, Hit, Removal, Update
-from tessera.domain.embedding import Embedding, Vector, Vectors
-from tessera.domain.errors import ModelMismatchError
-from tessera.domain.ids import ModelId, SubjectId, TemplateId
-
-Scores = npt.NDArray[np.float64]
-
-FLOAT32_SLACK = 1e-5
-"""Two float32 dot products of unit vectors of up to 4096 numbers differ by less from their float64 values."""
-_FIRST_ROWS = 1024
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Snapshot:
-    """One state. The lists and arrays may be longer than `rows`: what lies behind belongs to later states."""
-
-    rows: int
-    vectors: Vectors
-    subject_of_row: npt.NDArray[np.int32]
-    template_of_row: list[TemplateId]
-    subjects: list[SubjectId]
-    rows_of: dict[SubjectId, tuple[int, ...]]
+from gallery_svc.index.changes import Change, subjects_of
+from gallery_svc.index.directory import ROW_BITS, Directory, hashes_of
+from gallery_svc.index.filters import finds
+from gallery_svc.index.incoming import batch_of, is_same, new_rows
+from gallery_svc.index.protocol import EVERYBODY, Hit, IndexCoverage, Put, Update, Wanted
+from gallery_svc.index.ranking import exact_scores
+from gallery_svc.index.segments import NewRows, Segment
+from gallery_svc.index.snapshots import Snapshot
+from gallery_svc.index.texts import SUBJECT_IDS
+from gallery_svc.rows import RowBatch, SearchRow
+from tessera.domain.embedding import Embedding, Vectors
+from tessera.domain.errors import InvalidInputError, ModelMismatchError
+from tessera.domain.ids import ModelId, SubjectId
 
 
 class ExactIndex:
-    """Every template of one model in one contiguous array.
+    """Every template of one model. One writer at a time; readers on any thread.
 
     Args:
         model_id: the model whose embeddings it holds.
+        helpers: threads that take a part of a large batch each, beside the one that searches; they are the caller's,
+            and nothing else that searches runs on them.
     """
 
-    def __init__(self, model_id: ModelId) -> None:
+    def __init__(self, model_id: ModelId, helpers: Sequence[Executor] = ()) -> None:
         self._model_id = model_id
-        self._snapshot = _empty(0)
-        self._known: set[TemplateId] = set()
+        self._helpers = helpers
+        self._snapshot = Snapshot()
+        self._directory = Directory()
+        self._spoiled: int | None = None
 
     @property
     def model_id(self) -> ModelId:
@@ -59,156 +51,139 @@ class ExactIndex:
     @property
     def subject_count(self) -> int:
         """Subjects with at least one template."""
-        return len(self._snapshot.rows_of)
+        return self._snapshot.subjects
 
     @property
     def template_count(self) -> int:
         """Templates."""
-        return self._snapshot.rows
+        return self._snapshot.templates
+
+    @property
+    def coverage(self) -> IndexCoverage:
+        """Exact, and all in this process."""
+        columns = [segment.columns for segment in self._snapshot.segments if segment is not None]
+        memory_bytes = self._directory.nbytes + sum(each.nbytes for each in columns)
+        return IndexCoverage(exact=True, vectors_in_clear=False, memory_bytes=memory_bytes)
 
     def __contains__(self, subject_id: object) -> bool:
         """Whether the subject has a template here."""
-        return subject_id in self._snapshot.rows_of
+        return isinstance(subject_id, str) and self._located(subject_id) is not None
 
     def apply(self, updates: Sequence[Update]) -> None:
         """Take updates in their order; readers see all of them or none."""
-        additions: dict[TemplateId, Addition] = {}
-        removed: set[SubjectId] = set()
+        # An update replaces all that there was of its subject, so that only the last one of each counts.
+        last: dict[SubjectId, SearchRow | None] = {}
         for update in updates:
-            if isinstance(update, Removal):
-                additions = {key: kept for key, kept in additions.items() if kept.subject_id != update.subject_id}
-                removed.add(update.subject_id)
-            elif update.template_id not in self._known or update.subject_id in removed:
-                additions[update.template_id] = update
+            if isinstance(update, Put):
+                last[update.row.subject_id] = update.row if update.row.templates else None
+            else:
+                last[update.subject_id] = None
+        gone: dict[int, list[int]] = {}
+        come: list[SearchRow] = []
         snapshot = self._snapshot
-        if removed & snapshot.rows_of.keys():
-            snapshot = _without(snapshot, removed)
-            self._known = set(snapshot.template_of_row[: snapshot.rows])
-        if additions:
-            snapshot = _with(snapshot, list(additions.values()))
-            self._known |= additions.keys()
-        self._snapshot = snapshot
+        for subject_id, row in last.items():
+            place = snapshot.find(self._directory, SUBJECT_IDS.pack(subject_id))
+            if place is not None:
+                segment, first_row = snapshot.at(place)
+                if row is not None and is_same(segment, first_row, row):
+                    continue
+                gone.setdefault(place >> ROW_BITS, []).append(first_row)
+            if row is not None:
+                come.append(row)
+        if gone or come:
+            self._change(gone, self._checked(batch_of(come)) if come else None)
 
-    def search(self, probe: Embedding, limit: int) -> list[Hit]:
-        """The subjects most like the probe, best first, ties by subject id."""
-        self._require_model(probe)
+    def load(self, batch: RowBatch) -> None:
+        """Take many subjects that are not there yet; for an index that is shown to nobody before its end.
+
+        Raises:
+            ValueError: a subject is there already.
+            InvalidInputError: the columns do not fit each other, or a vector is of another length than the rest.
+        """
+        new = self._checked(batch)
+        ids = new.subject_ids.pieces()
+        known = any(self._snapshot.holds(place, ids[at]) for at, place in self._directory.look_all(hashes_of(ids)))
+        if known or len(set(ids)) != len(ids):
+            raise ValueError("a subject of the batch is there already")
+        self._change({}, new)
+
+    def search(self, probe: Embedding, limit: int, wanted: Wanted = EVERYBODY) -> list[Hit]:
+        """The subjects most like the probe, best first, ties by subject id and then template id."""
+        return self.search_many([probe], limit, wanted)[0]
+
+    def search_many(self, probes: Sequence[Embedding], limit: int, wanted: Wanted = EVERYBODY) -> list[list[Hit]]:
+        """As `search` for each of the probes, all over one state; the same answers, quicker together."""
+        if limit < 1:
+            raise InvalidInputError("limit", limit, "at least 1")
         snapshot = self._snapshot
-        if snapshot.rows == 0:
-            return []
-        rows = _rows_worth_ranking(snapshot, probe.vector, limit)
-        best: dict[SubjectId, Hit] = {}
-        for row, score in zip(rows.tolist(), _scores(snapshot.vectors[rows], probe.vector).tolist(), strict=True):
-            hit = Hit(snapshot.subjects[snapshot.subject_of_row[row]], snapshot.template_of_row[row], score)
-            if hit.subject_id not in best or _rank(hit) < _rank(best[hit.subject_id]):
-                best[hit.subject_id] = hit
-        return sorted(best.values(), key=_rank)[:limit]
+        vectors = self._vectors(probes, snapshot.dimensions)
+        return snapshot.search(vectors, limit, wanted, self._helpers) if len(vectors) else [[] for _ in probes]
 
-    def best_of(self, subject_id: SubjectId, probe: Embedding) -> Hit | None:
+    def best_of(self, subject_id: SubjectId, probe: Embedding, wanted: Wanted = EVERYBODY) -> Hit | None:
         """The subject's template most like the probe."""
-        self._require_model(probe)
-        snapshot = self._snapshot
-        rows = snapshot.rows_of.get(subject_id)
-        if rows is None:
+        vectors = self._vectors([probe], self._snapshot.dimensions)
+        found = self._located(subject_id)
+        if found is None or not finds(*found, wanted):
             return None
-        scores = _scores(snapshot.vectors[list(rows)], probe.vector).tolist()
-        hits = (Hit(subject_id, snapshot.template_of_row[row], s) for row, s in zip(rows, scores, strict=True))
-        return min(hits, key=_rank)
+        segment, first_row = found
+        run = segment.run(first_row)
+        scores = exact_scores(segment.halves[run.start : run.stop], vectors[0]).tolist()
+        best, template_id = min((-score, segment.template_id(row)) for row, score in zip(run, scores, strict=True))
+        return Hit(subject_id, template_id, -best, segment.name(first_row))
 
-    def _require_model(self, probe: Embedding) -> None:
-        if probe.model_id != self._model_id:
-            raise ModelMismatchError(self._model_id, probe.model_id)
+    def name_of(self, subject_id: SubjectId) -> str:
+        """The subject's display name; empty when it has none or is not here."""
+        found = self._located(subject_id)
+        return "" if found is None else found[0].name(found[1])
 
+    def _located(self, subject_id: str) -> tuple[Segment, int] | None:
+        packed_id = SUBJECT_IDS.pack(subject_id)
+        while True:
+            snapshot = self._snapshot
+            place = snapshot.find(self._directory, packed_id)
+            if place is not None:
+                return snapshot.at(place)
+            # The directory may have gone on to a later state in between, in which the subject stands elsewhere.
+            if snapshot is self._snapshot:
+                return None
 
-def _rank(hit: Hit) -> tuple[float, SubjectId, TemplateId]:
-    return (-hit.score, hit.subject_id, hit.template_id)
+    def _vectors(self, probes: Sequence[Embedding], dimensions: int | None) -> Vectors:
+        for probe in probes:
+            if probe.model_id != self._model_id:
+                raise ModelMismatchError(self._model_id, probe.model_id)
+            if dimensions is not None and probe.vector.size != dimensions:
+                raise InvalidInputError("embedding.values", f"{probe.vector.size} numbers", f"{dimensions} numbers")
+        if dimensions is None or not probes:
+            return np.empty((0, 0), np.float32)
+        return np.stack([probe.vector for probe in probes])
 
+    def _checked(self, batch: RowBatch) -> NewRows:
+        dimensions = self._snapshot.dimensions
+        if dimensions is not None and len(batch.vectors) and batch.vectors.shape[1] != dimensions:
+            raise InvalidInputError("vectors", f"{batch.vectors.shape[1]} numbers", f"{dimensions} numbers")
+        return new_rows(batch)
 
-def _scores(vectors: Vectors, probe: Vector) -> Scores:
-    # Summed row by row: the same vector gets the same score wherever it stands; a matrix product does not promise it.
-    scores: Scores = np.sum(vectors.astype(np.float64) * probe.astype(np.float64), axis=1)
-    return np.clip(scores, -1.0, 1.0)
+    def _change(self, gone: Mapping[int, Sequence[int]], new: NewRows | None) -> None:
+        change = Change(self._snapshot, self._spoiled)
+        if self._spoiled is not None:
+            gone = {self._spoiled: (), **gone}
+        # Until all is done: a change that fails may leave rows behind the last one.
+        self._spoiled = self._snapshot.tail if self._snapshot.tail >= 0 else None
+        for number, first_rows in gone.items():
+            change.drop(number, first_rows)
+        if new is not None:
+            change.append(new)
+        after = change.after()
+        self._show(change, after)
+        self._spoiled = None
 
-
-def _rows_worth_ranking(snapshot: _Snapshot, probe: Vector, limit: int) -> npt.NDArray[np.intp]:
-    scores = snapshot.vectors[: snapshot.rows] @ probe
-    subject_of_row = snapshot.subject_of_row[: snapshot.rows]
-    best = np.full(len(snapshot.rows_of), -np.inf, dtype=np.float32)
-    np.maximum.at(best, subject_of_row, scores)
-    if best.size > limit:
-        floor = np.partition(best, best.size - limit)[best.size - limit] - FLOAT32_SLACK
-    else:
-        floor = np.float32(-np.inf)
-    return np.flatnonzero(scores >= floor)
-
-
-def _empty(dimensions: int) -> _Snapshot:
-    vectors = np.zeros((_FIRST_ROWS if dimensions else 0, dimensions), dtype=np.float32)
-    return _Snapshot(0, vectors, np.zeros(len(vectors), dtype=np.int32), [], [], {})
-
-
-def _with(before: _Snapshot, additions: Sequence[Addition]) -> _Snapshot:
-    after = _with_room(before, before.rows + len(additions), additions[0].vector.size)
-    number_of = {subject_id: int(after.subject_of_row[rows[0]]) for subject_id, rows in _touched(after, additions)}
-    rows_of = dict(after.rows_of)
-    for row, addition in enumerate(additions, start=after.rows):
-        number = number_of.get(addition.subject_id)
-        if number is None:
-            number = number_of[addition.subject_id] = len(after.subjects)
-            after.subjects.append(addition.subject_id)
-        after.vectors[row] = addition.vector
-        after.subject_of_row[row] = number
-        after.template_of_row.append(addition.template_id)
-        rows_of[addition.subject_id] = (*rows_of.get(addition.subject_id, ()), row)
-    rows = after.rows + len(additions)
-    return _Snapshot(rows, after.vectors, after.subject_of_row, after.template_of_row, after.subjects, rows_of)
-
-
-def _touched(snapshot: _Snapshot, additions: Sequence[Addition]) -> list[tuple[SubjectId, tuple[int, ...]]]:
-    ids = {addition.subject_id for addition in additions}
-    return [(subject_id, snapshot.rows_of[subject_id]) for subject_id in ids if subject_id in snapshot.rows_of]
-
-
-def _with_room(snapshot: _Snapshot, rows: int, dimensions: int) -> _Snapshot:
-    if rows <= len(snapshot.vectors):
-        return snapshot
-    room = max(_FIRST_ROWS, rows, 2 * len(snapshot.vectors))
-    vectors = np.zeros((room, dimensions), dtype=np.float32)
-    subject_of_row = np.zeros(room, dtype=np.int32)
-    if snapshot.rows:
-        vectors[: snapshot.rows] = snapshot.vectors[: snapshot.rows]
-        subject_of_row[: snapshot.rows] = snapshot.subject_of_row[: snapshot.rows]
-    return _Snapshot(
-        snapshot.rows,
-        vectors,
-        subject_of_row,
-        snapshot.template_of_row[: snapshot.rows],
-        snapshot.subjects[: len(snapshot.rows_of)],
-        snapshot.rows_of,
-    )
-
-
-def _without(before: _Snapshot, removed: set[SubjectId]) -> _Snapshot:
-    subjects = before.subjects[: len(before.rows_of)]
-    subject_stays = np.array([subject_id not in removed for subject_id in subjects])
-    row_stays = subject_stays[before.subject_of_row[: before.rows]]
-    kept = np.flatnonzero(row_stays)
-    if not kept.size:
-        return _empty(0)
-    number_now, row_now = np.cumsum(subject_stays) - 1, (np.cumsum(row_stays) - 1).tolist()
-    room = max(_FIRST_ROWS, kept.size)
-    vectors = np.zeros((room, before.vectors.shape[1]), dtype=np.float32)
-    vectors[: kept.size] = before.vectors[kept]
-    subject_of_row = np.zeros(room, dtype=np.int32)
-    subject_of_row[: kept.size] = number_now[before.subject_of_row[kept]]
-    return _Snapshot(
-        int(kept.size),
-        vectors,
-        subject_of_row,
-        [before.template_of_row[row] for row in kept.tolist()],
-        [subject_id for subject_id in subjects if subject_id not in removed],
-        {
-            subject_id: tuple(row_now[row] for row in rows)
-            for subject_id, rows in before.rows_of.items()
-            if subject_id not in removed
-        },
-    )
+    def _show(self, change: Change, after: Snapshot) -> None:
+        if not self._directory.has_room(len(change.added)):
+            before = subjects_of(self._snapshot.segments)
+            larger = self._directory.larger(len(before) + len(change.added))
+            larger.add(*before.joined())
+            self._directory = larger
+        self._directory.add(*change.added.joined())
+        self._snapshot = after
+        self._directory.remove(*change.removed.joined())
+        change.wipe_what_was_left()

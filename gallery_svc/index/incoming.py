@@ -1,0 +1,109 @@
+"""Subjects on their way into the index: as columns of bytes, and refused if no search could use them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gallery_svc.index.filters import microseconds
+from gallery_svc.index.segments import FROM_EVER, NO_GROUP, UNTIL_EVER, Group, Moments, NewRows, Segment
+from gallery_svc.index.texts import NAMES, SUBJECT_IDS, TEMPLATE_IDS, Places
+from gallery_svc.index.widening import lengths
+from gallery_svc.rows import RowBatch, SearchProfile, SearchRow
+from tessera.domain.errors import InvalidInputError
+
+
+def validity(profile: SearchProfile) -> tuple[int, int]:
+    """From (inclusive) and until (exclusive), in microseconds since 1970."""
+    return (
+        FROM_EVER if profile.valid_from is None else microseconds(profile.valid_from),
+        UNTIL_EVER if profile.valid_until is None else microseconds(profile.valid_until),
+    )
+
+
+def group(profile: SearchProfile) -> Group:
+    """What many subjects have in common."""
+    return profile.labels, profile.camera_ids
+
+
+def is_same(segment: Segment, first_row: int, row: SearchRow) -> bool:
+    """Whether the subject that begins at a row of a segment is just what it is said to be now."""
+    run, columns = segment.run(first_row), segment.columns
+    group_of = NO_GROUP if columns.group_of is None else list(columns.groups)[columns.group_of[first_row]]
+    valid = (FROM_EVER, UNTIL_EVER) if columns.valid is None else tuple(columns.valid[first_row].tolist())
+    if (segment.name(first_row), group_of, valid) != (
+        row.profile.display_name,
+        group(row.profile),
+        validity(row.profile),
+    ):
+        return False
+    here = {segment.template_id(at): segment.halves[at].tobytes() for at in run}
+    return here == {template.template_id: template.vector.tobytes() for template in row.templates}
+
+
+def batch_of(rows: Sequence[SearchRow]) -> RowBatch:
+    """The same subjects as columns."""
+    templates = [template for row in rows for template in row.templates]
+    return RowBatch(
+        [row.subject_id for row in rows],
+        [row.profile for row in rows],
+        [len(row.templates) for row in rows],
+        [template.template_id for template in templates],
+        np.array([template.vector for template in templates], np.float16),
+    )
+
+
+def new_rows(batch: RowBatch) -> NewRows:
+    """A batch as it will lie in a segment; subjects without templates are left out.
+
+    Raises:
+        InvalidInputError: the columns do not fit each other, or a vector is not finite or far from length 1.
+    """
+    counts = np.array(batch.counts, np.int64)
+    if not len(batch.subject_ids) == len(batch.profiles) == counts.size:
+        raise InvalidInputError("batch", (len(batch.subject_ids), len(batch.profiles), counts.size), "columns alike")
+    if not counts.sum() == len(batch.template_ids) == len(batch.vectors):
+        raise InvalidInputError("batch", (len(batch.template_ids), len(batch.vectors)), f"{counts.sum()} templates")
+    subject_ids, profiles = batch.subject_ids, batch.profiles
+    if not counts.all():
+        kept = np.flatnonzero(counts).tolist()
+        subject_ids, profiles = [subject_ids[at] for at in kept], [profiles[at] for at in kept]
+        counts = counts[counts > 0]
+    groups, group_of = _groups(profiles)
+    names = [profile.display_name for profile in profiles]
+    return NewRows(
+        np.ascontiguousarray(batch.vectors, np.float16),
+        _deviation(batch),
+        counts,
+        SUBJECT_IDS.pack_all(subject_ids),
+        TEMPLATE_IDS.pack_all(batch.template_ids),
+        NAMES.pack_all(names) if any(names) else None,
+        groups,
+        group_of,
+        _validities(profiles),
+    )
+
+
+def _deviation(batch: RowBatch) -> float:
+    if not len(batch.vectors):
+        return 0.0
+    # One more millionth for the float32 sums of the lengths themselves.
+    deviation = float(np.abs(lengths(np.ascontiguousarray(batch.vectors)) - 1).max()) + 1e-6
+    if not deviation < 0.5:
+        raise InvalidInputError("vectors", f"a length that is {deviation:.3g} from 1", "unit vectors")
+    return deviation
+
+
+def _groups(profiles: Sequence[SearchProfile]) -> tuple[tuple[Group, ...], Places | None]:
+    numbers: dict[Group, int] = {}
+    group_of = [numbers.setdefault(group(profile), len(numbers)) for profile in profiles]
+    if numbers.keys() <= {NO_GROUP}:
+        return (), None
+    return tuple(numbers), np.array(group_of)
+
+
+def _validities(profiles: Sequence[SearchProfile]) -> Moments | None:
+    if all(profile.valid_from is None and profile.valid_until is None for profile in profiles):
+        return None
+    return np.array([validity(profile) for profile in profiles], np.int64)

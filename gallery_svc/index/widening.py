@@ -1,0 +1,54 @@
+"""float16 to float32 for matrix products: three passes over integers, which take a quarter of NumPy's own conversion.
+
+A float16 number's bits, moved 13 to the left, are those of a float32 number that is 2^112 times smaller; only the
+copies of the sign that widening an int16 leaves behind must go. The probe brings the factor back. Exact for every
+finite float16.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from gallery_svc.rows import HalfVectors
+from tessera.domain.embedding import Vectors
+
+SCALE = np.float32(2.0**112)
+"""What a widened row must be multiplied with; a probe is, once."""
+_SHIFT = np.int32(13)
+_SIGN_EXPONENT_FRACTION = np.int32(-0x70000001)
+Bits = npt.NDArray[np.int32]
+
+
+def widened(halves: HalfVectors, room: Bits | None = None) -> Vectors:
+    """Rows as float32, each number divided by `SCALE`.
+
+    Args:
+        halves: shape (n, d).
+        room: int32 of shape (n, d) to write into; None: new memory.
+
+    Returns:
+        float32 of shape (n, d); `room` itself, seen as float32, when that was given.
+    """
+    if room is None:
+        room = np.empty(halves.shape, np.int32)
+    np.copyto(room, halves.view(np.int16))
+    np.left_shift(room, _SHIFT, out=room)
+    np.bitwise_and(room, _SIGN_EXPONENT_FRACTION, out=room)
+    return room.view(np.float32)
+
+
+def lengths(halves: HalfVectors) -> npt.NDArray[np.float32]:
+    """Euclidean lengths of rows, off by float32 rounding; what is not finite comes out longer than 65,000.
+
+    Args:
+        halves: shape (n, d).
+
+    Returns:
+        Shape (n,).
+    """
+    found = np.empty(len(halves), np.float32)
+    for first in range(0, len(halves), 4096):
+        rows = widened(halves[first : first + 4096]) * SCALE
+        found[first : first + 4096] = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    return found
