@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import secrets
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -128,7 +128,7 @@ class Sealer:
             StoreCorruptError: one is not what was sealed for its place; it is named, and none is given.
             KeyMissingError: the ring does not have a value's key.
         """
-        return self._opened(places, map(_authenticated, places), sealed)
+        return self._opened(places, [_authenticated(place) for place in places], sealed)
 
     def open_rows(
         self, generation: str, epoch: int, subject_ids: Sequence[str], sealed: Sequence[bytes]
@@ -144,17 +144,20 @@ class Sealer:
         return self._opened(places, [head + subject_id.encode() for subject_id in subject_ids], sealed)
 
     def _opened(
-        self, places: Sequence[Place] | _RowPlaces, authenticated: Iterable[bytes], sealed: Sequence[bytes]
+        self, places: Sequence[Place] | _RowPlaces, authenticated: list[bytes], sealed: Sequence[bytes]
     ) -> list[bytes]:
+        ring = self._ring
         if len(places) != len(sealed):
             raise InvalidInputError("sealed", f"{len(sealed)} values", f"one for each of {len(places)} places")
         if min(map(len, sealed), default=LEAST_BYTES) < LEAST_BYTES:
             return [self.open(places[at], value) for at, value in enumerate(sealed)]
         try:
-            return self._opener(self._ring.keys_by_header, authenticated, sealed)
+            return self._opener(ring.keys_by_header, authenticated, sealed)
         except NotOpenedError as failed:
             # Opened again by the way that tells what is wrong with it.
             self.open(places[failed.at], sealed[failed.at])
+            if ring is not self._ring:  # its key was adopted in between
+                return self._opened(places, authenticated, sealed)
             raise _corrupt(places[failed.at], "it opens alone and not among others") from failed
 
     def data_key(self, place: Place, sealed: bytes) -> bytes:

@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -202,6 +203,21 @@ def test_values_open_at_any_time_of_a_rotation(opener: ValueOpener) -> None:
     kept = [sealer.rewrap(place, value) for place, value in zip(rows, kept, strict=True)]
     sealer.adopt(Keyring((new,)))
     assert sealer.open_many(rows, kept) == [name.encode() for name in names]
+
+
+def test_a_key_that_comes_while_values_are_opened_opens_them() -> None:
+    """A load that began before the key was there is not told that its values are corrupt."""
+    newest = Keyring((key(),))
+    sealed = Sealer(newest).seal(ALICE, PLAIN)
+
+    def adopt_too_late(*load: Any) -> list[bytes]:
+        try:
+            return open_with_cryptography(*load)
+        finally:
+            late.adopt(newest)
+
+    late = Sealer(Keyring((key(),)), adopt_too_late)
+    assert late.open_many([ALICE], [sealed]) == [PLAIN]
 
 
 def test_many_threads_open_at_once(opener: ValueOpener) -> None:
