@@ -37,8 +37,6 @@ class Node:
         max_lines: int = _MAX_LINES,
     ) -> None:
         self.endpoint = endpoint
-        self.knows_waitaof = True
-        """Until it says that it does not."""
         self._credentials = credentials
         self._timeout_s = timeout_s
         self._database = database

@@ -8,9 +8,8 @@ from typing import Any
 from gallery_svc.store.door import Command
 from gallery_svc.store.durability import Durability
 from gallery_svc.store.error_replies import Verdict, verdict
-from gallery_svc.store.line import AnswerLostError, ErrorReply, Line, NotSentError
+from gallery_svc.store.line import AnswerLostError, ErrorReply, Line
 from gallery_svc.store.lua import Script
-from gallery_svc.store.node import Node
 from tessera.domain.errors import OutcomeUnknownError
 
 
@@ -42,28 +41,17 @@ class Write:
         self._wrote = wrote
         self._confirmed: Any = None
 
-    async def send(self, node: Node, line: Line, asked: bool) -> list[Any]:
+    async def send(self, line: Line, asked: bool) -> list[Any]:
         """The script's reply; what the replicas have is kept for `short_of`."""
-        wait = self._durability.confirmation(on_their_disks=node.knows_waitaof)
+        wait = self._durability.confirmation()
         try:
             replies = await self._call.send(line, wait, self._limit_s, asked)
         except AnswerLostError as error:
             if error.replies and self._changed_nothing(error.replies[0]):
                 return error.replies[:1]
             raise
-        if wait is not None:
-            self._confirmed = replies[1]
-            if isinstance(replies[1], ErrorReply) and replies[1].text.startswith("ERR unknown command"):
-                node.knows_waitaof = False
-                self._confirmed = await self._wait_plainly(line)
+        self._confirmed = replies[-1]
         return replies[:1]
-
-    async def _wait_plainly(self, line: Line) -> Any:  # noqa: ANN401 - Redis
-        wait = self._durability.confirmation(on_their_disks=False)
-        try:
-            return (await line.exchange([wait] if wait else [], self._limit_s))[0]
-        except NotSentError as error:  # the script ran: "not sent" would have it sent again
-            raise AnswerLostError("CONNECTION") from error
 
     def _changed_nothing(self, reply: Any) -> bool:  # noqa: ANN401 - Redis
         if isinstance(reply, ErrorReply):
@@ -78,10 +66,9 @@ class Write:
         if isinstance(self._confirmed, ErrorReply):
             failed_over = verdict(self._confirmed) in (Verdict.CHANGED_ROLE, Verdict.NOT_PRIMARY)
             return OutcomeUnknownError(request_id, "FAILOVER" if failed_over else "WAIT", 0, wanted)
-        own, reached = self._confirmed if isinstance(self._confirmed, list) else (1, self._confirmed)
-        if own >= 1 and reached >= wanted:
+        if self._confirmed >= wanted:
             return None
-        return OutcomeUnknownError(request_id, "WAIT", reached, wanted)
+        return OutcomeUnknownError(request_id, "WAIT", self._confirmed, wanted)
 
 
 async def exchange(line: Line, commands: Sequence[Command], limit_s: float, asked: bool) -> list[Any]:

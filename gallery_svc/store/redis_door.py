@@ -30,8 +30,8 @@ from tessera.domain.errors import InvalidInputError, OutcomeUnknownError, Unavai
 _MAX_HOPS = 4  # a map that is old sends us on, a slot on its way sends us on once more
 _MAX_UNSENT = 2  # the second try goes to whom the Sentinels or the cluster name now
 
-Send = Callable[[Node, Line, bool], Awaitable[list[Any]]]
-"""Sends something over a line of a node; the flag says that the node is only asked (ASK), its replies are judged."""
+Send = Callable[[Line, bool], Awaitable[list[Any]]]
+"""Sends something over a line and returns the replies to judge; True: the node is only asked (ASK)."""
 
 
 def open_door(
@@ -102,7 +102,7 @@ class RedisDoor:
         if not commands:
             return []
 
-        async def send(_node: Node, line: Line, asked: bool) -> list[Any]:
+        async def send(line: Line, asked: bool) -> list[Any]:
             return await exchange(line, commands, self._timeout_s + blocking_s, asked)
 
         with self._timed("read"):
@@ -116,7 +116,7 @@ class RedisDoor:
         """Run a script that writes nothing durable."""
         call = Call(self._scripts[script], keys, args)
 
-        async def send(_node: Node, line: Line, asked: bool) -> list[Any]:
+        async def send(line: Line, asked: bool) -> list[Any]:
             return (await call.send(line, None, self._timeout_s, asked))[:1]
 
         with self._timed(script):
@@ -171,7 +171,7 @@ class RedisDoor:
             try:
                 node = told or await self._topology.node_of(slot)
                 async with node.line() as line:
-                    replies = await send(node, line, asked)
+                    replies = await send(line, asked)
             except NotSentError:
                 self._topology.doubt()
                 told, asked, unsent = None, False, unsent + 1

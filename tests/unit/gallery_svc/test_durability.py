@@ -46,13 +46,11 @@ def test_a_durability_that_means_nothing_is_refused(asked: dict[str, Any], field
     assert caught.value.field == field
 
 
-def test_replicas_are_waited_for_on_their_disks_where_that_is_promised_and_can_be_asked() -> None:
-    """`always` speaks of disks: WAITAOF where the server knows it, else WAIT; without replicas nothing is asked."""
-    assert EVERYSEC.confirmation(on_their_disks=True) is None
-    always, everysec = Durability("always", 2, 0.25), Durability("everysec", 2, 0.25)
-    assert always.confirmation(on_their_disks=True) == ("WAITAOF", 1, 2, 250)
-    assert always.confirmation(on_their_disks=False) == ("WAIT", 2, 250)
-    assert everysec.confirmation(on_their_disks=True) == ("WAIT", 2, 250)
+def test_replicas_are_waited_for_as_many_as_are_asked_for() -> None:
+    """In milliseconds, and never 0 of them: that would mean for ever. Without replicas nothing is sent."""
+    assert EVERYSEC.confirmation() is None
+    assert Durability("always", 2, 0.25).confirmation() == ("WAIT", 2, 250)
+    assert Durability("everysec", 1, 0.0014).confirmation() == ("WAIT", 1, 1)
 
 
 # ---- what servers can keep
