@@ -1,0 +1,177 @@
+"""`tessera audit`: checks an exported audit log against its signed checkpoints; asks no service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote
+
+import click
+
+from tessera.chassis.key_files import read_key_file
+from tessera.cli.as_json import echo_json, plain
+from tessera.cli.connection import json_option, wants_json
+from tessera.cli.offline_check import EXIT_CODES_HELP, FINDINGS, SOUND, OfflineCheck
+from tessera.domain.errors import InvalidInputError
+from tessera.trust.audit_check import AuditCheck, AuditReport
+from tessera.trust.entry_lines import read_entries
+from tessera.trust.findings import Finding, advice
+from tessera.trust.keys import PublicKeys
+from tessera.trust.stamps import StampedEntry
+from tessera.trust.trail import SUFFIX, Trail, file_name, read_copies
+
+
+@click.group()
+def audit() -> None:
+    """Check the audit log."""
+
+
+@audit.command("verify", cls=OfflineCheck, epilog=EXIT_CODES_HELP)
+@click.option(
+    "--entries",
+    "entries_file",
+    required=True,
+    metavar="FILE",
+    type=click.File("rb"),
+    help="The exported entries, one JSON object a line; - reads standard input.",
+)
+@click.option(
+    "--checkpoints",
+    "folders",
+    required=True,
+    multiple=True,
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder of checkpoints; twice for both copies.",
+)
+@click.option(
+    "--key",
+    "key_paths",
+    required=True,
+    multiple=True,
+    metavar="PUB",
+    type=click.Path(path_type=Path),
+    help="Public signing keys (PEM), old ones too.",
+)
+@click.option(
+    "--mac-key",
+    "mac_key_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Audit keys, lines KEYID BASE64. Without them nothing behind the last checkpoint is proven.",
+)
+@click.option("--log", "only", metavar="LOG", help="Only this log, such as staff/00.")
+@json_option
+def verify(
+    entries_file: BinaryIO,
+    folders: tuple[Path, ...],
+    key_paths: tuple[Path, ...],
+    mac_key_path: Path | None,
+    only: str | None,
+) -> int:
+    """Find what was edited, deleted, moved, cut off, written anew or put into an audit log."""
+    keys = PublicKeys.load(key_paths)
+    mac_keys = [key.key for key in read_key_file(mac_key_path)] if mac_key_path else []
+    reports = verify_logs(read_entries(entries_file), folders, keys, mac_keys, only)
+    if wants_json():
+        echo_json({"sound": _are_sound(reports), "logs": [_facts(report) for report in reports]})
+    else:
+        click.echo("\n".join(line for report in reports for line in report_lines(report)))
+    return SOUND if _are_sound(reports) else FINDINGS
+
+
+def verify_logs(
+    entries: Iterable[StampedEntry],
+    folders: Sequence[Path],
+    keys: PublicKeys,
+    mac_keys: Sequence[bytes],
+    only: str | None = None,
+) -> list[AuditReport]:
+    """Check every log that has entries or checkpoints.
+
+    Args:
+        entries: of all logs, each in its order; from a file or from a server.
+        folders: of the checkpoints.
+        keys: that may have signed them.
+        mac_keys: the audit keys; none: MACs are not checked.
+        only: the name of one log, to leave out the others.
+
+    Raises:
+        InvalidInputError: there is nothing to check, or something cannot be read.
+    """
+    checks = {log: AuditCheck(log, _trail(log, folders, keys), mac_keys) for log in _logs_in(folders, only)}
+    for entry in entries:
+        if only is not None and entry.log != only:
+            continue
+        if entry.log not in checks:
+            checks[entry.log] = AuditCheck(entry.log, _trail(entry.log, folders, keys), mac_keys)
+        checks[entry.log].take(entry)
+    if not checks:
+        allowed = "entries or checkpoints of at least one log" if only is None else "a log with entries or checkpoints"
+        raise InvalidInputError("--log" if only else "--checkpoints", only or str(folders[0]), allowed)
+    return [checks[log].report() for log in sorted(checks)]
+
+
+def report_lines(report: AuditReport) -> list[str]:
+    """A report for people: a line for the log, one for each finding, one for each note."""
+    lines = [f"{report.log}: {_verdict(report)}"]
+    for finding in report.findings:
+        lines.append(f"  {finding.kind.value:<19} {_place(finding)}: {finding.detail}")
+        lines.append(f"  {'':<19} next: {advice(finding.kind)}")
+    return lines + [f"  note: {note}" for note in _notes(report)]
+
+
+def _verdict(report: AuditReport) -> str:
+    count = f"{report.entries:,} entries" + (f" ({report.first} to {report.last})" if report.entries else "")
+    if not report.findings:
+        return f"{count}, nothing is wrong"
+    return f"{count}, NOT AS RECORDED from sequence {report.findings[0].sequence} on"
+
+
+def _place(finding: Finding) -> str:
+    if finding.sequence == finding.last_sequence:
+        return f"sequence {finding.sequence}"
+    return f"sequences {finding.sequence} to {finding.last_sequence}"
+
+
+def _notes(report: AuditReport) -> list[str]:
+    notes = list(report.notes)
+    if report.checkpoint_at:
+        notes.append(
+            f"the last checkpoint stands at {report.checkpoint}, of {report.checkpoint_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    newer = max(0, report.last - report.checkpoint)
+    if newer and report.macs_checked:
+        notes.append(f"{newer} entries behind it are proven by their MACs alone")
+    elif newer:
+        notes.append(f"{newer} entries behind it are not proven: --mac-key would check them")
+    return notes
+
+
+def _are_sound(reports: Sequence[AuditReport]) -> bool:
+    return not any(report.findings for report in reports)
+
+
+def _facts(report: AuditReport) -> dict[str, object]:
+    findings = [{**plain(finding), "next": advice(finding.kind)} for finding in report.findings]
+    return {**plain(report), "findings": findings, "notes": _notes(report)}
+
+
+def _logs_in(folders: Sequence[Path], only: str | None) -> list[str]:
+    names = {unquote(path.name.removesuffix(SUFFIX)) for folder in folders for path in folder.glob(f"*{SUFFIX}")}
+    return sorted(name for name in names if only is None or name == only)
+
+
+def _trail(log: str, folders: Sequence[Path], keys: PublicKeys) -> Trail:
+    contents = [_content(folder / file_name(log)) for folder in folders]
+    return read_copies(log, contents, keys)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise InvalidInputError("--checkpoints", str(path), f"a file to read; {error.strerror}") from None
