@@ -282,6 +282,18 @@ def test_every_other_order_of_frames_is_found(many: list[ExportedSubject]) -> No
             assert found_in(opening + b"".join(swapped), many).part.startswith(f"frame {first} ")
 
 
+def test_a_frame_that_says_it_is_the_last_is_found(file: bytes) -> None:
+    """Or the last one that says it is not: whether it is, the tag knows too."""
+    opening, (first, last) = frames_of(file)
+    for changed in (_turned(first) + last, first + _turned(last)):
+        assert "does not open" in found_in(opening + changed, PEOPLE).why
+
+
+def _turned(frame: bytes) -> bytes:
+    """The same frame with the other claim."""
+    return frame[:3] + bytes([frame[3] ^ 0x80]) + frame[4:]
+
+
 def test_a_frame_of_another_file_is_found(file: bytes) -> None:
     """Under the same export key, at the same place, of the same people, whether a middle one or the last."""
     opening, frames = frames_of(file)
