@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -51,6 +51,34 @@ class VerifyTimes:
     """queue, decode, detect, align, quality, embed and total, as the encoder measured them; empty for embeddings."""
 
 
+class SearchMode(StrEnum):
+    """How an index searches."""
+
+    EXACT = "EXACT"
+    """Everybody was compared."""
+    APPROXIMATE = "APPROXIMATE"
+    """Somebody who is enrolled may be missed."""
+    UNSPECIFIED = "UNSPECIFIED"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchCoverage:
+    """What an answer of the gallery rests on."""
+
+    shards_total: int
+    shards_searched: int
+    complete: bool
+    """All shards were searched."""
+    mode: SearchMode
+    vectors_in_clear: bool
+    """The index keeps templates unencrypted outside of the gallery."""
+    behind_changes: int
+    """That the store had and the gallery's index had not, as far as it knew."""
+    behind_s: float
+    """Since the index last had all changes; 0: it had."""
+    subjects_searched: int
+
+
 @dataclass(frozen=True, slots=True)
 class Verification(Answer):
     """Whether a picture shows the subject that was claimed: MATCH, NO_MATCH or INCONCLUSIVE."""
@@ -62,6 +90,9 @@ class Verification(Answer):
     """Of the probe; None for embeddings and where no face was found."""
     box: Box | None
     times: VerifyTimes | None
+    coverage: SearchCoverage | None = None
+    position: int = 0
+    """Of the state that answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +124,10 @@ class Identification(Answer):
     """Best first."""
     box: Box | None
     quality: Quality | None
+    coverage: SearchCoverage | None = None
+    """The same for all faces of a picture."""
+    positions: tuple[int, ...] = ()
+    """Of each shard, of the state that answered."""
 
     @property
     def subject_id(self) -> str:
@@ -132,6 +167,13 @@ class Subject:
     created_at: datetime
     updated_at: datetime
     revision: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    valid_from: datetime | None = None
+    """Decisions find the subject from then on; None: always."""
+    valid_until: datetime | None = None
+    """Decisions find the subject before then; None: for ever."""
+    camera_ids: tuple[str, ...] = ()
+    """Only these cameras find the subject; empty: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +208,27 @@ class Enrolment:
 
 
 @dataclass(frozen=True, slots=True)
+class SubjectChange:
+    """What a change of a subject wrote."""
+
+    subject: Subject
+    position: int
+    """A query that carries it as `min_position` sees this change."""
+
+
+class ErasureState(StrEnum):
+    """How far an erasure is."""
+
+    ACCEPTED = "ACCEPTED"
+    """Gone from the store and from the gallery that answered; other galleries and the store's files follow."""
+    COMPLETE = "COMPLETE"
+    """Gone from everywhere."""
+    UNSPECIFIED = "UNSPECIFIED"
+
+
+@dataclass(frozen=True, slots=True)
 class ErasureReceipt:
-    """What was erased."""
+    """What was erased. Written as JSON, it is what `tessera receipt verify` reads."""
 
     receipt_id: str
     collection_id: str
@@ -175,6 +236,16 @@ class ErasureReceipt:
     templates_erased: int
     events_erased: int
     erased_at: datetime
+    state: ErasureState = ErasureState.UNSPECIFIED
+    completed_at: datetime | None = None
+    replicas_confirmed: int = 0
+    """Galleries that have told that their indexes are without it."""
+    pictures_erased: int = 0
+    statement: str = ""
+    """The signed text: what stands above, as canonical JSON; empty when the gallery signs nothing."""
+    signature: str = ""
+    """Ed25519 over `statement`, base64."""
+    signing_key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +258,25 @@ class Collection:
     model_id: str
     subject_count: int
     template_count: int
+    shard_count: int = 1
+    positions: tuple[int, ...] = ()
+    """Of the last change of each shard."""
+    keep_source_images: bool = False
+    """Pictures of templates are kept, sealed, so that another encoder can embed them."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    revision: int = 0
+    epochs: tuple[ModelEpoch, ...] = ()
+    """The models whose templates it holds, oldest first; one is active."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEpoch:
+    """The templates of one model."""
+
+    epoch: int
+    model_id: str
+    state: str
+    """SHADOW, ACTIVE or RETIRED."""
 
 
 # ---- cameras

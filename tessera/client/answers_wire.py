@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import datetime
 from typing import Any
 
@@ -44,6 +45,8 @@ def verification_from_wire(message: matching_pb2.VerifyResponse) -> a.Verificati
         quality=_quality(message, "probe_quality"),
         box=_box(message, "probe_box"),
         times=_times(message.times) if message.HasField("times") else None,
+        coverage=_coverage(message),
+        position=message.position,
     )
 
 
@@ -58,13 +61,36 @@ def comparison_from_wire(message: matching_pb2.CompareResponse) -> a.Comparison:
     )
 
 
-def identification_from_wire(message: matching_pb2.Identification) -> a.Identification:
-    """The answer for one face."""
-    return a.Identification(
-        **_decision(message.decision),
-        candidates=tuple(_candidate(candidate) for candidate in message.candidates),
-        box=_box(message, "box"),
-        quality=_quality(message, "quality"),
+def identifications_from_wire(message: matching_pb2.IdentifyResponse) -> tuple[a.Identification, ...]:
+    """The answers for the faces of a picture."""
+    coverage, positions = _coverage(message), tuple(message.positions)
+    return tuple(
+        a.Identification(
+            **_decision(face.decision),
+            candidates=tuple(_candidate(candidate) for candidate in face.candidates),
+            box=_box(face, "box"),
+            quality=_quality(face, "quality"),
+            coverage=coverage,
+            positions=positions,
+        )
+        for face in message.identifications
+    )
+
+
+def _coverage(message: matching_pb2.VerifyResponse | matching_pb2.IdentifyResponse) -> a.SearchCoverage | None:
+    if not message.HasField("coverage"):
+        return None
+    coverage = message.coverage
+    mode = wire.enum_name(matching_pb2.SearchMode, coverage.mode, "SEARCH_MODE_")
+    return a.SearchCoverage(
+        shards_total=coverage.shards_total,
+        shards_searched=coverage.shards_searched,
+        complete=coverage.complete,
+        mode=a.SearchMode.__members__.get(mode, a.SearchMode.UNSPECIFIED),
+        vectors_in_clear=coverage.vectors_in_clear,
+        behind_changes=coverage.behind_changes,
+        behind_s=wire.seconds_from_wire(coverage.behind),
+        subjects_searched=coverage.subjects_searched,
     )
 
 
@@ -102,6 +128,10 @@ def subject_from_wire(message: subject_pb2.Subject) -> a.Subject:
         display_name=message.display_name,
         external_id=message.external_id,
         labels=tuple(message.labels),
+        metadata=dict(message.metadata),
+        valid_from=_time(message, "valid_from"),
+        valid_until=_time(message, "valid_until"),
+        camera_ids=tuple(message.camera_ids),
         consent_reference=message.consent_reference,
         templates=tuple(_template(template) for template in message.templates),
         created_at=wire.time_from_wire(message.created_at),
@@ -139,6 +169,7 @@ def _sample_result(message: subject_pb2.SampleResult) -> a.SampleResult:
 
 def receipt_from_wire(message: subject_pb2.ErasureReceipt) -> a.ErasureReceipt:
     """What was erased."""
+    state = wire.enum_name(subject_pb2.ErasureState, message.state, "ERASURE_STATE_")
     return a.ErasureReceipt(
         receipt_id=message.receipt_id,
         collection_id=message.collection_id,
@@ -146,6 +177,13 @@ def receipt_from_wire(message: subject_pb2.ErasureReceipt) -> a.ErasureReceipt:
         templates_erased=message.templates_erased,
         events_erased=message.events_erased,
         erased_at=wire.time_from_wire(message.erased_at),
+        state=a.ErasureState.__members__.get(state, a.ErasureState.UNSPECIFIED),
+        completed_at=_time(message, "completed_at"),
+        replicas_confirmed=message.replicas_confirmed,
+        pictures_erased=message.pictures_erased,
+        statement=message.statement,
+        signature=base64.b64encode(message.signature).decode(),
+        signing_key_id=message.signing_key_id,
     )
 
 
@@ -158,7 +196,18 @@ def collection_from_wire(message: collection_pb2.Collection) -> a.Collection:
         model_id=message.model_id,
         subject_count=message.subject_count,
         template_count=message.template_count,
+        shard_count=message.shard_count,
+        positions=tuple(message.positions),
+        keep_source_images=message.keep_source_images,
+        labels=dict(message.labels),
+        revision=message.revision,
+        epochs=tuple(_epoch(epoch) for epoch in message.epochs),
     )
+
+
+def _epoch(message: collection_pb2.ModelEpoch) -> a.ModelEpoch:
+    state = wire.enum_name(collection_pb2.EpochState, message.state, "EPOCH_STATE_")
+    return a.ModelEpoch(message.epoch, message.model_id, state)
 
 
 # ---- cameras

@@ -10,13 +10,15 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 import numpy as np
 import numpy.typing as npt
+from google.protobuf import field_mask_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tessera.chassis.channel import open_blocking_channel
@@ -124,6 +126,8 @@ class Tessera:
         target_fmr: float | None = None,
         with_score: bool = False,
         min_position: int = 0,
+        min_positions: Sequence[int] = (),
+        camera_id: str = "",
         request_id: str = "",
     ) -> a.Verification:
         """Ask whether a picture shows the person who is enrolled as `subject_id`.
@@ -136,6 +140,8 @@ class Tessera:
             target_fmr: in (0, 1); None: the collection's policy, 1e-4.
             with_score: ask for the raw score too.
             min_position: answer from a state that includes this enrolment (`Enrolment.position`).
+            min_positions: the same for several.
+            camera_id: the camera that asks: subjects that it may not find are not there for it; empty: no camera.
             request_id: names the attempt in the audit log; empty: a new one.
 
         Raises:
@@ -150,6 +156,8 @@ class Tessera:
             target_fmr=target_fmr,
             with_score=with_score,
             min_position=min_position,
+            min_positions=min_positions,
+            camera_id=camera_id,
             request_id=request_id or _new_id(),
         )
         return answers_wire.verification_from_wire(self._gallery.call(self._subjects.Verify, request))
@@ -165,6 +173,11 @@ class Tessera:
         max_faces: int = 0,
         with_score: bool = False,
         min_position: int = 0,
+        min_positions: Sequence[int] = (),
+        labels: Sequence[str] = (),
+        camera_id: str = "",
+        include_not_valid: bool = False,
+        allow_partial: bool = False,
     ) -> tuple[a.Identification, ...]:
         """Ask who is in a picture, if anybody who is enrolled.
 
@@ -177,6 +190,11 @@ class Tessera:
             max_faces: faces that are searched, 1 to 64; 0: 16.
             with_score: ask for raw scores too.
             min_position: answer from a state that includes this enrolment.
+            min_positions: the same for several.
+            labels: only subjects with all of these.
+            camera_id: the camera that asks: subjects that it may not find are not there for it; empty: no camera.
+            include_not_valid: find subjects outside of their validity too.
+            allow_partial: take an answer from those parts of a spread gallery that answer in time.
 
         Returns:
             One for each face, largest first; a picture without a face gives one INCONCLUSIVE with NO_FACE.
@@ -192,10 +210,14 @@ class Tessera:
             max_faces=max_faces,
             with_score=with_score,
             min_position=min_position,
+            min_positions=min_positions,
+            labels=labels,
+            camera_id=camera_id,
+            include_not_valid=include_not_valid,
+            allow_partial=allow_partial,
             request_id=_new_id(),
         )
-        response = self._gallery.call(self._subjects.Identify, request)
-        return tuple(answers_wire.identification_from_wire(one) for one in response.identifications)
+        return answers_wire.identifications_from_wire(self._gallery.call(self._subjects.Identify, request))
 
     def compare(
         self,
@@ -243,10 +265,15 @@ class Tessera:
         labels: Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
         consent_reference: str = "",
+        valid_from: datetime | None = None,
+        valid_until: datetime | None = None,
+        camera_ids: Sequence[str] = (),
         require_all: bool = False,
         request_id: str = "",
     ) -> a.Enrolment:
         """Add samples to a subject, and the subject itself when it is new. All of it is written, or nothing.
+
+        When nobody can say whether it was written, the same id is sent again until the deadline: that settles it.
 
         Args:
             subject_id: who; empty: the service makes an id.
@@ -258,6 +285,9 @@ class Tessera:
             labels: such as "staff".
             metadata: your own keys and values.
             consent_reference: where the consent is recorded.
+            valid_from: decisions find the subject from then on, with its zone; None: as it is, or always.
+            valid_until: decisions find the subject before then, with its zone; None: as it is, or for ever.
+            camera_ids: only these cameras find the subject; empty: as it is, or all.
             require_all: refuse the whole enrolment when one sample is not good enough.
             request_id: the same id with the same content writes once, however often it is sent; empty: a new one, so
                 that this call's own retries write once.
@@ -265,6 +295,7 @@ class Tessera:
         Raises:
             BadInput: no sample could be used; `reason` says why the first could not.
             AlreadyExists: the request id came before with other content.
+            OutcomeUnknown: nobody could say until the deadline; call again with the id in `details["request_id"]`.
             TesseraCallError: as `tessera.client.errors` tells.
         """
         request_id = request_id or _new_id()
@@ -279,9 +310,12 @@ class Tessera:
             external_id=external_id,
             labels=labels,
             metadata=metadata,
+            valid_from=wire.time_to_wire(valid_from) if valid_from else None,
+            valid_until=wire.time_to_wire(valid_until) if valid_until else None,
+            camera_ids=camera_ids,
             require_all=require_all,
         )
-        response = self._gallery.call(self._subjects.EnrollSubject, request)
+        response = self._gallery.settle(self._subjects.EnrollSubject, request)
         return answers_wire.enrolment_from_wire(response, request_id)
 
     def get_subject(self, subject_id: str, *, collection_id: str = "") -> a.Subject:
@@ -310,6 +344,88 @@ class Tessera:
         for page in self._gallery.pages(self._subjects.ListSubjects, request):
             yield from map(answers_wire.subject_from_wire, page.subjects)
 
+    def update_subject(
+        self,
+        subject_id: str,
+        *,
+        collection_id: str = "",
+        display_name: str | None = None,
+        external_id: str | None = None,
+        labels: Sequence[str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        consent_reference: str | None = None,
+        valid_from: datetime | Literal["always"] | None = None,
+        valid_until: datetime | Literal["always"] | None = None,
+        camera_ids: Sequence[str] | None = None,
+        expected_revision: int = 0,
+        request_id: str = "",
+    ) -> a.SubjectChange:
+        """Change what is said of a subject; what is None stays as it is.
+
+        Args:
+            subject_id: who.
+            collection_id: empty: the collection "default".
+            display_name: for people to read.
+            external_id: the id in your own system.
+            labels: all of them, instead of those it has.
+            metadata: all of it, instead of what it has.
+            consent_reference: where the consent is recorded.
+            valid_from: decisions find the subject from then on; "always": whenever it was enrolled.
+            valid_until: decisions find the subject before then; "always": for ever.
+            camera_ids: only these cameras find the subject; empty: all.
+            expected_revision: refuse when the subject has another one (`Subject.revision`); 0: whatever it has.
+            request_id: a retry with the same id writes once; empty: a new one.
+
+        Raises:
+            NotFound: no such subject or collection.
+            NotAllowedNow: it has another revision.
+            BadInput: a value is out of range, or nothing was to be changed.
+        """
+        moments = {"valid_from": valid_from, "valid_until": valid_until}
+        values: dict[str, Any] = {
+            "display_name": display_name,
+            "external_id": external_id,
+            "labels": labels,
+            "metadata": metadata,
+            "consent_reference": consent_reference,
+            "camera_ids": camera_ids,
+            **{name: wire.time_to_wire(at) for name, at in moments.items() if isinstance(at, datetime)},
+        }
+        changed = {name: value for name, value in values.items() if value is not None}
+        cleared = [name for name, at in moments.items() if at == "always"]
+        request = subject_pb2.UpdateSubjectRequest(
+            subject=subject_pb2.Subject(collection_id=collection_id, subject_id=subject_id, **changed),
+            update_mask=field_mask_pb2.FieldMask(paths=[*changed, *cleared]),
+            expected_revision=expected_revision,
+            request_id=request_id or _new_id(),
+        )
+        response = self._gallery.settle(self._subjects.UpdateSubject, request)
+        return a.SubjectChange(answers_wire.subject_from_wire(response.subject), response.position)
+
+    def delete_template(
+        self, subject_id: str, template_id: str, *, collection_id: str = "", request_id: str = ""
+    ) -> a.SubjectChange:
+        """Remove one template of a subject; the last one stays: erase the subject.
+
+        Args:
+            subject_id: who.
+            template_id: which.
+            collection_id: empty: the collection "default".
+            request_id: a retry with the same id writes once; empty: a new one.
+
+        Raises:
+            NotFound: no such template, subject or collection.
+            NotAllowedNow: it is the last one.
+        """
+        request = subject_pb2.DeleteTemplateRequest(
+            collection_id=collection_id,
+            subject_id=subject_id,
+            template_id=template_id,
+            request_id=request_id or _new_id(),
+        )
+        response = self._gallery.settle(self._subjects.DeleteTemplate, request)
+        return a.SubjectChange(answers_wire.subject_from_wire(response.subject), response.position)
+
     def delete_subject(self, subject_id: str, *, collection_id: str = "", request_id: str = "") -> a.ErasureReceipt:
         """Erase a subject with everything of it.
 
@@ -324,7 +440,16 @@ class Tessera:
         request = subject_pb2.DeleteSubjectRequest(
             collection_id=collection_id, subject_id=subject_id, request_id=request_id or _new_id()
         )
-        return answers_wire.receipt_from_wire(self._gallery.call(self._subjects.DeleteSubject, request).receipt)
+        return answers_wire.receipt_from_wire(self._gallery.settle(self._subjects.DeleteSubject, request).receipt)
+
+    def erasure_receipt(self, receipt_id: str, *, collection_id: str = "") -> a.ErasureReceipt:
+        """How far an erasure is, with a signature of its own; receipts are kept for 24 h.
+
+        Raises:
+            NotFound: no such receipt or collection.
+        """
+        request = subject_pb2.GetErasureReceiptRequest(collection_id=collection_id, receipt_id=receipt_id)
+        return answers_wire.receipt_from_wire(self._gallery.call(self._subjects.GetErasureReceipt, request).receipt)
 
     # ---- collections
 
@@ -335,15 +460,32 @@ class Tessera:
             yield from map(answers_wire.collection_from_wire, page.collections)
 
     def create_collection(
-        self, collection_id: str, *, display_name: str = "", modality: Modality = Modality.FACE
+        self,
+        collection_id: str,
+        *,
+        display_name: str = "",
+        modality: Modality = Modality.FACE,
+        shard_count: int = 0,
+        keep_source_images: bool = False,
     ) -> a.Collection:
         """Make a collection.
+
+        Args:
+            collection_id: its name.
+            display_name: for people to read.
+            modality: what its pictures show.
+            shard_count: parts that its subjects are spread over, 1 to 64, for ever; 0: the gallery's setting.
+            keep_source_images: keep pictures of templates, sealed, so that another encoder can embed them.
 
         Raises:
             AlreadyExists: there is one of that id.
         """
         collection = collection_pb2.Collection(
-            collection_id=collection_id, display_name=display_name, modality=wire.modality_to_wire(modality)
+            collection_id=collection_id,
+            display_name=display_name,
+            modality=wire.modality_to_wire(modality),
+            shard_count=shard_count,
+            keep_source_images=keep_source_images,
         )
         request = collection_pb2.CreateCollectionRequest(collection=collection, request_id=_new_id())
         response = self._gallery.call(self._subjects.CreateCollection, request)

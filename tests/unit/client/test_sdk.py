@@ -12,12 +12,13 @@ from unit.client.fake_messages import identified, subject, verified
 from unit.client.fake_services import Script, serving
 
 from tessera.client import Tessera
-from tessera.client.answers import ServiceState
+from tessera.client.answers import SearchMode, ServiceState
 from tessera.client.errors import (
     AlreadyExists,
     BadInput,
     DeadlinePassed,
     NotFound,
+    OutcomeUnknown,
     ServiceFailed,
     ServiceUnavailable,
     TesseraCallError,
@@ -106,6 +107,75 @@ def test_each_enrolment_has_an_id_of_its_own(tessera: Tessera, script: Script) -
     enrolment = tessera.enroll("alice", [b"one", b"two"])
     assert seen == [enrolment.request_id] * 2
     assert tessera.enroll("alice", b"one").request_id != enrolment.request_id
+
+
+def test_an_unknown_outcome_is_settled_with_the_same_id(script: Script) -> None:
+    """The write is sent until somebody can say whether it holds; what is said meanwhile says nothing of it."""
+    seen: list[str] = []
+
+    def answer(request: subject_pb2.EnrollSubjectRequest) -> object:
+        seen.append(request.request_id)
+        if len(seen) <= 6:
+            return e.OutcomeUnknownError(request.request_id, "WAIT", 0, 1)
+        if len(seen) <= 11:
+            return e.UnavailableError("store")
+        return subject_pb2.EnrollSubjectResponse(subject=subject("alice"), replayed=True)
+
+    script.answers["EnrollSubject"] = answer
+    with serving(script) as address, Tessera(address, deadline_s=20.0) as tessera:
+        enrolment = tessera.enroll("alice", b"one")
+    assert (enrolment.replayed, set(seen)) == (True, {enrolment.request_id})
+    assert len(seen) == 12
+
+
+def test_an_outcome_that_stays_unknown_is_told_with_its_id(script: Script) -> None:
+    """At the deadline, also when the last answer was another refusal."""
+    seen: list[str] = []
+
+    def answer(request: subject_pb2.EnrollSubjectRequest) -> object:
+        seen.append(request.request_id)
+        return (
+            e.OutcomeUnknownError(request.request_id, "WAIT", 0, 1) if len(seen) == 1 else e.UnavailableError("store")
+        )
+
+    script.answers["EnrollSubject"] = answer
+    with (
+        serving(script) as address,
+        Tessera(address, deadline_s=8.0) as tessera,
+        pytest.raises(OutcomeUnknown) as told,
+    ):
+        tessera.enroll("alice", b"one")
+    assert told.value.details["request_id"] == seen[0]
+    assert len(seen) > 5
+
+
+def test_an_answer_says_what_it_rests_on(tessera: Tessera, script: Script) -> None:
+    """Coverage and positions come with it; a gallery of an earlier version tells none."""
+    script.answers["Verify"] = verified("MATCH")
+    assert tessera.verify("alice", b"jpeg").coverage is None
+    answer = identified("MATCH", "UNKNOWN")
+    answer.coverage.shards_total, answer.coverage.mode = 4, matching_pb2.SEARCH_MODE_APPROXIMATE
+    answer.coverage.behind.FromMilliseconds(1500)
+    answer.positions.extend([3, 1 << 48])
+    script.answers["Identify"] = answer
+    faces = tessera.identify(b"jpeg", labels=["staff"], camera_id="door", min_positions=[3], include_not_valid=True)
+    assert faces[0].coverage == faces[1].coverage
+    assert faces[0].coverage is not None
+    assert (faces[0].coverage.mode, faces[0].coverage.behind_s) == (SearchMode.APPROXIMATE, 1.5)
+    assert faces[0].positions == (3, 1 << 48)
+    asked = script.requests[-1]
+    assert (list(asked.labels), asked.camera_id, list(asked.min_positions)) == (["staff"], "door", [3])
+
+
+def test_a_change_names_only_what_it_changes(tessera: Tessera, script: Script) -> None:
+    """What is not given stays; an empty value and "always" are values."""
+    script.answers["UpdateSubject"] = subject_pb2.UpdateSubjectResponse(subject=subject("alice"), position=9)
+    changed = tessera.update_subject("alice", display_name="", camera_ids=["door"], valid_until="always")
+    asked = script.requests[0]
+    assert set(asked.update_mask.paths) == {"display_name", "camera_ids", "valid_until"}
+    assert (asked.subject.display_name, list(asked.subject.camera_ids)) == ("", ["door"])
+    assert (changed.position, changed.subject.subject_id) == (9, "alice")
+    assert asked.request_id
 
 
 def test_subjects_come_page_after_page(tessera: Tessera, script: Script) -> None:
