@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import unquote
 
 import click
@@ -30,10 +29,10 @@ def audit() -> None:
 @audit.command("verify", cls=OfflineCheck, epilog=EXIT_CODES_HELP)
 @click.option(
     "--entries",
-    "entries_file",
+    "entries_path",
     required=True,
     metavar="FILE",
-    type=click.File("rb"),
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     help="The exported entries, one JSON object a line; - reads standard input.",
 )
 @click.option(
@@ -64,7 +63,7 @@ def audit() -> None:
 @click.option("--log", "only", metavar="LOG", help="Only this log, such as staff/00.")
 @json_option
 def verify(
-    entries_file: BinaryIO,
+    entries_path: str,
     folders: tuple[Path, ...],
     key_paths: tuple[Path, ...],
     mac_key_path: Path | None,
@@ -73,7 +72,8 @@ def verify(
     """Find what was edited, deleted, moved, cut off, written anew or put into an audit log."""
     keys = PublicKeys.load(key_paths)
     mac_keys = [key.key for key in read_key_file(mac_key_path)] if mac_key_path else []
-    reports = verify_logs(read_entries(entries_file), folders, keys, mac_keys, only)
+    with click.open_file(entries_path, "rb") as lines:
+        reports = verify_logs(read_entries(lines), folders, keys, mac_keys, only)
     if wants_json():
         echo_json({"sound": _are_sound(reports), "logs": [_facts(report) for report in reports]})
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TextIO
 
 import click
 
@@ -26,7 +25,7 @@ def receipt() -> None:
 
 
 @receipt.command("verify", cls=OfflineCheck, epilog=EXIT_CODES_HELP)
-@click.argument("file", metavar="FILE", type=click.File("r", encoding="utf-8"))
+@click.argument("path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
     "--key",
     "key_paths",
@@ -37,9 +36,9 @@ def receipt() -> None:
     help="Public signing keys (PEM), old ones too.",
 )
 @json_option
-def verify(file: TextIO, key_paths: tuple[Path, ...]) -> int:
+def verify(path: str, key_paths: tuple[Path, ...]) -> int:
     """Check that a receipt was signed by one of these keys, and show what it says. FILE - reads standard input."""
-    check = verify_receipt_file(_text(file), PublicKeys.load(key_paths))
+    check = verify_receipt_file(_text(path), PublicKeys.load(key_paths))
     if wants_json():
         echo_json({"sound": not check.findings, **plain(check)})
     else:
@@ -70,8 +69,9 @@ def _shown(found: Receipt) -> list[str]:
     return lines
 
 
-def _text(file: TextIO) -> str:
+def _text(path: str) -> str:
     try:
-        return file.read()
+        with click.open_file(path, encoding="utf-8") as file:
+            return file.read()
     except UnicodeDecodeError:
-        raise InvalidInputError("FILE", file.name, "JSON, as a receipt was answered") from None
+        raise InvalidInputError("FILE", path, "JSON, as a receipt was answered") from None

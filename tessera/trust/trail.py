@@ -125,7 +125,7 @@ def read_trail(log: str, content: bytes, keys: PublicKeys) -> Trail:
     for at, line in enumerate(content.split(b"\n"), 1):
         if line:
             reader.take(at, line)
-    reader.finish(is_ended=content.endswith(b"\n"))
+    reader.finish()
     return trail
 
 
@@ -173,14 +173,14 @@ class _TrailReader:
         else:
             self._take_signed(at, line, fields)
 
-    def finish(self, *, is_ended: bool) -> None:
+    def finish(self) -> None:
         """Judge what is no line: at the end a crash may have left it, before that somebody did."""
         for digest, at in self._unread.items():
             if at < self._last_signed:
                 self._damage(f"line {at}: it is not a line of checkpoints")
             else:
                 self._trail.torn.append(digest)
-        if self._trail.torn or not is_ended:
+        if self._trail.torn:
             self._trail.notes.append("the end of the file is torn, as a crash leaves it; it does not count")
 
     def _take_signed(self, at: int, line: bytes, fields: Mapping[str, Any]) -> None:

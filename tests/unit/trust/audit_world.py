@@ -47,12 +47,13 @@ class Writers:
 
     Args:
         log: the log's name.
+        start: of the processes; another one has other writers.
     """
 
-    def __init__(self, log: str = LOG) -> None:
+    def __init__(self, log: str = LOG, start: str = "") -> None:
         self.log = log
         self.entries: list[StampedEntry] = []
-        self._stampers = [AuditStamper(KEY, f"gallery-{name}") for name in "abc"]
+        self._stampers = [AuditStamper(KEY, f"gallery-{name}{start}") for name in "abc"]
 
     def stamp(self, writer: int) -> tuple[int, bytes, Stamp]:
         """Stamp an entry that is not written yet."""
