@@ -11,7 +11,7 @@ import asyncio
 import select
 import socket
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import hiredis
 
@@ -84,8 +84,7 @@ class Line(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._wanted, self._replies = len(commands), []
         self._answer = loop.create_future()
-        # Not `asyncio.timeout`: after a stall of the loop it would throw an answer away that came in time.
-        limit = loop.call_later(limit_s, self._lose_answer, "TIMEOUT")
+        limit = loop.call_later(limit_s, self._give_up, self._answer)
         self._transport.write(packed)
         try:
             return await self._answer
@@ -107,6 +106,18 @@ class Line(asyncio.Protocol):
         """Await the end of a line that was aborted."""
         await self._ended
 
+    def _give_up(self, answer: asyncio.Future[list[Any]]) -> None:
+        """The limit passed. After a stall of the loop the answer may lie there unread: then it is read first.
+
+        `asyncio.timeout` would throw that answer away, and uvloop looks at its timers before it looks at its sockets.
+        """
+        if self._answer is not answer or answer.done():
+            return
+        if self._usable and self._poll.poll(0):
+            asyncio.get_running_loop().call_later(0, self._lose_answer, "TIMEOUT")
+        else:
+            self._lose_answer("TIMEOUT")
+
     def _lose_answer(self, cause: Literal["CONNECTION", "TIMEOUT"]) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(AnswerLostError(cause, self._replies))
@@ -115,8 +126,7 @@ class Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a stream's protocol gets
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         self._usable = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -50,6 +52,12 @@ EVERYSEC = Durability("everysec")
 ONE_REPLICA = Durability("everysec", replicas_to_wait=1, replica_timeout_s=0.3)
 COUNT = "tessera:{staff/00}:count"
 SECRET = "s3cret-pässword@/"  # noqa: S105 - of a server that lives for one test
+
+
+@pytest.fixture(scope="module")
+def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
+    """The loop that services run on."""
+    return uvloop.EventLoopPolicy()
 
 
 @contextlib.asynccontextmanager
@@ -167,6 +175,11 @@ async def test_keys_of_two_tags_are_refused_before_they_go_out(server: PrivateSe
     assert _counted(client) == 0
 
 
+async def test_the_loop_is_the_one_that_services_run_on() -> None:
+    """Its transports and timers differ from those of asyncio's own loop."""
+    assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
+
+
 async def test_calls_at_once_do_not_mix(server: PrivateServer, client: Redis) -> None:
     """Each of many callers gets the answer to what it asked; each is observed."""
     seen: list[str] = []
@@ -222,6 +235,39 @@ async def test_a_caller_who_leaves_takes_its_connection_along(server: PrivateSer
             await writing
         assert await door.read("a", [("ECHO", "mine")]) == [b"mine"]
         assert proxy.connections == 2
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_an_answer_that_came_while_the_loop_stood_still_counts(
+    server: PrivateServer, client: Redis, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """A process that was busy for longer than the limit does not call a write unknown whose answer lies there."""
+
+    async def stalled() -> list[Any]:
+        async with _door(server.url, timeout_s=0.2) as door:
+            await door.write("count", [COUNT], [])
+            writing = asyncio.ensure_future(door.write("count", [COUNT], []))
+            await asyncio.sleep(0)
+            until(lambda: _counted(client) == 2)
+            time.sleep(0.25)  # noqa: ASYNC251 - the loop stands still: that is the case
+            answer: list[Any] = await writing
+            return answer
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(stalled()) == [b"ok", 2]
+
+
+async def test_who_does_not_speak_the_protocol_is_not_a_store() -> None:
+    """Whatever listens there: nothing of ours goes out to it after the greeting."""
+
+    def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+        writer.close()
+
+    listener = await asyncio.start_server(babble, "127.0.0.1", 0)
+    async with listener, _door(f"redis://127.0.0.1:{listener.sockets[0].getsockname()[1]}/0") as door:
+        with pytest.raises(UnavailableError):
+            await door.write("count", [COUNT], [])
 
 
 async def test_a_server_that_is_not_there_got_nothing(server: PrivateServer) -> None:
