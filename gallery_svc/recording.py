@@ -1,7 +1,7 @@
 """Puts decisions on record before they are told: an answer that opens a door is in the audit log or it is not given.
 
-The entry is written before the answer leaves, in one round trip (about a millisecond). When the store cannot take it
-the call fails with STORE_UNAVAILABLE: nothing is decided off the record.
+The entry is written before the answer leaves; decisions that are made while one write is under way share the next one,
+and its fsync. When the store cannot take it the call fails with STORE_UNAVAILABLE: nothing is decided off the record.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from gallery_svc.auditing import AuditBatcher
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.metrics import GalleryMetrics
-from gallery_svc.store.protocol import Store, audit_log
+from gallery_svc.store.protocol import audit_log
 from gallery_svc.store.records import AuditRecord
 from tessera.chassis.clock import Clock
 from tessera.domain.decision import Decision, Outcome
@@ -42,13 +43,13 @@ class Recorder:
     """Writes decisions to the audit log and counts them.
 
     Args:
-        store: where the log is.
+        batcher: writes to the log.
         clock: for the time of the decision.
         metrics: where it counts.
     """
 
-    def __init__(self, store: Store, clock: Clock, metrics: GalleryMetrics) -> None:
-        self._store = store
+    def __init__(self, batcher: AuditBatcher[AuditRecord], clock: Clock, metrics: GalleryMetrics) -> None:
+        self._batcher = batcher
         self._clock = clock
         self._metrics = metrics
 
@@ -57,6 +58,8 @@ class Recorder:
 
         Raises:
             UnavailableError: the store is away; the decision must not be told.
+            OutcomeUnknownError: it may be on record or not; the decision must not be told either.
+            OverloadedError: too many decisions wait to be recorded.
         """
         now = self._clock.now()
         entry = AuditRecord(
@@ -70,7 +73,7 @@ class Recorder:
             outcome=decision.outcome,
             threshold=decision.threshold,
         )
-        await self._store.append_audit(audit_log(attempt.collection_id, 0), [entry])
+        await self._batcher.record(audit_log(attempt.collection_id, 0), entry)
         count_decision(self._metrics, attempt.method, decision)
         return Recorded(decision, entry.evidence_id, now)
 

@@ -11,6 +11,7 @@ from typing import Literal
 import grpc
 from prometheus_client import CollectorRegistry
 
+from gallery_svc.auditing import AuditBatcher
 from gallery_svc.collections import Collections
 from gallery_svc.enrolment import Enroller
 from gallery_svc.events import EventLog
@@ -87,6 +88,7 @@ async def running_gallery(
     searcher = Searcher(
         threads, clock=clock, metrics=metrics, max_batch=settings.max_batch, max_queries=settings.max_queries
     )
+    batcher = AuditBatcher(store.append_audit, on_batch=metrics.audit_batch_size.observe)
     events = EventLog(store, clock, metrics, settings.heartbeat_s, settings.follow_interval_s)
     tracklets = Tracklets(settings.max_tracklets, settings.tracklet_idle_s, clock, metrics)
     gallery = GalleryServicer(
@@ -102,7 +104,7 @@ async def running_gallery(
                 probes=probes,
                 thresholds=thresholds,
                 searcher=searcher,
-                recorder=Recorder(store, clock, metrics),
+                recorder=Recorder(batcher, clock, metrics),
                 clock=clock,
             ),
             sightings=Sightings(
@@ -153,6 +155,7 @@ async def running_gallery(
             await server.stop()
             await following
     finally:
+        await batcher.close()
         await replica.close()
         await store.close()
         threads.shutdown(wait=False)
