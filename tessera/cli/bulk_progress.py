@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from tessera.client.bulk_journal import BulkStatus, SubjectResult
@@ -29,7 +29,7 @@ class BulkProgress:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[trouble]} not enrolled"),
-            _Rate(""),
+            _Rate(),
             TimeRemainingColumn(),
             console=console,
             disable=hidden or not console.is_terminal,
@@ -58,10 +58,9 @@ class BulkProgress:
         self._progress.update(self._task, description="Ending after those under way")
 
 
-class _Rate(TextColumn):
-    """Subjects a second, once there is a figure."""
+class _Rate(ProgressColumn):
+    """Subjects a second, over the whole run: answers come in bursts."""
 
-    def render(self, task: object) -> Text:
+    def render(self, task: Task) -> Text:
         """`12.3/s`."""
-        speed = getattr(task, "speed", None)
-        return Text(f"{speed:.1f}/s" if speed else "")
+        return Text(f"{task.completed / task.elapsed:.1f}/s" if task.elapsed else "")

@@ -91,7 +91,7 @@ class Journal:
         """
         descriptor = _opened(self._path)
         self._file = os.fdopen(descriptor, "r+b", buffering=0)
-        lines = self._file.readlines()
+        lines = self._file.read().splitlines(keepends=True)  # at once: line by line, unbuffered, is byte by byte
         if lines and not lines[-1].endswith(b"\n"):
             self._file.write(b"\n")  # a line that a crash cut off must not take the next one with it
         if not self._restart:
