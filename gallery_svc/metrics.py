@@ -117,7 +117,7 @@ class GalleryMetrics(ServiceMetrics):
         )
         self.search_wait_seconds = Histogram(
             "tessera_gallery_search_wait_seconds",
-            "Time that a search waited for those before it. Longer than a search takes: add search threads, or galleries.",
+            "Time that a search waited for those before it. Longer than a search takes: add galleries.",
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
@@ -146,12 +146,6 @@ class GalleryMetrics(ServiceMetrics):
             "answered in time), CONNECTION, TIMEOUT, FAILOVER. The same request again settles each. WAIT for long: "
             "replicas are away.",
             ["cause"],
-            registry=registry,
-        )
-        self.store_wait_seconds = Histogram(
-            "tessera_gallery_store_wait_seconds",
-            "Time that a write waited for the store's replicas. Near replica_timeout_s: the network, or their disks.",
-            buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
         self.replays = Counter(

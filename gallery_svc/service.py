@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from gallery_svc.auditing import AuditBatcher
 from gallery_svc.collections import Collections
+from gallery_svc.counted_door import CountedDoor
 from gallery_svc.enrolment import Enroller
 from gallery_svc.events import EventLog
 from gallery_svc.following import Follower
@@ -147,7 +148,7 @@ async def running_gallery(
         await server.start()
         following = asyncio.create_task(_follow(follower))
         try:
-            yield RunningGallery(server, following, metrics)
+            yield RunningGallery(server, following, metrics, store)
         finally:
             follower.stop()
             closing.set()
@@ -168,12 +169,14 @@ class RunningGallery:
         server: knows its ports.
         following: ends only when the store may not be used.
         metrics: what it counts.
+        store: what it stands on.
     """
 
-    def __init__(self, server: Server, following: asyncio.Task[None], metrics: GalleryMetrics) -> None:
+    def __init__(self, server: Server, following: asyncio.Task[None], metrics: GalleryMetrics, store: Store) -> None:
         self.server = server
         self.following = following
         self.metrics = metrics
+        self.store = store
 
 
 def open_store(settings: GallerySettings, metrics: GalleryMetrics) -> Store:
@@ -194,7 +197,9 @@ def open_store(settings: GallerySettings, metrics: GalleryMetrics) -> Store:
     )
     sealer = Sealer(Keyring.load(settings.keys))
     stamps = None
-    return RedisStore(door, sealer, stamps, log_kept=settings.log_kept, events_kept=settings.events_kept)
+    return RedisStore(
+        CountedDoor(door, metrics), sealer, stamps, log_kept=settings.log_kept, events_kept=settings.events_kept
+    )
 
 
 async def _follow(follower: Follower) -> None:

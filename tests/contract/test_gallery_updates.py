@@ -11,7 +11,9 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from gallery_svc.store.protocol import shard_of
 from tessera.client import wire
+from tessera.domain.ids import CollectionId, SubjectId, TemplateId
 from tessera.v1 import biometrics_pb2 as pb
 from tessera.v1 import collection_pb2, matching_pb2, subject_pb2
 from tests.eventually import eventually
@@ -281,11 +283,32 @@ async def test_made_subject_ids_share_the_shard_of_their_request(world: World) -
     """So that an enrolment is one write; the same request finds its subject again."""
     wanted = collection_pb2.Collection(collection_id="spread", shard_count=8)
     await world.stub.CreateCollection(collection_pb2.CreateCollectionRequest(collection=wanted))
-    from gallery_svc.store.protocol import shard_of
-
     for number in range(5):
         request_id = f"r{number}"
         made = await enroll(world, "", probe_of(person(number)), collection_id="spread", request_id=request_id)
         assert shard_of(made.subject.subject_id, 8) == shard_of(request_id, 8) == made.position >> 48
         again = await enroll(world, "", probe_of(person(number)), collection_id="spread", request_id=request_id)
         assert (again.subject.subject_id, again.replayed) == (made.subject.subject_id, True)
+
+
+# ---- pictures
+
+
+async def test_pictures_are_kept_where_the_collection_keeps_them(world: World) -> None:
+    """As they were sent, from the change on, and only those that became templates; an embedding has none."""
+    store = world.gallery.store
+    before = await enroll(world, "ada", probe_of(person(0)))
+    await change_collection(world, "keep_source_images", keep_source_images=True)
+    sent = probe_of(person(0, 0.1))
+    after = await enroll(world, "ada", sent, probe_of(), embedded(person(0)))
+
+    async def picture_of(template: subject_pb2.Template) -> bytes | None:
+        template_id = TemplateId(template.template_id)
+        return await store.find_picture(CollectionId("default"), SubjectId("ada"), template_id)
+
+    old, new, bare = after.subject.templates
+    assert before.subject.templates[0] == old
+    assert [await picture_of(template) for template in (old, new, bare)] == [None, sent.image.data, None]
+    request = subject_pb2.DeleteTemplateRequest(subject_id="ada", template_id=new.template_id)
+    await world.stub.DeleteTemplate(request)
+    assert await picture_of(new) is None
