@@ -33,6 +33,7 @@ from gallery_svc.sightings import Sightings
 from gallery_svc.store.durability import Durability
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.memory import MemoryStore
+from gallery_svc.store.memory_side import Unstamped
 from gallery_svc.store.protocol import Store
 from gallery_svc.store.redis import RedisStore
 from gallery_svc.store.redis_door import open_door
@@ -196,7 +197,7 @@ def open_store(settings: GallerySettings, metrics: GalleryMetrics) -> Store:
         observe=lambda operation, seconds: metrics.store_seconds.labels(operation).observe(seconds),
     )
     sealer = Sealer(Keyring.load(settings.keys))
-    stamps = None
+    stamps = Unstamped()
     return RedisStore(
         CountedDoor(door, metrics), sealer, stamps, log_kept=settings.log_kept, events_kept=settings.events_kept
     )

@@ -180,8 +180,13 @@ async def running_world(store: str, thresholds: Thresholds = THRESHOLDS, **setti
         settings: of the gallery, instead of those of this world.
     """
     os.environ.setdefault(_KEYS_VARIABLE, _KEYS)
-    common = {"keys": f"env:{_KEYS_VARIABLE}", "durability": DurabilityWord.EVERYSEC, "drain_s": 1.0}
-    chosen = GallerySettings(port=0, metrics_port=0, store=store, follow_interval_s=0.02, **(common | settings))
+    common = {
+        "keys": f"env:{_KEYS_VARIABLE}",
+        "durability": DurabilityWord.EVERYSEC,
+        "follow_interval_s": 0.02,
+        "drain_s": 1.0,
+    }
+    chosen = GallerySettings(port=0, metrics_port=0, store=store, **(common | settings))
     async with (
         running_encoder() as (encoder, encoder_client),
         running_gallery(chosen, encoder_client, thresholds, SystemClock()) as gallery,
