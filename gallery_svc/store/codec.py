@@ -75,13 +75,15 @@ def _hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
 
 
-def _made(kind: Any, raw: Any) -> Any:  # noqa: ANN401 - one return for each kind of value
+def _made(kind: Any, raw: Any) -> Any:  # noqa: ANN401, PLR0911 - one return for each kind of value
     kind = getattr(kind, "__supertype__", kind)
     if isinstance(kind, UnionType):
         return _made_of_union(kind, raw)
     if is_dataclass(kind):
         hints = _hints(kind)  # type: ignore[arg-type]
         return kind(**{f.name: _made(hints[f.name], raw[f.name]) for f in fields(kind) if f.name in raw})  # type: ignore[operator]
+    if get_origin(kind) is Mapping:
+        return {key: _made(get_args(kind)[1], item) for key, item in raw.items()}
     if get_origin(kind) is tuple:
         return tuple(_made(get_args(kind)[0], item) for item in raw)
     if kind is datetime:

@@ -437,7 +437,9 @@ class MemoryStore(MemorySide):
 
 def _present(collection: _Collection, first: SubjectRecord) -> SubjectRecord:
     state = collection.shard_with(first.subject_id)[1].subjects.get(first.subject_id)
-    return merging.still_the_one(state.subject if state else None, first.subject_id, first.created_at)
+    if state is None or state.subject.created_at != first.created_at:
+        raise merging.erased_since(first.subject_id)
+    return state.subject
 
 
 def _remember(

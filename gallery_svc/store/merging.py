@@ -147,15 +147,9 @@ def without_template(before: SubjectState, deletion: TemplateDeletion) -> Subjec
     return SubjectState(after, {epoch: row for epoch, row in left.items() if row.templates})
 
 
-def still_the_one(subject: SubjectRecord | None, subject_id: SubjectId, created_at: object) -> SubjectRecord:
-    """The subject that an earlier answer told of, as it is now.
-
-    Raises:
-        NotFoundError: it was erased since, even if somebody of its id was enrolled again.
-    """
-    if subject is None or subject.created_at != created_at:
-        raise NotFoundError("subject", subject_id, "it was erased since this request was answered")
-    return subject
+def erased_since(subject_id: SubjectId) -> NotFoundError:
+    """What a retry is told whose subject is there no more, even if somebody of its id was enrolled again."""
+    return NotFoundError("subject", subject_id, "it was erased since this request was answered")
 
 
 def rewritten(current: CollectionRecord, record: CollectionRecord, expected_revision: int) -> CollectionRecord:

@@ -1,50 +1,144 @@
-"""The layout in Redis: which key holds what.
+"""Where what is kept lies in Redis: the names of all keys, schema 2.
 
-A collection's keys carry its id as their hash tag, so that a cluster keeps them in one slot and one script may
-touch them all; what belongs to no collection carries the tag `_`, which no id can be:
+All keys of a shard carry its hash tag, so that each script touches one slot of a cluster. A `/` cannot be in an id: no
+tag of this schema is one of schema 1, whose tags were the collections' ids.
 
-    tessera:{_}:schema                version of this layout
-    tessera:{_}:collections           set of collection ids, a directory: the records decide
-    tessera:{_}:events                stream of event revisions; entry id = SEQUENCE-0
-    tessera:{_}:events:head           newest and oldest sequence
-    tessera:{_}:events:latest         event id -> sequence, revision and content of its newest revision
-    tessera:{_}:seen:COLLECTION/SUBJECT   sequences of the sightings that name a subject, for its erasure
-    tessera:{_}:audit                 stream of audit entries of sightings and of comparisons without a collection
-    tessera:{ID}:record               the collection
-    tessera:{ID}:head                 generation, model_id, position, chain, and counts
-    tessera:{ID}:subjects             subject id -> its record
-    tessera:{ID}:order                subject ids in order, for pages
-    tessera:{ID}:vectors              template id -> little-endian float32
-    tessera:{ID}:log                  stream of changes; entry id = SEQUENCE-0
-    tessera:{ID}:audit                stream of audit entries; entry id = SEQUENCE-0
-    tessera:{ID}:request:REQUEST      what a request id got, without the subject itself; kept 24 h
+    tessera:{_}:schema               version of this layout
+    tessera:{_}:collections          ids of collections; a directory that promises nothing, the records decide
+    tessera:{_}:logs                 names of audit logs that there may be, those of deleted collections too
+    tessera:{_}:members              gallery id -> when it was heard of, and what it said
+    tessera:{_}:lease:NAME           who holds a lease; expires
+    tessera:{_}:audit                stream of audit entries of sightings and of what belongs to no collection
+    tessera:{_}:events               stream of events; entry id = SEQUENCE-0
+    tessera:{_}:events:head          newest and oldest sequence
+    tessera:{_}:events:latest        event id -> sequence, revision and content of its newest revision
+    tessera:{_}:seen:ID/SUBJECT      sequences of the sightings that name a subject, for its erasure
+    tessera:{ID/_}:record            the collection: it is there when this is
+    tessera:{ID/SS}:head             generation, position, chain, counts, epochs, exclusive or of all tags, `pending`
+    tessera:{ID/SS}:subjects         subject id -> its record, sealed
+    tessera:{ID/SS}:rows:E           subject id -> its templates of epoch E and what a search needs of it, sealed
+    tessera:{ID/SS}:pictures         SUBJECT/TEMPLATE -> the picture, sealed
+    tessera:{ID/SS}:order            subject ids in order, for pages
+    tessera:{ID/SS}:log              stream of changes; entry id = SEQUENCE-0
+    tessera:{ID/SS}:audit            stream of audit entries; entry id = SEQUENCE-0
+    tessera:{ID/SS}:request:REQUEST  what a request id got, what it says of a person sealed; kept 24 h
+    tessera:{ID/SS}:erasing          receipt id -> receipt of an erasure that is not through
+    tessera:{ID/SS}:receipt:RECEIPT  a receipt; kept 24 h
+
+What lies in clear: ids (of collections, subjects, templates, requests, cameras), times, counts, digests, and what
+events and audit entries say, which names a person by nothing but the subject id.
 """
 
 from __future__ import annotations
 
-from gallery_svc.store.records import RequestKey
+from dataclasses import dataclass
+
+from gallery_svc.store.protocol import GLOBAL_LOG, shard_of
+from gallery_svc.store.records import CollectionRecord
 from tessera.domain.ids import CollectionId, SubjectId
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of this layout."""
 
-ROOT = "tessera:{_}:"
+GLOBAL_TAG = "_"
 """Of what belongs to no collection."""
 
-
-def key_of(collection_id: CollectionId, name: str) -> str:
-    """One key of a collection."""
-    return f"tessera:{{{collection_id}}}:{name}"
+ROOT = f"tessera:{{{GLOBAL_TAG}}}:"
 
 
-def keys_of(collection_id: CollectionId, *names: str) -> list[str]:
-    """Several keys of a collection, in order."""
-    return [key_of(collection_id, name) for name in names]
+@dataclass(frozen=True, slots=True)
+class ShardKeys:
+    """The keys of one shard."""
+
+    collection_id: CollectionId
+    shard: int
+
+    @classmethod
+    def holding(cls, record: CollectionRecord, name: str) -> ShardKeys:
+        """Those of the shard that holds a subject, or a request."""
+        return cls(record.collection_id, shard_of(name, record.shards))
+
+    @property
+    def tag(self) -> str:
+        """Their hash tag; also the name of the shard's audit log."""
+        return f"{self.collection_id}/{self.shard:02d}"
+
+    @property
+    def head(self) -> str:
+        """Where the shard stands."""
+        return self.of("head")
+
+    @property
+    def subjects(self) -> str:
+        """Subject records."""
+        return self.of("subjects")
+
+    @property
+    def order(self) -> str:
+        """Subject ids in order."""
+        return self.of("order")
+
+    @property
+    def pictures(self) -> str:
+        """Pictures."""
+        return self.of("pictures")
+
+    @property
+    def log(self) -> str:
+        """The change log."""
+        return self.of("log")
+
+    @property
+    def audit(self) -> str:
+        """The audit log."""
+        return self.of("audit")
+
+    @property
+    def erasing(self) -> str:
+        """Erasures that are not through."""
+        return self.of("erasing")
+
+    def rows(self, epoch: int) -> str:
+        """Search rows of an epoch."""
+        return self.of(f"rows:{epoch}")
+
+    def request(self, request_id: str) -> str:
+        """The answer to a request id."""
+        return self.of(f"request:{request_id}")
+
+    def receipt(self, receipt_id: str) -> str:
+        """A receipt."""
+        return self.of(f"receipt:{receipt_id}")
+
+    def of(self, name: str) -> str:
+        """Any of them by its name."""
+        return f"tessera:{{{self.tag}}}:{name}"
 
 
-def request_key(collection_id: CollectionId, request: RequestKey | None) -> str:
-    """Where the answer to a request id is kept; without a request, a key that is never written."""
-    return key_of(collection_id, f"request:{request.request_id if request else ''}")
+def record_tag(collection_id: CollectionId) -> str:
+    """The hash tag of a collection's record."""
+    return f"{collection_id}/_"
+
+
+def record_key(collection_id: CollectionId) -> str:
+    """A collection's record."""
+    return f"tessera:{{{record_tag(collection_id)}}}:record"
+
+
+def audit_key(log: str) -> str:
+    """The stream of an audit log."""
+    return f"tessera:{{{log}}}:audit"
+
+
+def keys_of_log(log: str) -> ShardKeys | None:
+    """The shard that an audit log belongs to; None: it is no shard's."""
+    collection_id, _, shard = log.rpartition("/")
+    return None if log == GLOBAL_LOG or not shard.isdigit() else ShardKeys(CollectionId(collection_id), int(shard))
+
+
+def picture_field(subject_id: SubjectId, template_id: str) -> str:
+    """Where a template's picture lies."""
+    return f"{subject_id}/{template_id}"
 
 
 def seen_key(collection_id: CollectionId, subject_id: SubjectId) -> str:

@@ -1,33 +1,22 @@
--- KEYS head, log, subjects, vectors.  ARGV sequence, chain, limit.
--- The changes after a position, each with its vectors; 'gone' when this history is not the one that the caller knows.
-local head = redis.call('HMGET', KEYS[1], 'position', 'chain', 'generation')
-local sequence = tonumber(ARGV[1])
-if not head[1] or sequence > tonumber(head[1]) then return {'gone'} end
-if sequence == tonumber(head[1]) then
-  if head[2] ~= ARGV[2] then return {'gone'} end
-  return {'ok'}
-end
-if sequence == 0 then
-  if head[3] ~= ARGV[2] then return {'gone'} end
-else
-  local known = redis.call('XRANGE', KEYS[2], sequence .. '-0', sequence .. '-0')
-  if #known == 0 or known[1][2][8] ~= ARGV[2] then return {'gone'} end
-end
-local entries = redis.call('XRANGE', KEYS[2], (sequence + 1) .. '-0', '+', 'COUNT', ARGV[3])
+#!lua flags=no-writes
+-- The changes after a position, each with the subject's row as it is now; 'gone' when this history is not the one that
+-- the caller knows. The chain is computed again from the caller's on.
+-- KEYS head, log, rows of the active epoch.  ARGV generation, active epoch, sequence, chain, limit.
+local found = redis.call('HMGET', KEYS[1], 'generation', 'pending', 'position', 'chain', 'active', 'kept')
+if not found[1] or found[1] ~= ARGV[1] then return {'absent'} end
+if found[2] then return {'pending', found[2]} end
+if found[5] ~= ARGV[2] then return {'layout', found[5], found[6]} end
+local sequence, chain, newest = tonumber(ARGV[3]), ARGV[4], tonumber(found[3])
+if sequence == newest and chain == found[4] then return {'ok'} end
+if sequence >= newest then return {'gone'} end
+local entries = redis.call('XRANGE', KEYS[2], (sequence + 1) .. '-0', '+', 'COUNT', ARGV[5])
+if #entries == 0 then return {'gone'} end
 local answer = {'ok'}
 for at, entry in ipairs(entries) do
-  if entry[1] ~= (sequence + at) .. '-0' then return {'gone'} end
-  local fields = entry[2]
-  local templates = {}
-  for id in string.gmatch(fields[6], '[^,]+') do
-    local vector = redis.call('HGET', KEYS[4], id)
-    if vector then
-      templates[#templates + 1] = id
-      templates[#templates + 1] = vector
-    end
-  end
-  local subject = redis.call('HGET', KEYS[3], fields[4]) or ''
-  answer[#answer + 1] = {sequence + at, fields[8], fields[2], fields[4], subject, templates}
+  local told = entry[2]  -- kind, subject, templates, epoch, chain; each after its name
+  sequence = sequence + 1
+  chain = next_chain(chain, sequence, told[2], told[4], told[8], told[6])
+  if entry[1] ~= sequence .. '-0' or told[10] ~= chain or sequence > newest then return {'gone'} end
+  answer[at + 1] = {sequence, chain, told[2], told[4], redis.call('HGET', KEYS[3], told[4]) or ''}
 end
-if #entries == 0 then return {'gone'} end
 return answer

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- KEYS events, latest, seen.  Removes every revision that names one subject; returns how many.
 local sequences = redis.call('ZRANGE', KEYS[3], 0, -1)
 for _, sequence in ipairs(sequences) do

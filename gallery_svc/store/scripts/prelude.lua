@@ -1,38 +1,86 @@
 -- What every script shares. A script checks everything before its first write: Lua has no rollback.
+-- A script that writes more than one key of a shard marks the shard's head as pending first and takes the mark away
+-- last: who finds the mark later finds half of a write, which only a file that was cut can hold.
 -- Streams carry our own sequence as their entry id, SEQUENCE-0: contiguous numbers that mean the same after a restart.
+
+local NO_TAGS = string.rep('\0', 16)
 
 local function last_sequence(stream)
   local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
-  if #last == 0 then return 0 end
-  return tonumber(string.match(last[1][1], '^(%d+)-'))
+  if #last > 0 then return tonumber(string.match(last[1][1], '^(%d+)-')) end
+  if redis.call('EXISTS', stream) == 0 then return 0 end
+  local told = redis.call('XINFO', 'STREAM', stream)  -- trimmed to nothing: it still knows its last id
+  for at = 1, #told, 2 do
+    if told[at] == 'last-generated-id' then return tonumber(string.match(told[at + 1], '^(%d+)-')) end
+  end
 end
 
-local function append_audit(stream, entry, kept)
-  local sequence = last_sequence(stream) + 1
-  redis.call('XADD', stream, 'MAXLEN', '~', kept, sequence .. '-0', 'entry', entry)
-  return sequence
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- The answer that a request id got before: nil when it is new or was given to another collection of the same name.
-local function earlier_answer(request, generation, digest)
-  local found = redis.call('HMGET', request, 'generation', 'digest', 'position', 'answer')
+-- The 16 bytes that authenticate a sealed value; '' of none.
+local function tag_of(value)
+  if not value then return '' end
+  return string.sub(value, -16)
+end
+
+-- Takes a tag into an exclusive or of tags, or out of it.
+local function folded(state, tag)
+  if tag == '' then return state end
+  local a, b, c, d = struct.unpack('>i4i4i4i4', state)
+  local e, f, g, h = struct.unpack('>i4i4i4i4', tag)
+  return struct.pack('>i4i4i4i4', bit.bxor(a, e), bit.bxor(b, f), bit.bxor(c, g), bit.bxor(d, h))
+end
+
+-- The head of a shard that may be written to; else nil and the refusal.
+local function open_head(key, generation)
+  local found = redis.call('HMGET', key, 'generation', 'pending', 'closed', 'position', 'chain', 'active', 'epochs',
+    'kept', 'subjects', 'templates', 'state')
+  if not found[1] or found[1] ~= generation then return nil, {'absent'} end
+  if found[2] then return nil, {'pending', found[2]} end
+  if found[3] and now_ms() < tonumber(found[3]) then return nil, {'closed'} end
+  if found[11] and #found[11] ~= 16 then return nil, {'corrupt', key} end
+  return {position = tonumber(found[4]), chain = found[5], active = found[6], epochs = found[7], kept = found[8],
+    subjects = tonumber(found[9]), templates = tonumber(found[10]), state = found[11] or NO_TAGS}
+end
+
+-- Whether a list such as '1,2' has a number.
+local function lists(list, number)
+  return string.find(',' .. list .. ',', ',' .. number .. ',', 1, true) ~= nil
+end
+
+-- The answer that a request id got before; nil when it is new, was given to another collection of the same name, or
+-- only says that this very subject is meant. Telling it is a write, so that WAIT after it covers the first one.
+local function earlier_answer(request, generation, digest, kind, subject)
+  local found = redis.call('HMGET', request, 'generation', 'digest', 'kind', 'subject', 'position', 'created',
+    'answer', 'pictures')
   if not found[1] or found[1] ~= generation then return nil end
   if found[2] ~= digest then return {'reused'} end
-  return {'replayed', found[3], found[4]}
+  if found[3] == 'CLAIM' then
+    if found[4] == subject and kind ~= 'CLAIM' then return nil end
+    redis.call('HINCRBY', request, 'settled', 1)
+    return {'claimed', found[4]}
+  end
+  if kind ~= 'CLAIM' and found[3] ~= kind then return {'reused'} end
+  redis.call('HINCRBY', request, 'settled', 1)
+  return {'replayed', found[3], found[4], found[5], found[6] or '', found[7] or '', found[8] or '0'}
 end
 
-local function remember_answer(request, generation, digest, position, answer, kept_ms)
-  redis.call('HSET', request, 'generation', generation, 'digest', digest, 'position', position, 'answer', answer)
-  redis.call('PEXPIRE', request, kept_ms)
+local function append_audit(stream, sequence, entry, stamp)
+  redis.call('XADD', stream, sequence .. '-0', 'entry', entry, 'stamp', stamp)
 end
 
--- Appends to a collection's change log; the chain is a digest over the whole history.
-local function append_change(head, log, kind, subject, templates, kept)
-  local sequence = tonumber(redis.call('HGET', head, 'position')) + 1
-  local chain = redis.call('HGET', head, 'chain')
-  chain = redis.sha1hex(table.concat({chain, sequence, kind, subject, templates}, '|'))
-  redis.call('XADD', log, 'MAXLEN', '~', kept, sequence .. '-0',
-    'kind', kind, 'subject', subject, 'templates', templates, 'chain', chain)
-  redis.call('HSET', head, 'position', sequence, 'chain', chain)
-  return sequence
+-- The digest over a whole history: of the one before, and of what the next entry says.
+local function next_chain(chain, sequence, kind, subject, epoch, templates)
+  return redis.sha1hex(table.concat({chain, sequence, kind, subject, epoch, templates}, '|'))
+end
+
+local function append_change(log, head, kind, subject, templates)
+  local sequence = head.position + 1
+  local chain = next_chain(head.chain, sequence, kind, subject, head.active, templates)
+  redis.call('XADD', log, sequence .. '-0', 'kind', kind, 'subject', subject, 'templates', templates,
+    'epoch', head.active, 'chain', chain)
+  return sequence, chain
 end

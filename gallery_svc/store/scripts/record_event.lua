@@ -1,5 +1,6 @@
--- KEYS head, events, latest, audit.
--- ARGV event_id, content key, event, kept, audit entry ('' = none), audit kept, key of the subject's sightings ('' = none).
+-- KEYS head, events, latest, audit, then the subject's sightings where the event names one.
+-- ARGV event_id, content key, event, events kept, then the audit entry and its stamp, where there is one.
+-- The sightings of events that leave by age lie under the same tag.
 local latest = redis.call('HGET', KEYS[3], ARGV[1])
 local revision = 0
 if latest then
@@ -7,14 +8,16 @@ if latest then
   if content == ARGV[2] then return {'known', sequence, last_revision} end
   revision = tonumber(last_revision)
 end
-local newest = tonumber(redis.call('HGET', KEYS[1], 'newest') or 0)
+-- Where a file was cut in the middle of this script, the log is ahead of its head: it goes on behind what is there.
+local newest = math.max(tonumber(redis.call('HGET', KEYS[1], 'newest') or 0), last_sequence(KEYS[2]))
 local oldest = tonumber(redis.call('HGET', KEYS[1], 'oldest') or 1)
-if last_sequence(KEYS[2]) > newest then return {'corrupt', KEYS[2]} end
+local entry = last_sequence(KEYS[4]) + 1
+local seen = KEYS[5] or ''
 
 local sequence, next_revision = newest + 1, revision + 1
-redis.call('XADD', KEYS[2], sequence .. '-0', 'id', ARGV[1], 'revision', next_revision, 'event', ARGV[3], 'seen', ARGV[7])
+redis.call('XADD', KEYS[2], sequence .. '-0', 'id', ARGV[1], 'revision', next_revision, 'event', ARGV[3], 'seen', seen)
 redis.call('HSET', KEYS[3], ARGV[1], sequence .. ' ' .. next_revision .. ' ' .. ARGV[2])
-if ARGV[7] ~= '' then redis.call('ZADD', ARGV[7], sequence, sequence) end
+if seen ~= '' then redis.call('ZADD', seen, sequence, sequence) end
 -- Retention by count: at most two a call go, so that a lowered limit is reached without a pause.
 for _ = 1, 2 do
   if sequence - oldest + 1 > tonumber(ARGV[4]) then
@@ -30,5 +33,5 @@ for _ = 1, 2 do
   end
 end
 redis.call('HSET', KEYS[1], 'newest', sequence, 'oldest', oldest)
-if ARGV[5] ~= '' then append_audit(KEYS[4], ARGV[5], ARGV[6]) end
+if #ARGV > 4 then append_audit(KEYS[4], entry, ARGV[5], ARGV[6]) end
 return {'ok', sequence, next_revision}

@@ -1,0 +1,136 @@
+"""What followers read from Redis: all rows of a shard at once, and the changes since.
+
+A load reads the sealed rows, opens and unpacks them on a thread of its own while the next ones are on their way, and
+folds their tags: where the shard did not move meanwhile, they must give what its head says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gallery_svc.rows import RowBatch
+from gallery_svc.store.records import Change, ChangeKind, CollectionRecord, Position
+from gallery_svc.store.redis_keys import ShardKeys
+from gallery_svc.store.redis_parts import Argument, RedisParts, half_written, mend
+from gallery_svc.store.redis_trimming import require_shard
+from gallery_svc.store.redis_values import SubjectSeals
+from gallery_svc.store.row_codec import unpack_rows
+from tessera.domain.errors import NotFoundError, StoreCorruptError
+from tessera.domain.ids import CollectionId, SubjectId
+
+SUBJECTS_A_BATCH = 4096
+"""About so many of a bulk load."""
+
+TAG_BYTES = 16
+
+Words = npt.NDArray[np.uint64]
+"""An exclusive or of tags, as two numbers."""
+
+
+class RedisFollowing(RedisParts):
+    """Loads and changes; see `Store` for what each method promises."""
+
+    async def load_rows(self, collection_id: CollectionId, shard: int, epoch: int) -> AsyncIterator[RowBatch]:
+        """Every subject of a shard with its templates of one epoch."""
+        record = await self._existing(collection_id, fresh=True)
+        require_shard(record, shard)
+        keys = ShardKeys(collection_id, shard)
+        before, state = await self._standing(record, keys, epoch), np.zeros(2, np.uint64)
+        seen: set[bytes] = set()
+        async for ids, sealed in self._scanned(keys, keys.rows(epoch), seen):
+            state ^= folded(sealed)
+            yield await asyncio.to_thread(self._unpacked, record.generation, epoch, ids, sealed)
+        after = await self._standing(record, keys, epoch)
+        if before == after and state.tobytes() != (after[-1] or bytes(TAG_BYTES)):
+            raise StoreCorruptError(
+                keys.rows(epoch), mend(f"its {len(seen)} values do not fold to what the shard's head says")
+            )
+
+    async def _standing(self, record: CollectionRecord, keys: ShardKeys, epoch: int) -> list[bytes | None]:
+        fields = ("generation", "pending", "position", "chain", f"state:rows:{epoch}")
+        (found,) = await self._door.read(keys.tag, [("HMGET", keys.head, *fields)])
+        if found[0] != record.generation.encode():
+            raise NotFoundError("collection", record.collection_id, "it was deleted, or made anew, while it was read")
+        if found[1] is not None:
+            raise half_written(keys, found[1])
+        return list(found)
+
+    async def _scanned(
+        self, keys: ShardKeys, key: str, seen: set[bytes]
+    ) -> AsyncIterator[tuple[list[bytes], list[bytes]]]:
+        """Fields and values of a hash, each field once; the next ones are read while the caller works."""
+
+        async def read(cursor: bytes | int) -> list[Any]:
+            (reply,) = await self._door.read(keys.tag, [("HSCAN", key, cursor, "COUNT", SUBJECTS_A_BATCH)])
+            return list(reply)
+
+        reading = asyncio.create_task(read(0))
+        try:
+            while True:
+                cursor, told = await reading
+                if int(cursor):
+                    reading = asyncio.create_task(read(cursor))
+                fields, values = told[::2], told[1::2]
+                new = set(fields)
+                if len(new) < len(fields) or not seen.isdisjoint(new):  # the table grew, or shrank, while it was read
+                    first = {name: at for at, name in enumerate(fields) if name not in seen}
+                    fields, values = list(first), [values[at] for at in first.values()]
+                seen |= new
+                if fields:
+                    yield fields, values
+                if not int(cursor):
+                    return
+        finally:
+            reading.cancel()
+
+    def _unpacked(self, generation: str, epoch: int, ids: list[bytes], sealed: list[bytes]) -> RowBatch:
+        subject_ids = [raw.decode() for raw in ids]
+        return unpack_rows(subject_ids, self._sealer.open_rows(generation, epoch, subject_ids, sealed))
+
+    async def changes_after(
+        self, collection_id: CollectionId, shard: int, position: Position, limit: int
+    ) -> list[Change] | None:
+        """The changes that follow `position`, with their rows, from one script."""
+        return await self._until_done(lambda: self._changes(collection_id, shard, position, limit))
+
+    async def _changes(
+        self, collection_id: CollectionId, shard: int, position: Position, limit: int
+    ) -> list[Change] | None:
+        try:
+            record, keys = await self._existing(collection_id), ShardKeys(collection_id, shard)
+            if shard >= record.shards:
+                return None
+            epoch = record.active_epoch
+            args: list[Argument] = [record.generation, epoch, position.sequence, position.chain, limit]
+            reply = await self._door.run("changes", [keys.head, keys.log, keys.rows(epoch)], args)
+            if reply[0] not in (b"ok", b"gone"):
+                raise await self._refusal(reply, record, keys)
+        except NotFoundError:
+            return None
+        if reply[0] == b"gone":
+            return None
+        seals = SubjectSeals(self._sealer, record.generation)
+        return [_change(seals, epoch, told) for told in reply[1:]]
+
+
+def folded(sealed: list[bytes]) -> Words:
+    """The exclusive or of the tags of many values."""
+    tags = np.frombuffer(b"".join([value[-TAG_BYTES:] for value in sealed]), np.uint64)
+    words: Words = np.bitwise_xor.reduce(tags.reshape(-1, 2), axis=0)
+    return words
+
+
+def _change(seals: SubjectSeals, epoch: int, told: list[Any]) -> Change:
+    sequence, chain, kind, subject, sealed = told
+    subject_id = SubjectId(subject.decode())
+    return Change(
+        Position(int(sequence), chain.decode()),
+        ChangeKind(kind.decode()),
+        subject_id,
+        seals.row(subject_id, epoch, sealed) if sealed else None,
+    )

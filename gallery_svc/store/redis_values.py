@@ -1,0 +1,159 @@
+"""Subjects as sealed bytes and back: one data key a subject, one value for its record and one for each epoch's row.
+
+An answer to a request is kept without a wrapped key of its own: only the subject's record opens it, and so it ends with
+the subject. Nothing here asks a server.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gallery_svc.rows import SearchRow
+from gallery_svc.store import codec
+from gallery_svc.store.merging import SubjectState
+from gallery_svc.store.records import SubjectRecord
+from gallery_svc.store.row_codec import pack_row, unpack_row
+from gallery_svc.store.sealing import DATA_KEY_BYTES, LEAST_BYTES, Place, Sealer
+from tessera.domain.ids import SubjectId, TemplateId
+
+_NONCE_AND_TAG_BYTES = 28
+WRAP_BYTES = LEAST_BYTES - _NONCE_AND_TAG_BYTES
+"""What stands in front of a sealed value's body: which key wraps its data key, and the wrapped key."""
+
+UNCHANGED = b"="
+"""In place of a row: it stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSubject:
+    """What lies in a shard of one subject, as bytes; empty where there is nothing."""
+
+    record: bytes = b""
+    rows: Mapping[int, bytes] | None = None
+    """By epoch, of every epoch that the shard keeps. None: it was not looked at, and taken to be nobody."""
+
+    def row(self, epoch: int) -> bytes:
+        """The row of an epoch."""
+        return (self.rows or {}).get(epoch, b"")
+
+
+def tag_of(sealed: bytes) -> bytes:
+    """What a script compares: the tag of a value, or nothing where there is none."""
+    return Sealer.tag(sealed) if sealed else b""
+
+
+def subject_place(generation: str, subject_id: SubjectId) -> Place:
+    """Where a subject's record lies."""
+    return Place(generation, subject_id, "subject")
+
+
+def picture_place(generation: str, subject_id: SubjectId, template_id: TemplateId | str) -> Place:
+    """Where a template's picture lies."""
+    return Place(generation, subject_id, "picture", 0, template_id)
+
+
+class SubjectSeals:
+    """Seals and opens what is kept of the subjects of one generation of a collection."""
+
+    def __init__(self, sealer: Sealer, generation: str) -> None:
+        self._sealer = sealer
+        self._generation = generation
+
+    def record(self, subject_id: SubjectId, sealed: bytes) -> SubjectRecord:
+        """A subject's record.
+
+        Raises:
+            StoreCorruptError: it does not open, or is none.
+            KeyMissingError: its key is not in the ring.
+        """
+        place = subject_place(self._generation, subject_id)
+        return codec.load(SubjectRecord, self._sealer.open(place, sealed), str(place))
+
+    def row(self, subject_id: SubjectId, epoch: int, sealed: bytes) -> SearchRow:
+        """A subject's row of an epoch.
+
+        Raises:
+            StoreCorruptError: it does not open, or is none.
+            KeyMissingError: its key is not in the ring.
+        """
+        return unpack_row(self._sealer.open(self._row_place(subject_id, epoch), sealed), subject_id)
+
+    def state(self, subject_id: SubjectId, sealed: SealedSubject) -> SubjectState | None:
+        """A subject with its rows; None: there is nobody.
+
+        Raises:
+            StoreCorruptError: a value does not open.
+            KeyMissingError: its key is not in the ring.
+        """
+        if not sealed.record:
+            return None
+        rows = {epoch: self.row(subject_id, epoch, raw) for epoch, raw in (sealed.rows or {}).items() if raw}
+        return SubjectState(self.record(subject_id, sealed.record), rows)
+
+    def data_key(self, subject_id: SubjectId, sealed: bytes) -> bytes:
+        """The data key of a subject's record; a new one where there is none."""
+        if not sealed:
+            return secrets.token_bytes(DATA_KEY_BYTES)
+        return self._sealer.data_key(subject_place(self._generation, subject_id), sealed)
+
+    def seal_record(self, record: SubjectRecord, data_key: bytes) -> bytes:
+        """A subject's record as bytes."""
+        place = subject_place(self._generation, record.subject_id)
+        return self._sealer.seal(place, codec.dump(record).encode(), data_key)
+
+    def seal_row(self, row: SearchRow, epoch: int, data_key: bytes) -> bytes:
+        """A subject's row as bytes."""
+        return self._sealer.seal(self._row_place(row.subject_id, epoch), pack_row(row), data_key)
+
+    def row_changes(
+        self, before: SubjectState | None, after: SubjectState, epochs: Sequence[int], data_key: bytes
+    ) -> list[bytes]:
+        """For each epoch the row to be written: empty for none, `UNCHANGED` where it stays."""
+        held = before.rows if before else {}
+        return [
+            b""
+            if epoch not in after.rows
+            else UNCHANGED
+            if after.rows[epoch] is held.get(epoch)
+            else self.seal_row(after.rows[epoch], epoch, data_key)
+            for epoch in epochs
+        ]
+
+    def seal_picture(self, subject_id: SubjectId, template_id: TemplateId, picture: bytes, data_key: bytes) -> bytes:
+        """A picture as bytes."""
+        return self._sealer.seal(picture_place(self._generation, subject_id, template_id), picture, data_key)
+
+    def picture(self, subject_id: SubjectId, template_id: TemplateId, sealed: bytes) -> bytes:
+        """A picture.
+
+        Raises:
+            StoreCorruptError: it does not open.
+            KeyMissingError: its key is not in the ring.
+        """
+        return self._sealer.open(picture_place(self._generation, subject_id, template_id), sealed)
+
+    def seal_answer(self, subject_id: SubjectId, request_id: str, note: str, data_key: bytes) -> bytes:
+        """What a request is told again, readable as long as the subject is there."""
+        place = Place(self._generation, subject_id, "answer", 0, request_id)
+        return self._sealer.seal(place, note.encode(), data_key)[WRAP_BYTES:]
+
+    def answer(self, subject_id: SubjectId, request_id: str, sealed: bytes, subject: bytes) -> str:
+        """What a request was told.
+
+        Args:
+            subject_id: whose enrolment it was.
+            request_id: of the request.
+            sealed: what `seal_answer` made.
+            subject: the subject's record as it lies there now, sealed.
+
+        Raises:
+            StoreCorruptError: it was sealed for another life of this subject, or is none.
+        """
+        place = Place(self._generation, subject_id, "answer", 0, request_id)
+        wrap = self._sealer.seal(place, b"", self.data_key(subject_id, subject))[:WRAP_BYTES]
+        return self._sealer.open(place, wrap + sealed).decode()
+
+    def _row_place(self, subject_id: SubjectId, epoch: int) -> Place:
+        return Place(self._generation, subject_id, "row", epoch)
