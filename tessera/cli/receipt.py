@@ -72,6 +72,6 @@ def _shown(found: Receipt) -> list[str]:
 def _text(path: str) -> str:
     try:
         with click.open_file(path, encoding="utf-8") as file:
-            return file.read()
+            return str(file.read())
     except UnicodeDecodeError:
         raise InvalidInputError("FILE", path, "JSON, as a receipt was answered") from None

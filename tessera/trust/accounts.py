@@ -88,7 +88,7 @@ class Account:
             for hole in self.holes:
                 hole.open.remove(first, last)
         vouched = min(stamp.settled, stamp.n - 1)
-        missing = self._unaccounted(self.settled + 1, vouched)
+        missing = self._unaccounted(self.settled + 1, vouched) if vouched > self.settled else []
         if missing:
             self.holes.append(Hole(self.writer, sequence, Ranges(missing)))
         self.settled = max(self.settled, vouched)

@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tessera.domain.errors import InvalidInputError
-from tessera.trust.stamps import MAC_BYTES, Stamp, StampedEntry
+from tessera.trust.stamps import StampedEntry, count_of, stamp_of, text_of
 
-_MOST = 2**63
 _ALLOWED = 'an object {"log", "sequence", "writer", "n", "settled", "given_up", "entry", "mac"} as the export writes it'
 
 
@@ -55,28 +54,6 @@ def read_entries(lines: Iterable[str | bytes], source: str = "entries") -> Itera
 
 
 def _entry_of(fields: Any) -> StampedEntry:  # noqa: ANN401 - JSON
-    given_up = tuple(_count(number) for number in fields["given_up"])
-    stamp = Stamp(
-        writer=_text(fields["writer"]),
-        n=_count(fields["n"]),
-        settled=_count(fields["settled"]),
-        given_up=given_up,
-        mac=base64.b64decode(fields["mac"], validate=True),
-    )
-    if len(given_up) % 2 or len(stamp.mac) != MAC_BYTES:
-        raise ValueError("half a range, or half a MAC")
+    stamp = stamp_of(fields, base64.b64decode(fields["mac"], validate=True))
     entry = base64.b64decode(fields["entry"], validate=True)
-    return StampedEntry(_text(fields["log"]), _count(fields["sequence"]), entry, stamp)
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MOST:
-        raise ValueError("not a count")
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("not text")
-    value.encode()  # half a character cannot be
-    return value
+    return StampedEntry(text_of(fields["log"]), count_of(fields["sequence"]), entry, stamp)

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import hmac
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tessera.trust.ranges import Span
 
 MAC_BYTES = 32
+_MOST = 2**63
 _PURPOSE = b"tessera-audit-entry-1\n"
 
 
@@ -54,16 +56,54 @@ class StampedEntry:
     stamp: Stamp
 
 
+def stamp_of(fields: Mapping[str, Any], mac: bytes) -> Stamp:
+    """A stamp from what a file or a store holds, whoever wrote it.
+
+    Args:
+        fields: `writer`, `n`, `settled` and `given_up`.
+        mac: its MAC.
+
+    Raises:
+        KeyError: a field is missing.
+        TypeError: one is of another type.
+        ValueError: one holds what cannot be.
+    """
+    given_up = tuple(count_of(number) for number in fields["given_up"])
+    if len(given_up) % 2 or len(mac) != MAC_BYTES:
+        raise ValueError("half a range, or half a MAC")
+    return Stamp(text_of(fields["writer"]), count_of(fields["n"]), count_of(fields["settled"]), given_up, mac)
+
+
+def count_of(value: object) -> int:
+    """A count that comes from outside.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MOST:
+        raise ValueError("not a count")
+    return value
+
+
+def text_of(value: object) -> str:
+    """A text that comes from outside.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: it holds half a character.
+    """
+    if not isinstance(value, str):
+        raise TypeError("not text")
+    value.encode()
+    return value
+
+
 def stamped_bytes(log: str, entry: bytes, stamp: Stamp) -> bytes:
-    """What a stamp's MAC and a log's chain are over: every field, each after its length."""
-    return _joined(
-        log.encode(),
-        stamp.writer.encode(),
-        _NUMBER.pack(stamp.n),
-        _NUMBER.pack(stamp.settled),
-        struct.pack(f">{len(stamp.given_up)}Q", *stamp.given_up),
-        entry,
-    )
+    """What a stamp's MAC and a log's chain are over: every field, lengths first, so that none grows."""
+    name, writer, given_up = log.encode(), stamp.writer.encode(), stamp.given_up
+    told = struct.pack(f">{len(given_up)}Q", *given_up) if given_up else b""
+    fixed = _FIXED.pack(len(name), len(writer), stamp.n, stamp.settled, len(told), len(entry))
+    return b"".join((fixed, name, writer, told, entry))
 
 
 def mac_of(key: bytes, stamped: bytes) -> bytes:
@@ -76,9 +116,5 @@ def is_genuine(keys: Sequence[bytes], stamped: bytes, mac: bytes) -> bool:
     return any(hmac.compare_digest(mac_of(key, stamped), mac) for key in keys)
 
 
-_NUMBER = struct.Struct(">Q")
-_LENGTH = struct.Struct(">I")
-
-
-def _joined(*parts: bytes) -> bytes:
-    return b"".join(piece for part in parts for piece in (_LENGTH.pack(len(part)), part))
+_FIXED = struct.Struct(">IIQQII")
+"""Lengths of the log's name and the writer, count, settled, lengths of what was given up and of the entry."""
