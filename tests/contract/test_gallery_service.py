@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from redis.asyncio import Redis
 
+from tessera.domain.errors import InvalidInputError
 from tessera.domain.reasons import Reason
 from tessera.v1 import (
     audit_pb2,
@@ -509,6 +513,36 @@ async def test_a_store_that_comes_back_empty_is_believed(tmp_path_factory: pytes
             await eventually(world.is_ready)
             await enroll(world, "bob", embedded(person(1)))
             assert (await verify(world, "bob", embedded(person(1)))).decision.outcome == pb.OUTCOME_MATCH
+
+
+async def test_a_gallery_without_the_stores_key_does_not_start(valkey: PrivateServer, monkeypatch: Any) -> None:
+    """It ends with the setting and the key's fingerprint; what is in the store stays as it is."""
+    monkeypatch.setenv("TESSERA_OTHER_KEYS", f"other {base64.b64encode(bytes(range(32, 64))).decode()}")
+    async with running_world(await emptied(valkey)) as world:
+        await eventually(world.is_ready)
+        await enroll(world, "ada", embedded(person(0)))
+    with pytest.raises(InvalidInputError, match="put it back") as told:
+        async with running_world(valkey.url, keys="env:TESSERA_OTHER_KEYS") as world:
+            await asyncio.wait([world.gallery.following])
+    assert told.value.field == "keys"
+    async with running_world(valkey.url) as world:
+        await eventually(world.is_ready)
+        assert (await verify(world, "ada", embedded(person(0)))).decision.outcome == pb.OUTCOME_MATCH
+
+
+async def test_a_store_with_half_of_a_write_is_refused(valkey: PrivateServer) -> None:
+    """A gallery that starts on it ends and says what mends it; one that runs goes on answering and is not ready."""
+    async with running_world(await emptied(valkey)) as running:
+        await eventually(running.is_ready)
+        await enroll(running, "ada", embedded(person(0)))
+        async with Redis.from_url(valkey.url) as client:
+            await client.hset("tessera:{default/00}:head", "pending", "2 bob")
+        with pytest.raises(InvalidInputError, match="tessera store") as told:
+            async with running_world(valkey.url) as world:
+                await asyncio.wait([world.gallery.following])
+        assert told.value.field == "store"
+        told = await refused(enroll(running, "bob", embedded(person(5))))
+        assert (told.code, told.reason) == (grpc.StatusCode.DATA_LOSS, "STORE_CORRUPT")
 
 
 async def test_a_second_gallery_sees_what_the_first_one_wrote(valkey: PrivateServer) -> None:
