@@ -102,8 +102,9 @@ class MilvusEngine:
         try:
             yield self._connected(library)
         except library.MilvusException as error:
-            if error.is_input_error or isinstance(error, library.exceptions.ParamError):
-                raise  # a request that we made wrongly; asking again does not help
+            if isinstance(error, library.exceptions.ParamError):
+                raise  # a call that we made wrongly
+            # All others, whatever the engine calls the caller's fault: so it calls a table that it has not loaded yet.
             raise UnavailableError("milvus", f"code {_code(error)}") from error
         except grpc.RpcError as error:
             raise UnavailableError("milvus", f"code {_code(error)}") from error

@@ -574,6 +574,22 @@ def test_an_engine_that_dies_is_unavailable_and_comes_back(private: PrivateEngin
     engine.close()
 
 
+def test_an_engine_that_began_anew_unnoticed_works_again(tmp_path: Path) -> None:
+    """It has the tables and has none of them loaded: at most one call tells so."""
+    port = free_port()
+    engine = MilvusEngine(EngineAddress(f"http://127.0.0.1:{port}", timeout_s=20))
+    index = MilvusIndex(MODEL, engine, _new_table())
+    for life in range(2):
+        server, database, _ = start_server_in_thread(str(tmp_path), port=port)
+        if life == 0:
+            index.apply([Put(_row("a", [half(POOL[0])]))])
+        _until_answered(lambda: index.search(_probe(POOL[0]), 1))
+        assert [hit.subject_id for hit in index.search(_probe(POOL[0]), 1)] == ["a"]
+        server.stop(None).wait()
+        database.close()
+    engine.close()
+
+
 def test_an_engine_that_hangs_is_unavailable_in_time(private: PrivateEngine) -> None:
     """A stopped process answers nothing; the call does not wait for it, and the next works when it goes on."""
     engine = MilvusEngine(EngineAddress(f"http://127.0.0.1:{private.port}", timeout_s=0.5))
