@@ -34,7 +34,7 @@ class Unstamped:
     def stamp(self, log: str, entry: bytes) -> AuditStamp:  # noqa: ARG002 - the entry is what others would sign
         """A stamp with a count and no more."""
         self.counts[log] = self.counts.get(log, 0) + 1
-        return AuditStamp("memory", self.counts[log], (), bytes(32))
+        return AuditStamp("memory", self.counts[log], self.counts[log] - 1, (), bytes(32))
 
     def settled(self, log: str, stamp: AuditStamp) -> None:
         """It is written."""

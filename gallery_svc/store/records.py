@@ -17,6 +17,7 @@ from tessera.domain.embedding import Modality
 from tessera.domain.ids import CameraId, CollectionId, EventId, ModelId, RequestId, SubjectId, TemplateId, TrackletId
 from tessera.domain.observation import Box, Quality
 from tessera.domain.reasons import Reason
+from tessera.trust.stamps import Stamp
 
 # ---- collections
 
@@ -375,18 +376,8 @@ class StoreFinding:
 # ---- audit, as it is kept
 
 
-@dataclass(frozen=True, slots=True)
-class AuditStamp:
-    """What makes a kept entry provable."""
-
-    writer: str
-    """The process that wrote it."""
-    n: int
-    """The writer's own count of entries in this log, from 1."""
-    given_up: tuple[int, ...]
-    """Counts of earlier entries whose writing failed or is unknown, told once each."""
-    mac: bytes
-    """32 bytes."""
+AuditStamp = Stamp
+"""What makes a kept entry provable; anybody can check it, so it lives where the checks do."""
 
 
 @dataclass(frozen=True, slots=True)

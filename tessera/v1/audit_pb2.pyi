@@ -115,6 +115,7 @@ class AuditEntry(google.protobuf.message.Message):
     LOG_FIELD_NUMBER: builtins.int
     WRITER_FIELD_NUMBER: builtins.int
     WRITER_COUNT_FIELD_NUMBER: builtins.int
+    WRITER_SETTLED_FIELD_NUMBER: builtins.int
     GIVEN_UP_FIELD_NUMBER: builtins.int
     MAC_FIELD_NUMBER: builtins.int
     ENTRY_FIELD_NUMBER: builtins.int
@@ -132,8 +133,11 @@ class AuditEntry(google.protobuf.message.Message):
     log: builtins.str
     """The log that it stands in, such as "staff/00"; `sequence` counts in it."""
     writer: builtins.str
-    """The process that wrote it, its own count in this log, and the counts of writes that it gave up before."""
+    """The process that wrote it, its own count in this log, up to which count all were settled then, and the counts that it
+    gave up, as ranges: first, last, first, last.
+    """
     writer_count: builtins.int
+    writer_settled: builtins.int
     mac: builtins.bytes
     """HMAC-SHA256 under the audit key."""
     entry: builtins.bytes
@@ -161,12 +165,13 @@ class AuditEntry(google.protobuf.message.Message):
         log: builtins.str = ...,
         writer: builtins.str = ...,
         writer_count: builtins.int = ...,
+        writer_settled: builtins.int = ...,
         given_up: collections.abc.Iterable[builtins.int] | None = ...,
         mac: builtins.bytes = ...,
         entry: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["threshold", b"threshold", "time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["caller", b"caller", "collection_id", b"collection_id", "digest", b"digest", "entry", b"entry", "evidence_id", b"evidence_id", "given_up", b"given_up", "log", b"log", "mac", b"mac", "method", b"method", "outcome", b"outcome", "request_id", b"request_id", "sequence", b"sequence", "subject_id", b"subject_id", "threshold", b"threshold", "time", b"time", "writer", b"writer", "writer_count", b"writer_count"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["caller", b"caller", "collection_id", b"collection_id", "digest", b"digest", "entry", b"entry", "evidence_id", b"evidence_id", "given_up", b"given_up", "log", b"log", "mac", b"mac", "method", b"method", "outcome", b"outcome", "request_id", b"request_id", "sequence", b"sequence", "subject_id", b"subject_id", "threshold", b"threshold", "time", b"time", "writer", b"writer", "writer_count", b"writer_count", "writer_settled", b"writer_settled"]) -> None: ...
 
 Global___AuditEntry: typing_extensions.TypeAlias = AuditEntry
 
