@@ -26,17 +26,19 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tessera.v1 import biometrics_pb2 as tessera_dot_v1_dot_biometrics__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tessera/v1/audit.proto\x12\ntessera.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btessera/v1/biometrics.proto\"\xcf\x01\n\x11QueryAuditRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x13\n\x0b\x65vidence_id\x18\x03 \x01(\t\x12(\n\x04\x66rom\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x06 \x01(\r\x12\x12\n\npage_token\x18\x07 \x01(\t\"V\n\x12QueryAuditResponse\x12\'\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x16.tessera.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x95\x03\n\nAuditEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x04 \x01(\t\x12\x15\n\rcollection_id\x18\x05 \x01(\t\x12\x12\n\nsubject_id\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12$\n\x07outcome\x18\x08 \x01(\x0e\x32\x13.tessera.v1.Outcome\x12\x13\n\x0b\x65vidence_id\x18\t \x01(\t\x12(\n\tthreshold\x18\n \x01(\x0b\x32\x15.tessera.v1.Threshold\x12\x0e\n\x06\x64igest\x18\x0b \x01(\x0c\x12\x0b\n\x03log\x18\x0c \x01(\t\x12\x0e\n\x06writer\x18\r \x01(\t\x12\x14\n\x0cwriter_count\x18\x0e \x01(\x04\x12\x16\n\x0ewriter_settled\x18\x12 \x01(\x04\x12\x10\n\x08given_up\x18\x11 \x03(\x04\x12\x0b\n\x03mac\x18\x0f \x01(\x0c\x12\r\n\x05\x65ntry\x18\x10 \x01(\x0c\"W\n\x17\x45xportCollectionRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x15\n\rwith_pictures\x18\x03 \x01(\x08\"I\n\x18\x45xportCollectionResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"s\n\x17ImportCollectionRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\r\n\x05\x63hunk\x18\x03 \x01(\x0c\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"u\n\x18ImportCollectionResponse\x12\x19\n\x11subjects_imported\x18\x01 \x01(\x04\x12\x1a\n\x12templates_imported\x18\x02 \x01(\x04\x12\x10\n\x08position\x18\x03 \x01(\x04\x12\x10\n\x08replayed\x18\x04 \x01(\x08\"\xaa\x01\n\x0eReembedRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x17\n\x0ftarget_model_id\x18\x02 \x01(\t\x12%\n\x04step\x18\x03 \x01(\x0e\x32\x17.tessera.v1.ReembedStep\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x13\n\x0b\x61\x63\x63\x65pt_loss\x18\x05 \x01(\x08\x12\x18\n\x10\x63ompare_subjects\x18\x06 \x01(\r\"\x9f\x01\n\x0fReembedResponse\x12\x16\n\x0etemplates_done\x18\x01 \x01(\x04\x12\x17\n\x0ftemplates_total\x18\x02 \x01(\x04\x12\x18\n\x10templates_failed\x18\x03 \x01(\x04\x12\x10\n\x08model_id\x18\x04 \x01(\t\x12/\n\ncomparison\x18\x05 \x01(\x0b\x32\x1b.tessera.v1.EpochComparison\"W\n\x0f\x45pochComparison\x12\x10\n\x08subjects\x18\x01 \x01(\r\x12\x17\n\x0frank1_agreement\x18\x02 \x01(\x01\x12\x19\n\x11\x64\x65\x63isions_changed\x18\x03 \x01(\x01\"*\n\x11RotateKeysRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\"\xbb\x01\n\x12RotateKeysResponse\x12\x13\n\x0bvalues_done\x18\x01 \x01(\x04\x12\x14\n\x0cvalues_total\x18\x02 \x01(\x04\x12\x46\n\rvalues_by_key\x18\x03 \x03(\x0b\x32/.tessera.v1.RotateKeysResponse.ValuesByKeyEntry\x1a\x32\n\x10ValuesByKeyEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01*\xaf\x01\n\x0bReembedStep\x12\x1c\n\x18REEMBED_STEP_UNSPECIFIED\x10\x00\x12\x17\n\x13REEMBED_STEP_SHADOW\x10\x01\x12\x19\n\x15REEMBED_STEP_CUT_OVER\x10\x02\x12\x1a\n\x16REEMBED_STEP_ROLL_BACK\x10\x03\x12\x18\n\x14REEMBED_STEP_DISCARD\x10\x04\x12\x18\n\x14REEMBED_STEP_COMPARE\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tessera/v1/audit.proto\x12\ntessera.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btessera/v1/biometrics.proto\"\xcf\x01\n\x11QueryAuditRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x13\n\x0b\x65vidence_id\x18\x03 \x01(\t\x12(\n\x04\x66rom\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x06 \x01(\r\x12\x12\n\npage_token\x18\x07 \x01(\t\"V\n\x12QueryAuditResponse\x12\'\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x16.tessera.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x95\x03\n\nAuditEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x04 \x01(\t\x12\x15\n\rcollection_id\x18\x05 \x01(\t\x12\x12\n\nsubject_id\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12$\n\x07outcome\x18\x08 \x01(\x0e\x32\x13.tessera.v1.Outcome\x12\x13\n\x0b\x65vidence_id\x18\t \x01(\t\x12(\n\tthreshold\x18\n \x01(\x0b\x32\x15.tessera.v1.Threshold\x12\x0e\n\x06\x64igest\x18\x0b \x01(\x0c\x12\x0b\n\x03log\x18\x0c \x01(\t\x12\x0e\n\x06writer\x18\r \x01(\t\x12\x14\n\x0cwriter_count\x18\x0e \x01(\x04\x12\x16\n\x0ewriter_settled\x18\x12 \x01(\x04\x12\x10\n\x08given_up\x18\x11 \x03(\x04\x12\x0b\n\x03mac\x18\x0f \x01(\x0c\x12\r\n\x05\x65ntry\x18\x10 \x01(\x0c\"W\n\x17\x45xportCollectionRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x15\n\rwith_pictures\x18\x03 \x01(\x08\"I\n\x18\x45xportCollectionResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"\xff\x01\n\x17ImportCollectionRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\r\n\x05\x63hunk\x18\x03 \x01(\x0c\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12?\n\x06\x65rased\x18\x06 \x03(\x0b\x32/.tessera.v1.ImportCollectionRequest.ErasedEntry\x1aI\n\x0b\x45rasedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x02\x38\x01\"\x90\x01\n\x18ImportCollectionResponse\x12\x19\n\x11subjects_imported\x18\x01 \x01(\x04\x12\x1a\n\x12templates_imported\x18\x02 \x01(\x04\x12\x10\n\x08position\x18\x03 \x01(\x04\x12\x10\n\x08replayed\x18\x04 \x01(\x08\x12\x19\n\x11subjects_left_out\x18\x05 \x01(\x04\"\xaa\x01\n\x0eReembedRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x17\n\x0ftarget_model_id\x18\x02 \x01(\t\x12%\n\x04step\x18\x03 \x01(\x0e\x32\x17.tessera.v1.ReembedStep\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x13\n\x0b\x61\x63\x63\x65pt_loss\x18\x05 \x01(\x08\x12\x18\n\x10\x63ompare_subjects\x18\x06 \x01(\r\"\x9f\x01\n\x0fReembedResponse\x12\x16\n\x0etemplates_done\x18\x01 \x01(\x04\x12\x17\n\x0ftemplates_total\x18\x02 \x01(\x04\x12\x18\n\x10templates_failed\x18\x03 \x01(\x04\x12\x10\n\x08model_id\x18\x04 \x01(\t\x12/\n\ncomparison\x18\x05 \x01(\x0b\x32\x1b.tessera.v1.EpochComparison\"W\n\x0f\x45pochComparison\x12\x10\n\x08subjects\x18\x01 \x01(\r\x12\x17\n\x0frank1_agreement\x18\x02 \x01(\x01\x12\x19\n\x11\x64\x65\x63isions_changed\x18\x03 \x01(\x01\">\n\x11RotateKeysRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x12\n\ncount_only\x18\x02 \x01(\x08\"\xbb\x01\n\x12RotateKeysResponse\x12\x13\n\x0bvalues_done\x18\x01 \x01(\x04\x12\x14\n\x0cvalues_total\x18\x02 \x01(\x04\x12\x46\n\rvalues_by_key\x18\x03 \x03(\x0b\x32/.tessera.v1.RotateKeysResponse.ValuesByKeyEntry\x1a\x32\n\x10ValuesByKeyEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01*\xaf\x01\n\x0bReembedStep\x12\x1c\n\x18REEMBED_STEP_UNSPECIFIED\x10\x00\x12\x17\n\x13REEMBED_STEP_SHADOW\x10\x01\x12\x19\n\x15REEMBED_STEP_CUT_OVER\x10\x02\x12\x1a\n\x16REEMBED_STEP_ROLL_BACK\x10\x03\x12\x18\n\x14REEMBED_STEP_DISCARD\x10\x04\x12\x18\n\x14REEMBED_STEP_COMPARE\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tessera.v1.audit_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_IMPORTCOLLECTIONREQUEST_ERASEDENTRY']._loaded_options = None
+  _globals['_IMPORTCOLLECTIONREQUEST_ERASEDENTRY']._serialized_options = b'8\001'
   _globals['_ROTATEKEYSRESPONSE_VALUESBYKEYENTRY']._loaded_options = None
   _globals['_ROTATEKEYSRESPONSE_VALUESBYKEYENTRY']._serialized_options = b'8\001'
-  _globals['_REEMBEDSTEP']._serialized_start=1865
-  _globals['_REEMBEDSTEP']._serialized_end=2040
+  _globals['_REEMBEDSTEP']._serialized_start=2054
+  _globals['_REEMBEDSTEP']._serialized_end=2229
   _globals['_QUERYAUDITREQUEST']._serialized_start=101
   _globals['_QUERYAUDITREQUEST']._serialized_end=308
   _globals['_QUERYAUDITRESPONSE']._serialized_start=310
@@ -47,20 +49,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPORTCOLLECTIONREQUEST']._serialized_end=893
   _globals['_EXPORTCOLLECTIONRESPONSE']._serialized_start=895
   _globals['_EXPORTCOLLECTIONRESPONSE']._serialized_end=968
-  _globals['_IMPORTCOLLECTIONREQUEST']._serialized_start=970
-  _globals['_IMPORTCOLLECTIONREQUEST']._serialized_end=1085
-  _globals['_IMPORTCOLLECTIONRESPONSE']._serialized_start=1087
-  _globals['_IMPORTCOLLECTIONRESPONSE']._serialized_end=1204
-  _globals['_REEMBEDREQUEST']._serialized_start=1207
-  _globals['_REEMBEDREQUEST']._serialized_end=1377
-  _globals['_REEMBEDRESPONSE']._serialized_start=1380
-  _globals['_REEMBEDRESPONSE']._serialized_end=1539
-  _globals['_EPOCHCOMPARISON']._serialized_start=1541
-  _globals['_EPOCHCOMPARISON']._serialized_end=1628
-  _globals['_ROTATEKEYSREQUEST']._serialized_start=1630
-  _globals['_ROTATEKEYSREQUEST']._serialized_end=1672
-  _globals['_ROTATEKEYSRESPONSE']._serialized_start=1675
-  _globals['_ROTATEKEYSRESPONSE']._serialized_end=1862
-  _globals['_ROTATEKEYSRESPONSE_VALUESBYKEYENTRY']._serialized_start=1812
-  _globals['_ROTATEKEYSRESPONSE_VALUESBYKEYENTRY']._serialized_end=1862
+  _globals['_IMPORTCOLLECTIONREQUEST']._serialized_start=971
+  _globals['_IMPORTCOLLECTIONREQUEST']._serialized_end=1226
+  _globals['_IMPORTCOLLECTIONREQUEST_ERASEDENTRY']._serialized_start=1153
+  _globals['_IMPORTCOLLECTIONREQUEST_ERASEDENTRY']._serialized_end=1226
+  _globals['_IMPORTCOLLECTIONRESPONSE']._serialized_start=1229
+  _globals['_IMPORTCOLLECTIONRESPONSE']._serialized_end=1373
+  _globals['_REEMBEDREQUEST']._serialized_start=1376
+  _globals['_REEMBEDREQUEST']._serialized_end=1546
+  _globals['_REEMBEDRESPONSE']._serialized_start=1549
+  _globals['_REEMBEDRESPONSE']._serialized_end=1708
+  _globals['_EPOCHCOMPARISON']._serialized_start=1710
+  _globals['_EPOCHCOMPARISON']._serialized_end=1797
+  _globals['_ROTATEKEYSREQUEST']._serialized_start=1799
+  _globals['_ROTATEKEYSREQUEST']._serialized_end=1861
+  _globals['_ROTATEKEYSRESPONSE']._serialized_start=1864
+  _globals['_ROTATEKEYSRESPONSE']._serialized_end=2051
+  _globals['_ROTATEKEYSRESPONSE_VALUESBYKEYENTRY']._serialized_start=2001
+  _globals['_ROTATEKEYSRESPONSE_VALUESBYKEYENTRY']._serialized_end=2051
 # @@protoc_insertion_point(module_scope)

@@ -225,17 +225,40 @@ Global___ExportCollectionResponse: typing_extensions.TypeAlias = ExportCollectio
 class ImportCollectionRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class ErasedEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     COLLECTION_ID_FIELD_NUMBER: builtins.int
     KEY_ID_FIELD_NUMBER: builtins.int
     CHUNK_FIELD_NUMBER: builtins.int
     OFFSET_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    ERASED_FIELD_NUMBER: builtins.int
     collection_id: builtins.str
     """First message: where to. Further messages: parts of the file, in order."""
     key_id: builtins.str
     chunk: builtins.bytes
     offset: builtins.int
     request_id: builtins.str
+    @property
+    def erased(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, google.protobuf.timestamp_pb2.Timestamp]:
+        """In any message: subjects that were erased, and when. One that the file has from before then stays out."""
+
     def __init__(
         self,
         *,
@@ -244,8 +267,9 @@ class ImportCollectionRequest(google.protobuf.message.Message):
         chunk: builtins.bytes = ...,
         offset: builtins.int = ...,
         request_id: builtins.str = ...,
+        erased: collections.abc.Mapping[builtins.str, google.protobuf.timestamp_pb2.Timestamp] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["chunk", b"chunk", "collection_id", b"collection_id", "key_id", b"key_id", "offset", b"offset", "request_id", b"request_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["chunk", b"chunk", "collection_id", b"collection_id", "erased", b"erased", "key_id", b"key_id", "offset", b"offset", "request_id", b"request_id"]) -> None: ...
 
 Global___ImportCollectionRequest: typing_extensions.TypeAlias = ImportCollectionRequest
 
@@ -257,11 +281,14 @@ class ImportCollectionResponse(google.protobuf.message.Message):
     TEMPLATES_IMPORTED_FIELD_NUMBER: builtins.int
     POSITION_FIELD_NUMBER: builtins.int
     REPLAYED_FIELD_NUMBER: builtins.int
+    SUBJECTS_LEFT_OUT_FIELD_NUMBER: builtins.int
     subjects_imported: builtins.int
     templates_imported: builtins.int
     position: builtins.int
     replayed: builtins.bool
     """True: all of it was there already."""
+    subjects_left_out: builtins.int
+    """Subjects of the file that were erased since it was written."""
     def __init__(
         self,
         *,
@@ -269,8 +296,9 @@ class ImportCollectionResponse(google.protobuf.message.Message):
         templates_imported: builtins.int = ...,
         position: builtins.int = ...,
         replayed: builtins.bool = ...,
+        subjects_left_out: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["position", b"position", "replayed", b"replayed", "subjects_imported", b"subjects_imported", "templates_imported", b"templates_imported"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["position", b"position", "replayed", b"replayed", "subjects_imported", b"subjects_imported", "subjects_left_out", b"subjects_left_out", "templates_imported", b"templates_imported"]) -> None: ...
 
 Global___ImportCollectionResponse: typing_extensions.TypeAlias = ImportCollectionResponse
 
@@ -375,14 +403,18 @@ class RotateKeysRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     COLLECTION_ID_FIELD_NUMBER: builtins.int
+    COUNT_ONLY_FIELD_NUMBER: builtins.int
     collection_id: builtins.str
     """Default: all collections."""
+    count_only: builtins.bool
+    """Change nothing: answer with `values_by_key` alone."""
     def __init__(
         self,
         *,
         collection_id: builtins.str = ...,
+        count_only: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id", "count_only", b"count_only"]) -> None: ...
 
 Global___RotateKeysRequest: typing_extensions.TypeAlias = RotateKeysRequest
 
