@@ -78,7 +78,7 @@ class Door(Protocol):
 
         Args:
             tag: the hash tag that all their keys share, with its braces or without.
-            commands: that change nothing, or that may be lost.
+            commands: that change nothing; or whose change may be lost with a failover, and may come twice.
             blocking_s: seconds that they may wait on the server, as `XREAD BLOCK` does, beside the usual limit.
 
         Returns:

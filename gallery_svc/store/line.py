@@ -84,7 +84,8 @@ class Line(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._wanted, self._replies = len(commands), []
         self._answer = loop.create_future()
-        limit = loop.call_later(limit_s, self._give_up, self._answer)
+        # Not `asyncio.timeout`: after a stall of the loop it throws an answer away that came in time.
+        limit = loop.call_later(limit_s, self._lose_answer, "TIMEOUT")
         self._transport.write(packed)
         try:
             return await self._answer
@@ -105,18 +106,6 @@ class Line(asyncio.Protocol):
     async def closed(self) -> None:
         """Await the end of a line that was aborted."""
         await self._ended
-
-    def _give_up(self, answer: asyncio.Future[list[Any]]) -> None:
-        """The limit passed. After a stall of the loop the answer may lie there unread: then it is read first.
-
-        `asyncio.timeout` would throw that answer away, and uvloop looks at its timers before it looks at its sockets.
-        """
-        if self._answer is not answer or answer.done():
-            return
-        if self._usable and self._poll.poll(0):
-            asyncio.get_running_loop().call_later(0, self._lose_answer, "TIMEOUT")
-        else:
-            self._lose_answer("TIMEOUT")
 
     def _lose_answer(self, cause: Literal["CONNECTION", "TIMEOUT"]) -> None:
         if self._answer is not None and not self._answer.done():

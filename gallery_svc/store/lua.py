@@ -6,13 +6,6 @@ import hashlib
 from dataclasses import dataclass
 from importlib import resources
 
-# A script without `allow-oom` is refused before it begins when the memory is full; those that free memory may run.
-_FLAGS_OF_FILES_WITHOUT_HEADER = {
-    "delete_collection": "allow-oom",
-    "erase": "allow-oom",
-    "erase_events": "allow-oom",
-    "changes": "no-writes",
-}
 _HEADER = "#!lua"
 
 
@@ -33,7 +26,8 @@ def load_scripts() -> dict[str, Script]:
     """Every file of `scripts/` by its name, with the prelude before its body.
 
     A file states its flags in its first line: `#!lua flags=allow-oom`. Without that line it has none. With this header
-    a server checks memory, role and replicas before the script begins, so that a refusal means that nothing was done.
+    a server checks memory, role and replicas before the script begins, so that a refusal means that nothing was done. A
+    script without `allow-oom` is refused when the memory is full; those that free memory state it.
 
     Source: https://valkey.io/topics/eval-intro/ (script flags)
     """
@@ -41,11 +35,11 @@ def load_scripts() -> dict[str, Script]:
     prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
     names = sorted(file.name.removesuffix(".lua") for file in folder.iterdir() if file.name.endswith(".lua"))
     texts = {name: (folder / f"{name}.lua").read_text(encoding="utf-8") for name in names if name != "prelude"}
-    return {name: _script(name, prelude, text) for name, text in texts.items()}
+    return {name: _script(prelude, text) for name, text in texts.items()}
 
 
-def _script(name: str, prelude: str, text: str) -> Script:
-    header, body = f"{_HEADER} flags={_FLAGS_OF_FILES_WITHOUT_HEADER.get(name, '')}", text
+def _script(prelude: str, text: str) -> Script:
+    header, body = f"{_HEADER} flags=", text
     if text.startswith(_HEADER):
         header, _, body = text.partition("\n")
     return Script.of(f"{header}\n{prelude}{body}")
