@@ -1,7 +1,8 @@
 """What followers read from Redis: all rows of a shard at once, and the changes since.
 
-A load reads the sealed rows, opens and unpacks them on a thread of its own while the next ones are on their way, and
-folds their tags: where the shard did not move meanwhile, they must give what its head says.
+A load opens and unpacks sealed rows while the next ones are on their way, and folds their tags: where the shard did not
+move meanwhile, they must give what its head says. It works on the event loop, in small pieces: on a thread beside it the
+same took 1.7 times the processor time, since opening a value gives Python's lock away twice.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from gallery_svc.store.row_codec import unpack_rows
 from tessera.domain.errors import NotFoundError, StoreCorruptError
 from tessera.domain.ids import CollectionId, SubjectId
 
-SUBJECTS_A_BATCH = 4096
-"""About so many of a bulk load."""
+SUBJECTS_A_READ = 4096
+"""About so many of one read of a bulk load."""
+
+SUBJECTS_A_BATCH = 1024
+"""At most so many at once between two turns of the event loop: some milliseconds of work."""
 
 TAG_BYTES = 16
 
@@ -44,7 +48,10 @@ class RedisFollowing(RedisParts):
         seen: set[bytes] = set()
         async for ids, sealed in self._scanned(keys, keys.rows(epoch), seen):
             state ^= folded(sealed)
-            yield await asyncio.to_thread(self._unpacked, record.generation, epoch, ids, sealed)
+            for first in range(0, len(ids), SUBJECTS_A_BATCH):
+                some = slice(first, first + SUBJECTS_A_BATCH)
+                yield self._unpacked(record.generation, epoch, ids[some], sealed[some])
+                await asyncio.sleep(0)
         after = await self._standing(record, keys, epoch)
         if before == after and state.tobytes() != (after[-1] or bytes(TAG_BYTES)):
             raise StoreCorruptError(
@@ -66,7 +73,7 @@ class RedisFollowing(RedisParts):
         """Fields and values of a hash, each field once; the next ones are read while the caller works."""
 
         async def read(cursor: bytes | int) -> list[Any]:
-            (reply,) = await self._door.read(keys.tag, [("HSCAN", key, cursor, "COUNT", SUBJECTS_A_BATCH)])
+            (reply,) = await self._door.read(keys.tag, [("HSCAN", key, cursor, "COUNT", SUBJECTS_A_READ)])
             return list(reply)
 
         reading = asyncio.create_task(read(0))
