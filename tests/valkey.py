@@ -102,8 +102,12 @@ class PrivateServer:
     def _end(self, number: signal.Signals) -> None:
         if self.process is not None:
             self._signal(number)
-            self.process.wait(START_LIMIT_S)
-            self.process = None
+            try:
+                self.process.wait(START_LIMIT_S)
+            finally:  # one that does not end, such as before its first file is whole, is not left behind
+                self.process.kill()
+                self.process.wait(START_LIMIT_S)
+                self.process = None
 
     def _answers(self) -> bool:
         try:
