@@ -12,7 +12,7 @@ then trimmed, and a search that needs a second request may see a later moment wi
 removed before the search began. An `apply` that fails half-way leaves what it wrote; the caller, whose marker has not
 moved, applies again, which puts it right.
 
-Display names never go to the engine: they are kept in this process, some 250 bytes for each subject that has one, and
+Display names never go to the engine: they are kept in this process, some 150 bytes for each subject that has one, and
 a process that goes on where the engine stands is told them by `take_names`.
 """
 

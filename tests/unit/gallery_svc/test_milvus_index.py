@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from milvus_lite.adapter.grpc.server import start_server_in_thread  # type: ignore[import-untyped]  # it ships none
 
+from gallery_svc.index.exact import ExactIndex
 from gallery_svc.index.milvus import MilvusIndex
 from gallery_svc.index.milvus_engine import EngineAddress, EngineIndex, MilvusEngine
 from gallery_svc.index.milvus_rows import table_name
@@ -154,6 +155,27 @@ def test_search_equals_a_naive_loop(index: MilvusIndex, limit: int) -> None:
     index.load(_batch(list(held.values())))
     for vector in np.random.default_rng(9).normal(size=(3, 16)):
         _assert_same(index.search(_probe(vector), limit), _naive(held, _probe(vector), limit))
+
+
+def test_flat_answers_are_the_exact_indexs_own(index: MilvusIndex) -> None:
+    """Hit for hit and bit for bit, with names, filters and ties; one probe and many."""
+    rng = np.random.default_rng(6)
+    held = _random_rows(subjects=400, each=2, dimensions=64)
+    twins = [_row(f"twin{n}", [t.vector for t in held[SubjectId("s00007")].templates]) for n in range(30)]
+    rows = [
+        SearchRow(row.subject_id, SearchProfile(f"Person {n}", labels=("odd",) if n % 2 else ()), row.templates)
+        for n, row in enumerate([*held.values(), *twins])
+    ]
+    exact = ExactIndex(MODEL)
+    for one in (index, exact):
+        one.load(_batch(rows))
+        one.apply([Removal(row.subject_id) for row in rows[:40:3]])
+    near = [held[SubjectId("s00007")].templates[0].vector, *rng.normal(size=(12, 64))]
+    probes = [_probe(np.asarray(vector, np.float32)) for vector in near]
+    for limit in (1, 9, 60):
+        for wanted in (EVERYBODY, Wanted(labels=frozenset({"odd"}))):
+            assert index.search_many(probes, limit, wanted) == exact.search_many(probes, limit, wanted)
+            assert index.search(probes[0], limit, wanted) == exact.search(probes[0], limit, wanted)
 
 
 def test_many_probes_get_what_each_gets_alone(index: MilvusIndex) -> None:
