@@ -203,8 +203,11 @@ class MilvusIndex:
 
         Raises:
             ModelMismatchError: a probe was made by another model.
+            InvalidInputError: the limit is below 1, or a probe has another length than the vectors.
             UnavailableError: the engine is away.
         """
+        if limit < 1:
+            raise InvalidInputError("limit", limit, "at least 1")
         for probe in probes:
             self._require_model(probe)
         with self._turns.reading():
@@ -212,7 +215,7 @@ class MilvusIndex:
             if dimensions is None or not probes:
                 return [[] for _ in probes]
             for probe in probes:
-                _require_dimensions("embedding", probe.vector.size, dimensions)
+                _require_dimensions("embedding.values", probe.vector.size, dimensions)
             found = self._found(probes, limit, wanted_expression(wanted))
             return [ranked(rows, probe, limit, self._names) for rows, probe in zip(found, probes, strict=True)]
 
@@ -271,7 +274,7 @@ class MilvusIndex:
         if there is None:
             self._table.create(dimensions)
         else:
-            _require_dimensions("templates", dimensions, there)
+            _require_dimensions("vectors", dimensions, there)
 
     def _found(self, probes: Sequence[Embedding], limit: int, expression: str) -> list[Found]:
         most = min(self._most_rows or MOST_ROWS, self._table.most_rows())
@@ -335,7 +338,7 @@ def _subject_of(update: Update) -> SubjectId:
 
 def _require_dimensions(field: str, got: int, dimensions: int) -> None:
     if got != dimensions:
-        raise InvalidInputError(field, f"a vector of {got} numbers", f"{dimensions} numbers")
+        raise InvalidInputError(field, f"{got} numbers", f"{dimensions} numbers")
 
 
 def _in_parts(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

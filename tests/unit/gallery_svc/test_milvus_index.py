@@ -62,9 +62,9 @@ def make_index(engine: MilvusEngine) -> Callable[[ModelId], MilvusIndex]:
 
 
 @pytest.fixture
-def index(engine: MilvusEngine) -> MilvusIndex:
+def index(make_index: Callable[[ModelId], MilvusIndex]) -> MilvusIndex:
     """An empty index."""
-    return MilvusIndex(MODEL, engine, _new_table())
+    return make_index(MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -364,6 +364,8 @@ def test_other_models_and_other_lengths_are_refused(index: MilvusIndex) -> None:
         index.search(other, 1)
     with pytest.raises(ModelMismatchError):
         index.best_of(SubjectId("a"), other)
+    with pytest.raises(InvalidInputError, match="limit"):
+        index.search(_probe(POOL[0]), 0)
     with pytest.raises(InvalidInputError, match="8 numbers"):
         index.search(_probe(np.ones(4)), 1)
     with pytest.raises(InvalidInputError, match="8 numbers"):
