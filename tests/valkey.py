@@ -141,3 +141,11 @@ def running_server(folder: Path, binary: Path | None = None, *options: str) -> I
         yield server
     finally:
         server.stop()
+
+
+def forcing_server(folder: Path) -> contextlib.AbstractContextManager[PrivateServer]:
+    """A server that answers only what is on disk, as `tessera up` runs it: for tests that kill it.
+
+    With `everysec` a busy disk puts the writing itself off, and a killed server loses what it had acknowledged.
+    """
+    return running_server(folder, None, "--appendfsync", "always")

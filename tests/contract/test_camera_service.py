@@ -22,7 +22,7 @@ from tessera.chassis.status import StatusDetail, detail_of
 from tessera.v1 import camera_pb2 as pb
 from tessera.v1.camera_pb2_grpc import CameraServiceStub
 from tests.eventually import eventually
-from tests.valkey import PrivateServer, free_port, running_server
+from tests.valkey import PrivateServer, forcing_server, free_port
 
 LIMIT_S = 20.0
 
@@ -252,7 +252,7 @@ async def test_what_is_not_built_says_so(cameras: CameraServiceStub) -> None:
 async def test_cameras_outlive_kill_9_and_the_store_too(tmp_path: Path, pictures: Path) -> None:
     """Started again before its store is back it is not ready; then its cameras are there, credentials and all."""
     url = f"rtsp://admin:s3cret@127.0.0.1:{free_port()}/x"
-    with running_server(tmp_path / "valkey") as store, running(store.url, tmp_path / "log") as process:
+    with forcing_server(tmp_path / "valkey") as store, running(store.url, tmp_path / "log") as process:
         async with connected(process) as stub:
             await stub.AddCamera(add("kept", f"folder:{pictures}", loop=True, labels={"site": "north"}))
             before = (await stub.AddCamera(add("kept-too", url))).camera

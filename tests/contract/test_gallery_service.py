@@ -37,7 +37,7 @@ from tests.gallery_world import (
     running_world,
     verify,
 )
-from tests.valkey import PrivateServer, running_server
+from tests.valkey import PrivateServer, forcing_server, running_server
 
 
 @pytest.fixture(scope="module")
@@ -473,7 +473,7 @@ async def _health(world: World) -> int:
 
 async def test_the_gallery_survives_a_killed_store(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Away: not serving, calls say STORE_UNAVAILABLE, the process lives. Back: all that was acknowledged is there."""
-    with running_server(tmp_path_factory.mktemp("killed")) as server:
+    with forcing_server(tmp_path_factory.mktemp("killed")) as server:
         async with running_world(server.url) as world:
             await eventually(world.is_ready)
             await enroll(world, "ada", embedded(person(0)))

@@ -25,7 +25,7 @@ from gallery_svc.store.redis import RedisStore
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import InvalidInputError, StoreCorruptError, UnavailableError
 from tessera.domain.ids import CollectionId, ModelId, RequestId, SubjectId, TemplateId
-from tests.valkey import PrivateServer, free_port, running_server
+from tests.valkey import PrivateServer, forcing_server, free_port, running_server
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 STAFF, MODEL = CollectionId("staff"), ModelId("m@1")
@@ -170,7 +170,7 @@ async def test_nobody_at_the_address_is_an_unavailable_store() -> None:
 
 async def test_the_store_answers_again_after_a_restart(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Connections of before are replaced, and what was acknowledged is there after a kill -9."""
-    with running_server(tmp_path_factory.mktemp("restarted")) as server:
+    with forcing_server(tmp_path_factory.mktemp("restarted")) as server:
         store = RedisStore(server.url)
         await store.prepare()
         await store.create_collection(CollectionRecord(STAFF, Modality.FACE, MODEL, AT))
