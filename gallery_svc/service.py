@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Literal
 
 import grpc
@@ -16,8 +17,10 @@ from gallery_svc.collections import Collections
 from gallery_svc.counted_door import CountedDoor
 from gallery_svc.enrolment import Enroller
 from gallery_svc.events import EventLog
+from gallery_svc.exporting import Exporter
 from gallery_svc.following import Follower
 from gallery_svc.ids import time_ordered_id
+from gallery_svc.importing import Importer
 from gallery_svc.index.exact import ExactIndex
 from gallery_svc.index.protocol import Index
 from gallery_svc.matching import Matcher
@@ -26,12 +29,13 @@ from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Encoder, ProbeReader
 from gallery_svc.recording import Recorder
 from gallery_svc.replica import Replica
+from gallery_svc.rotating import Rotator
 from gallery_svc.searching import Searcher
-from gallery_svc.servicer import EventServicer, GalleryParts, GalleryServicer
+from gallery_svc.servicer import EventServicer, GalleryParts, GalleryServicer, LaterParts
 from gallery_svc.settings import DurabilityWord, GallerySettings
 from gallery_svc.sightings import Sightings
 from gallery_svc.store.durability import Durability
-from gallery_svc.store.keyring import Keyring
+from gallery_svc.store.keyring import EPHEMERAL, Keyring
 from gallery_svc.store.memory import MemoryStore
 from gallery_svc.store.memory_side import Unstamped
 from gallery_svc.store.protocol import Store
@@ -41,6 +45,7 @@ from gallery_svc.store.sealing import Sealer
 from gallery_svc.subjects import Subjects
 from gallery_svc.thresholds import Thresholds
 from gallery_svc.tracklets import Tracklets
+from gallery_svc.upkeep_wire import UpkeepCalls
 from tessera.chassis.clock import Clock
 from tessera.chassis.server import Server, ServerSettings
 from tessera.chassis.settings import MEMORY
@@ -92,6 +97,20 @@ async def running_gallery(
     )
     batcher = AuditBatcher(store.append_audit, on_batch=metrics.audit_batch_size.observe)
     events = EventLog(store, clock, metrics, settings.heartbeat_s, settings.follow_interval_s)
+    keyring = Keyring.load(settings.keys or EPHEMERAL)
+    upkeep = UpkeepCalls(
+        Exporter(store, keyring, clock),
+        Importer(
+            store=store,
+            replica=replica,
+            collections=collections,
+            keyring=keyring,
+            clock=clock,
+            folder=Path(settings.import_dir) if settings.import_dir else None,
+            max_bytes=settings.max_import_bytes,
+        ),
+        Rotator(store, clock),
+    )
     tracklets = Tracklets(settings.max_tracklets, settings.tracklet_idle_s, clock, metrics)
     gallery = GalleryServicer(
         GalleryParts(
@@ -126,6 +145,7 @@ async def running_gallery(
             clock=clock,
             max_deadline_s=settings.max_deadline_s,
             closing=closing,
+            later=LaterParts(export=upkeep.export, import_=upkeep.import_file, rotate_keys=upkeep.rotate_keys),
         )
     )
     watching = EventServicer(events, replica)

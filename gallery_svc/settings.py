@@ -100,6 +100,10 @@ class GallerySettings:
     """Have the store write its files anew after an erasure, so that the erased is in none of them."""
     erasure_interval_s: float = 2.0
     """How often erasures that are not through are looked at."""
+    import_dir: str = ""
+    """Folder for files that are being imported, each of them there as long as its import; empty: the system's."""
+    max_import_bytes: int = 64 << 30
+    """An imported file may be so large."""
     event_time_to_live_s: float = 5.0
     """So long after its newest capture nothing may be done because of a sighting."""
     heartbeat_s: float = 5.0
@@ -147,6 +151,7 @@ class GallerySettings:
             "search_threads",
             "max_batch",
             "max_queries",
+            "max_import_bytes",
         ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require_log_level("log_level", self.log_level)

@@ -24,7 +24,8 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
 
     Args:
         metrics: where it counts.
-        max_deadline_s: a unary call whose client set no deadline, or a longer one, is ended after this.
+        max_deadline_s: a unary call whose client set no deadline, or a longer one, is ended after this. One that
+            streams its request takes as long as its client gives it.
         tracing: makes one span for each call.
     """
 
@@ -50,11 +51,12 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
 
     def _single(self, handler: Any, named: _CallNames) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - four shapes of handler
         inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
+        budget_s = _own_budget_s if handler.request_streaming else self._budget_s
 
         async def call(request: Any, context: Any) -> Any:  # noqa: ANN401 - whatever message the method has
             with self._span(named) as span, _Count(self._metrics, named, span) as count:
                 try:
-                    async with asyncio.timeout(self._budget_s(context)) as budget:
+                    async with asyncio.timeout(budget_s(context)) as budget:
                         return await inner(request, context)
                 except Exception as error:  # noqa: BLE001 - the edge of a call
                     # A TimeoutError of something inside is no deadline of this call: it is a defect and is logged.
@@ -96,6 +98,11 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
     def _budget_s(self, context: grpc.aio.ServicerContext[Any, Any]) -> float:
         remaining_s = context.time_remaining()
         return self._max_deadline_s if remaining_s is None else min(remaining_s, self._max_deadline_s)
+
+
+def _own_budget_s(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
+    remaining_s: float | None = context.time_remaining()
+    return remaining_s
 
 
 def _answer(error: Exception, context: Any, count: _Count) -> None:  # noqa: ANN401 - grpc's context
