@@ -33,6 +33,7 @@ from gallery_svc.store.records import (
     Enrollment,
     Erased,
     Erasure,
+    ErasureEnd,
     OpenErasure,
     Position,
     ProfileUpdate,
@@ -131,7 +132,7 @@ class MemoryStore(MemorySide):
         self._log_kept = log_kept
         self._collections: dict[CollectionId, _Collection] = {}
         self._erasing: dict[tuple[CollectionId, str], OpenErasure] = {}
-        self._receipts: dict[tuple[CollectionId, str], tuple[float, Erased]] = {}
+        self._ended: dict[tuple[CollectionId, str], tuple[float, Erased, ErasureEnd]] = {}
 
     async def prepare(self) -> None:
         """There is nothing to set up."""
@@ -262,9 +263,7 @@ class MemoryStore(MemorySide):
             replayed=False,
             pictures_erased=len(pictures),
         )
-        key = (erasure.collection_id, erasure.receipt_id)
-        self._erasing[key] = OpenErasure(receipt, collection.record.generation)
-        self._receipts[key] = (self._seconds() + REQUEST_KEPT_S, receipt)
+        self._erasing[erasure.collection_id, erasure.receipt_id] = OpenErasure(receipt, collection.record.generation)
         _remember(collection, erasure.request, erasure.at, receipt)
         return receipt
 
@@ -374,17 +373,22 @@ class MemoryStore(MemorySide):
         """Erasures of which something is still to be done, oldest first."""
         return sorted(self._erasing.values(), key=lambda each: (each.erased.erased_at, each.erased.receipt_id))
 
-    async def close_erasure(self, erasure: OpenErasure) -> None:
+    async def close_erasure(self, erasure: OpenErasure, end: ErasureEnd) -> None:
         """Nothing is left to be done for it."""
-        self._erasing.pop((erasure.erased.collection_id, erasure.erased.receipt_id), None)
+        key = (erasure.erased.collection_id, erasure.erased.receipt_id)
+        if self._erasing.pop(key, None) is not None:
+            self._ended[key] = (self._seconds() + REQUEST_KEPT_S, erasure.erased, end)
 
-    async def find_receipt(self, collection_id: CollectionId, receipt_id: str) -> tuple[Erased, bool] | None:
-        """A receipt, and whether its erasure is through."""
+    async def find_receipt(
+        self, collection_id: CollectionId, receipt_id: str
+    ) -> tuple[Erased, ErasureEnd | None] | None:
+        """A receipt, and the end of its erasure if it is through."""
         key = (collection_id, receipt_id)
         if key in self._erasing:
-            return self._erasing[key].erased, False
-        until_s, receipt = self._receipts.get(key, (0.0, None))
-        return None if receipt is None or until_s <= self._seconds() else (receipt, True)
+            return self._erasing[key].erased, None
+        if key not in self._ended or self._ended[key][0] <= self._seconds():
+            return None
+        return self._ended[key][1:]
 
     async def rewrite_files(self) -> None:
         """There are no files."""

@@ -22,6 +22,7 @@ from gallery_svc.store.records import (
     Enrollment,
     Erased,
     Erasure,
+    ErasureEnd,
     EventHead,
     EventRecord,
     Member,
@@ -251,12 +252,14 @@ class Store(Protocol):
         """Erasures of which something is still to be done, of all collections."""
         ...
 
-    async def close_erasure(self, erasure: OpenErasure) -> None:
-        """Nothing is left to be done for it."""
+    async def close_erasure(self, erasure: OpenErasure, end: ErasureEnd) -> None:
+        """Nothing is left to be done for it; what was told of its end first stays."""
         ...
 
-    async def find_receipt(self, collection_id: CollectionId, receipt_id: str) -> tuple[Erased, bool] | None:
-        """A receipt, and whether its erasure is through; kept as long as a request id."""
+    async def find_receipt(
+        self, collection_id: CollectionId, receipt_id: str
+    ) -> tuple[Erased, ErasureEnd | None] | None:
+        """A receipt, and the end of its erasure if it is through; kept as long as a request id, from then on."""
         ...
 
     async def rewrite_files(self) -> None:

@@ -324,6 +324,15 @@ class OpenErasure:
     generation: str
 
 
+@dataclass(frozen=True, slots=True)
+class ErasureEnd:
+    """What was true when nothing was left to be done for an erasure."""
+
+    at: datetime
+    replicas_confirmed: int
+    """Galleries that had told that their indexes are without the subject."""
+
+
 # ---- what followers read
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gallery_svc.store import codec
-from gallery_svc.store.records import Erased, OpenErasure, ShardPosition
+from gallery_svc.store.protocol import REQUEST_KEPT_S
+from gallery_svc.store.records import Erased, ErasureEnd, OpenErasure, ShardPosition
 from gallery_svc.store.redis_collections import LOGS
 from gallery_svc.store.redis_keys import GLOBAL_TAG, ShardKeys, keys_of_log
-from gallery_svc.store.redis_parts import RedisParts, all_of
+from gallery_svc.store.redis_parts import Argument, RedisParts, all_of
 from tessera.domain.errors import StoreCorruptError
 from tessera.domain.ids import CollectionId
 
@@ -26,20 +27,25 @@ class RedisErasures(RedisParts):
         found = [each for some in await all_of(look, await self._shards_ever()) for each in some]
         return sorted(found, key=lambda each: (each.erased.erased_at, each.erased.receipt_id))
 
-    async def close_erasure(self, erasure: OpenErasure) -> None:
+    async def close_erasure(self, erasure: OpenErasure, end: ErasureEnd) -> None:
         """Nothing is left to be done for it."""
         erased = erasure.erased
         keys = ShardKeys(erased.collection_id, erased.position.shard)
-        await self._door.write("close_erasure", [keys.erasing], [erased.receipt_id])
+        args: list[Argument] = [erased.receipt_id, codec.dump(end), REQUEST_KEPT_S * 1000]
+        await self._door.write("close_erasure", [keys.erasing, keys.receipt(erased.receipt_id)], args)
 
-    async def find_receipt(self, collection_id: CollectionId, receipt_id: str) -> tuple[Erased, bool] | None:
-        """A receipt, and whether its erasure is through."""
+    async def find_receipt(
+        self, collection_id: CollectionId, receipt_id: str
+    ) -> tuple[Erased, ErasureEnd | None] | None:
+        """A receipt, and the end of its erasure if it is through."""
 
-        async def look(keys: ShardKeys) -> tuple[Erased, bool] | None:
-            commands = [("HGET", keys.erasing, receipt_id), ("GET", keys.receipt(receipt_id))]
-            still_open, kept = await self._door.read(keys.tag, commands)
-            raw = still_open or kept
-            return None if raw is None else (_erasure(raw, keys, keys.receipt(receipt_id)).erased, still_open is None)
+        async def look(keys: ShardKeys) -> tuple[Erased, ErasureEnd | None] | None:
+            key = keys.receipt(receipt_id)
+            still_open, kept = await self._door.read(keys.tag, [("HGET", keys.erasing, receipt_id), ("GET", key)])
+            if not still_open and not kept:
+                return None
+            receipt, _, end = (still_open or kept).partition(b"\n")
+            return _erasure(receipt, keys, key).erased, codec.load(ErasureEnd, end, key) if end else None
 
         shards = [keys for keys in await self._shards_ever() if keys.collection_id == collection_id]
         return next((found for found in await all_of(look, shards) if found is not None), None)

@@ -9,7 +9,7 @@ import pytest
 
 from gallery_svc.rows import half
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import OpenErasure, SubjectProfile
+from gallery_svc.store.records import ErasureEnd, OpenErasure, SubjectProfile
 from tessera.domain.errors import (
     InvalidInputError,
     NotFoundError,
@@ -202,10 +202,11 @@ async def test_an_erasure_stays_open_until_it_is_through(staffed: Store, shards:
     assert found is not None
     both = [OpenErasure(first, found.generation), OpenErasure(second, found.generation)]
     assert await staffed.open_erasures() == both
-    assert await staffed.find_receipt(STAFF, "receipt-1") == (first, False)
-    await staffed.close_erasure(both[0])
-    await staffed.close_erasure(both[0])
-    assert await staffed.find_receipt(STAFF, "receipt-1") == (first, True)
+    assert await staffed.find_receipt(STAFF, "receipt-1") == (first, None)
+    end = ErasureEnd(LATER, 2)
+    await staffed.close_erasure(both[0], end)
+    await staffed.close_erasure(both[0], ErasureEnd(LATER, 3))
+    assert await staffed.find_receipt(STAFF, "receipt-1") == (first, end)
     assert await staffed.find_receipt(STAFF, "receipt-9") is None
     assert await staffed.open_erasures() == both[1:]
 
@@ -217,7 +218,7 @@ async def test_open_erasures_outlive_their_collection(staffed: Store, shards: in
     await staffed.delete_collection(STAFF, erasure().audit, force=False)
     (still_open,) = await staffed.open_erasures()
     assert still_open.erased == first
-    await staffed.close_erasure(still_open)
+    await staffed.close_erasure(still_open, ErasureEnd(LATER, 1))
     assert await staffed.open_erasures() == []
 
 
