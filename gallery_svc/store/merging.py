@@ -80,9 +80,10 @@ def require_inactive(record: CollectionRecord, epoch: int, *, known: bool) -> No
 def enrolled(before: SubjectState | None, enrollment: Enrollment, epoch: int) -> SubjectState:
     """A subject after an enrolment: its templates grow, and what the enrolment leaves empty stays as it was.
 
-    Rows of other epochs keep their templates: whoever builds them finds what they lack.
+    A template of an id that it has already takes that one's place. Rows of other epochs keep their templates: whoever builds them finds what they lack.
     """
     new = tuple(template.record for template in enrollment.templates)
+    ids = {template.template_id for template in new}
     added = tuple(TemplateRow(template.record.template_id, template.vector) for template in enrollment.templates)
     if before is None:
         subject = SubjectRecord(
@@ -98,11 +99,11 @@ def enrolled(before: SubjectState | None, enrollment: Enrollment, epoch: int) ->
     subject = replace(
         before.subject,
         profile=_merged_profile(before.subject.profile, enrollment.profile),
-        templates=before.subject.templates + new,
+        templates=tuple(each for each in before.subject.templates if each.template_id not in ids) + new,
         updated_at=enrollment.at,
         revision=before.subject.revision + 1,
     )
-    held = before.rows[epoch].templates if epoch in before.rows else ()
+    held = tuple(t for t in before.rows[epoch].templates if t.template_id not in ids) if epoch in before.rows else ()
     row = SearchRow(subject.subject_id, subject.profile.searched, held + added)
     return SubjectState(subject, _with_profile(before.rows, subject.profile) | {epoch: row})
 
