@@ -15,20 +15,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gallery_svc.index.products import Products
 from gallery_svc.index.segments import Approximate, Piece
 from gallery_svc.index.texts import Places
 from gallery_svc.index.widening import SCALE, widened
 from gallery_svc.rows import HalfVectors
 from tessera.domain.embedding import Vectors
 
-CHUNK_NUMBERS = 131_072
-"""Numbers that are widened at a time: half a MiB, which stays in the second cache beside the products."""
-MAX_CHUNK_ROWS = 1024
+CHUNK_NUMBERS = 65_536
+"""Numbers that are widened at a time: a quarter of a MiB, which stays in the second cache beside the products."""
+MAX_CHUNK_ROWS = 512
 GROUP_ROWS = 8
-_PRODUCT_NUMBERS = 262_144
-_MAX_PRODUCT_ROWS = 64
-"""Multiplications and rows of one matrix product: so few that OpenBLAS takes its kernel for small matrices, which
-copies nothing (14 % less time than one product a chunk), and in any case no threads of its own."""
 _COARSE_GROUPS = 64
 """The floor is found from joined groups, so many for each that is asked for: more change it by less than a row."""
 _GATHERED_SHARE = 0.5
@@ -74,26 +71,26 @@ class _Source:
     def __init__(self, piece: Piece) -> None:
         self.piece = piece
         self.rows = piece.end - piece.first
+        self._halves = piece.segment.halves[piece.first : piece.end]
         self._flags = None if piece.mask is None else piece.mask.flags
         self._some: Places | None = None
-        self._hidden: Places | None = None
+        self._hidden: Places = np.empty(0, np.int64)
         if self._flags is not None:
-            some = np.flatnonzero(self._flags[piece.first : piece.end])
+            some = np.flatnonzero(self._flags)
             if some.size < _GATHERED_SHARE * self.rows:
-                self._some, self.rows = some + piece.first, some.size
+                self._some, self.rows = some, some.size
             else:
-                self._hidden = np.flatnonzero(~self._flags[piece.first : piece.end])
+                self._hidden = np.flatnonzero(~self._flags)
+        self.hides = self._hidden.size > 0
 
     def halves(self, first: int, end: int) -> HalfVectors:
-        """Rows at some positions."""
-        halves, start = self.piece.segment.halves, self.piece.first
-        return halves[start + first : start + end] if self._some is None else halves[self._some[first:end]]
+        """Rows at some positions, or as many as there are."""
+        return self._halves[first:end] if self._some is None else self._halves[self._some[first:end]]
 
     def hide(self, scores: Approximate, first: int) -> None:
         """Overwrite the scores of rows that may not be found."""
-        if self._hidden is not None:
-            begin, end = np.searchsorted(self._hidden, (first, first + len(scores)))
-            scores[self._hidden[begin:end] - first] = -np.inf
+        begin, end = np.searchsorted(self._hidden, (first, first + len(scores)))
+        scores[self._hidden[begin:end] - first] = -np.inf
 
     def rows_at(self, positions: Places) -> Places:
         """Which rows of the segment they are."""
@@ -120,13 +117,13 @@ class _Scan:
 
     def __init__(self, probes: Vectors, count: int) -> None:
         self._count = count
-        self._probes = np.ascontiguousarray((probes * SCALE).T)
-        dimensions, number = self._probes.shape
+        self._probes = probes * SCALE
+        number, dimensions = probes.shape
         self._chunk = max(GROUP_ROWS, min(MAX_CHUNK_ROWS, CHUNK_NUMBERS // dimensions // GROUP_ROWS * GROUP_ROWS))
         self._strides = self._chunk // GROUP_ROWS
-        self._product_rows = max(1, min(_MAX_PRODUCT_ROWS, _PRODUCT_NUMBERS // (dimensions * number)))
-        self._bits = np.empty((self._chunk, dimensions), np.int32)
-        self._scores = np.empty((self._chunk, number), np.float32)
+        self._products = Products(probes, self._chunk)
+        self._grouped = self._products.scores.reshape(GROUP_ROWS, -1)
+        self._maxima: Approximate = np.empty((0, self._grouped.shape[1]), np.float32)
         self._best = np.full((number, count), -np.inf, np.float32)
         self._slack = 0.0
         self._marked: list[_Marked] = []
@@ -136,10 +133,14 @@ class _Scan:
         self._slack = max(self._slack, piece.segment.slack)
         source = _Source(piece)
         chunks = -(-source.rows // self._chunk)
-        maxima = np.empty((chunks, self._strides * self._scores.shape[1]), np.float32)
-        for chunk in range(chunks):
-            self._score(source, chunk * self._chunk)
-            np.maximum.reduce(self._scores.reshape(GROUP_ROWS, -1), axis=0, out=maxima[chunk])
+        if chunks > len(self._maxima):
+            self._maxima = np.empty((chunks, self._grouped.shape[1]), np.float32)
+        maxima = self._maxima[:chunks]
+        for first, best in zip(range(0, source.rows, self._chunk), maxima, strict=True):
+            scores = self._products.of(source.halves(first, first + self._chunk))
+            if source.hides:
+                source.hide(scores, first)
+            np.maximum.reduce(self._grouped, axis=0, out=best)
         if chunks:
             self._mark(source, maxima.reshape(chunks, self._strides, -1))
 
@@ -157,25 +158,10 @@ class _Scan:
         floor: Approximate = self._best.min(axis=1) - np.float32(2 * self._slack)
         return floor
 
-    def _score(self, source: _Source, first: int) -> None:
-        rows = min(self._chunk, source.rows - first)
-        scores, size = self._scores[:rows], self._product_rows
-        wide = widened(source.halves(first, first + rows), self._bits[:rows])
-        whole = rows // size * size
-        np.matmul(
-            wide[:whole].reshape(whole // size, size, -1) if whole else wide[:0].reshape(0, size, wide.shape[1]),
-            self._probes,
-            out=scores[:whole].reshape(whole // size, size, scores.shape[1]),
-        )
-        if whole < rows:
-            np.matmul(wide[whole:], self._probes, out=scores[whole:])
-        source.hide(scores, first)
-        self._scores[rows:] = -np.inf
-
     def _mark(self, source: _Source, maxima: Approximate) -> None:
         chunks, strides, number = maxima.shape
         joined = max(1, chunks * strides // (_COARSE_GROUPS * self._count))
-        coarse = np.maximum.reduceat(maxima, np.arange(0, chunks, joined), axis=0).reshape(-1, number)
+        coarse = np.concatenate([maxima[at : at + joined].max(axis=0) for at in range(0, chunks, joined)])
         self._raise_floor(coarse)
         floor = self._floor
         cell, probe = np.divmod(np.flatnonzero(coarse >= floor), number)
@@ -198,7 +184,7 @@ class _Scan:
         positions = marked.positions[kept, np.newaxis] + np.arange(GROUP_ROWS) * self._strides
         rows = source.rows_at(np.minimum(positions, source.rows - 1))
         wide = widened(source.piece.segment.halves[rows.ravel()]).reshape(*rows.shape, -1)
-        scores = np.matmul(wide, self._probes.T[probes][:, :, np.newaxis])[:, :, 0]
+        scores = np.matmul(wide, self._probes[probes][:, :, np.newaxis])[:, :, 0]
         fits = (scores >= floor[probes][:, np.newaxis]) & (positions < source.rows) & source.may_be_found(rows)
         at, of = np.nonzero(fits)
         return Candidates(source.piece, probes[at], rows[at, of])

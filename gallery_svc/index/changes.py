@@ -100,7 +100,13 @@ class Change:
         for number, (columns, dead) in self._work.items():
             still_dead = None if dead is None else np.pad(dead, (0, columns.rows - dead.size))
             self._segments[number] = segment_of(columns, still_dead)
-        return Snapshot(tuple(self._segments), self._tail)
+        present = [segment for segment in self._segments if segment is not None]
+        return Snapshot(
+            tuple(self._segments),
+            self._tail,
+            sum(segment.live_rows for segment in present),
+            sum(segment.live_subjects for segment in present),
+        )
 
     def wipe_what_was_left(self) -> None:
         """When the next snapshot is shown: columns that only earlier ones read are wiped after their last reader."""

@@ -11,10 +11,12 @@ import numpy.typing as npt
 
 from gallery_svc.index.batches import Candidates
 from gallery_svc.index.protocol import Hit
+from gallery_svc.index.segments import Segment
 from gallery_svc.index.texts import Places
 from gallery_svc.index.widening import SCALE, widened
 from gallery_svc.rows import HalfVectors
 from tessera.domain.embedding import Vectors
+from tessera.domain.ids import SubjectId, TemplateId
 
 Scores = npt.NDArray[np.float64]
 _ROWS_AT_A_TIME = 8192
@@ -34,9 +36,9 @@ def exact_scores(halves: HalfVectors, probes: Vectors) -> Scores:
         Shape (n,).
     """
     rows = (widened(halves) * SCALE).astype(np.float64)
-    products = np.sum(rows * probes.astype(np.float64), axis=1)
-    scores: Scores = np.clip(products / np.sqrt(np.sum(rows * rows, axis=1)), -1.0, 1.0)
-    return scores
+    products = rows * probes.astype(np.float64)
+    scores: Scores = np.sum(products, axis=1) / np.sqrt(np.sum(np.multiply(rows, rows, out=rows), axis=1))
+    return np.clip(scores, -1.0, 1.0, out=scores)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +49,10 @@ class _Table:
     probe: Places
     row: Places
     score: Scores
+
+    def taken(self, at: Places) -> _Table:
+        """Some of them."""
+        return _Table(self.piece[at], self.probe[at], self.row[at], self.score[at])
 
 
 def ranked(candidates: Sequence[Candidates], probes: Vectors, limit: int) -> list[list[Hit]]:
@@ -63,45 +69,53 @@ def ranked(candidates: Sequence[Candidates], probes: Vectors, limit: int) -> lis
     if not candidates:
         return [[] for _ in probes]
     table = _table(candidates, probes)
-    bounds = np.searchsorted(table.probe, np.arange(len(probes) + 1)).tolist()
-    alike = (table.score[1:] == table.score[:-1]) & (table.probe[1:] == table.probe[:-1])
-    several = any(found.piece.segment.has_several for found in candidates)
-    simple = not several and not alike.any()
-    hits = []
-    for first, end in pairwise(bounds):
-        if simple or not (several or alike[first : max(first, end - 1)].any()):
-            hits.append(_hits(table, candidates, first, min(end, first + limit)))
-        else:
-            hits.append(_one_each(_hits(table, candidates, first, end), limit))
-    return hits
+    bounds = np.searchsorted(table.probe, np.arange(len(probes) + 1))
+    # Where a subject has one row and no two scores are alike, the order is there already, and the rest need no names.
+    ties = (table.score[1:] == table.score[:-1]) & (table.probe[1:] == table.probe[:-1])
+    unclear = np.zeros(len(probes), np.bool_)
+    unclear[table.probe[1:][ties]] = True
+    unclear |= any(found.piece.segment.has_several for found in candidates)
+    kept = (np.arange(table.probe.size) - bounds[table.probe] < limit) | unclear[table.probe]
+    table = table.taken(np.flatnonzero(kept))
+    hits = _hits(table, [found.piece.segment for found in candidates])
+    ends = np.searchsorted(table.probe, np.arange(len(probes) + 1)).tolist()
+    of_probe = [hits[first:end] for first, end in pairwise(ends)]
+    return [_one_each(found, limit) if ask else found for found, ask in zip(of_probe, unclear.tolist(), strict=True)]
 
 
 def _table(candidates: Sequence[Candidates], probes: Vectors) -> _Table:
     probe = np.concatenate([found.probes for found in candidates])
     row = np.concatenate([found.rows for found in candidates])
     piece = np.repeat(np.arange(len(candidates)), [found.rows.size for found in candidates])
-    score = np.concatenate([_scores(found, probes) for found in candidates])
-    order = np.lexsort((-score, probe))
-    return _Table(piece[order], probe[order], row[order], score[order])
+    score = _scores(candidates, probe, probes)
+    return _Table(piece, probe, row, score).taken(np.lexsort((-score, probe)))
 
 
-def _scores(found: Candidates, probes: Vectors) -> Scores:
-    scores = np.empty(found.rows.size)
-    halves = found.piece.segment.halves
-    for first in range(0, found.rows.size, _ROWS_AT_A_TIME):
-        part = slice(first, first + _ROWS_AT_A_TIME)
-        scores[part] = exact_scores(halves[found.rows[part]], probes[found.probes[part]])
+def _scores(candidates: Sequence[Candidates], probe: Places, probes: Vectors) -> Scores:
+    if probe.size <= _ROWS_AT_A_TIME:
+        halves = [found.piece.segment.halves[found.rows] for found in candidates]
+        return exact_scores(np.concatenate(halves), probes[probe])
+    scores, at = np.empty(probe.size), 0
+    for found in candidates:
+        for first in range(0, found.rows.size, _ROWS_AT_A_TIME):
+            rows = found.rows[first : first + _ROWS_AT_A_TIME]
+            end = at + rows.size
+            scores[at:end] = exact_scores(found.piece.segment.halves[rows], probes[probe[at:end]])
+            at = end
     return scores
 
 
-def _hits(table: _Table, candidates: Sequence[Candidates], first: int, end: int) -> list[Hit]:
-    columns = (table.piece[first:end].tolist(), table.row[first:end].tolist(), table.score[first:end].tolist())
-    hits = []
-    for piece, row, score in zip(*columns, strict=True):
-        segment = candidates[piece].piece.segment
-        begin = segment.first_row(row)
-        hits.append(Hit(segment.subject_id(begin), segment.template_id(row), score, segment.name(begin)))
-    return hits
+def _hits(table: _Table, segments: Sequence[Segment]) -> list[Hit]:
+    by_piece = np.argsort(table.piece, kind="stable")
+    bounds = np.searchsorted(table.piece[by_piece], np.arange(len(segments) + 1)).tolist()
+    told: list[tuple[SubjectId, TemplateId, str]] = []
+    for segment, (first, end) in zip(segments, pairwise(bounds), strict=True):
+        told += segment.told(table.row[by_piece[first:end]])
+    hits = [
+        Hit(subject_id, template_id, score, name)
+        for (subject_id, template_id, name), score in zip(told, table.score[by_piece].tolist(), strict=True)
+    ]
+    return [hits[at] for at in np.argsort(by_piece).tolist()]
 
 
 def _one_each(hits: list[Hit], limit: int) -> list[Hit]:

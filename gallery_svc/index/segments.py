@@ -10,9 +10,9 @@ The vectors lie in memory once, with two readers: NumPy for batches, and faiss, 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import faiss
 import numpy as np
@@ -239,25 +239,23 @@ class Segment:
         """Whether a subject has more than one row; sometimes it had."""
         return self.columns.subjects != self.columns.rows
 
-    def first_row(self, row: int) -> int:
-        """The first row of a row's subject."""
-        while not self.subject_ids.piece(row):
-            row -= 1
-        return row
+    def told(self, rows: Places) -> Iterator[tuple[SubjectId, TemplateId, str]]:
+        """Subject id, template id and display name of each row."""
+        first_rows = self._first_rows(rows)
+        subject_ids = SUBJECT_IDS.unpack_all(self.subject_ids, first_rows)
+        template_ids = TEMPLATE_IDS.unpack_all(self.template_ids, rows)
+        names = [""] * rows.size if self.names is None else NAMES.unpack_all(self.names, first_rows)
+        return zip(cast("list[SubjectId]", subject_ids), cast("list[TemplateId]", template_ids), names, strict=True)
 
-    def nearest(self, probe: Vector, limit: int, mask: Mask | None) -> tuple[Places, Approximate]:
-        """The rows with the largest approximate scores.
-
-        Args:
-            probe: shape (d,).
-            limit: so many rows, or all that there are if they are fewer.
-            mask: which rows may be found; None: all.
-        """
-        wanted = self.rows if mask is None else mask.count
-        faiss.omp_set_num_threads(1)  # holds for the calling thread alone, and costs 0.2 us
-        params = None if mask is None else mask.selection
-        scores, rows = self.scanner.search(probe[np.newaxis], min(limit, wanted), params=params)
-        return rows[0], scores[0]
+    def _first_rows(self, rows: Places) -> Places:
+        if not self.has_several:
+            return rows
+        found = rows.copy()
+        back = np.flatnonzero(~self.begins(found))
+        while back.size:
+            found[back] -= 1
+            back = back[~self.begins(found[back])]
+        return found
 
     def without(self, dead: Flags) -> NewRows:
         """Copies of the other rows, with what belongs to them.
@@ -292,7 +290,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """Some rows of a segment in a row, and which of them may be found."""
+    """Some rows of a segment in a row; or all of them, and which of them may be found."""
 
     segment: Segment
     mask: Mask | None
@@ -303,7 +301,25 @@ class Piece:
     @property
     def count(self) -> int:
         """How many may be found."""
-        return self.end - self.first if self.mask is None else int(self.mask.flags[self.first : self.end].sum())
+        return self.end - self.first if self.mask is None else self.mask.count
+
+    def nearest(self, probe: Vector, limit: int) -> tuple[Places, Approximate]:
+        """The rows with the largest approximate scores.
+
+        Args:
+            probe: shape (d,).
+            limit: so many rows, or all that there are if they are fewer.
+
+        Returns:
+            Rows of the segment, and their scores, which fall.
+        """
+        faiss.omp_set_num_threads(1)  # holds for the calling thread alone, and costs 0.2 us
+        params = None if self.mask is None else self.mask.selection
+        scanner = self.segment.scanner
+        if (self.first, self.end) != (0, self.segment.rows):
+            scanner = _scanner(self.segment.columns, self.first, self.end)
+        scores, rows = scanner.search(probe[np.newaxis], min(limit, self.count), params=params)
+        return (rows[0] + self.first if self.first else rows[0]), scores[0]
 
 
 def segment_of(columns: Columns, dead: Flags | None = None) -> Segment:
@@ -329,7 +345,7 @@ def segment_of(columns: Columns, dead: Flags | None = None) -> Segment:
         subject_ids,
         columns.template_ids.view(),
         None if columns.names is None else columns.names.view(),
-        _scanner(columns, rows),
+        _scanner(columns, 0, rows),
     )
 
 
@@ -342,15 +358,15 @@ def slack_of(dimensions: int, deviation: float) -> float:
     return (dimensions + 8) * 2.0**-24 * (1.0 + deviation) * 1.01 + deviation
 
 
-def _scanner(columns: Columns, rows: int) -> faiss.IndexScalarQuantizer:
+def _scanner(columns: Columns, first: int, end: int) -> faiss.IndexScalarQuantizer:
     # The codes of this quantizer are the float16 numbers themselves, so that it can read ours where they are. A view
     # has an owner to keep it alive; ours is the segment, and the empty one of an empty vector stands in for it.
     dimensions = columns.halves.shape[1]
     scanner = faiss.IndexScalarQuantizer(dimensions, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    codes = faiss.swig_ptr(columns.halves.view(np.uint8).reshape(-1))
+    codes = faiss.swig_ptr(columns.halves[first:].view(np.uint8).reshape(-1))
     view: Any = faiss.MaybeOwnedVectorUInt8
-    scanner.codes = view.create_view(codes, rows * dimensions * 2, view().owner)
-    scanner.ntotal = rows
+    scanner.codes = view.create_view(codes, (end - first) * dimensions * 2, view().owner)
+    scanner.ntotal = end - first
     return scanner
 
 

@@ -7,9 +7,10 @@ the filter and however many templates a subject has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,6 +29,9 @@ MAX_BATCH = 64
 _FEW = 4
 """With no more rows than this times the limit, all of them are ranked."""
 _ROWS_AT_A_TIME = 4096
+_WORTH_SHARING = 16_384
+"""Rows from which on another thread is asked to help: about half a millisecond for one probe."""
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,16 +42,10 @@ class Snapshot:
     """By their numbers; None where one went."""
     tail: int = -1
     """The number of the segment that takes new rows; -1: there is none."""
-
-    @property
-    def templates(self) -> int:
-        """Rows that may be found."""
-        return sum(segment.live_rows for segment in self.segments if segment is not None)
-
-    @property
-    def subjects(self) -> int:
-        """Subjects with at least one row."""
-        return sum(segment.live_subjects for segment in self.segments if segment is not None)
+    templates: int = 0
+    """Rows that may be found."""
+    subjects: int = 0
+    """Subjects with at least one row."""
 
     @property
     def dimensions(self) -> int | None:
@@ -86,7 +84,7 @@ class Snapshot:
         if rows <= _FEW * limit:
             return [_thorough(pieces, probe, limit) for probe in probes]
         if len(probes) < MIN_BATCH:
-            return [self._one(pieces, probe, limit) for probe in probes]
+            return [self._one(pieces, probe, limit, helpers) for probe in probes]
         found: list[list[Hit]] = []
         for first in range(0, len(probes), MAX_BATCH):
             found += self._batch(pieces, probes[first : first + MAX_BATCH], limit, helpers)
@@ -106,9 +104,9 @@ class Snapshot:
         templates, subjects = self.templates, self.subjects
         return limit if templates == subjects else limit * -(-2 * templates // subjects) + 8
 
-    def _one(self, pieces: Sequence[Piece], probe: Vector, limit: int) -> list[Hit]:
-        count = self._rows_for(limit) + limit // 2 + 8
-        return _complete(_quick(pieces, probe, count), pieces, probe[np.newaxis], limit)[0]
+    def _one(self, pieces: Sequence[Piece], probe: Vector, limit: int, helpers: Sequence[Executor]) -> list[Hit]:
+        count = self._rows_for(limit) + limit // 4 + 8
+        return _complete(_quick(pieces, probe, count, helpers), pieces, probe[np.newaxis], limit)[0]
 
     def _batch(
         self, pieces: Sequence[Piece], probes: Vectors, limit: int, helpers: Sequence[Executor]
@@ -125,30 +123,64 @@ def _complete(gathered: Gathered, pieces: Sequence[Piece], probes: Vectors, limi
     return found
 
 
-def _quick(pieces: Sequence[Piece], probe: Vector, count: int) -> Gathered:
+def _quick(pieces: Sequence[Piece], probe: Vector, count: int, helpers: Sequence[Executor]) -> Gathered:
     """The best rows of each piece by approximate scores: what was left out is no better than the last of them."""
-    bound, slack, candidates = -np.inf, 0.0, []
-    for piece in pieces:
-        rows, scores = piece.segment.nearest(probe, count, piece.mask)
-        candidates.append(Candidates(piece, np.zeros(rows.size, np.int64), rows))
-        slack = max(slack, piece.segment.slack)
-        if rows.size < piece.count:
-            bound = max(bound, float(scores[-1]))
+
+    def look(share: Sequence[Piece]) -> list[tuple[Piece, Places, Approximate]]:
+        return [(piece, *piece.nearest(probe, count)) for piece in share]
+
+    found = [each for part in _shared(look, pieces, helpers) for each in part]
+    bound = max((float(scores[-1]) for piece, _, scores in found if scores.size < piece.count), default=-np.inf)
+    if len(found) > 1:
+        everywhere = np.concatenate([scores for _, _, scores in found])
+        if everywhere.size > count:
+            bound = max(bound, float(np.partition(everywhere, -count - 1)[-count - 1]))
+    candidates = []
+    for piece, rows, scores in found:
+        if near := int(np.count_nonzero(scores > bound)):  # they fall
+            candidates.append(Candidates(piece, np.zeros(near, np.int64), rows[:near]))
+    slack = max(piece.segment.slack for piece in pieces)
     return Gathered(candidates, np.nextafter([bound + slack], np.inf))
 
 
 def _together(pieces: Sequence[Piece], probes: Vectors, count: int, helpers: Sequence[Executor]) -> Gathered:
-    shares = _shares(pieces, 1 + len(helpers))
-    waiting: list[Future[Gathered]] = [
-        helper.submit(gather, share, probes, count) for helper, share in zip(helpers, shares[1:], strict=False)
-    ]
-    parts = [gather(shares[0], probes, count), *(future.result() for future in waiting)]
+    parts = _shared(lambda share: gather(share, probes, count), pieces, helpers)
     candidates = [found for part in parts for found in part.candidates]
     return Gathered(candidates, np.max([part.certain_from for part in parts], axis=0))
 
 
+def _shared(
+    work: Callable[[Sequence[Piece]], Part], pieces: Sequence[Piece], helpers: Sequence[Executor]
+) -> list[Part]:
+    """Work on pieces, shared between this thread and the helpers; what no helper began to do is done here."""
+    if not helpers or sum(piece.count for piece in pieces) < _WORTH_SHARING:
+        return [work(pieces)]
+    own, *others = _shares(pieces, 1 + len(helpers))
+    given = [(helper.submit(work, share), share) for helper, share in zip(helpers, others, strict=False)]
+    parts = [work(own)]
+    for future, share in given:
+        parts.append(work(share) if future.cancel() else future.result())
+    return parts
+
+
 def _shares(pieces: Sequence[Piece], parts: int) -> list[list[Piece]]:
-    return [list(pieces)]
+    """Pieces in as many parts of about as many rows; a piece of which not all rows may be found is not cut."""
+    share = -(-sum(piece.count for piece in pieces) // parts)
+    shares: list[list[Piece]] = [[]]
+    room = share
+    for piece in pieces:
+        left = piece
+        while left.mask is None and left.count > room > 0 and len(shares) < parts:
+            cut = left.first + room
+            shares[-1].append(Piece(left.segment, None, left.first, cut))
+            left, room = Piece(left.segment, None, cut, left.end), share
+            shares.append([])
+        if room <= 0 and len(shares) < parts:
+            shares.append([])
+            room = share
+        shares[-1].append(left)
+        room -= left.count
+    return shares
 
 
 def _thorough(pieces: Sequence[Piece], probe: Vector, limit: int) -> list[Hit]:

@@ -73,6 +73,18 @@ class Spelling:
                 packed = packed[1:]
         return str(packed, "utf-8")
 
+    def unpack_all(self, texts: Texts, at: Places) -> list[str]:
+        """Some texts of a column."""
+        starts, ends = texts.spans(at)
+        pieces = [texts.bytes_[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        lengths = ends - starts
+        if not self.prefix or not ((lengths == _PACKED_BYTES) | (lengths == _PACKED_BYTES + 1)).any():
+            return [str(piece, "utf-8") for piece in pieces]
+        if (lengths == _PACKED_BYTES).all():
+            prefix = self.prefix
+            return [prefix + piece.hex() for piece in pieces]
+        return [self.unpack(piece) for piece in pieces]
+
     def pack_all(self, texts: Sequence[str]) -> Packed:
         """As `pack` for each, by columns where all are alike."""
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))
