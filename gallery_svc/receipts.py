@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from gallery_svc.signing import Signer
+from gallery_svc.store.records import Erased, ErasureEnd
 from tessera.domain.errors import InvalidInputError
 from tessera.trust.keys import Signed
 from tessera.trust.receipts import KIND, ErasureState, Receipt, receipt_of, receipt_text
@@ -23,6 +24,29 @@ def signed_receipt(receipt: Receipt, signer: Signer) -> Signed:
     text = receipt_text(receipt)
     receipt_of(text)
     return signer.sign_text(KIND, text)
+
+
+def receipt_of_erasure(erased: Erased, end: ErasureEnd | None) -> Receipt:
+    """What a receipt says of an erasure.
+
+    Args:
+        erased: as the store has it.
+        end: what was true at its end; None: it is not through.
+    """
+    accepted = Receipt(
+        receipt_id=erased.receipt_id,
+        collection_id=erased.collection_id,
+        subject_id=erased.subject_id,
+        state=ErasureState.ACCEPTED,
+        templates_erased=erased.templates_erased,
+        pictures_erased=erased.pictures_erased,
+        events_erased=erased.events_erased,
+        erased_at=erased.erased_at,
+        completed_at=None,
+        replicas_confirmed=0,
+        position=erased.position.wire,
+    )
+    return accepted if end is None else completed(accepted, end.at, end.replicas_confirmed)
 
 
 def completed(receipt: Receipt, at: datetime, replicas_confirmed: int) -> Receipt:
