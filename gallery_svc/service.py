@@ -12,10 +12,11 @@ from typing import Literal
 import grpc
 from prometheus_client import CollectorRegistry
 
-from gallery_svc.auditing import AuditBatcher
+from gallery_svc.auditing import AuditBatcher, AuditStamper
 from gallery_svc.collections import Collections
 from gallery_svc.counted_door import CountedDoor
 from gallery_svc.enrolment import Enroller
+from gallery_svc.erasing import Eraser, ErasureFinisher
 from gallery_svc.events import EventLog
 from gallery_svc.exporting import Exporter
 from gallery_svc.following import Follower
@@ -34,10 +35,10 @@ from gallery_svc.searching import Searcher
 from gallery_svc.servicer import EventServicer, GalleryParts, GalleryServicer, LaterParts
 from gallery_svc.settings import DurabilityWord, GallerySettings
 from gallery_svc.sightings import Sightings
+from gallery_svc.signing import Signer
 from gallery_svc.store.durability import Durability
 from gallery_svc.store.keyring import EPHEMERAL, Keyring
 from gallery_svc.store.memory import MemoryStore
-from gallery_svc.store.memory_side import Unstamped
 from gallery_svc.store.protocol import Store
 from gallery_svc.store.redis import RedisStore
 from gallery_svc.store.redis_door import open_door
@@ -47,6 +48,7 @@ from gallery_svc.thresholds import Thresholds
 from gallery_svc.tracklets import Tracklets
 from gallery_svc.upkeep_wire import UpkeepCalls
 from tessera.chassis.clock import Clock
+from tessera.chassis.logs import get_logger
 from tessera.chassis.server import Server, ServerSettings
 from tessera.chassis.settings import MEMORY
 from tessera.chassis.tracing import Tracing
@@ -84,103 +86,171 @@ async def running_gallery(
         InvalidInputError: an address, the keys or the store cannot be used; what only the store's answers tell is
             raised when the gallery has begun to look at it.
     """
-    metrics = GalleryMetrics(CollectorRegistry())
-    member_id = time_ordered_id("gallery", clock.now())
-    store = open_store(settings, metrics)
-    threads = ThreadPoolExecutor(settings.search_threads, thread_name_prefix="search")
-    closing = asyncio.Event()
-    replica = Replica(store, make_index, metrics, clock, settings.max_position_wait_s)
-    collections = Collections(store, replica, thresholds, clock, settings.shards)
-    probes = ProbeReader(encoder, thresholds, metrics)
-    searcher = Searcher(
-        threads, clock=clock, metrics=metrics, max_batch=settings.max_batch, max_queries=settings.max_queries
-    )
-    batcher = AuditBatcher(store.append_audit, on_batch=metrics.audit_batch_size.observe)
-    events = EventLog(store, clock, metrics, settings.heartbeat_s, settings.follow_interval_s)
-    keyring = Keyring.load(settings.keys or EPHEMERAL)
-    upkeep = UpkeepCalls(
-        Exporter(store, keyring, clock),
-        Importer(
-            store=store,
-            replica=replica,
-            collections=collections,
-            keyring=keyring,
-            clock=clock,
-            folder=Path(settings.import_dir) if settings.import_dir else None,
-            max_bytes=settings.max_import_bytes,
-        ),
-        Rotator(store, clock),
-    )
-    tracklets = Tracklets(settings.max_tracklets, settings.tracklet_idle_s, clock, metrics)
-    gallery = GalleryServicer(
-        GalleryParts(
-            collections=collections,
-            subjects=Subjects(store, replica, clock, metrics),
-            enroller=Enroller(
-                store=store, replica=replica, collections=collections, probes=probes, clock=clock, metrics=metrics
-            ),
-            matcher=Matcher(
-                replica=replica,
-                store=store,
-                probes=probes,
-                thresholds=thresholds,
-                searcher=searcher,
-                recorder=Recorder(batcher, clock, metrics),
-                clock=clock,
-            ),
-            sightings=Sightings(
-                tracklets=tracklets,
-                replica=replica,
-                store=store,
-                events=events,
-                thresholds=thresholds,
-                searcher=searcher,
-                clock=clock,
-                metrics=metrics,
-                time_to_live_s=settings.event_time_to_live_s,
-                search_limit_s=settings.max_deadline_s,
-            ),
-            thresholds=thresholds,
-            metrics=metrics,
-            clock=clock,
-            max_deadline_s=settings.max_deadline_s,
-            closing=closing,
-            later=LaterParts(export=upkeep.export, import_=upkeep.import_file, rotate_keys=upkeep.rotate_keys),
-        )
-    )
-    watching = EventServicer(events, replica)
+    ground = _Ground(settings, encoder, thresholds, clock, make_index)
+    gallery, watching = GalleryServicer(_parts(ground)), EventServicer(ground.events, ground.replica)
 
     def add_servicers(server: grpc.aio.Server) -> None:
         gallery_pb2_grpc.add_GalleryServiceServicer_to_server(gallery, server)
         events_pb2_grpc.add_EventServiceServicer_to_server(watching, server)
 
-    server = Server(_listening(settings), metrics, SERVICES, add_servicers, tracing)
-    follower = Follower(
-        store=store,
-        replica=replica,
-        collections=collections,
-        signs=SignsOfLife(store, replica, clock, member_id),
-        metrics=metrics,
-        interval_s=settings.follow_interval_s,
-        max_lag_s=settings.max_lag_s,
-        set_ready=server.set_ready,
-    )
+    server = Server(_listening(settings), ground.metrics, SERVICES, add_servicers, tracing)
+    follower, finisher = _follower(ground, server), _finisher(ground)
     try:
         await server.start()
         following = asyncio.create_task(_follow(follower))
+        finishing = asyncio.create_task(finisher.run())
         try:
-            yield RunningGallery(server, following, metrics, store)
+            yield RunningGallery(server, following, ground.metrics, ground.store)
         finally:
             follower.stop()
-            closing.set()
-            events.close()
+            finisher.stop()
+            ground.closing.set()
+            ground.events.close()
             await server.stop()
+            await finishing
             await following
     finally:
-        await batcher.close()
-        await replica.close()
-        await store.close()
-        threads.shutdown(wait=False)
+        await ground.close()
+
+
+class _Ground:
+    """What the parts of a gallery stand on.
+
+    Args:
+        settings: where it listens and what it stands on.
+        encoder: what pictures are sent to.
+        thresholds: the error rates.
+        clock: for deadlines and times.
+        make_index: an empty index for a model.
+    """
+
+    def __init__(
+        self,
+        settings: GallerySettings,
+        encoder: Encoder,
+        thresholds: Thresholds,
+        clock: Clock,
+        make_index: Callable[[ModelId], Index],
+    ) -> None:
+        self.settings = settings
+        self.thresholds = thresholds
+        self.clock = clock
+        self.metrics = GalleryMetrics(CollectorRegistry())
+        self.member_id = time_ordered_id("gallery", clock.now())
+        self.keyring = Keyring.load(settings.keys or EPHEMERAL)
+        self.signer = Signer.load(settings.signing_key) if settings.signing_key else Signer.ephemeral()
+        self.store = open_store(settings, self.keyring, self.member_id, self.metrics)
+        self.replica = Replica(self.store, make_index, self.metrics, clock, settings.max_position_wait_s)
+        self.collections = Collections(self.store, self.replica, thresholds, clock, settings.shards)
+        self.probes = ProbeReader(encoder, thresholds, self.metrics)
+        self.threads = ThreadPoolExecutor(settings.search_threads, thread_name_prefix="search")
+        self.searcher = Searcher(
+            self.threads,
+            clock=clock,
+            metrics=self.metrics,
+            max_batch=settings.max_batch,
+            max_queries=settings.max_queries,
+        )
+        self.batcher = AuditBatcher(self.store.append_audit, on_batch=self.metrics.audit_batch_size.observe)
+        self.events = EventLog(self.store, clock, self.metrics, settings.heartbeat_s, settings.follow_interval_s)
+        self.closing = asyncio.Event()
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self.batcher.close()
+        await self.replica.close()
+        await self.store.close()
+        self.threads.shutdown(wait=False)
+
+
+def _parts(ground: _Ground) -> GalleryParts:
+    store, replica, clock, metrics = ground.store, ground.replica, ground.clock, ground.metrics
+    upkeep = _upkeep(ground)
+    return GalleryParts(
+        collections=ground.collections,
+        subjects=Subjects(store, replica, clock, metrics),
+        enroller=Enroller(
+            store=store,
+            replica=replica,
+            collections=ground.collections,
+            probes=ground.probes,
+            clock=clock,
+            metrics=metrics,
+        ),
+        eraser=Eraser(store=store, replica=replica, signer=ground.signer, clock=clock, metrics=metrics),
+        matcher=Matcher(
+            replica=replica,
+            store=store,
+            probes=ground.probes,
+            thresholds=ground.thresholds,
+            searcher=ground.searcher,
+            recorder=Recorder(ground.batcher, clock, metrics),
+            clock=clock,
+        ),
+        sightings=_sightings(ground),
+        thresholds=ground.thresholds,
+        metrics=metrics,
+        clock=clock,
+        max_deadline_s=ground.settings.max_deadline_s,
+        closing=ground.closing,
+        later=LaterParts(export=upkeep.export, import_=upkeep.import_file, rotate_keys=upkeep.rotate_keys),
+    )
+
+
+def _sightings(ground: _Ground) -> Sightings:
+    settings = ground.settings
+    return Sightings(
+        tracklets=Tracklets(settings.max_tracklets, settings.tracklet_idle_s, ground.clock, ground.metrics),
+        replica=ground.replica,
+        store=ground.store,
+        events=ground.events,
+        thresholds=ground.thresholds,
+        searcher=ground.searcher,
+        clock=ground.clock,
+        metrics=ground.metrics,
+        time_to_live_s=settings.event_time_to_live_s,
+        search_limit_s=settings.max_deadline_s,
+    )
+
+
+def _upkeep(ground: _Ground) -> UpkeepCalls:
+    settings = ground.settings
+    importer = Importer(
+        store=ground.store,
+        replica=ground.replica,
+        collections=ground.collections,
+        keyring=ground.keyring,
+        clock=ground.clock,
+        folder=Path(settings.import_dir) if settings.import_dir else None,
+        max_bytes=settings.max_import_bytes,
+    )
+    return UpkeepCalls(
+        Exporter(ground.store, ground.keyring, ground.clock), importer, Rotator(ground.store, ground.clock)
+    )
+
+
+def _follower(ground: _Ground, server: Server) -> Follower:
+    return Follower(
+        store=ground.store,
+        replica=ground.replica,
+        collections=ground.collections,
+        signs=SignsOfLife(ground.store, ground.replica, ground.clock, ground.member_id),
+        metrics=ground.metrics,
+        interval_s=ground.settings.follow_interval_s,
+        max_lag_s=ground.settings.max_lag_s,
+        set_ready=server.set_ready,
+    )
+
+
+def _finisher(ground: _Ground) -> ErasureFinisher:
+    return ErasureFinisher(
+        store=ground.store,
+        clock=ground.clock,
+        metrics=ground.metrics,
+        member_id=ground.member_id,
+        interval_s=ground.settings.erasure_interval_s,
+        rewrite=ground.settings.rewrite_after_erasure,
+    )
 
 
 class RunningGallery:
@@ -191,35 +261,59 @@ class RunningGallery:
         following: ends only when the store may not be used.
         metrics: what it counts.
         store: what it stands on.
+        signer: signs its receipts.
     """
 
-    def __init__(self, server: Server, following: asyncio.Task[None], metrics: GalleryMetrics, store: Store) -> None:
+    def __init__(
+        self, server: Server, following: asyncio.Task[None], metrics: GalleryMetrics, store: Store, signer: Signer
+    ) -> None:
         self.server = server
         self.following = following
         self.metrics = metrics
         self.store = store
+        self.signer = signer
 
 
-def open_store(settings: GallerySettings, metrics: GalleryMetrics) -> Store:
-    """The store that the settings name; nothing is connected before the first call.
+def open_signer(settings: GallerySettings) -> Signer:
+    """What receipts are signed with; without a setting a key that ends with this process.
 
     Raises:
-        InvalidInputError: the address or the keys cannot be used.
+        InvalidInputError: the key cannot be used.
     """
+    if settings.signing_key:
+        return Signer.load(settings.signing_key)
+    get_logger().warning("signing_key.ephemeral", why="signing_key is not set: nobody can check receipts later")
+    return Signer.ephemeral()
+
+
+def open_store(settings: GallerySettings, keyring: Keyring, member_id: str, metrics: GalleryMetrics) -> Store:
+    """The store that the settings name; nothing is connected before the first call.
+
+    Args:
+        settings: name it.
+        keyring: what it seals with, and what its audit entries are stamped under.
+        member_id: names this process in the audit logs.
+        metrics: where it counts.
+
+    Raises:
+        InvalidInputError: the address cannot be used.
+    """
+    stamps = AuditStamper(keyring.derived("audit"), member_id)
     if settings.store == MEMORY:
-        return MemoryStore(None, settings.log_kept, settings.events_kept)
+        return MemoryStore(stamps, settings.log_kept, settings.events_kept)
     fsync: Literal["always", "everysec"] = "always" if settings.durability is DurabilityWord.ALWAYS else "everysec"
-    durability = Durability(fsync, settings.replicas_to_wait, settings.replica_timeout_s)
     door = open_door(
         settings.store,
-        durability,
+        Durability(fsync, settings.replicas_to_wait, settings.replica_timeout_s),
         timeout_s=settings.store_timeout_s,
         observe=lambda operation, seconds: metrics.store_seconds.labels(operation).observe(seconds),
     )
-    sealer = Sealer(Keyring.load(settings.keys))
-    stamps = Unstamped()
     return RedisStore(
-        CountedDoor(door, metrics), sealer, stamps, log_kept=settings.log_kept, events_kept=settings.events_kept
+        CountedDoor(door, metrics),
+        Sealer(keyring),
+        stamps,
+        log_kept=settings.log_kept,
+        events_kept=settings.events_kept,
     )
 
 

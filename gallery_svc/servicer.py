@@ -10,9 +10,10 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 
-from gallery_svc import collection_wire, event_wire, wire
+from gallery_svc import collection_wire, erasure_wire, event_wire, wire
 from gallery_svc.collections import Collections
 from gallery_svc.enrolment import Enroller
+from gallery_svc.erasing import Eraser
 from gallery_svc.events import EventLog
 from gallery_svc.matching import Matcher
 from gallery_svc.metrics import GalleryMetrics
@@ -56,9 +57,6 @@ MAX_IN_FLIGHT = 8
 class LaterParts:
     """Methods whose parts come with their own messages: each takes a request and who asks. None: NOT_BUILT."""
 
-    erasure_receipt: (
-        Callable[[subject_pb2.GetErasureReceiptRequest, str], Awaitable[subject_pb2.GetErasureReceiptResponse]] | None
-    ) = None
     query_audit: Callable[[audit_pb2.QueryAuditRequest, str], Awaitable[audit_pb2.QueryAuditResponse]] | None = None
     export: (
         Callable[[audit_pb2.ExportCollectionRequest, str], AsyncIterator[audit_pb2.ExportCollectionResponse]] | None
@@ -77,6 +75,7 @@ class GalleryParts:
 
     collections: Collections
     subjects: Subjects
+    eraser: Eraser
     enroller: Enroller
     matcher: Matcher
     sightings: Sightings
@@ -185,14 +184,8 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
         self, request: subject_pb2.DeleteSubjectRequest, context: Context
     ) -> subject_pb2.DeleteSubjectResponse:
         """Erase a subject with everything of it."""
-        erased = await self._parts.subjects.erase(
-            wire.collection_id_from(request.collection_id),
-            wire.subject_id_from(request.subject_id),
-            wire.request_id_from(request.request_id),
-            context.peer(),
-            self._deadline(context),
-        )
-        return wire.receipt_to_wire(erased)
+        wanted = erasure_wire.erasure_request(request, context.peer())
+        return erasure_wire.deletion_response(await self._parts.eraser.erase(wanted, self._deadline(context)))
 
     async def DeleteTemplate(
         self, request: subject_pb2.DeleteTemplateRequest, context: Context
@@ -208,7 +201,8 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
         self, request: subject_pb2.GetErasureReceiptRequest, context: Context
     ) -> subject_pb2.GetErasureReceiptResponse:
         """How far an erasure is."""
-        return await _built(self._parts.later.erasure_receipt, "GetErasureReceipt")(request, context.peer())
+        collection_id, receipt_id = erasure_wire.receipt_question(request)
+        return erasure_wire.receipt_response(await self._parts.eraser.receipt(collection_id, receipt_id))
 
     # ---- comparisons
 

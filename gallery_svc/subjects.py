@@ -1,4 +1,4 @@
-"""Subjects after their enrolment: read, listed, changed, erased."""
+"""Subjects after their enrolment: read, listed, changed. `erasing` erases them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from gallery_svc.store.protocol import Store
 from gallery_svc.store.records import (
     AuditRecord,
     Changed,
-    Erased,
-    Erasure,
     ProfileUpdate,
     RequestKey,
     SubjectPage,
@@ -25,7 +23,6 @@ from gallery_svc.store.records import (
     TemplateDeletion,
 )
 from tessera.chassis.clock import Clock
-from tessera.chassis.logs import get_logger
 from tessera.domain.errors import NotFoundError, TesseraError
 from tessera.domain.ids import CollectionId, RequestId, SubjectId, TemplateId
 
@@ -155,50 +152,6 @@ class Subjects:
         changed = await self._store.delete_template(deletion)
         await self._seen("DeleteTemplate", choice.collection_id, changed, deadline)
         return changed
-
-    async def erase(
-        self,
-        collection_id: CollectionId,
-        subject_id: SubjectId,
-        request_id: RequestId | None,
-        caller: str,
-        deadline: Deadline,
-    ) -> Erased:
-        """Erase a subject: its sightings first, then the subject with its templates in one write.
-
-        A call that dies between the two leaves a subject without sightings; the retry finishes.
-
-        Raises:
-            NotFoundError: the collection or the subject does not exist, and this is no retry.
-            RequestIdReusedError: the request id came before with other content.
-        """
-        request = self._key(request_id, f"erase/{subject_id}")
-        if request_id is not None:
-            earlier = await self._store.find_erased(collection_id, request)
-            if earlier is not None:
-                return earlier
-        await self.get(collection_id, subject_id)
-        events_erased = await self._store.erase_events(collection_id, subject_id)
-        now = self._clock.now()
-        audit = AuditRecord(
-            method="DeleteSubject",
-            at=now,
-            evidence_id=time_ordered_id("ev", now),
-            caller=caller,
-            collection_id=collection_id,
-            subject_id=subject_id,
-            request_id=request.request_id,
-        )
-        receipt_id = time_ordered_id("receipt", now)
-        erased = await self._store.erase(
-            Erasure(collection_id, subject_id, receipt_id, events_erased, now, audit, request)
-        )
-        with contextlib.suppress(TesseraError):  # it is written: the index follows when the store is back
-            await self._replica.at_positions(collection_id, [erased.position], deadline)
-            # Cameras went on matching until the index had forgotten; what they told meanwhile goes too, uncounted.
-            await self._store.erase_events(collection_id, subject_id)
-        get_logger().info("subject.erased", collection=collection_id, templates=erased.templates_erased)
-        return erased
 
     async def _seen(self, method: str, collection_id: CollectionId, changed: Changed, deadline: Deadline) -> None:
         if changed.replayed:

@@ -25,7 +25,6 @@ from gallery_svc.matching import (
 from gallery_svc.probes import Picture, Probe, Sample
 from gallery_svc.recording import Attempt, Recorded
 from gallery_svc.store.records import (
-    Erased,
     ShardPosition,
     SubjectPage,
     SubjectProfile,
@@ -358,22 +357,6 @@ def subject_to_wire(subject: SubjectRecord) -> subject_pb2.Subject:
         created_at=wire.time_to_wire(subject.created_at),
         updated_at=wire.time_to_wire(subject.updated_at),
         revision=subject.revision,
-    )
-
-
-def receipt_to_wire(erased: Erased) -> subject_pb2.DeleteSubjectResponse:
-    """What was erased."""
-    return subject_pb2.DeleteSubjectResponse(
-        receipt=subject_pb2.ErasureReceipt(
-            receipt_id=erased.receipt_id,
-            collection_id=erased.collection_id,
-            subject_id=erased.subject_id,
-            templates_erased=erased.templates_erased,
-            events_erased=erased.events_erased,
-            erased_at=wire.time_to_wire(erased.erased_at),
-            pictures_erased=erased.pictures_erased,
-        ),
-        position=erased.position.wire,
     )
 
 
