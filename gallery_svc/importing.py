@@ -56,6 +56,8 @@ MAX_FILE_BYTES = 64 << 30
 _WRITES_AT_ONCE = 32
 _SETTLING_TRIES = 5
 _CAUGHT_UP_WITHIN_S = 10.0
+_NOTE = "import"
+"""Kept with each request id: by it the store knows whether the subject is still the one that was enrolled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,8 +277,10 @@ class Importer:
         except NotFoundError as error:
             if error.kind != "subject":
                 raise
-            summary.left_out += 1
-            return
+            if missing:  # this file had enrolled somebody who was erased since
+                summary.left_out += 1
+                return
+            enrolled = None
         summary.subjects += 1
         summary.templates += len(record.templates)
         if enrolled is not None:
@@ -311,7 +315,7 @@ class Importer:
         )
         # An empty profile leaves what is said of somebody who is here; of others the file says it.
         profile, at = (SubjectProfile(), now) if existing else (record.profile, record.created_at)
-        return Enrollment(target.collection_id, record.subject_id, profile, templates, at, audit, key)
+        return Enrollment(target.collection_id, record.subject_id, profile, templates, at, audit, key, _NOTE)
 
 
 class _KeyFor(Protocol):
