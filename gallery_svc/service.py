@@ -100,7 +100,7 @@ async def running_gallery(
         following = asyncio.create_task(_follow(follower))
         finishing = asyncio.create_task(finisher.run())
         try:
-            yield RunningGallery(server, following, ground.metrics, ground.store)
+            yield RunningGallery(server, following, ground.metrics, ground.store, ground.signer)
         finally:
             follower.stop()
             finisher.stop()
@@ -138,7 +138,7 @@ class _Ground:
         self.metrics = GalleryMetrics(CollectorRegistry())
         self.member_id = time_ordered_id("gallery", clock.now())
         self.keyring = Keyring.load(settings.keys or EPHEMERAL)
-        self.signer = Signer.load(settings.signing_key) if settings.signing_key else Signer.ephemeral()
+        self.signer = open_signer(settings)
         self.store = open_store(settings, self.keyring, self.member_id, self.metrics)
         self.replica = Replica(self.store, make_index, self.metrics, clock, settings.max_position_wait_s)
         self.collections = Collections(self.store, self.replica, thresholds, clock, settings.shards)
