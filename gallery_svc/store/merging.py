@@ -80,7 +80,8 @@ def require_inactive(record: CollectionRecord, epoch: int, *, known: bool) -> No
 def enrolled(before: SubjectState | None, enrollment: Enrollment, epoch: int) -> SubjectState:
     """A subject after an enrolment: its templates grow, and what the enrolment leaves empty stays as it was.
 
-    A template of an id that it has already takes that one's place. Rows of other epochs keep their templates: whoever builds them finds what they lack.
+    A template of an id that it has already takes that one's place. Rows of other epochs keep their templates: whoever
+    builds them finds what they lack.
     """
     new = tuple(template.record for template in enrollment.templates)
     ids = {template.template_id for template in new}

@@ -27,7 +27,7 @@ from gallery_svc.store.redis_values import SealedSubject, SubjectSeals, tag_of
 from tessera.domain.errors import ModelMismatchError, RequestIdReusedError
 from tessera.domain.ids import CollectionId, SubjectId, TemplateId
 
-Change = Callable[[CollectionRecord, SubjectState | None], SubjectState]
+Change = Callable[[CollectionRecord, SubjectId, SubjectState | None], SubjectState]
 """What a write makes of a subject; raises where it may not be written."""
 
 
@@ -112,7 +112,7 @@ class RedisChanges(RedisRequests, RedisTrimming):
         looked = tries.looked or await self._sealed_subject(record, keys, edit.subject_id)
         before = seals.state(edit.subject_id, looked)
         try:
-            after = edit.change(record, before)
+            after = edit.change(record, edit.subject_id, before)
         except ModelMismatchError as mismatch:
             return await self._answer_of_another_time(record, edit, mismatch)
         epochs = self._kept_epochs(record, keys)

@@ -1,8 +1,8 @@
 """What followers read from Redis: all rows of a shard at once, and the changes since.
 
 A load opens and unpacks sealed rows while the next ones are on their way, and folds their tags: where the shard did not
-move meanwhile, they must give what its head says. It works on the event loop, in small pieces: on a thread beside it the
-same took 1.7 times the processor time, since opening a value gives Python's lock away twice.
+move meanwhile, they must give what its head says. It works on the event loop, in small pieces: on a thread beside it
+the same took 1.7 times the processor time, since opening a value gives Python's lock away twice.
 """
 
 from __future__ import annotations

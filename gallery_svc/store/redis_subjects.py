@@ -44,9 +44,9 @@ class RedisSubjects(RedisChanges):
     async def enroll(self, enrollment: Enrollment) -> Enrolled:
         """Write an enrolment in one script."""
 
-        def change(record: CollectionRecord, before: SubjectState | None) -> SubjectState:
+        def change(record: CollectionRecord, subject_id: SubjectId, before: SubjectState | None) -> SubjectState:
             merging.require_model(record, enrollment)
-            return merging.enrolled(before, enrollment, record.active_epoch)
+            return merging.enrolled(before, replace(enrollment, subject_id=subject_id), record.active_epoch)
 
         edit = Edit(
             kind=ChangeKind.ENROLLED,
@@ -67,8 +67,8 @@ class RedisSubjects(RedisChanges):
     async def update_profile(self, update: ProfileUpdate) -> Changed:
         """Change what is said of a subject."""
 
-        def change(_record: CollectionRecord, before: SubjectState | None) -> SubjectState:
-            return merging.updated(_known(before, update.subject_id), update)
+        def change(_: CollectionRecord, subject_id: SubjectId, before: SubjectState | None) -> SubjectState:
+            return merging.updated(_known(before, subject_id), update)
 
         return await self._changed(
             Edit(
@@ -85,8 +85,8 @@ class RedisSubjects(RedisChanges):
     async def delete_template(self, deletion: TemplateDeletion) -> Changed:
         """Remove one template of a subject."""
 
-        def change(_record: CollectionRecord, before: SubjectState | None) -> SubjectState:
-            return merging.without_template(_known(before, deletion.subject_id), deletion)
+        def change(_: CollectionRecord, subject_id: SubjectId, before: SubjectState | None) -> SubjectState:
+            return merging.without_template(_known(before, subject_id), deletion)
 
         return await self._changed(
             Edit(

@@ -16,6 +16,7 @@ from gallery_svc.store.merging import SubjectState
 from gallery_svc.store.records import SubjectRecord
 from gallery_svc.store.row_codec import pack_row, unpack_row
 from gallery_svc.store.sealing import DATA_KEY_BYTES, LEAST_BYTES, Place, Sealer
+from tessera.domain.errors import StoreCorruptError
 from tessera.domain.ids import SubjectId, TemplateId
 
 _NONCE_AND_TAG_BYTES = 28
@@ -69,7 +70,10 @@ class SubjectSeals:
             KeyMissingError: its key is not in the ring.
         """
         place = subject_place(self._generation, subject_id)
-        return codec.load(SubjectRecord, self._sealer.open(place, sealed), str(place))
+        record = codec.load(SubjectRecord, self._sealer.open(place, sealed), str(place))
+        if record.subject_id != subject_id:
+            raise StoreCorruptError(str(place), f"it is the record of {record.subject_id}")
+        return record
 
     def row(self, subject_id: SubjectId, epoch: int, sealed: bytes) -> SearchRow:
         """A subject's row of an epoch.

@@ -153,7 +153,9 @@ async def test_one_request_id_at_the_same_moment_is_one_enrolment(staffed: Store
         *(staffed.enroll(enrollment(template(f"t{n}"), subject_id=SubjectId(f"s{n}"), key=request())) for n in range(8))
     )
     assert sorted(answer.replayed for answer in answers) == [False] + [True] * 7
-    assert len({answer.subject.subject_id for answer in answers}) == 1
+    (subject_id,) = {answer.subject.subject_id for answer in answers}
+    assert await present(staffed, subject_id) == answers[0].subject
+    assert (await rows_of(staffed, shards)).keys() == {subject_id}
     assert await counts(staffed) == (1, 1)
 
 
