@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from gallery_svc.index.blocks import block, wipe
 from gallery_svc.index.filters import Mask, MaskCache
+from gallery_svc.index.protocol import Hit
 from gallery_svc.index.texts import NAMES, SUBJECT_IDS, TEMPLATE_IDS, Packed, Places, TextColumn, Texts
 from gallery_svc.rows import HalfVectors
 from tessera.domain.embedding import Vector
@@ -238,6 +239,13 @@ class Segment:
     def has_several(self) -> bool:
         """Whether a subject has more than one row; sometimes it had."""
         return self.columns.subjects != self.columns.rows
+
+    def hit(self, row: int, score: float) -> Hit:
+        """A row as an answer."""
+        template_id = self.template_id(row)
+        while not self.subject_ids.piece(row):
+            row -= 1
+        return Hit(self.subject_id(row), template_id, score, self.name(row))
 
     def told(self, rows: Places) -> Iterator[tuple[SubjectId, TemplateId, str]]:
         """Subject id, template id and display name of each row."""

@@ -132,9 +132,8 @@ def _quick(pieces: Sequence[Piece], probe: Vector, count: int, helpers: Sequence
     found = [each for part in _shared(look, pieces, helpers) for each in part]
     bound = max((float(scores[-1]) for piece, _, scores in found if scores.size < piece.count), default=-np.inf)
     if len(found) > 1:
-        everywhere = np.concatenate([scores for _, _, scores in found])
-        if everywhere.size > count:
-            bound = max(bound, float(np.partition(everywhere, -count - 1)[-count - 1]))
+        everywhere = sorted((score for _, _, scores in found for score in scores.tolist()), reverse=True)
+        bound = max(bound, *everywhere[count : count + 1], -np.inf)
     candidates = []
     for piece, rows, scores in found:
         if near := int(np.count_nonzero(scores > bound)):  # they fall
