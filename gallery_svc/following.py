@@ -14,7 +14,6 @@ from gallery_svc.collections import DEFAULT_COLLECTION, Collections
 from gallery_svc.members import SignsOfLife
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.replica import Replica
-from gallery_svc.store.protocol import Store
 from tessera.chassis.logs import get_logger
 from tessera.domain.errors import KeyMissingError, OutcomeUnknownError, StoreCorruptError, UnavailableError
 
@@ -23,7 +22,7 @@ class Follower:
     """Looks at the store at a steady pace.
 
     Args:
-        store: what is looked at.
+        prepare: checks the store and sets it up.
         replica: what is kept in step.
         collections: makes the default collection when it is missing.
         signs: tells the others how far this process is.
@@ -36,7 +35,7 @@ class Follower:
     def __init__(
         self,
         *,
-        store: Store,
+        prepare: Callable[[], Awaitable[None]],
         replica: Replica,
         collections: Collections,
         signs: SignsOfLife,
@@ -45,7 +44,7 @@ class Follower:
         max_lag_s: float,
         set_ready: Callable[[bool], Awaitable[None]],
     ) -> None:
-        self._store = store
+        self._prepare = prepare
         self._replica = replica
         self._collections = collections
         self._signs = signs
@@ -99,7 +98,7 @@ class Follower:
 
     async def _look(self) -> None:
         if not self._prepared:
-            await self._store.prepare()
+            await self._prepare()
             self._prepared = True
         records = await self._replica.refresh()
         if DEFAULT_COLLECTION not in {record.collection_id for record in records}:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +34,7 @@ from gallery_svc.replica import Replica
 from gallery_svc.rotating import Rotator
 from gallery_svc.searching import Searcher
 from gallery_svc.servicer import EventServicer, GalleryParts, GalleryServicer, LaterParts
-from gallery_svc.settings import DurabilityWord, GallerySettings
+from gallery_svc.settings import DurabilityWord, GallerySettings, Migrating
 from gallery_svc.sightings import Sightings
 from gallery_svc.signing import Signer
 from gallery_svc.store.durability import Durability
@@ -231,7 +232,7 @@ def _upkeep(ground: _Ground) -> UpkeepCalls:
 
 def _follower(ground: _Ground, server: Server) -> Follower:
     return Follower(
-        store=ground.store,
+        prepare=_preparation(ground),
         replica=ground.replica,
         collections=ground.collections,
         signs=SignsOfLife(ground.store, ground.replica, ground.clock, ground.member_id),
@@ -240,6 +241,13 @@ def _follower(ground: _Ground, server: Server) -> Follower:
         max_lag_s=ground.settings.max_lag_s,
         set_ready=server.set_ready,
     )
+
+
+def _preparation(ground: _Ground) -> Callable[[], Awaitable[None]]:
+    store = ground.store
+    if isinstance(store, RedisStore):
+        return partial(store.prepare, migrate=ground.settings.migrate is Migrating.AUTO)
+    return store.prepare
 
 
 def _finisher(ground: _Ground) -> ErasureFinisher:

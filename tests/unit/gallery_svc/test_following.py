@@ -73,7 +73,7 @@ class Stage:
         self.replica = Replica(self.store, PlainIndex, self.metrics, self.clock)
         self.told: list[bool] = []
         self.follower = Follower(
-            store=self.store,
+            prepare=self.store.prepare,
             replica=self.replica,
             collections=Collections(self.store, self.replica, THRESHOLDS, self.clock),
             signs=SignsOfLife(self.store, self.replica, self.clock, "gallery-1"),
