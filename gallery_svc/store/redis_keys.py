@@ -14,7 +14,7 @@ tag of this schema is one of schema 1, whose tags were the collections' ids.
     tessera:{_}:events:latest        event id -> sequence, revision and content of its newest revision
     tessera:{_}:seen:ID/SUBJECT      sequences of the sightings that name a subject, for its erasure
     tessera:{ID/_}:record            the collection: it is there when this is
-    tessera:{ID/SS}:head             generation, position, chain, counts, epochs, exclusive or of all tags, `pending`
+    tessera:{ID/SS}:head             generation, position, chain, counts, epochs, exclusive or of all tags, marks
     tessera:{ID/SS}:subjects         subject id -> its record, sealed
     tessera:{ID/SS}:rows:E           subject id -> its templates of epoch E and what a search needs of it, sealed
     tessera:{ID/SS}:pictures         SUBJECT/TEMPLATE -> the picture, sealed
@@ -22,8 +22,8 @@ tag of this schema is one of schema 1, whose tags were the collections' ids.
     tessera:{ID/SS}:log              stream of changes; entry id = SEQUENCE-0
     tessera:{ID/SS}:audit            stream of audit entries; entry id = SEQUENCE-0
     tessera:{ID/SS}:request:REQUEST  what a request id got, what it says of a person sealed; kept 24 h
-    tessera:{ID/SS}:erasing          receipt id -> receipt of an erasure that is not through
-    tessera:{ID/SS}:receipt:RECEIPT  a receipt; kept 24 h
+    tessera:{ID/SS}:erasing          receipt id -> receipt of an erasure that is not through yet
+    tessera:{ID/SS}:receipt:RECEIPT  a receipt and the end of its erasure; kept 24 h from then on
 
 What lies in clear: ids (of collections, subjects, templates, requests, cameras), times, counts, digests, and what
 events and audit entries say, which names a person by nothing but the subject id.

@@ -184,7 +184,7 @@ class RedisSubjects(RedisChanges):
             "erase",
             [
                 *(keys.head, keys.subjects, keys.order, keys.pictures, keys.log, keys.audit, keys.request(request_id)),
-                *(keys.erasing, keys.receipt(erasure.receipt_id), *map(keys.rows, epochs)),
+                *(keys.erasing, *map(keys.rows, epochs)),
             ],
             [
                 *(record.generation, layout_text(record, epochs), subject_id, tag_of(sealed or b"")),

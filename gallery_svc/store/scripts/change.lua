@@ -35,7 +35,7 @@ local pictures_end = pictures_at + 2 * tonumber(ARGV[pictures_at - 1]) - 1
 local picture_state = nil
 if #ARGV >= pictures_at then picture_state = redis.call('HGET', KEYS[1], 'state:pictures') or NO_TAGS end
 
-redis.call('HSET', KEYS[1], 'pending', (head.position + 1) .. ' ' .. subject)
+begin_write(KEYS[1], (head.position + 1) .. ' ' .. subject)
 redis.call('HSET', KEYS[2], subject, ARGV[5])
 if not record then redis.call('ZADD', KEYS[3], 0, subject) end
 local fields = {'state', folded(folded(head.state, ARGV[4]), tag_of(ARGV[5]))}
@@ -71,5 +71,5 @@ if ARGV[9] ~= '' then
     'position', position, 'created', ARGV[10], 'answer', ARGV[11])
   redis.call('PEXPIRE', KEYS[7], ARGV[12])
 end
-redis.call('HDEL', KEYS[1], 'pending')
+end_write(KEYS[1])
 return {'ok', position}

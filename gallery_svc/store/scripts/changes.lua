@@ -2,9 +2,10 @@
 -- The changes after a position, each with the subject's row as it is now; 'gone' when this history is not the one that
 -- the caller knows. The chain is computed again from the caller's on.
 -- KEYS head, log, rows of the active epoch.  ARGV generation, active epoch, sequence, chain, limit.
-local found = redis.call('HMGET', KEYS[1], 'generation', 'pending', 'position', 'chain', 'active', 'kept')
+local found = redis.call('HMGET', KEYS[1], 'generation', 'pending', 'position', 'chain', 'active', 'kept', 'begun')
 if not found[1] or found[1] ~= ARGV[1] then return {'absent'} end
-if found[2] then return {'pending', found[2]} end
+local half = unfinished(found[2], found[7])
+if half then return {'pending', half} end
 if found[5] ~= ARGV[2] then return {'layout', found[5], found[6]} end
 local sequence, chain, newest = tonumber(ARGV[3]), ARGV[4], tonumber(found[3])
 if sequence == newest and chain == found[4] then return {'ok'} end

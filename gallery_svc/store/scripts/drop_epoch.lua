@@ -7,9 +7,9 @@ local kept = {}
 for epoch in string.gmatch(head.kept, '%d+') do
   if epoch ~= ARGV[2] then kept[#kept + 1] = epoch end
 end
-redis.call('HSET', KEYS[1], 'pending', head.position .. ' epoch ' .. ARGV[2])
+begin_write(KEYS[1], head.position .. ' epoch ' .. ARGV[2])
 redis.call('UNLINK', KEYS[2])
 redis.call('HDEL', KEYS[1], 'state:rows:' .. ARGV[2])
 redis.call('HSET', KEYS[1], 'kept', table.concat(kept, ','))
-redis.call('HDEL', KEYS[1], 'pending')
+end_write(KEYS[1])
 return {'ok'}

@@ -14,5 +14,5 @@ local sequence, chain = append_change(KEYS[2], head, 'REPAIRED', '', '')
 for at = 6, audit_at - 1, 2 do redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
 redis.call('HSET', KEYS[1], 'position', sequence, 'chain', chain, 'subjects', ARGV[3], 'templates', ARGV[4])
 for at = audit_at, #ARGV, 2 do append_audit(KEYS[3], entry + (at - audit_at) / 2, ARGV[at], ARGV[at + 1]) end
-redis.call('HDEL', KEYS[1], 'pending', 'closed')
+redis.call('HDEL', KEYS[1], 'pending', 'begun', 'closed')
 return {'ok', sequence}

@@ -1,6 +1,8 @@
 -- What every script shares. A script checks everything before its first write: Lua has no rollback.
--- A script that writes more than one key of a shard marks the shard's head as pending first and takes the mark away
--- last: who finds the mark later finds half of a write, which only a file that was cut can hold.
+-- A script that writes more than one key of a shard marks the shard's head first and takes the mark away last: who finds
+-- the mark later finds half of a write, which only a file that was cut can hold. The mark is a name and a count. Redis 7
+-- and 8 keep the beginning of a transaction that was cut; at the next start they carry it out together with the whole
+-- one that was written behind it. That one takes the name away with it; the count stays.
 -- Streams carry our own sequence as their entry id, SEQUENCE-0: contiguous numbers that mean the same after a restart.
 
 local NO_TAGS = string.rep('\0', 16)
@@ -34,12 +36,29 @@ local function folded(state, tag)
   return struct.pack('>i4i4i4i4', bit.bxor(a, e), bit.bxor(b, f), bit.bxor(c, g), bit.bxor(d, h))
 end
 
+local function begin_write(head_key, what)
+  redis.call('HSET', head_key, 'pending', what)
+  redis.call('HINCRBY', head_key, 'begun', 1)
+end
+
+local function end_write(head_key)
+  redis.call('HINCRBY', head_key, 'begun', -1)
+  redis.call('HDEL', head_key, 'pending')
+end
+
+-- What a head's mark says of a write that did not end; nil: all ended.
+local function unfinished(pending, begun)
+  if pending then return pending end
+  if begun and begun ~= '0' then return '' end
+end
+
 -- The head of a shard that may be written to; else nil and the refusal.
 local function open_head(key, generation)
   local found = redis.call('HMGET', key, 'generation', 'pending', 'closed', 'position', 'chain', 'active', 'epochs',
-    'kept', 'subjects', 'templates', 'state')
+    'kept', 'subjects', 'templates', 'state', 'begun')
   if not found[1] or found[1] ~= generation then return nil, {'absent'} end
-  if found[2] then return nil, {'pending', found[2]} end
+  local half = unfinished(found[2], found[12])
+  if half then return nil, {'pending', half} end
   if found[3] and now_ms() < tonumber(found[3]) then return nil, {'closed'} end
   if found[11] and #found[11] ~= 16 then return nil, {'corrupt', key} end
   return {position = tonumber(found[4]), chain = found[5], active = found[6], epochs = found[7], kept = found[8],

@@ -10,8 +10,8 @@ local state = folded(redis.call('HGET', KEYS[1], name) or NO_TAGS, tag_of(redis.
 local kept = head.kept
 if not lists(kept, ARGV[2]) then kept = kept .. ',' .. ARGV[2] end
 
-redis.call('HSET', KEYS[1], 'pending', head.position .. ' ' .. ARGV[3])
+begin_write(KEYS[1], head.position .. ' ' .. ARGV[3])
 redis.call('HSET', KEYS[3], ARGV[3], ARGV[5])
 redis.call('HSET', KEYS[1], name, folded(state, tag_of(ARGV[5])), 'kept', kept)
-redis.call('HDEL', KEYS[1], 'pending')
+end_write(KEYS[1])
 return {'ok'}

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from gallery_svc.rows import half
 from gallery_svc.store.durability import Durability
 from gallery_svc.store.keyring import Keyring
-from gallery_svc.store.records import EpochRecord, EpochState, Member, Position, SubjectProfile
+from gallery_svc.store.records import EpochRecord, EpochState, ErasureEnd, Member, Position, SubjectProfile
 from gallery_svc.store.redis import RedisStore
 from tessera.domain.errors import (
     InvalidInputError,
@@ -173,7 +173,7 @@ async def test_an_erasure_leaves_the_id_alone(store: RedisStore, client: Redis) 
     await store.erase(erasure())
     left = {key for key, content in (await everything_in(client)).items() if b"ada" in content}
     shard = "tessera:{staff/00}:"
-    assert left == {shard + name for name in ("log", "audit", "erasing", "receipt:receipt-1", "request:r1")}
+    assert left == {shard + name for name in ("log", "audit", "erasing", "request:r1")}
     await store.enroll(enrollment(template("t2")))  # at the same moment, under a new data key
     with pytest.raises(NotFoundError, match="erased"):
         await store.find_enrolled(STAFF, request())
@@ -319,9 +319,11 @@ async def test_a_retry_is_a_write(store: RedisStore, client: Redis) -> None:
 
 
 async def test_requests_and_receipts_are_kept_for_a_day(store: RedisStore, client: Redis) -> None:
-    """And leave by themselves."""
+    """A receipt from the end of its erasure on; and leave by themselves."""
     await store.enroll(enrollment(template("t1"), key=request()))
     await store.erase(erasure(request("r2")))
+    (still_open,) = await store.open_erasures()
+    await store.close_erasure(still_open, ErasureEnd(AT, 1))
     for name in ("request:r1", "request:r2", "receipt:receipt-1"):
         assert 86_390_000 < await client.pttl(f"tessera:{{staff/00}}:{name}") <= 86_400_000
 
