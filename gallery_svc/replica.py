@@ -300,9 +300,12 @@ class Replica:
         Raises:
             UnavailableError: the store is away.
         """
-        self._store_is_there = False
-        records = await self._store.list_collections()
-        heads = await self._store.heads([record.collection_id for record in records])
+        try:
+            records = await self._store.list_collections()
+            heads = await self._store.heads([record.collection_id for record in records])
+        except UnavailableError:
+            self._store_is_there = False
+            raise
         self._store_is_there = True
         for gone in self._followed.keys() - heads.keys():
             self._forget(gone, self._followed[gone])
