@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from gallery_svc.collections import Collections
+from gallery_svc.collections import DEFAULT_COLLECTION, Collections
 from gallery_svc.export_file import MAX_CHUNK_BYTES, ExportDamagedError, ExportedSubject, ExportHeader, ExportReader
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.probes import Deadline
@@ -41,6 +41,7 @@ from gallery_svc.store.records import (
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.domain.errors import (
+    AlreadyExistsError,
     InvalidInputError,
     ModelMismatchError,
     NotFoundError,
@@ -56,6 +57,7 @@ MAX_FILE_BYTES = 64 << 30
 _WRITES_AT_ONCE = 32
 _SETTLING_TRIES = 5
 _CAUGHT_UP_WITHIN_S = 10.0
+_MAKING_TRIES = 5
 _NOTE = "import"
 """Kept with each request id: by it the store knows whether the subject is still the one that was enrolled."""
 
@@ -209,17 +211,27 @@ class Importer:
         return key_for
 
     async def _require_model(self, collection_id: CollectionId, header: ExportHeader) -> CollectionRecord | None:
+        """The collection that the file goes into; None: it has to be made."""
         record = await self._store.find_collection(collection_id)
-        if record is not None and record.model_id != header.model_id:
+        if record is None or await self._is_nobodys(record):
+            return None
+        if record.model_id != header.model_id:
             raise ModelMismatchError(record.model_id, header.model_id, "export file")
         return record
+
+    async def _is_nobodys(self, record: CollectionRecord) -> bool:
+        """Whether it is the default collection as each gallery makes it, and nobody has used or changed it yet."""
+        if record.collection_id != DEFAULT_COLLECTION or record.revision != 1 or record.request_id:
+            return False
+        head = (await self._store.heads([record.collection_id])).get(record.collection_id)
+        return head is not None and not any(position.sequence for position in head.positions)
 
     # ---- second pass: every subject is written
 
     async def _written(self, target: ImportTarget, spooled: _Spooled) -> ImportSummary:
         header = spooled.header
         if await self._require_model(target.collection_id, header) is None:
-            await self._collections.create(_like(header, target.collection_id))
+            await self._make(target, header)
         summary = ImportSummary()
         async with aclosing(self._read(target, spooled.file)) as frames:
             async for subjects in frames:
@@ -237,6 +249,21 @@ class Importer:
             left_out=summary.left_out,
         )
         return summary
+
+    async def _make(self, target: ImportTarget, header: ExportHeader) -> None:
+        """Make the collection as the file has it; a default one that nobody used makes room."""
+        for left in reversed(range(_MAKING_TRIES)):
+            record = await self._store.find_collection(target.collection_id)
+            if record is not None and await self._is_nobodys(record):
+                with contextlib.suppress(NotFoundError):
+                    await self._collections.delete(target.collection_id, target.caller, force=False)
+            try:
+                await self._collections.create(_like(header, target.collection_id))
+            except AlreadyExistsError:  # the followers bring the default one back
+                if not left or target.collection_id != DEFAULT_COLLECTION:
+                    raise
+            else:
+                return
 
     async def _read(self, target: ImportTarget, file: BinaryIO) -> AsyncGenerator[list[ExportedSubject], None]:
         reader = ExportReader(self._key_for(target))

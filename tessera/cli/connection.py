@@ -11,6 +11,7 @@ import click
 from tessera.cli.call_failure import failure_of
 from tessera.cli.failure import Failure
 from tessera.client import Tessera
+from tessera.client.collection_files import CollectionFiles
 from tessera.client.errors import TesseraCallError
 from tessera.client.sdk import DEFAULT_DEADLINE_S, DEFAULT_ENCODER, DEFAULT_GALLERY, DEFAULT_INGEST
 from tessera.domain.errors import InvalidInputError
@@ -94,15 +95,34 @@ def connect() -> Iterator[Tessera]:
         Failure: a call failed; told with what to do next.
     """
     meta = click.get_current_context().meta
-    with Tessera(
-        meta[f"{_META}gallery"],
-        ingest=meta[f"{_META}ingest"],
-        encoder=meta[f"{_META}encoder"],
-        deadline_s=meta[f"{_META}deadline"],
-    ) as tessera:
-        try:
-            yield tessera
-        except TesseraCallError as error:
-            raise failure_of(error) from None
-        except InvalidInputError as error:
-            raise Failure(str(error), field=error.field, value=str(error.value), allowed=error.allowed) from None
+    with (
+        Tessera(
+            meta[f"{_META}gallery"],
+            ingest=meta[f"{_META}ingest"],
+            encoder=meta[f"{_META}encoder"],
+            deadline_s=meta[f"{_META}deadline"],
+        ) as tessera,
+        _told_in_words(),
+    ):
+        yield tessera
+
+
+@contextmanager
+def connect_files() -> Iterator[CollectionFiles]:
+    """A connection to the gallery that the command was called with, for calls that take as long as they take.
+
+    Raises:
+        Failure: a call failed; told with what to do next.
+    """
+    with CollectionFiles(click.get_current_context().meta[f"{_META}gallery"]) as files, _told_in_words():
+        yield files
+
+
+@contextmanager
+def _told_in_words() -> Iterator[None]:
+    try:
+        yield
+    except TesseraCallError as error:
+        raise failure_of(error) from None
+    except InvalidInputError as error:
+        raise Failure(str(error), field=error.field, value=str(error.value), allowed=error.allowed) from None

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from redis import Redis
 
+from gallery_svc.collections import DEFAULT_COLLECTION
 from gallery_svc.export_file import ExportReader
 from gallery_svc.exporting import EXPORTS_AT_ONCE, ExportRequest
 from gallery_svc.importing import IMPORTS_AT_ONCE, ImportPart, ImportTarget
@@ -18,7 +19,8 @@ from gallery_svc.store import codec
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.memory import MemoryStore
 from gallery_svc.store.protocol import Store, audit_log
-from gallery_svc.store.records import AuditRecord, EpochRecord, EpochState, SubjectProfile
+from gallery_svc.store.records import AuditRecord, CollectionRecord, EpochRecord, EpochState, SubjectProfile
+from tessera.domain.embedding import Modality
 from tessera.domain.errors import (
     InvalidInputError,
     KeyMissingError,
@@ -37,6 +39,7 @@ from tests.upkeep_world import (
     OLD_KEY,
     STAFF,
     Upkeep,
+    audit,
     pieces,
     redis_store,
     row_of,
@@ -371,3 +374,24 @@ async def test_a_profile_is_not_put_back(upkeep: Upkeep) -> None:
     assert ada is not None
     assert after is not None
     assert after.profile == ada.profile != SubjectProfile()
+
+
+async def test_the_default_collection_that_nobody_used_makes_room(upkeep: Upkeep) -> None:
+    """As every gallery makes it, of any model, it becomes what the file has; one that was used is as any other."""
+    await people(upkeep, 2)
+    content = await upkeep.exported()
+    fresh = CollectionRecord(DEFAULT_COLLECTION, Modality.FACE, OTHER_MODEL, AT)
+    await upkeep.store.create_collection(fresh)
+    assert (await upkeep.imported(content, DEFAULT_COLLECTION)).written == 2
+    made = await upkeep.store.find_collection(DEFAULT_COLLECTION)
+    assert made is not None
+    assert (made.model_id, made.shards, made.labels) == (staff().model_id, 4, {"site": "b"})
+    assert (await upkeep.imported(content, DEFAULT_COLLECTION)).replayed
+
+    await upkeep.store.delete_collection(DEFAULT_COLLECTION, audit("D", DEFAULT_COLLECTION, "x"), force=True)
+    await upkeep.store.create_collection(fresh)
+    changed = await upkeep.store.find_collection(DEFAULT_COLLECTION)
+    assert changed is not None
+    await upkeep.store.update_collection(replace(changed, display_name="Mine"), changed.revision)
+    with pytest.raises(ModelMismatchError):
+        await upkeep.imported(content, DEFAULT_COLLECTION)
