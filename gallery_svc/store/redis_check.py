@@ -17,7 +17,7 @@ from gallery_svc.store.redis_collections import shards_of
 from gallery_svc.store.redis_following import TAG_BYTES, RedisFollowing, Words, folded
 from gallery_svc.store.redis_hashes import SealedHash, hashes_of
 from gallery_svc.store.redis_keys import ShardKeys
-from gallery_svc.store.redis_parts import all_of
+from gallery_svc.store.redis_parts import ENDED, HALF_AMONG_OTHERS, all_of
 from gallery_svc.store.redis_values import SubjectSeals
 from tessera.domain.errors import StoreCorruptError
 from tessera.domain.ids import CollectionId, SubjectId, TemplateId
@@ -166,7 +166,7 @@ def _finding(keys: ShardKeys, what: str, detail: str, subject_id: str = "") -> S
 
 def _of_pending(keys: ShardKeys, head: dict[str, bytes]) -> list[StoreFinding]:
     if "pending" not in head:
-        return []
+        return [] if head.get("begun") in ENDED else [_finding(keys, "PENDING", HALF_AMONG_OTHERS)]
     sequence, _, subject = head["pending"].decode(errors="replace").partition(" ")
     return [_finding(keys, "PENDING", f"half of change {sequence} is there", subject)]
 

@@ -17,7 +17,7 @@ from gallery_svc.store import codec, merging
 from gallery_svc.store.protocol import audit_log
 from gallery_svc.store.records import AuditRecord, CollectionHead, CollectionRecord, Position
 from gallery_svc.store.redis_keys import GLOBAL_TAG, ROOT, SCHEMA, ShardKeys, audit_key, record_key
-from gallery_svc.store.redis_parts import Entry, RedisParts, all_of, half_written, layout_args
+from gallery_svc.store.redis_parts import Entry, RedisParts, all_of, layout_args, require_whole
 from tessera.domain.errors import AlreadyExistsError, NotEmptyError, UnavailableError
 from tessera.domain.ids import CollectionId
 
@@ -26,7 +26,7 @@ LOGS = ROOT + "logs"
 
 _CLOSED_MS = 10_000
 _DELETED_WITHIN_S = 5.0  # after which somebody may find a shard open again
-_HEAD_FIELDS = ("generation", "position", "chain", "subjects", "templates", "pending")
+_HEAD_FIELDS = ("generation", "position", "chain", "subjects", "templates", "pending", "begun")
 
 
 class RedisCollections(RedisParts):
@@ -109,8 +109,7 @@ class RedisCollections(RedisParts):
 
         async def read(keys: ShardKeys) -> list[Any]:
             (reply,) = await self._door.read(keys.tag, [("HMGET", keys.head, *_HEAD_FIELDS)])
-            if reply[5] is not None:
-                raise half_written(keys, reply[5])
+            require_whole(keys, reply[5], reply[6])
             return list(reply)
 
         replies = await all_of(read, shards_of(record))

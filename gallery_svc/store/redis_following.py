@@ -17,7 +17,7 @@ import numpy.typing as npt
 from gallery_svc.rows import RowBatch
 from gallery_svc.store.records import Change, ChangeKind, CollectionRecord, Position
 from gallery_svc.store.redis_keys import ShardKeys
-from gallery_svc.store.redis_parts import Argument, RedisParts, half_written, mend
+from gallery_svc.store.redis_parts import Argument, RedisParts, mend, require_whole
 from gallery_svc.store.redis_trimming import require_shard
 from gallery_svc.store.redis_values import SubjectSeals
 from gallery_svc.store.row_codec import unpack_rows
@@ -59,12 +59,11 @@ class RedisFollowing(RedisParts):
             )
 
     async def _standing(self, record: CollectionRecord, keys: ShardKeys, epoch: int) -> list[bytes | None]:
-        fields = ("generation", "pending", "position", "chain", f"state:rows:{epoch}")
+        fields = ("generation", "pending", "begun", "position", "chain", f"state:rows:{epoch}")
         (found,) = await self._door.read(keys.tag, [("HMGET", keys.head, *fields)])
         if found[0] != record.generation.encode():
             raise NotFoundError("collection", record.collection_id, "it was deleted, or made anew, while it was read")
-        if found[1] is not None:
-            raise half_written(keys, found[1])
+        require_whole(keys, found[1], found[2])
         return list(found)
 
     async def _scanned(

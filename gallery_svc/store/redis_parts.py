@@ -34,6 +34,11 @@ _LEASE_S = 10.0
 _LEASE_WAIT_S = 5.0
 _AT_ONCE = 16
 
+ENDED = (None, b"0")
+"""What a head's count of writes that have begun says when all of them have ended."""
+
+HALF_AMONG_OTHERS = "half of a change is there, and whole ones after it"
+
 Argument = bytes | str | int
 """Of a script."""
 
@@ -226,16 +231,21 @@ def layout_args(record: CollectionRecord) -> list[str | int]:
     return [record.generation, record.revision, record.active_epoch, ",".join(map(str, sorted(epochs)))]
 
 
+def require_whole(keys: ShardKeys, pending: bytes | None, begun: bytes | None) -> None:
+    """Refuse a shard whose head says that a write did not end.
+
+    Raises:
+        StoreCorruptError: it does.
+    """
+    if pending is not None or begun not in ENDED:
+        raise half_written(keys, pending or b"")
+
+
 def half_written(keys: ShardKeys, pending: bytes) -> StoreCorruptError:
-    """A shard's head carries the mark of a write that did not end."""
+    """A shard's head carries the mark of a write that did not end; empty: whole ones came after it."""
     sequence, _, subject = pending.decode(errors="replace").partition(" ")
-    return StoreCorruptError(
-        keys.head,
-        mend(
-            f"collection {keys.collection_id}, shard {keys.shard}: "
-            f"half of change {sequence} of subject {subject} is there"
-        ),
-    )
+    half = f"half of change {sequence} of subject {subject} is there" if pending else HALF_AMONG_OTHERS
+    return StoreCorruptError(keys.head, mend(f"collection {keys.collection_id}, shard {keys.shard}: {half}"))
 
 
 def mend(what: str) -> str:

@@ -15,7 +15,7 @@ from gallery_svc.store.records import CollectionRecord
 from gallery_svc.store.redis_collections import shards_of
 from gallery_svc.store.redis_hashes import SealedHash, hashes_of
 from gallery_svc.store.redis_keys import GLOBAL_TAG, ROOT, SCHEMA, ShardKeys
-from gallery_svc.store.redis_parts import Again, Argument, all_of, half_written, mend
+from gallery_svc.store.redis_parts import Again, Argument, all_of, mend, require_whole
 from gallery_svc.store.redis_values import WRAP_BYTES, subject_place
 from gallery_svc.store.sealing import LEAST_BYTES
 from tessera.domain.errors import InvalidInputError, StoreCorruptError
@@ -59,18 +59,17 @@ class RedisUpkeep(RedisMigration):
             raise InvalidInputError("store", f"schema {schema!r}", f"a server that holds schema {SCHEMA}, or nothing")
 
     async def _prepare_shard(self, record: CollectionRecord, keys: ShardKeys) -> None:
-        (generation, pending, position, chain), newest, some = await self._door.read(
+        (generation, pending, begun, position, chain), newest, some = await self._door.read(
             keys.tag,
             [
-                ("HMGET", keys.head, "generation", "pending", "position", "chain"),
+                ("HMGET", keys.head, "generation", "pending", "begun", "position", "chain"),
                 ("XREVRANGE", keys.log, "+", "-", "COUNT", 1),
                 ("HRANDFIELD", keys.subjects, 1, "WITHVALUES"),
             ],
         )
         if generation != record.generation.encode():
             raise StoreCorruptError(keys.head, mend("it is not of the collection's generation"))
-        if pending is not None:
-            raise half_written(keys, pending)
+        require_whole(keys, pending, begun)
         if newest and (newest[0][0] != position + b"-0" or newest[0][1][-1] != chain):
             raise StoreCorruptError(keys.log, mend(f"its last entry is not change {position.decode()}"))
         for sealed in some[1::2]:

@@ -42,8 +42,8 @@ local function begin_write(head_key, what)
 end
 
 local function end_write(head_key)
-  redis.call('HINCRBY', head_key, 'begun', -1)
   redis.call('HDEL', head_key, 'pending')
+  redis.call('HINCRBY', head_key, 'begun', -1)  -- the very last
 end
 
 -- What a head's mark says of a write that did not end; nil: all ended.
