@@ -30,6 +30,8 @@ from gallery_svc.members import SignsOfLife
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Encoder, ProbeReader
 from gallery_svc.recording import Recorder
+from gallery_svc.reembedding import Reembedder
+from gallery_svc.reembedding_wire import ReembedMethod
 from gallery_svc.replica import Replica
 from gallery_svc.rotating import Rotator
 from gallery_svc.searching import Searcher
@@ -154,6 +156,7 @@ class _Ground:
         )
         self.batcher = AuditBatcher(self.store.append_audit, on_batch=self.metrics.audit_batch_size.observe)
         self.events = EventLog(self.store, clock, self.metrics, settings.heartbeat_s, settings.follow_interval_s)
+        self.make_index = make_index
         self.closing = asyncio.Event()
 
     async def close(self) -> None:
@@ -194,7 +197,12 @@ def _parts(ground: _Ground) -> GalleryParts:
         clock=clock,
         max_deadline_s=ground.settings.max_deadline_s,
         closing=ground.closing,
-        later=LaterParts(export=upkeep.export, import_=upkeep.import_file, rotate_keys=upkeep.rotate_keys),
+        later=LaterParts(
+            export=upkeep.export,
+            import_=upkeep.import_file,
+            rotate_keys=upkeep.rotate_keys,
+            reembed=ReembedMethod(_reembedder(ground), clock),
+        ),
     )
 
 
@@ -211,6 +219,18 @@ def _sightings(ground: _Ground) -> Sightings:
         metrics=ground.metrics,
         time_to_live_s=settings.event_time_to_live_s,
         search_limit_s=settings.max_deadline_s,
+    )
+
+
+def _reembedder(ground: _Ground) -> Reembedder:
+    return Reembedder(
+        store=ground.store,
+        replica=ground.replica,
+        probes=ground.probes,
+        thresholds=ground.thresholds,
+        make_index=ground.make_index,
+        clock=ground.clock,
+        closing=ground.closing,
     )
 
 
