@@ -98,8 +98,9 @@ class _Followed:
 
     def look(self, head: CollectionHead, record: CollectionRecord) -> None:
         """Take note of what the store has, and begin a pass where there is something to do."""
-        self.head = head
         live = self.live
+        if live is None or live.parted_from(head) is None:
+            self.head = head  # else it may only be older than what a pass read meanwhile: the next pass looks itself
         if live is None or live.positions != head.positions or live.parted_from(head) or live.renewed(record):
             self.begin()
         elif self.loading is None:
