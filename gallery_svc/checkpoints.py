@@ -97,14 +97,16 @@ class CheckpointFile:
         self._refresh()
         return self._trail
 
-    def fold(self, mac_keys: Sequence[bytes]) -> LogFold:
+    def fold(self, mac_keys: Sequence[bytes], *, whole: bool = False) -> LogFold:
         """Where the log must be read on, behind the last checkpoint; on a new file behind nothing.
 
         Args:
             mac_keys: the audit keys; what their MACs do not fit becomes an ALARM with the next checkpoint.
+            whole: read again from where it was last trimmed.
         """
         trail = self.trail
-        head = trail.last.head if trail.last else log_start(self._log)
+        heads = [one.head for one in trail.checkpoints if not whole or one.head.sequence <= trail.trimmed]
+        head = heads[-1] if heads else log_start(self._log)
         return LogFold(self._log, head, trail.accounts_at(head.sequence), mac_keys)
 
     def start(self, fold: LogFold, reason: str) -> None:

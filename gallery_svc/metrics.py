@@ -180,6 +180,13 @@ class GalleryMetrics(ServiceMetrics):
             ["log"],
             registry=registry,
         )
+        self.audit_alarms = Counter(
+            "tessera_gallery_audit_alarms_total",
+            "What did not fit when an audit log was read for its checkpoints, by kind. Any: keep a copy of the store's "
+            "files and of audit_dir, run `tessera audit verify`, and find out who can write to the store.",
+            ["kind"],
+            registry=registry,
+        )
         self.keys_values = Gauge(
             "tessera_gallery_keys_values",
             "Sealed values of the store by fingerprint of their key, as last counted. An old key may go when it is 0.",
