@@ -16,6 +16,9 @@ from tessera.cli.lazy_group import LazyCommand, LazyGroup
 _COMMANDS = {
     "up": LazyCommand("tessera.cli.up", "up", "Start everything on this machine and show what is seen."),
     "enroll": LazyCommand("tessera.cli.subjects", "enroll", "Add pictures of a person."),
+    "enroll-folder": LazyCommand(
+        "tessera.cli.enroll_folder", "enroll_folder", "Add everybody out of a folder or a CSV."
+    ),
     "verify": LazyCommand("tessera.cli.comparisons", "verify", "Is this the person who is enrolled as SUBJECT?"),
     "identify": LazyCommand("tessera.cli.comparisons", "identify", "Who is this, if anybody?"),
     "compare": LazyCommand("tessera.cli.comparisons", "compare", "Are these two the same person?"),
@@ -24,6 +27,14 @@ _COMMANDS = {
     "encoder": LazyCommand("tessera.cli.encoders", "encoder", "Bring, list, load or unload encoders."),
     "watch": LazyCommand("tessera.cli.watch", "watch", "Follow who is seen, as it happens."),
     "status": LazyCommand("tessera.cli.status", "status", "Show which services and cameras do their work."),
+    "export": LazyCommand("tessera.cli.collection_files", "export_collection", "Write a collection to a sealed file."),
+    "import": LazyCommand("tessera.cli.collection_files", "import_collection", "Bring the people of a file in."),
+    "backup": LazyCommand("tessera.cli.backup", "backup", "Write all collections to a folder."),
+    "restore": LazyCommand("tessera.cli.backup", "restore", "Bring a backup back, without those erased since."),
+    "keys": LazyCommand("tessera.cli.keys", "keys", "Make, list and rotate the keys of the store."),
+    "store": LazyCommand("tessera.cli.store", "store", "Check, repair or migrate the store."),
+    "audit": LazyCommand("tessera.cli.audit", "audit", "Check the audit log."),
+    "receipt": LazyCommand("tessera.cli.receipt", "receipt", "Check a receipt of erasure."),
 }
 
 _HELP = """Tessera recognises people in pictures and camera streams.

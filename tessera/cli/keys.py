@@ -1,18 +1,24 @@
-"""`tessera keys`: the file of keys that the gallery's store encrypts with. Shows their names, never a key."""
+"""`tessera keys`: the file of keys that the gallery's store encrypts with, and which of them its values still need.
+
+Shows their names, never a key.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tessera.chassis.key_files import EncryptionKey, add_key, read_key_file
 from tessera.cli.as_json import echo_json
-from tessera.cli.connection import json_option, wants_json
+from tessera.cli.connection import collection_option, connect_files, connection_options, json_option, wants_json
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.failure import Failure
+from tessera.client.collection_files import Rotation
 from tessera.domain.errors import AlreadyExistsError, InvalidInputError
 
 _key_file = click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
@@ -20,7 +26,7 @@ _key_file = click.argument("path", metavar="FILE", type=click.Path(path_type=Pat
 
 @click.group()
 def keys() -> None:
-    """Make and list the keys that templates are encrypted with.
+    """Make, list and rotate the keys that templates are encrypted with.
 
     Who loses them loses every template: keep a copy of FILE, apart from the data.
     """
@@ -68,6 +74,87 @@ def show_keys(path: Path) -> int:
         does = "wraps" if row["wraps"] else "opens"
         click.echo(f"{row['key_id']:<{width}}  {row['fingerprint']}  {row['made_on'] or 'unknown':<10}  {does}")
     return ExitCode.DONE
+
+
+@keys.command("rotate")
+@collection_option
+@connection_options
+def rotate_keys(collection_id: str) -> int:
+    """Put every value of a running gallery under the first key of its key file; without --collection, of all.
+
+    Before: `tessera keys new FILE`, and start each gallery again. Nothing stops meanwhile. Broken off, call it again.
+    """
+    with connect_files() as files:
+        last = _followed(files.rotate_keys(collection_id))
+    if wants_json():
+        echo_json({"values_done": last.done, "values_by_key": last.by_key})
+        return ExitCode.DONE
+    click.echo(f"Looked at {last.done:,} values.")
+    click.echo(_by_key_text(last.by_key))
+    if len(last.by_key) > 1:
+        click.echo("Some were written under another key meanwhile: start each gallery again with the new file, then")
+        click.echo("call this again.")
+    return ExitCode.DONE
+
+
+@keys.command("status")
+@click.argument("path", metavar="[FILE]", type=click.Path(path_type=Path), required=False)
+@connection_options
+def key_status(path: Path | None) -> int:
+    """Say how many values of a running gallery are under which key; with FILE, which line of it may go.
+
+    Ends with 3 when values need a key that FILE does not have.
+    """
+    try:
+        known = read_key_file(path) if path is not None else ()
+    except InvalidInputError as error:
+        raise _failure(error) from None
+    with connect_files() as files:
+        by_key = _followed(files.rotate_keys(count_only=True)).by_key
+    missing = sorted(by_key.keys() - {key.fingerprint.hex() for key in known}) if path is not None else []
+    if wants_json():
+        rows = [{**row, "values": by_key.get(str(row["fingerprint"]), 0)} for row in _rows(known)]
+        for row in rows:
+            row["may_go"] = not row["wraps"] and not row["values"]
+        echo_json({"values_by_key": by_key, "keys": rows, "missing": missing})
+    elif path is None:
+        click.echo(_by_key_text(by_key))
+    else:
+        click.echo(_status_text(known, by_key, missing))
+    return ExitCode.BAD_INPUT if missing else ExitCode.DONE
+
+
+def _followed(told: Iterator[Rotation]) -> Rotation:
+    """Show a rotation on the terminal; gives its last word."""
+    console = Console(stderr=True)
+    columns = (TextColumn("Rotating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    last = Rotation(0, 0, {})
+    with Progress(*columns, console=console, disable=wants_json() or not console.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        for last in told:
+            progress.update(task, completed=last.done, total=last.total)
+    return last
+
+
+def _by_key_text(by_key: Mapping[str, int]) -> str:
+    if not by_key:
+        return "There are no values."
+    return "\n".join(f"{fingerprint}  {count:>10,} values" for fingerprint, count in sorted(by_key.items()))
+
+
+def _status_text(known: Sequence[EncryptionKey], by_key: Mapping[str, int], missing: Sequence[str]) -> str:
+    width, lines = max(len(key.key_id) for key in known), []
+    for key in known:
+        count = by_key.get(key.fingerprint.hex(), 0)
+        does = "wraps" if key == known[0] else "opens" if count else "opens nothing: its line may go"
+        lines.append(f"{key.key_id:<{width}}  {key.fingerprint.hex()}  {count:>10,} values  {does}")
+    lines += [f"{'not in FILE':<{width}}  {name}  {by_key[name]:>10,} values  put it back" for name in missing]
+    if any("may go" in line for line in lines):
+        lines.append(
+            "It may go once every gallery was started with FILE as it is. Backups, exports and audit entries of its"
+        )
+        lines.append("time still need it: keep a copy for as long as you keep those.")
+    return "\n".join(lines)
 
 
 def _rows(known: Sequence[EncryptionKey]) -> list[dict[str, object]]:
