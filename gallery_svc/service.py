@@ -13,7 +13,10 @@ from typing import Literal
 import grpc
 from prometheus_client import CollectorRegistry
 
+from gallery_svc.audit_query import AuditQuery
 from gallery_svc.auditing import AuditBatcher, AuditStamper
+from gallery_svc.checkpointed_log import TrailPlace
+from gallery_svc.checkpointing import Checkpointer
 from gallery_svc.collections import Collections
 from gallery_svc.counted_door import CountedDoor
 from gallery_svc.enrolment import Enroller
@@ -57,6 +60,7 @@ from tessera.chassis.settings import MEMORY
 from tessera.chassis.tracing import Tracing
 from tessera.domain.errors import InvalidInputError, KeyMissingError, StoreCorruptError
 from tessera.domain.ids import ModelId
+from tessera.trust.keys import PublicKeys
 from tessera.v1 import events_pb2, events_pb2_grpc, gallery_pb2, gallery_pb2_grpc
 
 SERVICES = (
@@ -97,11 +101,11 @@ async def running_gallery(
         events_pb2_grpc.add_EventServiceServicer_to_server(watching, server)
 
     server = Server(_listening(settings), ground.metrics, SERVICES, add_servicers, tracing)
-    follower, finisher = _follower(ground, server), _finisher(ground)
+    follower, finisher, checkpointer = _follower(ground, server), _finisher(ground), _checkpointer(ground)
     try:
         await server.start()
         following = asyncio.create_task(_follow(follower))
-        finishing = asyncio.create_task(finisher.run())
+        beside = asyncio.gather(finisher.run(), checkpointer.run())
         try:
             yield RunningGallery(server, following, ground.metrics, ground.store, ground.signer)
         finally:
@@ -110,7 +114,8 @@ async def running_gallery(
             ground.closing.set()
             ground.events.close()
             await server.stop()
-            await finishing
+            checkpointer.stop()  # after the last decision
+            await beside
             await following
     finally:
         await ground.close()
@@ -157,6 +162,9 @@ class _Ground:
         self.batcher = AuditBatcher(self.store.append_audit, on_batch=self.metrics.audit_batch_size.observe)
         self.events = EventLog(self.store, clock, self.metrics, settings.heartbeat_s, settings.follow_interval_s)
         self.make_index = make_index
+        self.eraser = Eraser(
+            store=self.store, replica=self.replica, signer=self.signer, clock=clock, metrics=self.metrics
+        )
         self.closing = asyncio.Event()
 
     async def close(self) -> None:
@@ -181,7 +189,8 @@ def _parts(ground: _Ground) -> GalleryParts:
             clock=clock,
             metrics=metrics,
         ),
-        eraser=Eraser(store=store, replica=replica, signer=ground.signer, clock=clock, metrics=metrics),
+        eraser=ground.eraser,
+        audit=AuditQuery(store),
         matcher=Matcher(
             replica=replica,
             store=store,
@@ -278,6 +287,27 @@ def _finisher(ground: _Ground) -> ErasureFinisher:
         member_id=ground.member_id,
         interval_s=ground.settings.erasure_interval_s,
         rewrite=ground.settings.rewrite_after_erasure,
+    )
+
+
+def _checkpointer(ground: _Ground) -> Checkpointer:
+    settings, keyring = ground.settings, ground.keyring
+    place = TrailPlace(
+        folder=Path(settings.audit_dir).expanduser(),
+        second=Path(settings.audit_second_dir).expanduser() if settings.audit_second_dir else None,
+        signer=ground.signer,
+        old_keys=PublicKeys([]),
+        mac_keys=[keyring.derived("audit", key_id) for key_id in keyring.key_ids],
+    )
+    return Checkpointer(
+        store=ground.store,
+        place=place if settings.audit_dir else None,
+        receipts=ground.eraser.receipt,
+        clock=ground.clock,
+        metrics=ground.metrics,
+        member_id=ground.member_id,
+        interval_s=settings.checkpoint_interval_s,
+        kept=settings.audit_kept,
     )
 
 

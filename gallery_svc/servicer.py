@@ -10,7 +10,8 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 
-from gallery_svc import collection_wire, erasure_wire, event_wire, wire
+from gallery_svc import audit_wire, collection_wire, erasure_wire, event_wire, wire
+from gallery_svc.audit_query import AuditQuery
 from gallery_svc.collections import Collections
 from gallery_svc.enrolment import Enroller
 from gallery_svc.erasing import Eraser
@@ -57,7 +58,6 @@ MAX_IN_FLIGHT = 8
 class LaterParts:
     """Methods whose parts come with their own messages: each takes a request and who asks. None: NOT_BUILT."""
 
-    query_audit: Callable[[audit_pb2.QueryAuditRequest, str], Awaitable[audit_pb2.QueryAuditResponse]] | None = None
     export: (
         Callable[[audit_pb2.ExportCollectionRequest, str], AsyncIterator[audit_pb2.ExportCollectionResponse]] | None
     ) = None
@@ -76,6 +76,7 @@ class GalleryParts:
     collections: Collections
     subjects: Subjects
     eraser: Eraser
+    audit: AuditQuery
     enroller: Enroller
     matcher: Matcher
     sightings: Sightings
@@ -294,7 +295,8 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
 
     async def QueryAudit(self, request: audit_pb2.QueryAuditRequest, context: Context) -> audit_pb2.QueryAuditResponse:
         """Who asked what."""
-        return await _built(self._parts.later.query_audit, "QueryAudit")(request, context.peer())
+        question, size = audit_wire.audit_question(request), wire.page_size_from(request.page_size)
+        return audit_wire.audit_response(await self._parts.audit.page(question, request.page_token, size))
 
     async def RotateKeys(
         self, request: audit_pb2.RotateKeysRequest, context: Context
