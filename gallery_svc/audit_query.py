@@ -1,7 +1,7 @@
 """Answers who asked what: audit entries by subject, evidence and time, with the bytes that outsiders check.
 
-Reads the logs as the store has them and believes none of it: what is no record is told with its bytes alone. Each call reads
-so much at most, and says where the next one goes on.
+Reads the logs as the store has them and believes none of it: what is no record is told with its bytes alone. Each call
+reads so much at most, and says where the next one goes on.
 """
 
 from __future__ import annotations
@@ -160,14 +160,14 @@ class AuditQuery:
             Where the next call goes on; None: at the end of the log.
         """
         while True:
-            if reading.is_full:
+            if reading.is_full():
                 return place
             entries = await self._store.audit_after(place.log, place.sequence, reading.read_next)
             if not entries:
                 return None
             for entry in entries:
                 place = reading.take(place, entry)
-                if reading.is_full:
+                if reading.is_full():
                     break
 
 
@@ -180,7 +180,6 @@ class _Reading:
         self._read = 0
         self.found: list[ToldEntry] = []
 
-    @property
     def is_full(self) -> bool:
         """Whether this call has done enough."""
         return len(self.found) >= self._limit or self._read >= MOST_READ
