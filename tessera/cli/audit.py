@@ -1,8 +1,13 @@
-"""`tessera audit`: checks an exported audit log against its signed checkpoints; asks no service."""
+"""`tessera audit`: checks an audit log, exported or read from a gallery, against its signed checkpoints.
+
+A gallery is only asked for the entries: what they are worth is decided here, with keys and files of the caller.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -11,7 +16,10 @@ import click
 from tessera.chassis.key_files import read_key_file
 from tessera.cli.as_json import echo_json, plain
 from tessera.cli.connection import json_option, wants_json
-from tessera.cli.offline_check import EXIT_CODES_HELP, FINDINGS, SOUND, OfflineCheck
+from tessera.cli.failure import Failure
+from tessera.cli.offline_check import EXIT_CODES_HELP, FINDINGS, NOT_CHECKED, SOUND, OfflineCheck
+from tessera.client.audit import audit_entries
+from tessera.client.errors import TesseraCallError
 from tessera.domain.errors import InvalidInputError
 from tessera.trust.audit_check import AuditCheck, AuditReport
 from tessera.trust.entry_lines import read_entries
@@ -30,11 +38,12 @@ def audit() -> None:
 @click.option(
     "--entries",
     "entries_path",
-    required=True,
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     help="The exported entries, one JSON object a line; - reads standard input.",
 )
+@click.option("--server", metavar="ADDRESS", help="Instead of --entries: the gallery that is asked for them.")
+@click.option("--collection", "collection_id", metavar="ID", help="Only the logs of this collection.")
 @click.option(
     "--checkpoints",
     "folders",
@@ -63,7 +72,10 @@ def audit() -> None:
 @click.option("--log", "only", metavar="LOG", help="Only this log, such as staff/00.")
 @json_option
 def verify(
-    entries_path: str,
+    *,
+    entries_path: str | None,
+    server: str | None,
+    collection_id: str | None,
     folders: tuple[Path, ...],
     key_paths: tuple[Path, ...],
     mac_key_path: Path | None,
@@ -72,8 +84,9 @@ def verify(
     """Find what was edited, deleted, moved, cut off, written anew or put into an audit log."""
     keys = PublicKeys.load(key_paths)
     mac_keys = [key.key for key in read_key_file(mac_key_path)] if mac_key_path else []
-    with click.open_file(entries_path, "rb") as lines:
-        reports = verify_logs(read_entries(lines), folders, keys, mac_keys, only)
+    wanted = WantedLogs(only, collection_id)
+    with _entries(entries_path, server, collection_id) as entries:
+        reports = verify_logs(entries, folders, keys, mac_keys, wanted)
     if wants_json():
         echo_json({"sound": _are_sound(reports), "logs": [_facts(report) for report in reports]})
     else:
@@ -81,12 +94,26 @@ def verify(
     return SOUND if _are_sound(reports) else FINDINGS
 
 
+@dataclass(frozen=True, slots=True)
+class WantedLogs:
+    """Which logs are checked."""
+
+    log: str | None = None
+    """This one alone."""
+    collection_id: str | None = None
+    """Those of this collection."""
+
+    def __contains__(self, log: str) -> bool:
+        """Whether a log is wanted."""
+        return self.log in (None, log) and self.collection_id in (None, log.rpartition("/")[0])
+
+
 def verify_logs(
     entries: Iterable[StampedEntry],
     folders: Sequence[Path],
     keys: PublicKeys,
     mac_keys: Sequence[bytes],
-    only: str | None = None,
+    wanted: WantedLogs = WantedLogs(),
 ) -> list[AuditReport]:
     """Check every log that has entries or checkpoints.
 
@@ -95,21 +122,22 @@ def verify_logs(
         folders: of the checkpoints.
         keys: that may have signed them.
         mac_keys: the audit keys; none: MACs are not checked.
-        only: the name of one log, to leave out the others.
+        wanted: which logs; the others are left out.
 
     Raises:
         InvalidInputError: there is nothing to check, or something cannot be read.
     """
-    checks = {log: AuditCheck(log, _trail(log, folders, keys), mac_keys) for log in _logs_in(folders, only)}
+    checks = {log: AuditCheck(log, _trail(log, folders, keys), mac_keys) for log in _logs_in(folders) if log in wanted}
     for entry in entries:
-        if only is not None and entry.log != only:
+        if entry.log not in wanted:
             continue
         if entry.log not in checks:
             checks[entry.log] = AuditCheck(entry.log, _trail(entry.log, folders, keys), mac_keys)
         checks[entry.log].take(entry)
     if not checks:
-        allowed = "entries or checkpoints of at least one log" if only is None else "a log with entries or checkpoints"
-        raise InvalidInputError("--log" if only else "--checkpoints", only or str(folders[0]), allowed)
+        asked = wanted.log or wanted.collection_id
+        field = "--log" if wanted.log else "--collection" if wanted.collection_id else "--checkpoints"
+        raise InvalidInputError(field, asked or str(folders[0]), "a log with entries or checkpoints")
     return [checks[log].report() for log in sorted(checks)]
 
 
@@ -158,9 +186,24 @@ def _facts(report: AuditReport) -> dict[str, object]:
     return {**plain(report), "findings": findings, "notes": _notes(report)}
 
 
-def _logs_in(folders: Sequence[Path], only: str | None) -> list[str]:
-    names = {unquote(path.name.removesuffix(SUFFIX)) for folder in folders for path in folder.glob(f"*{SUFFIX}")}
-    return sorted(name for name in names if only is None or name == only)
+def _logs_in(folders: Sequence[Path]) -> list[str]:
+    return sorted({unquote(path.name.removesuffix(SUFFIX)) for folder in folders for path in folder.glob(f"*{SUFFIX}")})
+
+
+@contextmanager
+def _entries(path: str | None, server: str | None, collection_id: str | None) -> Iterator[Iterable[StampedEntry]]:
+    if (path is None) == (server is None):
+        raise InvalidInputError("--entries", path or "none", "either --entries FILE or --server ADDRESS")
+    if path is not None:
+        with click.open_file(path, "rb") as lines:
+            yield read_entries(lines)
+    elif server is not None:
+        try:
+            yield audit_entries(server, collection_id or "")
+        except TesseraCallError as error:
+            raise Failure(
+                str(error), exit_code=NOT_CHECKED, reason=error.reason, next_step=f"is {server} a gallery?"
+            ) from None
 
 
 def _trail(log: str, folders: Sequence[Path], keys: PublicKeys) -> Trail:
