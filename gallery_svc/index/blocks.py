@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_HUGE_PAGE_BYTES = 2 * 1024 * 1024
-
 
 def block(count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """An array of zeros whose pages are taken when they are first written, and given back when it goes.
@@ -26,9 +24,6 @@ def block(count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """
     nbytes = max(1, count * np.dtype(dtype).itemsize)
     memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if nbytes > 2 * _HUGE_PAGE_BYTES:
-        # The first part stays in small pages, so that a small collection stays small.
-        memory.madvise(mmap.MADV_HUGEPAGE, _HUGE_PAGE_BYTES, nbytes - _HUGE_PAGE_BYTES)
     return np.frombuffer(memory, dtype, count)
 
 

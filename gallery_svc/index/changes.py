@@ -6,17 +6,18 @@ the end. Until the step is shown, no reader sees anything of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from gallery_svc.index.directory import Hashes, PlaceNumbers, hashes_of, places_of
+from gallery_svc.index.directory import Directory, Hashes, PlaceNumbers, places_of
 from gallery_svc.index.segments import Columns, Flags, NewRows, Segment, segment_of, segment_rows
 from gallery_svc.index.snapshots import Snapshot
-from gallery_svc.index.texts import Packed, Places
+from gallery_svc.index.texts import Places
 
 _DEAD_SHARE = 1 / 8
 _NEARLY_EMPTY = 1 / 4
+_SUBJECTS_AT_A_TIME = 8192
 
 
 class Beginnings:
@@ -26,20 +27,18 @@ class Beginnings:
         self._hashes: list[Hashes] = []
         self._places: list[PlaceNumbers] = []
 
-    def take(self, ids: Packed, segment: int, rows: Places) -> None:
+    def take(self, hashes: Hashes, segment: int, rows: Places) -> None:
         """Some more, all in one segment."""
-        self._hashes.append(hashes_of(ids.pieces()))
+        self._hashes.append(hashes)
         self._places.append(places_of(segment, rows))
 
     def __len__(self) -> int:
         """How many."""
         return sum(places.size for places in self._places)
 
-    def joined(self) -> tuple[Hashes, PlaceNumbers]:
-        """All."""
-        if not self._hashes:
-            return np.empty(0, np.uint64), np.empty(0, np.uint32)
-        return np.concatenate(self._hashes), np.concatenate(self._places)
+    def __iter__(self) -> Iterator[tuple[Hashes, PlaceNumbers]]:
+        """As they were taken."""
+        return zip(self._hashes, self._places, strict=True)
 
 
 class Change:
@@ -73,7 +72,7 @@ class Change:
         for row in rows.tolist():
             run = segment.run(row)
             dead[run.start : run.stop] = True
-        self.removed.take(segment.subject_ids.taken(rows), number, rows)
+        self.removed.take(segment.hashes(rows), number, rows)
         if number == self._spoiled or dead.mean() > _DEAD_SHARE:
             self._rewrite(number, dead)
             return
@@ -90,7 +89,7 @@ class Change:
             part, begin = new.part(first, first + fit), columns.rows
             columns.append(part)
             self._work[number] = (columns, dead)
-            self.added.take(part.subject_ids, number, begin + ends[:fit] - part.counts)
+            self.added.take(part.hashes, number, begin + ends[:fit] - part.counts)
             first += fit
 
     def after(self) -> Snapshot:
@@ -123,10 +122,9 @@ class Change:
         segment = self._present(number)
         rows = segment.first_rows()
         rows = rows[~dead[rows]]
-        ids = segment.subject_ids.taken(rows)
-        self.removed.take(ids, number, rows)
-        self._left.append(segment.columns)
         capacity, living = segment.columns.capacity, segment.without(dead)
+        self.removed.take(living.hashes, number, rows)
+        self._left.append(segment.columns)
         if number != self._tail:
             if len(living.vectors) < _NEARLY_EMPTY * capacity:
                 self._segments[number] = None
@@ -136,7 +134,7 @@ class Change:
         columns = Columns(capacity, living.vectors.shape[1])
         columns.append(living)
         self._work[number] = (columns, None)
-        self.added.take(ids, number, np.cumsum(living.counts) - living.counts)
+        self.added.take(living.hashes, number, np.cumsum(living.counts) - living.counts)
 
     def _open(self, rows: int, dimensions: int) -> tuple[int, Columns, Flags | None]:
         """The segment at the end, or a new one when it has no room for so many rows."""
@@ -159,11 +157,11 @@ def _none_of(segment: Segment) -> Flags:
     return np.zeros(segment.rows, np.bool_)
 
 
-def subjects_of(segments: Sequence[Segment | None]) -> Beginnings:
-    """Where all subjects begin that are there."""
-    found = Beginnings()
+def add_all(directory: Directory, segments: Sequence[Segment | None]) -> None:
+    """Tell a directory where all subjects begin that are there."""
     for number, segment in enumerate(segments):
         if segment is not None:
             rows = segment.first_rows()
-            found.take(segment.subject_ids.taken(rows), number, rows)
-    return found
+            for first in range(0, rows.size, _SUBJECTS_AT_A_TIME):
+                some = rows[first : first + _SUBJECTS_AT_A_TIME]
+                directory.add(segment.hashes(some), places_of(number, some))

@@ -12,15 +12,14 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from gallery_svc.index.changes import Change, subjects_of
-from gallery_svc.index.directory import ROW_BITS, Directory, hashes_of
+from gallery_svc.index.changes import Change, add_all
+from gallery_svc.index.directory import ROW_BITS, Directory
 from gallery_svc.index.filters import finds
 from gallery_svc.index.incoming import batch_of, is_same, new_rows
 from gallery_svc.index.protocol import EVERYBODY, Hit, IndexCoverage, Put, Update, Wanted
 from gallery_svc.index.ranking import exact_scores
 from gallery_svc.index.segments import NewRows, Segment
 from gallery_svc.index.snapshots import Snapshot
-from gallery_svc.index.texts import SUBJECT_IDS
 from gallery_svc.rows import RowBatch, SearchRow
 from tessera.domain.embedding import Embedding, Vectors
 from tessera.domain.errors import InvalidInputError, ModelMismatchError
@@ -82,7 +81,7 @@ class ExactIndex:
         come: list[SearchRow] = []
         snapshot = self._snapshot
         for subject_id, row in last.items():
-            place = snapshot.find(self._directory, SUBJECT_IDS.pack(subject_id))
+            place = snapshot.find(self._directory, subject_id)
             if place is not None:
                 segment, first_row = snapshot.at(place)
                 if row is not None and is_same(segment, first_row, row):
@@ -101,8 +100,8 @@ class ExactIndex:
             InvalidInputError: the columns do not fit each other, or a vector is of another length than the rest.
         """
         new = self._checked(batch)
-        ids = new.subject_ids.pieces()
-        known = any(self._snapshot.holds(place, ids[at]) for at, place in self._directory.look_all(hashes_of(ids)))
+        ids = [subject_id for subject_id, count in zip(batch.subject_ids, batch.counts, strict=True) if count]
+        known = any(self._snapshot.holds(place, ids[at]) for at, place in self._directory.look_all(new.hashes))
         if known or len(set(ids)) != len(ids):
             raise ValueError("a subject of the batch is there already")
         self._change({}, new)
@@ -137,10 +136,9 @@ class ExactIndex:
         return "" if found is None else found[0].name(found[1])
 
     def _located(self, subject_id: str) -> tuple[Segment, int] | None:
-        packed_id = SUBJECT_IDS.pack(subject_id)
         while True:
             snapshot = self._snapshot
-            place = snapshot.find(self._directory, packed_id)
+            place = snapshot.find(self._directory, subject_id)
             if place is not None:
                 return snapshot.at(place)
             # The directory may have gone on to a later state in between, in which the subject stands elsewhere.
@@ -179,11 +177,12 @@ class ExactIndex:
 
     def _show(self, change: Change, after: Snapshot) -> None:
         if not self._directory.has_room(len(change.added)):
-            before = subjects_of(self._snapshot.segments)
-            larger = self._directory.larger(len(before) + len(change.added))
-            larger.add(*before.joined())
+            larger = self._directory.larger(self._snapshot.subjects + len(change.added))
+            add_all(larger, self._snapshot.segments)
             self._directory = larger
-        self._directory.add(*change.added.joined())
+        for hashes, places in change.added:
+            self._directory.add(hashes, places)
         self._snapshot = after
-        self._directory.remove(*change.removed.joined())
+        for hashes, places in change.removed:
+            self._directory.remove(hashes, places)
         change.wipe_what_was_left()

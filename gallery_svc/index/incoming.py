@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 import numpy as np
 
+from gallery_svc.index.directory import hashes_of
 from gallery_svc.index.filters import microseconds
 from gallery_svc.index.segments import FROM_EVER, NO_GROUP, UNTIL_EVER, Group, Moments, NewRows, Segment
 from gallery_svc.index.texts import NAMES, SUBJECT_IDS, TEMPLATE_IDS, Places
 from gallery_svc.index.widening import lengths
 from gallery_svc.rows import RowBatch, SearchProfile, SearchRow
 from tessera.domain.errors import InvalidInputError
+
+_NAME = attrgetter("display_name")
+_GROUP = attrgetter("labels", "camera_ids")
+_VALIDITY = attrgetter("valid_from", "valid_until")
 
 
 def validity(profile: SearchProfile) -> tuple[int, int]:
@@ -71,12 +77,13 @@ def new_rows(batch: RowBatch) -> NewRows:
         subject_ids, profiles = [subject_ids[at] for at in kept], [profiles[at] for at in kept]
         counts = counts[counts > 0]
     groups, group_of = _groups(profiles)
-    names = [profile.display_name for profile in profiles]
+    names = list(map(_NAME, profiles))
     return NewRows(
         np.ascontiguousarray(batch.vectors, np.float16),
         _deviation(batch),
         counts,
         SUBJECT_IDS.pack_all(subject_ids),
+        hashes_of(subject_ids),
         TEMPLATE_IDS.pack_all(batch.template_ids),
         NAMES.pack_all(names) if any(names) else None,
         groups,
@@ -96,14 +103,16 @@ def _deviation(batch: RowBatch) -> float:
 
 
 def _groups(profiles: Sequence[SearchProfile]) -> tuple[tuple[Group, ...], Places | None]:
-    numbers: dict[Group, int] = {}
-    group_of = [numbers.setdefault(group(profile), len(numbers)) for profile in profiles]
-    if numbers.keys() <= {NO_GROUP}:
+    # A bulk load comes here with every subject: `map` and `attrgetter` take a fifth of a loop's time.
+    groups: list[Group] = list(map(_GROUP, profiles))
+    present = set(groups)
+    if present <= {NO_GROUP}:
         return (), None
-    return tuple(numbers), np.array(group_of)
+    numbers = {group: number for number, group in enumerate(present)}
+    return tuple(numbers), np.fromiter(map(numbers.__getitem__, groups), np.int64, len(groups))
 
 
 def _validities(profiles: Sequence[SearchProfile]) -> Moments | None:
-    if all(profile.valid_from is None and profile.valid_until is None for profile in profiles):
+    if set(map(_VALIDITY, profiles)) <= {(None, None)}:
         return None
     return np.array([validity(profile) for profile in profiles], np.int64)

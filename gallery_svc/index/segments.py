@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gallery_svc.index.blocks import block, wipe
+from gallery_svc.index.directory import Hashes, hashes_of
 from gallery_svc.index.filters import Mask, MaskCache
 from gallery_svc.index.protocol import Hit
 from gallery_svc.index.texts import NAMES, SUBJECT_IDS, TEMPLATE_IDS, Packed, Places, TextColumn, Texts
@@ -54,6 +55,8 @@ class NewRows:
     """Rows of each subject, at least 1."""
     subject_ids: Packed
     """One for each subject."""
+    hashes: Hashes
+    """Of the subject ids."""
     template_ids: Packed
     """One for each row."""
     names: Packed | None = None
@@ -73,6 +76,7 @@ class NewRows:
             self.deviation,
             self.counts[first:end],
             self.subject_ids.part(first, end),
+            self.hashes[first:end],
             self.template_ids.part(start, stop),
             None if self.names is None else self.names.part(first, end),
             self.groups,
@@ -222,11 +226,11 @@ class Segment:
         """The display name of the subject whose first row this is."""
         return "" if self.names is None else NAMES.unpack(self.names.piece(first_row))
 
-    def holds(self, first_row: int, packed_id: bytes) -> bool:
+    def holds(self, first_row: int, subject_id: str) -> bool:
         """Whether a living subject of that id begins at this row."""
         if first_row >= self.rows or (self.dead is not None and self.dead[first_row]):
             return False
-        return self.subject_ids.piece(first_row) == packed_id
+        return self.subject_ids.piece(first_row) == SUBJECT_IDS.pack(subject_id)
 
     def run(self, first_row: int) -> range:
         """All rows of the subject that begins at this row."""
@@ -279,6 +283,7 @@ class Segment:
             columns.deviation,
             np.diff(first, append=rows.size),
             self.subject_ids.taken(starts),
+            self.hashes(starts),
             self.template_ids.taken(rows),
             None if self.names is None else self.names.taken(starts),
             tuple(columns.groups),
@@ -290,6 +295,10 @@ class Segment:
         """Where the subjects begin that are not dead."""
         first = self.begins(np.arange(self.rows))
         return np.flatnonzero(first if self.dead is None else first & ~self.dead)
+
+    def hashes(self, first_rows: Places) -> Hashes:
+        """Of the ids of the subjects that begin at these rows."""
+        return hashes_of(SUBJECT_IDS.unpack_all(self.subject_ids, first_rows))
 
     def begins(self, rows: Places) -> Flags:
         """Which of the rows are the first of their subject."""

@@ -23,7 +23,7 @@ from gallery_svc.index.texts import Places
 from gallery_svc.index.widening import SCALE, widened
 from tessera.domain.embedding import Vector, Vectors
 
-MIN_BATCH = 4
+MIN_BATCH = 6
 """Probes from which on a matrix product is quicker than a scan for each."""
 MAX_BATCH = 64
 _FEW = 4
@@ -52,15 +52,15 @@ class Snapshot:
         """Of each vector; None while there is none."""
         return next((segment.halves.shape[1] for segment in self.segments if segment is not None), None)
 
-    def find(self, directory: Directory, packed_id: bytes) -> int | None:
+    def find(self, directory: Directory, subject_id: str) -> int | None:
         """The place where a subject begins."""
-        return next((place for place in directory.look(packed_id) if self.holds(place, packed_id)), None)
+        return next((place for place in directory.look(subject_id) if self.holds(place, subject_id)), None)
 
-    def holds(self, place: int, packed_id: bytes) -> bool:
+    def holds(self, place: int, subject_id: str) -> bool:
         """Whether a subject of that id begins at this place."""
         number, row = segment_and_row(place)
         segment = self.segments[number] if number < len(self.segments) else None
-        return segment is not None and segment.holds(row, packed_id)
+        return segment is not None and segment.holds(row, subject_id)
 
     def at(self, place: int) -> tuple[Segment, int]:
         """The segment and the row of a place that `find` gave."""

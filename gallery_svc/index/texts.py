@@ -26,6 +26,7 @@ _LITERAL = b"\xff"
 _HEX = np.full(256, 255, np.uint8)
 _HEX[[ord(digit) for digit in "0123456789abcdef"]] = np.arange(16)
 _FIRST_BYTES = 16 * 1024
+_MANY = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,12 +40,6 @@ class Packed:
         """Some of them in a row."""
         start = int(self.lengths[:first].sum())
         return Packed(self.raw[start : start + int(self.lengths[first:end].sum())], self.lengths[first:end])
-
-    def pieces(self) -> list[bytes]:
-        """Each on its own."""
-        ends = np.cumsum(self.lengths).tolist()
-        raw = self.raw.tobytes()
-        return [raw[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)] if ends else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +59,7 @@ class Spelling:
         plain = text.encode()
         return _LITERAL + plain if self.prefix and len(plain) == _PACKED_BYTES else plain
 
-    def unpack(self, packed: memoryview) -> str:
+    def unpack(self, packed: memoryview | bytes) -> str:
         """The text that was packed."""
         if self.prefix:
             if len(packed) == _PACKED_BYTES:
@@ -76,8 +71,13 @@ class Spelling:
     def unpack_all(self, texts: Texts, at: Places) -> list[str]:
         """Some texts of a column."""
         starts, ends = texts.spans(at)
-        pieces = [texts.bytes_[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
         lengths = ends - starts
+        source: bytes | memoryview = texts.bytes_
+        if at.size > _MANY:
+            # Slices of bytes are no business of the garbage collector, those of a view are.
+            begin = int(starts.min())
+            source, starts, ends = bytes(source[begin : int(ends.max())]), starts - begin, ends - begin
+        pieces = [source[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
         if not self.prefix or not ((lengths == _PACKED_BYTES) | (lengths == _PACKED_BYTES + 1)).any():
             return [str(piece, "utf-8") for piece in pieces]
         if (lengths == _PACKED_BYTES).all():
@@ -164,11 +164,11 @@ class TextColumn:
 
     Args:
         capacity: so many texts at most.
-        long: whether a text may have more than 4095 bytes, at two bytes more for each.
+        long: whether a text may have more than 1023 bytes, at two bytes more for each.
     """
 
     def __init__(self, capacity: int, *, long: bool = False) -> None:
-        self._shift = 0 if long else 4
+        self._shift = 0 if long else 6
         self._starts = block(capacity + 1, np.uint16)
         self._bases = block((capacity >> self._shift) + 1, np.uint32)
         self._arena = block(_FIRST_BYTES, np.uint8)
@@ -194,8 +194,8 @@ class TextColumn:
 
     def append(self, texts: Packed) -> None:
         """Write texts behind the last one."""
-        if self._shift and (longest := int(texts.lengths.max(initial=0))) >= 1 << 12:
-            raise InvalidInputError("id", f"{longest} bytes", "at most 4095 bytes")
+        if self._shift and (longest := int(texts.lengths.max(initial=0))) >= 1 << 10:
+            raise InvalidInputError("id", f"{longest} bytes", "at most 1023 bytes")
         self._make_room(int(texts.lengths.sum()))
         ends = self._used + np.cumsum(texts.lengths)
         self._arena[self._used : self._used + texts.raw.size] = texts.raw
