@@ -31,6 +31,7 @@ _COMMANDS = {
     "import": LazyCommand("tessera.cli.collection_files", "import_collection", "Bring the people of a file in."),
     "backup": LazyCommand("tessera.cli.backup", "backup", "Write all collections to a folder."),
     "restore": LazyCommand("tessera.cli.backup", "restore", "Bring a backup back, without those erased since."),
+    "reembed": LazyCommand("tessera.cli.reembed", "reembed", "Move a collection to another encoder."),
     "keys": LazyCommand("tessera.cli.keys", "keys", "Make, list and rotate the keys of the store."),
     "store": LazyCommand("tessera.cli.store", "store", "Check, repair or migrate the store."),
     "audit": LazyCommand("tessera.cli.audit", "audit", "Check the audit log."),
