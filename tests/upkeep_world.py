@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
@@ -15,7 +18,10 @@ from gallery_svc.importing import Importer, ImportPart, ImportSummary, ImportTar
 from gallery_svc.index.exact import ExactIndex
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.replica import Replica
+from gallery_svc.rotating import Rotator
 from gallery_svc.rows import SearchRow, TemplateRow, half
+from gallery_svc.service import SERVICES
+from gallery_svc.servicer import GalleryParts, GalleryServicer, LaterParts
 from gallery_svc.store.durability import Durability
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.memory_side import Unstamped
@@ -34,11 +40,14 @@ from gallery_svc.store.records import (
 from gallery_svc.store.redis import RedisStore
 from gallery_svc.store.redis_door import open_door
 from gallery_svc.store.sealing import Sealer
+from gallery_svc.upkeep_wire import UpkeepCalls
 from tessera.chassis.clock import SystemClock
 from tessera.chassis.key_files import EncryptionKey, KeyId
+from tessera.chassis.server import Server, ServerSettings
 from tessera.domain.embedding import Modality
 from tessera.domain.ids import CollectionId, ModelId, RequestId, SubjectId, TemplateId
 from tessera.domain.observation import Quality
+from tessera.v1 import gallery_pb2_grpc
 from tests.gallery_world import MODEL, THRESHOLDS, person
 
 AT = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
@@ -68,14 +77,15 @@ class Upkeep:
     keyring: Keyring
     exporter: Exporter = field(init=False)
     importer: Importer = field(init=False)
+    collections: Collections = field(init=False)
 
     def __post_init__(self) -> None:
         clock = SystemClock()
         replica = Replica(self.store, ExactIndex, GalleryMetrics(CollectorRegistry()), clock, 1.0)
-        collections = Collections(self.store, replica, THRESHOLDS, clock)
+        self.collections = Collections(self.store, replica, THRESHOLDS, clock)
         self.exporter = Exporter(self.store, self.keyring, clock)
         self.importer = Importer(
-            store=self.store, replica=replica, collections=collections, keyring=self.keyring, clock=clock
+            store=self.store, replica=replica, collections=self.collections, keyring=self.keyring, clock=clock
         )
 
     async def exported(self, collection_id: CollectionId = STAFF, *, with_pictures: bool = False) -> bytes:
@@ -123,6 +133,41 @@ class Upkeep:
                     name: vector.tobytes() for name, vector in zip(batch.template_ids, batch.vectors, strict=True)
                 }
         return found
+
+
+@contextlib.asynccontextmanager
+async def serving(upkeep: Upkeep) -> AsyncIterator[str]:
+    """These parts behind the gallery's own servicer and server, over real gRPC; nobody asks for the others."""
+    clock, metrics, nobody = SystemClock(), GalleryMetrics(CollectorRegistry()), cast("Any", None)
+    calls = UpkeepCalls(upkeep.exporter, upkeep.importer, Rotator(upkeep.store, clock))
+    servicer = GalleryServicer(
+        GalleryParts(
+            collections=upkeep.collections,
+            subjects=nobody,
+            eraser=nobody,
+            audit=nobody,
+            enroller=nobody,
+            matcher=nobody,
+            sightings=nobody,
+            thresholds=THRESHOLDS,
+            metrics=metrics,
+            clock=clock,
+            max_deadline_s=30.0,
+            closing=asyncio.Event(),
+            later=LaterParts(export=calls.export, import_=calls.import_file, rotate_keys=calls.rotate_keys),
+        )
+    )
+    server = Server(
+        ServerSettings(port=0, metrics_port=0, drain_s=1.0),
+        metrics,
+        SERVICES,
+        lambda server: gallery_pb2_grpc.add_GalleryServiceServicer_to_server(servicer, server),
+    )
+    await server.start()
+    try:
+        yield f"127.0.0.1:{server.port}"
+    finally:
+        await server.stop()
 
 
 async def pieces(content: bytes, piece: int, erased: Mapping[SubjectId, datetime]) -> AsyncIterator[ImportPart]:
