@@ -12,7 +12,7 @@ STUBS := tessera/v1 tessera/oip
 CODE := tessera encoder_svc gallery_svc camera_ingest gateway_svc siamese_lab benchmarks tests
 PIP_INSTALL := install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check lint types imports proto proto-check bench bench-first-light bench-face-verification bench-encoder bench-template-recipes bench-runtimes clean
+.PHONY: help run test check lint types imports proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-template-recipes bench-runtimes clean
 
 help: ## Lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ run: $(VENV)/.run ## Sets everything up and shows a live demo: real faces, live 
 
 test: $(VENV)/.dev ## Sets everything up and passes the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(VENV)/.dev ## Cuts files at every byte, kills and pauses servers, 50 times each
+	@TESSERA_CHAOS=full $(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
 
 # ---- what CI runs
 
@@ -89,7 +92,7 @@ proto-check: $(PROTO_VENV)/.done ## Fails when tessera/v1 or tessera/oip is not 
 
 # ---- measuring: each prints a table and writes docs/results/NAME.json
 
-bench: bench-first-light bench-face-verification bench-template-recipes bench-encoder ## Every benchmark
+bench: bench-first-light bench-face-verification bench-template-recipes bench-encoder bench-gallery ## Every benchmark
 
 bench-first-light: $(VENV)/.dev ## Start, accounting, latency, verify, kill -9
 	@$(BIN)/python -m benchmarks.first_light $(ARGS)
@@ -102,6 +105,9 @@ bench-runtimes: $(VENV)/.dev ## Eager and compiled networks on one thread, again
 
 bench-encoder: $(VENV)/.dev $(PEERS_VENV)/.done ## The encoder: throughput, overload, staleness, peers, cancellations, drain
 	@$(BIN)/python -m benchmarks.encoder $(ARGS)
+
+bench-gallery: $(VENV)/.dev ## The gallery: search, identify, verify, enrolment, cold load, faults
+	@$(BIN)/python -m benchmarks.gallery $(ARGS)
 
 bench-template-recipes: $(VENV)/.dev ## Ways to make templates from the same weights, on LFW
 	@$(BIN)/python -m benchmarks.template_recipes $(ARGS)

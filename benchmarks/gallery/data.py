@@ -86,10 +86,20 @@ def mated_probes(rows: HalfVectors, count: int, seed: int = 8) -> tuple[list[int
     Returns:
         (numbers, probes): whose they are; float32 of shape (count, d), unit rows.
     """
-    rng = np.random.default_rng(seed)
-    numbers = rng.integers(0, len(rows), count)
-    raw = rows[numbers].astype(np.float32) + rng.normal(scale=_NOISE, size=(count, rows.shape[1])).astype(np.float32)
-    return numbers.tolist(), raw / np.linalg.norm(raw, axis=1, keepdims=True)
+    numbers = np.random.default_rng(seed).integers(0, len(rows), count)
+    return numbers.tolist(), noisy(rows[numbers], seed)
+
+
+def noisy(rows: HalfVectors, seed: int = 8) -> Vectors:
+    """Other samples of the same people.
+
+    Returns:
+        float32 of the same shape, unit rows.
+    """
+    noise = np.random.default_rng(seed + 1).normal(scale=_NOISE, size=rows.shape)
+    raw = rows.astype(np.float32) + noise.astype(np.float32)
+    raw /= np.linalg.norm(raw, axis=1, keepdims=True)
+    return raw
 
 
 def embeddings(probes: Vectors, model_id: ModelId = MODEL) -> list[Embedding]:

@@ -1,0 +1,138 @@
+"""What suites of tests prove, as figures: faults, the canary after an erasure, and the store on each kind of server.
+
+The tests run as they are, by pytest in a process of its own; here they are only counted. What a test of `tests/chaos`
+counted itself (cuts, kills, writes that were lost) it writes into the file that TESSERA_CHAOS_RESULT names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from benchmarks.figures import ROOT
+from benchmarks.gallery.plan import Plan, Story, read_told
+
+PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+_CHAOS, _CANARY = "tests/chaos", "tests/chaos/test_canary.py"
+_KIND = re.compile(r"\[([a-z]+[0-9]?)\b")
+_LIMIT_S = 1800.0
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What became of the tests of a suite."""
+
+    by_test: list[tuple[str, str, str]] = field(default_factory=list)
+    """(module, test, PASSED or FAILED or SKIPPED)."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Why tests were skipped."""
+    ended_well: bool = True
+    """What pytest itself said."""
+
+    def count(self, outcome: str) -> int:
+        """How many ended so."""
+        return sum(ended == outcome for _, _, ended in self.by_test)
+
+    def by_kind(self) -> dict[str, Counter[str]]:
+        """Outcomes by the first parameter of a test: the kind of server. Tests without one are left out."""
+        kinds: dict[str, Counter[str]] = {}
+        for _, test, ended in self.by_test:
+            if found := _KIND.search(test):
+                kinds.setdefault(found[1], Counter())[ended] += 1
+        return kinds
+
+
+def faults(plan: Plan) -> Story:
+    """Files cut in mid-write, servers killed and paused: everything of `tests/chaos` but the canary."""
+    story = Story()
+    chosen = [_CHAOS, "-m", "chaos", f"--ignore={_CANARY}"]
+    _run_and_tell(plan, story, "faults", chosen)
+    return story
+
+
+def canary(plan: Plan) -> Story:
+    """Whether what was erased is anywhere."""
+    story = Story()
+    _run_and_tell(plan, story, "canary", [_CANARY])
+    return story
+
+
+def congruence(plan: Plan) -> Story:
+    """The suite that every store passes, counted by kind of server."""
+    story = Story()
+    chosen = ["tests/congruence", *(["-k", "memory or valkey"] if plan.quick else [])]
+    outcomes, _ = run_tests(chosen, {})
+    for kind, counts in sorted(outcomes.by_kind().items()):
+        passed, failed = counts[PASSED], counts[FAILED]
+        holds = passed > 0 and failed == 0
+        story.add(f"congruence: tests that pass on {kind}", passed, f"of {passed + failed}", "all", holds)
+    _tell_rest(story, "congruence", outcomes)
+    return story
+
+
+def _run_and_tell(plan: Plan, story: Story, name: str, chosen: Sequence[str]) -> None:
+    if not any((ROOT / part).exists() for part in chosen):
+        story.note(f"{name}: its tests are not there; nothing was proved.")
+        return
+    outcomes, told = run_tests(chosen, {"TESSERA_CHAOS": "some" if plan.quick else "full"})
+    for each in told:
+        story.add(f"{name}: {each['name']}", each["value"], each["unit"], each.get("bar", ""), each.get("holds"))
+    passed, failed = outcomes.count(PASSED), outcomes.count(FAILED)
+    story.add(f"{name}: tests that pass", passed, f"of {passed + failed}", "all", passed > 0 and failed == 0)
+    _tell_rest(story, name, outcomes)
+
+
+def _tell_rest(story: Story, name: str, outcomes: Outcomes) -> None:
+    story.add(f"{name}: tests that were skipped", outcomes.count(SKIPPED), "tests")
+    for reason, count in sorted(outcomes.reasons.items()):
+        story.note(f"{name}: skipped {count}: {reason}")
+    for module, test, ended in outcomes.by_test:
+        if ended == FAILED:
+            story.note(f"{name}: FAILED {module}::{test}")
+    if not outcomes.ended_well and not outcomes.count(FAILED):
+        story.add(f"{name}: pytest itself", "failed", "", "passes", holds=False)
+
+
+def run_tests(chosen: Sequence[str], environ: Mapping[str, str]) -> tuple[Outcomes, list[dict[str, Any]]]:
+    """Run tests and count them.
+
+    Args:
+        chosen: arguments of pytest.
+        environ: on top of ours.
+
+    Returns:
+        (outcomes, told): what became of them, and the figures that they told.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        report, result = Path(folder) / "junit.xml", Path(folder) / "result.json"
+        ours = {**os.environ, **environ, "TESSERA_CHAOS_RESULT": str(result)}
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *chosen]
+        done = subprocess.run(command, cwd=ROOT, env=ours, stdout=subprocess.DEVNULL, timeout=_LIMIT_S, check=False)
+        if not report.is_file():
+            return Outcomes(ended_well=False), read_told(result)
+        return read_outcomes(report, ended_well=done.returncode == 0), read_told(result)
+
+
+def read_outcomes(report: Path, *, ended_well: bool) -> Outcomes:
+    """What a JUnit file of pytest says."""
+    outcomes = Outcomes(ended_well=ended_well)
+    for case in ET.parse(report).iter("testcase"):  # noqa: S314 - pytest wrote it a moment ago
+        skipped = case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            ended = FAILED
+        elif skipped is not None:
+            ended = SKIPPED
+            outcomes.reasons[skipped.get("message", "")] += 1
+        else:
+            ended = PASSED
+        outcomes.by_test.append((case.get("classname", ""), case.get("name", ""), ended))
+    return outcomes
