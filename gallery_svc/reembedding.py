@@ -29,8 +29,11 @@ from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks
+from tessera.domain.calibration import Threshold
 from tessera.domain.errors import (
+    CalibrationTooSmallError,
     InvalidInputError,
+    NoCalibrationError,
     NotFoundError,
     PreconditionError,
     RevisionChangedError,
@@ -271,14 +274,17 @@ class Reembedder:
         return Progress(counts, record.model_id)
 
     async def _require_decidable(self, record: CollectionRecord, model_id: ModelId) -> None:
-        """Refuse a model under which the collection could not decide as it promises."""
+        """Refuse a model under which the collection could not decide what it can decide now."""
         calibration = self._thresholds.calibration(model_id)
         if calibration.modality is not record.modality:
             raise InvalidInputError("target_model_id", model_id, f"a model for {record.modality}")
         head = (await self._store.heads([record.collection_id])).get(record.collection_id)
         size = max(1, record.policy.planned_gallery_size, head.subject_count if head else 0)
-        calibration.threshold_for_fmr(record.policy.verify_target_fmr)
-        calibration.threshold_for_fpir(record.policy.identify_target_fpir, size)
+        policy, thresholds = record.policy, self._thresholds
+        _require_as_good(lambda model: thresholds.for_comparison(model, policy.verify_target_fmr), model_id, record)
+        _require_as_good(
+            lambda model: thresholds.for_search(model, policy.identify_target_fpir, size), model_id, record
+        )
 
     async def _require_held(self, record: CollectionRecord, epoch: EpochRecord, order: ReembedOrder) -> None:
         """Refuse to drop an epoch while it has templates that the active one lacks."""
@@ -453,6 +459,18 @@ def _other_move(record: CollectionRecord, order: ReembedOrder) -> PreconditionEr
     models = ", ".join(each.model_id or "one that is being discarded" for each in _inactive(record))
     allowed = f"no second move beside the one that is open: {models}; DISCARD ends it"
     return PreconditionError("MOVE_OPEN", "target_model_id", order.model_id, allowed)
+
+
+def _require_as_good(state: Callable[[ModelId], Threshold], model_id: ModelId, record: CollectionRecord) -> None:
+    """Refuse a model that cannot state a threshold which the present one can state."""
+    try:
+        state(model_id)
+    except CalibrationTooSmallError as error:
+        try:
+            state(record.model_id)
+        except (CalibrationTooSmallError, NoCalibrationError):
+            return
+        raise error from None
 
 
 def _require_complete(counts: Counts, order: ReembedOrder) -> None:

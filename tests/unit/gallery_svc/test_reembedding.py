@@ -47,6 +47,7 @@ from tessera.client.encoder import EncodedImage, Priority
 from tessera.client.stream_values import StageTimes
 from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.errors import (
+    CalibrationTooSmallError,
     ImageRejectedError,
     ModelMismatchError,
     NoCalibrationError,
@@ -621,6 +622,21 @@ async def test_steps_out_of_order_are_refused_with_what_would_be_right() -> None
     await world.do(CUT_OVER)
     assert await refused(world, SHADOW, THIRD) == "MOVE_OPEN"
     assert await refused(world, ROLL_BACK, OLD) == "NO_RETIRED_EPOCH"
+
+
+async def test_a_model_that_could_decide_less_is_refused() -> None:
+    """Its calibration must carry the collection's rates wherever that of the present model does, and only there."""
+    small = replace(CALIBRATION, model_id=NEW, data=replace(CALIBRATION.data, non_mated=100))
+    for known, is_refused in (([replace(CALIBRATION, model_id=OLD), small], True), ([small], False)):
+        world = World()
+        await world.create(1)
+        world.reembedder._thresholds = Thresholds(known, {Modality.FACE: OLD}, LENGTHS)
+        if is_refused:
+            with pytest.raises(CalibrationTooSmallError):
+                await world.do(SHADOW)
+        assert (NEW in await world.states()) is False
+        if not is_refused:
+            assert (await world.do(SHADOW)).counts.done == 1
 
 
 async def test_an_encoder_without_the_model_ends_the_step() -> None:
