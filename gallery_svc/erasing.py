@@ -289,6 +289,7 @@ class ErasureFinisher:
         await self._store.close_erasure(erasure, ErasureEnd(now, confirmed))
         seconds = (now - erased.erased_at).total_seconds()
         self._metrics.erasure_seconds.observe(seconds)
+        self._metrics.erasures_unfinished.dec()
         get_logger().info("erasure.complete", receipt=erased.receipt_id, galleries=confirmed, seconds=round(seconds, 3))
 
     # ---- galleries
