@@ -26,7 +26,7 @@ from gallery_svc.probes import Deadline
 from gallery_svc.replica import Replica
 from gallery_svc.store import codec
 from gallery_svc.store.keyring import KeyId, Keyring
-from gallery_svc.store.protocol import Store
+from gallery_svc.store.protocol import Store, shard_of
 from gallery_svc.store.records import (
     AuditRecord,
     CollectionRecord,
@@ -122,6 +122,8 @@ class _Spooled:
     file: BinaryIO
     header: ExportHeader
     erased: dict[SubjectId, datetime]
+    shards: int = 1
+    """Of the collection that it goes into."""
 
 
 class Importer:
@@ -232,6 +234,7 @@ class Importer:
         header = spooled.header
         if await self._require_model(target.collection_id, header) is None:
             await self._make(target, header)
+        spooled.shards = await self._shards(target.collection_id)
         summary = ImportSummary()
         async with aclosing(self._read(target, spooled.file)) as frames:
             async for subjects in frames:
@@ -265,6 +268,12 @@ class Importer:
             else:
                 return
 
+    async def _shards(self, collection_id: CollectionId) -> int:
+        record = await self._store.find_collection(collection_id)
+        if record is None:
+            raise NotFoundError("collection", collection_id, "it was deleted while a file came in")
+        return record.shards
+
     async def _read(self, target: ImportTarget, file: BinaryIO) -> AsyncGenerator[list[ExportedSubject], None]:
         reader = ExportReader(self._key_for(target))
         file.seek(0)
@@ -290,7 +299,7 @@ class Importer:
         if erased_at is not None and record.created_at <= erased_at:
             summary.left_out += 1
             return
-        key = _request_key(spooled.header.file_id, subject)
+        key = _request_key(spooled, subject)
         existing = await self._store.find_subject(target.collection_id, record.subject_id)
         there = {template.template_id for template in existing.templates} if existing else set()
         missing = tuple(new for new in _templates(subject) if new.record.template_id not in there)
@@ -377,10 +386,15 @@ def _like(header: ExportHeader, collection_id: CollectionId) -> CollectionRecord
     )
 
 
-def _request_key(file_id: str, subject: ExportedSubject) -> RequestKey:
+def _request_key(spooled: _Spooled, subject: ExportedSubject) -> RequestKey:
+    """The same each time; in the shard of its subject, where both are one write."""
     told = hashlib.sha256(codec.dump(subject.record).encode())
     told.update(subject.vectors.tobytes())
-    return RequestKey(RequestId(f"import-{file_id}/{subject.record.subject_id}"), told.hexdigest())
+    subject_id = subject.record.subject_id
+    shard, number = shard_of(subject_id, spooled.shards), 0
+    while shard_of(name := f"import-{spooled.header.file_id}/{subject_id}/{number}", spooled.shards) != shard:
+        number += 1
+    return RequestKey(RequestId(name), told.hexdigest())
 
 
 def _templates(subject: ExportedSubject) -> Iterator[NewTemplate]:
