@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from gallery_svc.index.protocol import Hit
 from gallery_svc.store.records import CollectionRecord
 from gallery_svc.thresholds import Thresholds
+from tessera.chassis.clock import Clock
 from tessera.domain.calibration import Threshold
 from tessera.domain.decision import (
     Candidate,
@@ -81,6 +83,15 @@ def search_threshold(
     if subjects == 0:
         return inconclusive(Reason.EMPTY_COLLECTION, model_id=record.model_id, threshold=threshold)
     return threshold
+
+
+def valid_at(clock: Clock) -> datetime:
+    """The moment for which validity is asked: the second that has begun.
+
+    Searches that come close together ask for the same, so that they can be done together; nobody is found more than a
+    second after the end of his validity.
+    """
+    return clock.now().replace(microsecond=0)
 
 
 def _weakened(decision: Decision, reasons: Sequence[Reason]) -> Decision:

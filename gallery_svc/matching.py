@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from gallery_svc.index.protocol import Hit, Wanted
-from gallery_svc.judging import comparison_threshold, judge_comparison, judge_search, search_threshold
+from gallery_svc.judging import comparison_threshold, judge_comparison, judge_search, search_threshold, valid_at
 from gallery_svc.live import LiveCollection
 from gallery_svc.probes import Deadline, Probe, ProbeReader, Sample, Seen
 from gallery_svc.recording import Attempt, Recorded, Recorder
@@ -258,7 +258,8 @@ class Matcher:
             nobody = inconclusive(Reason.NO_FACE, model_id=live.record.model_id)
             one = Identification(await self._recorder.record(attempt, nobody), (), None)
             return Identifications((one,), positions, coverage)
-        wanted = Wanted(question.labels, question.camera_id, None if question.include_not_valid else self._clock.now())
+        at = None if question.include_not_valid else valid_at(self._clock)
+        wanted = Wanted(question.labels, question.camera_id, at)
         search = _Search(live, threshold, wanted, deadline)
         faces = await asyncio.gather(*(self._identify(question, attempt, search, sample) for sample in seen.samples))
         return Identifications(tuple(faces), positions, coverage)
@@ -361,7 +362,7 @@ class Matcher:
             sample.embedding,
             question.max_candidates,
             search.wanted,
-            search.deadline.remaining_s("search"),
+            search.deadline.at_s,
         )
         decision = judge_search(hits, threshold, sample.reasons)
         found = (FoundSubject(hit, hit.score >= threshold.score) for hit in hits)

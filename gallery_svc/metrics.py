@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tessera.chassis.metrics import LATENCY_BUCKETS_S, ServiceMetrics
@@ -123,8 +125,8 @@ class GalleryMetrics(ServiceMetrics):
         )
         self.search_seconds = Histogram(
             "tessera_gallery_search_seconds",
-            "Time of one search of the index, by index and path (one probe, or a batch). It grows with the templates.",
-            ["index", "path"],
+            "Time of one search of the index, by path: one probe, or a batch. It grows with the templates.",
+            ["path"],
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
@@ -239,3 +241,14 @@ class GalleryMetrics(ServiceMetrics):
             ["outcome"],
             registry=registry,
         )
+
+    def searched(self, batch: int, waited_s: Sequence[float], scan_s: float) -> None:
+        """One scan for so many probes, how long each had waited for it, and how long it took."""
+        self.search_batch_size.observe(batch)
+        self.search_seconds.labels("one" if batch == 1 else "batch").observe(scan_s)
+        for wait_s in waited_s:
+            self.search_wait_seconds.observe(wait_s)
+
+    def refused(self, why: str) -> None:
+        """A search that was not done."""
+        self.search_refused.labels(why).inc()

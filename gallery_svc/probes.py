@@ -61,7 +61,7 @@ class Deadline:
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
-        self._at_s = clock.monotonic_s() + seconds
+        self.at_s = clock.monotonic_s() + seconds
 
     def remaining_s(self, stage: str) -> float:
         """Seconds that are left.
@@ -69,7 +69,7 @@ class Deadline:
         Raises:
             ExpiredError: none are, before `stage`.
         """
-        left_s = self._at_s - self._clock.monotonic_s()
+        left_s = self.at_s - self._clock.monotonic_s()
         if left_s <= 0:
             raise ExpiredError(stage)
         return left_s

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from gallery_svc.events import EventLog
 from gallery_svc.ids import sighting_event_id, time_ordered_id
 from gallery_svc.index.protocol import Hit, Wanted
-from gallery_svc.judging import judge_search, search_threshold
+from gallery_svc.judging import judge_search, search_threshold, valid_at
 from gallery_svc.live import LiveCollection
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.recording import count_decision
@@ -142,8 +142,9 @@ class Sightings:
         elif state.usable_samples < live.record.policy.min_tracklet_frames:
             decision = inconclusive(Reason.TOO_FEW_FRAMES, model_id=live.record.model_id, threshold=threshold)
         else:
-            wanted = Wanted(camera_id=camera_id, at=self._clock.now())
-            hits = await self._searcher.search(live.index, state.probe(), 1, wanted, self._search_limit_s)
+            wanted = Wanted(camera_id=camera_id, at=valid_at(self._clock))
+            until_s = self._clock.monotonic_s() + self._search_limit_s
+            hits = await self._searcher.search(live.index, state.probe(), 1, wanted, until_s)
             decision = judge_search(hits, threshold, state.weaknesses())
         subject_id = hits[0].subject_id if decision.outcome is Outcome.MATCH else None
         count_decision(self._metrics, "tracklet", decision)
