@@ -100,7 +100,8 @@ def _in_groups(segment: Segment, wanted: Wanted) -> Flags | bool:
         [
             wanted.labels.issubset(labels) and not (wanted.camera_id and cameras and wanted.camera_id not in cameras)
             for labels, cameras in list(segment.columns.groups)
-        ]
+        ],
+        np.bool_,
     )
     flags: Flags = in_group[segment.columns.group_of[: segment.rows]]
     return flags
