@@ -37,7 +37,7 @@ T = TypeVar("T")
 AT_ONCE = 8
 """Subjects that are embedded at once: keeps an encoder busy and leaves its queue to those who wait for an answer."""
 
-SUBJECTS_A_PAGE = 128
+SUBJECTS_A_PAGE = 32
 SUBJECTS_A_TURN = 32
 """After which progress is told, and a call that ends is ended."""
 
@@ -145,57 +145,78 @@ class EpochBuilder:
     # ---- all subjects
 
     async def _walk(self) -> AsyncIterator[None]:
-        """Every subject by id; the position is read first, so that `settle` finds what this passes by."""
+        """Everybody; the position is read first, so that `settle` finds what this passes by."""
         self._walks += 1
         if self._walks > _WALKS:
             raise UnavailableError("store", "it changes faster than it can be embedded; raise log_kept")
         self._positions, self._just_walked = await self._count(), True
         self._lacking, self._done = {}, 0
-        counts = await self._template_counts()
-        partly: list[SubjectRecord] = []
+        held = await self._held()
+        partly: list[SubjectId] = []
+        async for ids in self._differing(held):
+            missing = [subject_id for subject_id in ids if subject_id not in held]
+            partly += (subject_id for subject_id in ids if subject_id in held)
+            for some in _parts(missing, SUBJECTS_A_TURN):
+                await _all(partial(self._look_again, subject_id, {}) for subject_id in some)
+                yield
+            yield
+        vectors = await self._vectors(set(partly))
+        for some in _parts(partly, SUBJECTS_A_TURN):
+            await _all(partial(self._look_again, subject_id, vectors.get(subject_id, {})) for subject_id in some)
+            yield
+
+    async def _held(self) -> dict[str, int]:
+        """Whose templates the epoch has, and a digest of which."""
+        held: dict[str, int] = {}
+        async for batch in self._rows(self._epoch.epoch):
+            held.update((name, _digest(batch.template_ids[rows.start : rows.stop])) for name, rows in row_ranges(batch))
+        return held
+
+    async def _differing(self, held: Mapping[str, int]) -> AsyncIterator[list[SubjectId]]:
+        """Those who have other templates than the epoch has of them, by their rows that are searched.
+
+        Rows are read a hundred times as quickly as records, and name all templates but those that an earlier move
+        lost. Where there are such, the records are read too.
+        """
+        searched, told = 0, set[SubjectId]()
+        async for batch in self._rows(self._record.active_epoch):
+            differing: list[SubjectId] = []
+            for name, rows in row_ranges(batch):
+                searched += len(rows)
+                if held.get(name) == _digest(batch.template_ids[rows.start : rows.stop]):
+                    self._done += len(rows)
+                else:
+                    differing.append(SubjectId(name))
+            told.update(differing)
+            yield differing
+        if searched < self._total:
+            async for page in self._pages():
+                others = (each for each in page if each.subject_id not in told)
+                yield [each.subject_id for each in others if held.get(each.subject_id) != _digest_of(each)]
+
+    async def _pages(self) -> AsyncIterator[Sequence[SubjectRecord]]:
         after = ""
         while True:
             page = await self._store.list_subjects(self._record.collection_id, after, SUBJECTS_A_PAGE)
-            missing: list[SubjectRecord] = []
-            for subject in page.subjects:
-                held = counts.get(subject.subject_id, 0)
-                if held >= len(subject.templates):
-                    self._done += held
-                else:
-                    (partly if held else missing).append(subject)
-            for some in _parts(missing, SUBJECTS_A_TURN):
-                await _all(partial(self._embed, subject, {}) for subject in some)
-                yield
-            yield
+            yield page.subjects
             if not page.next_after:
-                break
+                return
             after = page.next_after
-        vectors = await self._vectors({subject.subject_id for subject in partly})
-        for some in _parts(partly, SUBJECTS_A_TURN):
-            await _all(partial(self._embed, subject, vectors.get(subject.subject_id, {})) for subject in some)
-            yield
-
-    async def _template_counts(self) -> dict[str, int]:
-        """How many templates of each subject the epoch has; they are always some of those that the subject has."""
-        counts: dict[str, int] = {}
-        async for batch in self._rows():
-            counts.update(zip(batch.subject_ids, batch.counts, strict=True))
-        return counts
 
     async def _vectors(self, subject_ids: Collection[SubjectId]) -> dict[str, dict[TemplateId, HalfVector]]:
         """What the epoch has of some subjects."""
         found: dict[str, dict[TemplateId, HalfVector]] = {}
         if not subject_ids:
             return found
-        async for batch in self._rows():
+        async for batch in self._rows(self._epoch.epoch):
             for subject_id, rows in row_ranges(batch):
                 if SubjectId(subject_id) in subject_ids:
                     found[subject_id] = {TemplateId(batch.template_ids[row]): batch.vectors[row].copy() for row in rows}
         return found
 
-    async def _rows(self) -> AsyncIterator[RowBatch]:
+    async def _rows(self, epoch: int) -> AsyncIterator[RowBatch]:
         for shard in range(self._record.shards):
-            async for batch in self._store.load_rows(self._record.collection_id, shard, self._epoch.epoch):
+            async for batch in self._store.load_rows(self._record.collection_id, shard, epoch):
                 yield batch
 
     # ---- one subject
@@ -218,18 +239,23 @@ class EpochBuilder:
             for template in now.templates:
                 if template.template_id not in vectors:
                     vectors[template.template_id] = await self._vector(now.subject_id, template)
-            if await self._put(now, vectors):
+            if await self._put(now, vectors, held):
                 return
             now = await self._store.find_subject(self._record.collection_id, subject.subject_id)
         raise OverloadedError("subject", _TRIES)
 
-    async def _put(self, subject: SubjectRecord, vectors: Mapping[TemplateId, HalfVector | None]) -> bool:
+    async def _put(
+        self,
+        subject: SubjectRecord,
+        vectors: Mapping[TemplateId, HalfVector | None],
+        held: Mapping[TemplateId, HalfVector],
+    ) -> bool:
         rows = [
             TemplateRow(template.template_id, vector)
             for template in subject.templates
             if (vector := vectors[template.template_id]) is not None
         ]
-        if rows:
+        if any(row.template_id not in held for row in rows):
             row = SearchRow(subject.subject_id, subject.profile.searched, tuple(rows))
             epoch = self._epoch.epoch
             if not await self._store.put_row(self._record.collection_id, epoch, row, subject.revision):
@@ -308,6 +334,14 @@ def row_ranges(batch: RowBatch) -> list[tuple[str, range]]:
     """Each subject of a batch that has templates, with the rows of its vectors."""
     triples = zip(batch.subject_ids, batch.counts, accumulate(batch.counts), strict=True)
     return [(name, range(end - count, end)) for name, count, end in triples if count]
+
+
+def _digest(template_ids: Iterable[str]) -> int:
+    return hash(frozenset(template_ids))
+
+
+def _digest_of(subject: SubjectRecord) -> int:
+    return _digest(template.template_id for template in subject.templates)
 
 
 def _moved(positions: Sequence[Position], changes: Sequence[Sequence[Change]]) -> tuple[Position, ...]:
