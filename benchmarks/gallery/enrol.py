@@ -51,7 +51,8 @@ BAR = 0.7
 PEOPLE = CollectionId("people")
 _ROUNDS = 5
 _VECTORS = 4096
-_SCRIPT, _CEILING = "change", "bench_ceiling"
+CEILING = "bench_ceiling"
+_SCRIPT = "change"
 _QUALITY = Quality(0.9, 0.5, 0.4, 1.0, 0.8, 0.4, ())
 
 CEILING_SCRIPT = """#!lua flags=
@@ -137,7 +138,7 @@ def _tell(story: Story, name: str, measured: Sequence[_Measured]) -> None:
 
 
 async def _measure(plan: Plan, server: StoreServer, fsync: str, at_once: int) -> list[_Measured]:
-    scripts = {**load_scripts(), _CEILING: Script.of(CEILING_SCRIPT)}
+    scripts = {**load_scripts(), CEILING: Script.of(CEILING_SCRIPT)}
     door = CapturingDoor(
         open_door(server.url, Durability("always" if fsync == "always" else "everysec"), scripts=scripts)
     )
@@ -147,10 +148,10 @@ async def _measure(plan: Plan, server: StoreServer, fsync: str, at_once: int) ->
     try:
         await store.prepare()
         await store.create_collection(CollectionRecord(collection, Modality.FACE, data.MODEL, data.AT))
-        people = _People(store, collection)
+        people = People(store, collection)
         for at in range(plan.count(_ROUNDS, 2)):
             await _make(door, people, plan.count(4000, 500))
-            ceiling = _Ceiling(door.door, written_sizes(door.kept[0][1]))
+            ceiling = Ceiling(door.door, written_sizes(door.kept[0][1]))
             ways = (people.enrol, door.send, ceiling.write)
             limits = (None, len(door.kept), None)
             for step in range(len(ways)):
@@ -232,7 +233,7 @@ def written_sizes(args: Sequence[bytes | str | int]) -> list[int]:
     ]
 
 
-class _People:
+class People:
     """Enrols new people, each with one template, a request id and a note."""
 
     def __init__(self, store: RedisStore, collection: CollectionId) -> None:
@@ -241,6 +242,7 @@ class _People:
         self._vectors: HalfVectors = data.templates(_VECTORS)
 
     async def enrol(self, number: int) -> None:
+        """Enrol somebody of this number."""
         subject = SubjectId(data.subject_name(number))
         record = TemplateRecord(TemplateId(data.template_name(number)), data.MODEL, data.AT, _QUALITY, "0" * 64)
         await self._store.enroll(
@@ -257,7 +259,7 @@ class _People:
         )
 
 
-class _Ceiling:
+class Ceiling:
     """Writes as much, and checks nothing."""
 
     def __init__(self, door: Door, sizes: Sequence[int]) -> None:
@@ -265,6 +267,7 @@ class _Ceiling:
         self._values: list[bytes] = [os.urandom(size) for size in sizes]
 
     async def write(self, number: int) -> None:
+        """Write once, for a request of this number."""
         names = ("record", "row", f"request:{number}", "head", "order", "log", "audit")
         keys = [f"bench:{{ceiling}}:{name}" for name in names]
-        await self._door.write(_CEILING, keys, [data.subject_name(number), *self._values])
+        await self._door.write(CEILING, keys, [data.subject_name(number), *self._values])

@@ -21,7 +21,6 @@ from statistics import median
 from typing import Any
 
 import uvloop
-from prometheus_client import CollectorRegistry
 
 from benchmarks.encoder.arithmetic import median_ratio, percentile
 from benchmarks.encoder.child import follow_orders
@@ -41,7 +40,6 @@ from benchmarks.gallery.served import (
 )
 from gallery_svc.index.exact import ExactIndex
 from gallery_svc.index.protocol import EVERYBODY
-from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.searching import Searcher
 from gallery_svc.settings import GallerySettings
 from tessera.chassis.clock import SystemClock
@@ -146,7 +144,7 @@ async def _search(
     async def one() -> None:
         while window.open:
             started_s = time.perf_counter()
-            hits = await searcher.search(index, next(in_turn), 1, EVERYBODY, 30.0)
+            hits = await searcher.search(index, next(in_turn), 1, EVERYBODY)
             if window.counts:
                 tally.add(OK if len(hits) == 1 else "EMPTY", (time.perf_counter() - started_s) * 1e3)
 
@@ -167,7 +165,6 @@ async def _follow(count: int) -> None:
         searcher = Searcher(
             threads,
             clock=SystemClock(),
-            metrics=GalleryMetrics(CollectorRegistry()),
             max_batch=settings.max_batch,
             max_queries=settings.max_queries,
         )
