@@ -1,0 +1,173 @@
+"""A gallery process on a real Valkey, and a search for bytes wherever either of them may keep any."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+from redis import Redis
+
+from gallery_svc.signing import Signer
+from tessera.chassis.key_files import add_key
+from tessera.client import Tessera
+from tessera.client.errors import TesseraCallError
+from tests.valkey import PrivateServer, free_port, running_server
+
+READY_LIMIT_S = 60.0
+_PACE_S = 0.05
+_BLOCK_BYTES = 1 << 24
+
+Needles = Mapping[str, bytes]
+"""What is looked for, by what it is."""
+
+
+@dataclass
+class CanaryWorld:
+    """The processes and their files."""
+
+    folder: Path
+    valkey: PrivateServer
+    gallery: subprocess.Popen[bytes]
+    port: int
+    client: Tessera = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client = Tessera(f"127.0.0.1:{self.port}")
+
+    @property
+    def keys(self) -> Path:
+        """The file of key-encryption keys."""
+        return self.folder / "kek"
+
+    @property
+    def channel(self) -> grpc.Channel:
+        """A channel for what the SDK has no method for."""
+        return grpc.insecure_channel(f"127.0.0.1:{self.port}")
+
+    def redis(self) -> Redis:
+        """The store, as somebody sees it who has it alone."""
+        return Redis(port=self.valkey.port, protocol=2)
+
+    def in_memory(self, needles: Needles) -> dict[str, int]:
+        """How often each needle stands in the memory of the gallery's process.
+
+        Raises:
+            PermissionError: this machine does not let a process read its own child's memory.
+        """
+        found: dict[str, int] = {}
+        for block in memory_of(self.gallery.pid):
+            _count(block, needles, found)
+        return found
+
+    def in_files(self, needles: Needles, *parts: str) -> dict[str, int]:
+        """The same in files of the folder, by the first part of their paths; all files without any."""
+        found: dict[str, int] = {}
+        for path in self.folder.rglob("*"):
+            if path.is_file() and (not parts or path.relative_to(self.folder).parts[0] in parts):
+                _count(path.read_bytes(), needles, found)
+        return found
+
+
+def memory_of(pid: int) -> Iterator[bytes]:
+    """Every readable byte of a process, in blocks of whole mappings or large parts that overlap.
+
+    Raises:
+        PermissionError: it may not be read.
+    """
+    overlap = 4096
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for start, end in _mappings(pid):
+            for at in range(start, end, _BLOCK_BYTES):
+                memory.seek(at)
+                with contextlib.suppress(OSError, ValueError, OverflowError):  # gone meanwhile, or not to be read
+                    yield memory.read(min(_BLOCK_BYTES + overlap, end - at))
+
+
+def _mappings(pid: int) -> list[tuple[int, int]]:
+    found = []
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        place, rights, *_, name = [*line.split(maxsplit=5), ""][:7]
+        if rights.startswith("r") and "[vvar" not in line and "[vsyscall]" not in line and name is not None:
+            start, end = (int(number, 16) for number in place.split("-"))
+            found.append((start, end))
+    return found
+
+
+def _count(content: bytes, needles: Needles, found: dict[str, int]) -> None:
+    for what, needle in needles.items():
+        times = content.count(needle)
+        if times:
+            found[what] = found.get(what, 0) + times
+
+
+@contextlib.contextmanager
+def running_canary_world(folder: Path) -> Iterator[CanaryWorld]:
+    """A Valkey and a gallery that is ready; both end with the block."""
+    add_key(folder / "kek", _now())
+    Signer.create(folder / "signing")
+    with running_server(folder / "valkey", None, "--appendfsync", "always") as valkey, _gallery(folder, valkey) as made:
+        process, port = made
+        world = CanaryWorld(folder, valkey, process, port)
+        with world.client:
+            until(lambda: _answers(world), READY_LIMIT_S)
+            yield world
+
+
+@contextlib.contextmanager
+def _gallery(folder: Path, valkey: PrivateServer) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    port = free_port()
+    settings = {
+        "PORT": port,
+        "METRICS_PORT": 0,
+        "STORE": valkey.url,
+        "KEYS": folder / "kek",
+        "SIGNING_KEY": folder / "signing",
+        "AUDIT_DIR": folder / "audit",
+        "CHECKPOINT_INTERVAL_S": 0.5,
+        "ERASURE_INTERVAL_S": 0.2,
+        "LOG_LEVEL": "debug",
+    }
+    environment = os.environ | {f"TESSERA_GALLERY_{name}": str(value) for name, value in settings.items()}
+    (folder / "logs").mkdir()
+    with (folder / "logs" / "gallery.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "gallery_svc"], env=environment, stdout=log, stderr=log)
+    try:
+        yield process, port
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _answers(world: CanaryWorld) -> bool:
+    if world.gallery.poll() is not None:
+        raise AssertionError((world.folder / "logs" / "gallery.log").read_text())
+    try:
+        return any(one.collection_id == "default" for one in world.client.collections())
+    except TesseraCallError:
+        return False
+
+
+def until(condition: Callable[[], bool], limit_s: float) -> None:
+    """Ask until it is true.
+
+    Raises:
+        TimeoutError: it was never true within the limit.
+    """
+    give_up_s = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > give_up_s:
+            raise TimeoutError("what was waited for did not come")
+        time.sleep(_PACE_S)
+
+
+def _now():  # type: ignore[no-untyped-def]
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
