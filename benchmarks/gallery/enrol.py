@@ -163,7 +163,7 @@ async def _measure(plan: Plan, server: StoreServer, fsync: str, at_once: int) ->
     return measured
 
 
-async def _make(door: CapturingDoor, people: _People, count: int) -> None:
+async def _make(door: CapturingDoor, people: People, count: int) -> None:
     """Arguments of new enrolments, not sent."""
     door.kept.clear()
     door.sending = False
