@@ -299,17 +299,11 @@ class Importer:
         if erased_at is not None and record.created_at <= erased_at:
             summary.left_out += 1
             return
-        key = _request_key(spooled, subject)
         existing = await self._store.find_subject(target.collection_id, record.subject_id)
         there = {template.template_id for template in existing.templates} if existing else set()
         missing = tuple(new for new in _templates(subject) if new.record.template_id not in there)
         try:
-            if missing:
-                enrollment = self._enrollment(target, record, missing, key, existing)
-                enrolled: Enrolled | None = await self._settled(enrollment)
-            else:
-                # Written before, by this file or otherwise; asking by its id also settles an outcome that was unknown.
-                enrolled = await self._store.find_enrolled(target.collection_id, key)
+            enrolled = await self._enrolled(target, record, missing, _request_key(spooled, subject), existing)
         except NotFoundError as error:
             if error.kind != "subject":
                 raise
@@ -323,6 +317,22 @@ class Importer:
             summary.written += not enrolled.replayed
             position = enrolled.position
             summary.positions[position.shard] = max(summary.positions.get(position.shard, 0), position.sequence)
+
+    async def _enrolled(
+        self,
+        target: ImportTarget,
+        record: SubjectRecord,
+        missing: tuple[NewTemplate, ...],
+        key: RequestKey,
+        existing: SubjectRecord | None,
+    ) -> Enrolled | None:
+        """What this file wrote of a subject, now or before; None: all of it came otherwise."""
+        if existing is not None:
+            # What this file brought and somebody deleted stays away. Asking also settles what was unknown.
+            earlier = await self._store.find_enrolled(target.collection_id, key)
+            if earlier is not None or not missing:
+                return earlier
+        return await self._settled(self._enrollment(target, record, missing, key, existing))
 
     async def _settled(self, enrollment: Enrollment) -> Enrolled:
         """Write, and ask again by the same id while nobody can say whether it holds."""

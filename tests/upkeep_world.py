@@ -136,7 +136,7 @@ class Upkeep:
 
 
 @contextlib.asynccontextmanager
-async def serving(upkeep: Upkeep) -> AsyncIterator[str]:
+async def serving(upkeep: Upkeep, max_deadline_s: float = 30.0) -> AsyncIterator[str]:
     """These parts behind the gallery's own servicer and server, over real gRPC; nobody asks for the others."""
     clock, metrics, nobody = SystemClock(), GalleryMetrics(CollectorRegistry()), cast("Any", None)
     calls = UpkeepCalls(upkeep.exporter, upkeep.importer, Rotator(upkeep.store, clock))
@@ -152,13 +152,13 @@ async def serving(upkeep: Upkeep) -> AsyncIterator[str]:
             thresholds=THRESHOLDS,
             metrics=metrics,
             clock=clock,
-            max_deadline_s=30.0,
+            max_deadline_s=max_deadline_s,
             closing=asyncio.Event(),
             later=LaterParts(export=calls.export, import_=calls.import_file, rotate_keys=calls.rotate_keys),
         )
     )
     server = Server(
-        ServerSettings(port=0, metrics_port=0, drain_s=1.0),
+        ServerSettings(port=0, metrics_port=0, max_deadline_s=max_deadline_s, drain_s=1.0),
         metrics,
         SERVICES,
         lambda server: gallery_pb2_grpc.add_GalleryServiceServicer_to_server(servicer, server),

@@ -144,6 +144,18 @@ async def test_an_import_leaves_out_who_was_erased(run: Run, upkeep: Upkeep, tmp
     assert [one.subject_id for one in await upkeep.everybody(COPY)] == ["p0", "p2", "p3", "p4"]
 
 
+async def test_an_import_may_take_longer_than_other_calls(
+    run: Run, upkeep: Upkeep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gallery that ends each other call after a millisecond takes a file whole."""
+    path = tmp_path / "staff.tsrx"
+    await run("export", path, "--collection", "staff")
+    async with serving(upkeep, max_deadline_s=0.001) as address:
+        monkeypatch.setenv("TESSERA_GALLERY", address)
+        assert await run("import", path, "--collection", "copy") == 0
+    assert len(await upkeep.everybody(COPY)) == 5
+
+
 # ---- backup and restore
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -19,7 +20,14 @@ from gallery_svc.store import codec
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.memory import MemoryStore
 from gallery_svc.store.protocol import Store, audit_log
-from gallery_svc.store.records import AuditRecord, CollectionRecord, EpochRecord, EpochState, SubjectProfile
+from gallery_svc.store.records import (
+    AuditRecord,
+    CollectionRecord,
+    EpochRecord,
+    EpochState,
+    SubjectProfile,
+    TemplateDeletion,
+)
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import (
     InvalidInputError,
@@ -395,3 +403,28 @@ async def test_the_default_collection_that_nobody_used_makes_room(upkeep: Upkeep
     await upkeep.store.update_collection(replace(changed, display_name="Mine"), changed.revision)
     with pytest.raises(ModelMismatchError):
         await upkeep.imported(content, DEFAULT_COLLECTION)
+
+
+async def test_the_same_file_twice_at_once_doubles_nothing(upkeep: Upkeep) -> None:
+    """Both write with the same request ids: one of them, whichever, finds what the other wrote."""
+    await people(upkeep, 20)
+    await upkeep.store.create_collection(replace(staff(), collection_id=COPY))
+    content = await upkeep.exported()
+    both = await asyncio.gather(upkeep.imported(content), upkeep.imported(content))
+    assert sum(one.written for one in both) == 20
+    head = (await upkeep.store.heads([COPY]))[COPY]
+    assert sum(position.sequence for position in head.positions) == 20
+    assert await upkeep.vectors(COPY) == await upkeep.vectors(STAFF)
+
+
+async def test_a_template_that_was_deleted_since_does_not_come_back(upkeep: Upkeep) -> None:
+    """Retrying a file is no new enrolment of its templates either."""
+    await people(upkeep, 2)
+    content = await upkeep.exported()
+    await upkeep.imported(content)
+    name, gone = SubjectId("p1"), template("t1", 1).record.template_id
+    await upkeep.store.delete_template(TemplateDeletion(COPY, name, gone, AT, audit("DeleteTemplate", COPY, name)))
+    assert (await upkeep.imported(content)).written == 0
+    after = await upkeep.store.find_subject(COPY, name)
+    assert after is not None
+    assert [one.template_id for one in after.templates] == ["t1b"]
