@@ -82,7 +82,8 @@ class Directory:
 
     def look(self, subject_id: str) -> Iterator[int]:
         """The places where the subject may begin."""
-        return self._look(hash(subject_id) & _ALL_BITS)
+        hashed = hash(subject_id) & _ALL_BITS
+        return self._look_from(hashed % self._cells, (hashed >> 56) % _MARKS + _FIRST_MARK)
 
     def look_all(self, hashes: Hashes) -> Iterator[tuple[int, int]]:
         """As `look` for many: which of them, and a place where it may begin."""
@@ -93,8 +94,8 @@ class Directory:
             yield from zip(left[alike].tolist(), self._places[cells[alike]].tolist(), strict=True)
             going_on = np.flatnonzero(found != _EMPTY)
             left, marks, cells = left[going_on], marks[going_on], (cells[going_on] + 1) % self._cells
-        for at, hashed in zip(left.tolist(), hashes[left].tolist(), strict=True):
-            yield from ((at, place) for place in self._look(hashed))
+        for at, cell, mark in zip(left.tolist(), cells.tolist(), marks.tolist(), strict=True):
+            yield from ((at, place) for place in self._look_from(cell, mark))
 
     def add(self, hashes: Hashes, places: PlaceNumbers) -> None:
         """Take places; there must be cells for them."""
@@ -126,8 +127,7 @@ class Directory:
     def _first_cells(self, hashes: Hashes) -> npt.NDArray[np.int64]:
         return (hashes % np.uint64(self._cells)).astype(np.int64)
 
-    def _look(self, hashed: int) -> Iterator[int]:
-        mark, cell = (hashed >> 56) % _MARKS + _FIRST_MARK, hashed % self._cells
+    def _look_from(self, cell: int, mark: int) -> Iterator[int]:
         marks, places = self._marks.data, self._places.data
         while found := marks[cell]:
             if found == mark:
