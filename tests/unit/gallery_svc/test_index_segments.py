@@ -140,7 +140,7 @@ def test_a_text_that_no_column_can_hold_is_refused() -> None:
 )
 @settings(max_examples=25, deadline=None)
 def test_a_directory_is_a_dictionary(steps: list[tuple[bool, list[int]]]) -> None:
-    """Names added and removed in groups, up to the fullest that is allowed: the right place is always among those told."""
+    """Names added and removed in groups, up to the fullest that is allowed: the right place is among those told."""
     directory, held = Directory(1024), dict[str, int]()
     made = 0
     for adds, numbers in steps:
