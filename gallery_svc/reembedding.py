@@ -11,24 +11,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
 from gallery_svc.comparing import Comparer, EpochComparison
+from gallery_svc.epochs import (
+    GOING,
+    activated,
+    active_of,
+    epoch_of,
+    epochs_of,
+    going,
+    inactive_of,
+    other_move,
+    with_shadow,
+    without,
+)
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.index.protocol import Index
 from gallery_svc.probes import ProbeReader
 from gallery_svc.replica import Replica
 from gallery_svc.shadow import Counts, EpochBuilder, row_ranges
+from gallery_svc.step_lease import StepLease
 from gallery_svc.store.protocol import Store, audit_log
 from gallery_svc.store.records import AuditRecord, CollectionRecord, EpochRecord, EpochState
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
-from tessera.chassis.tasks import end_tasks
 from tessera.domain.calibration import Threshold
 from tessera.domain.errors import (
     CalibrationTooSmallError,
@@ -42,16 +53,11 @@ from tessera.domain.errors import (
 )
 from tessera.domain.ids import CollectionId, ModelId
 
-LEASE_S = 30.0
-_RENEWALS_A_LEASE = 3
 _WRITES = 5
 """Tries to write a record that others write at the same moment."""
 
 _SWITCHES = 5
 """Tries to find a moment for the cut in which nobody is enrolled."""
-
-GOING = ModelId("")
-"""The model of an epoch whose rows are being removed: a discard that ended half-way is gone on with."""
 
 
 class ReembedStep(StrEnum):
@@ -136,7 +142,7 @@ class Reembedder:
             UnavailableError: store or encoder are away, or this gallery goes down.
         """
         await self._record(order.collection_id)
-        lease = _Lease(self._store, order.collection_id)
+        lease = StepLease(self._store, order.collection_id)
         await lease.take()
         try:
             # Before the first write: nothing is changed off the record.
@@ -173,7 +179,7 @@ class Reembedder:
 
     async def _compare(self, order: ReembedOrder) -> AsyncGenerator[Progress, None]:
         record = await self._record(order.collection_id)
-        new = _epoch_of(record, order.model_id)
+        new = epoch_of(record, order.model_id)
         others = [epoch for epoch in epochs_of(record) if epoch != new and epoch.model_id != GOING]
         if new is None or not others:
             raise _no_shadow(record, order)
@@ -189,7 +195,7 @@ class Reembedder:
         if record.model_id == order.model_id:
             yield await self._as_it_is(record, order)
             return
-        epoch = _epoch_of(record, order.model_id)
+        epoch = epoch_of(record, order.model_id)
         if epoch is None:
             raise _no_shadow(record, order)
         await self._require_decidable(record, order.model_id)
@@ -198,11 +204,11 @@ class Reembedder:
 
     async def _roll_back(self, order: ReembedOrder) -> AsyncGenerator[Progress, None]:
         record = await self._record(order.collection_id)
-        named = _epoch_of(record, order.model_id)
+        named = epoch_of(record, order.model_id)
         if named is not None and named.state is EpochState.SHADOW:
             yield await self._as_it_is(record, order)
             return
-        old = [epoch for epoch in _inactive(record) if epoch.state is EpochState.RETIRED and epoch.model_id != GOING]
+        old = [epoch for epoch in inactive_of(record) if epoch.state is EpochState.RETIRED and epoch.model_id != GOING]
         if named is None or named.state is not EpochState.ACTIVE or not old:
             allowed = f"{record.model_id}, if its move is to be taken back and was not made final by DISCARD"
             raise PreconditionError("NO_RETIRED_EPOCH", "target_model_id", order.model_id, allowed)
@@ -212,17 +218,17 @@ class Reembedder:
 
     async def _discard(self, order: ReembedOrder) -> AsyncGenerator[Progress, None]:
         record = await self._record(order.collection_id)
-        involved = {epoch.model_id for epoch in _inactive(record)} - {GOING}
+        involved = {epoch.model_id for epoch in inactive_of(record)} - {GOING}
         if involved and order.model_id not in involved | {record.model_id}:
-            raise _other_move(record, order)
-        active = _active(record)
-        for epoch in _inactive(record):
+            raise other_move(record, order.model_id)
+        active = active_of(record)
+        for epoch in inactive_of(record):
             if epoch.model_id != GOING and not order.accept_loss:
                 await self._require_held(record, epoch, order)
             # First nobody can build or search it any more, then its rows go.
-            await self._written(order.collection_id, partial(_marked, epoch=epoch.epoch))
+            await self._written(order.collection_id, partial(going, epoch=epoch.epoch))
             await self._store.drop_epoch(order.collection_id, epoch.epoch)
-            record = await self._written(order.collection_id, partial(_without, epoch=epoch.epoch))
+            record = await self._written(order.collection_id, partial(without, epoch=epoch.epoch))
             yield Progress(await self._counts(record, active), active.model_id)
         yield Progress(await self._counts(record, active), active.model_id)
 
@@ -235,8 +241,8 @@ class Reembedder:
             allowed = "another model than the one that is searched"
             raise PreconditionError("MODEL_ACTIVE", "target_model_id", order.model_id, allowed)
         await self._require_decidable(record, order.model_id)
-        record = await self._written(order.collection_id, partial(_with_shadow, order=order))
-        epoch = _epoch_of(record, order.model_id)
+        record = await self._written(order.collection_id, partial(with_shadow, model_id=order.model_id))
+        epoch = epoch_of(record, order.model_id)
         if epoch is None:
             raise _no_shadow(record, order)
         return record, epoch
@@ -245,7 +251,7 @@ class Reembedder:
         self, order: ReembedOrder, record: CollectionRecord, epoch: EpochRecord, aside: EpochState
     ) -> AsyncGenerator[Progress, None]:
         """Have an epoch searched instead of the active one, with everybody in it who can be."""
-        builder, before = self._builder(record, epoch), _active(record)
+        builder, before = self._builder(record, epoch), active_of(record)
         async for _ in builder.build():
             yield Progress(builder.counts, epoch.model_id)
         for _ in range(_SWITCHES):
@@ -266,7 +272,7 @@ class Reembedder:
 
     async def _as_it_is(self, record: CollectionRecord, order: ReembedOrder) -> Progress:
         """The answer to a step that was done before; a cut whose process ended half-way may have left somebody out."""
-        counts = await self._counts(record, _active(record))
+        counts = await self._counts(record, active_of(record))
         if order.step is ReembedStep.CUT_OVER:
             _require_complete(counts, order)
         with contextlib.suppress(TesseraError):
@@ -347,118 +353,14 @@ class Reembedder:
         )
 
 
-class _Lease:
-    """The right to be the only one at a step of a collection's move, for as long as it is renewed."""
-
-    def __init__(self, store: Store, collection_id: CollectionId) -> None:
-        self._store = store
-        self._collection_id = collection_id
-        self._name = f"reembed/{collection_id}"
-        self._holder = secrets.token_hex(8)
-        self._renewing: asyncio.Task[None] | None = None
-
-    async def take(self) -> None:
-        if not await self._store.take_lease(self._name, self._holder, LEASE_S):
-            allowed = f"one step at a time; one that was broken off lets go after {LEASE_S:g} s"
-            raise PreconditionError("REEMBED_UNDER_WAY", "collection_id", self._collection_id, allowed)
-        self._renewing = asyncio.create_task(self._renew())
-
-    def require(self) -> None:
-        """Refuse to go on without it.
-
-        Raises:
-            UnavailableError: it could not be renewed.
-        """
-        if self._renewing is not None and self._renewing.done():
-            raise UnavailableError("store", "the step's lease could not be renewed; the same step again goes on")
-
-    async def give_back(self) -> None:
-        if self._renewing is not None:
-            await end_tasks(self._renewing)
-            with contextlib.suppress(TesseraError):  # it ends by itself
-                await self._store.drop_lease(self._name, self._holder)
-
-    async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(LEASE_S / _RENEWALS_A_LEASE)
-            if not await self._store.take_lease(self._name, self._holder, LEASE_S):
-                return
-
-
-# ---- epochs
-
-
-def epochs_of(record: CollectionRecord) -> tuple[EpochRecord, ...]:
-    """A collection's epochs, also of one that never moved."""
-    return record.epochs or (EpochRecord(record.active_epoch, record.model_id, EpochState.ACTIVE),)
-
-
-def activated(record: CollectionRecord, epoch: int, aside: EpochState) -> CollectionRecord:
-    """A record under which another epoch is searched.
-
-    Args:
-        record: as it is.
-        epoch: to be searched.
-        aside: what becomes of the one that is searched now.
-
-    Raises:
-        PreconditionError: the epoch is no longer there.
-    """
-    target = next((each for each in epochs_of(record) if each.epoch == epoch and each.model_id != GOING), None)
-    if target is None:
-        raise PreconditionError("NO_SHADOW", "target_model_id", "", "an epoch that was not discarded meanwhile")
-    states = {record.active_epoch: aside, epoch: EpochState.ACTIVE}
-    epochs = tuple(replace(each, state=states.get(each.epoch, each.state)) for each in epochs_of(record))
-    return replace(record, active_epoch=epoch, model_id=target.model_id, epochs=epochs)
-
-
-def _with_shadow(record: CollectionRecord, order: ReembedOrder) -> CollectionRecord:
-    if _epoch_of(record, order.model_id) is not None:
-        return record
-    if _inactive(record):
-        raise _other_move(record, order)
-    # The record's revision only grows: no number is ever used for two epochs.
-    epoch = EpochRecord(record.revision + 1, order.model_id, EpochState.SHADOW)
-    return replace(record, epochs=(*epochs_of(record), epoch))
-
-
-def _marked(record: CollectionRecord, epoch: int) -> CollectionRecord:
-    if epoch == record.active_epoch:
-        raise PreconditionError("MODEL_ACTIVE", "target_model_id", record.model_id, "an epoch that is not searched")
-    epochs = tuple(replace(each, model_id=GOING) if each.epoch == epoch else each for each in epochs_of(record))
-    return replace(record, epochs=epochs)
-
-
-def _without(record: CollectionRecord, epoch: int) -> CollectionRecord:
-    return replace(record, epochs=tuple(each for each in epochs_of(record) if each.epoch != epoch))
-
-
-def _epoch_of(record: CollectionRecord, model_id: ModelId) -> EpochRecord | None:
-    return next((each for each in epochs_of(record) if each.model_id == model_id), None)
-
-
-def _active(record: CollectionRecord) -> EpochRecord:
-    return next(each for each in epochs_of(record) if each.epoch == record.active_epoch)
-
-
-def _inactive(record: CollectionRecord) -> list[EpochRecord]:
-    return [each for each in epochs_of(record) if each.epoch != record.active_epoch]
-
-
 # ---- refusals
 
 
 def _no_shadow(record: CollectionRecord, order: ReembedOrder) -> PreconditionError:
     models = (
-        ", ".join(each.model_id for each in _inactive(record) if each.model_id != GOING) or "none yet; SHADOW first"
+        ", ".join(each.model_id for each in inactive_of(record) if each.model_id != GOING) or "none yet; SHADOW first"
     )
     return PreconditionError("NO_SHADOW", "target_model_id", order.model_id, models)
-
-
-def _other_move(record: CollectionRecord, order: ReembedOrder) -> PreconditionError:
-    models = ", ".join(each.model_id or "one that is being discarded" for each in _inactive(record))
-    allowed = f"no second move beside the one that is open: {models}; DISCARD ends it"
-    return PreconditionError("MOVE_OPEN", "target_model_id", order.model_id, allowed)
 
 
 def _require_as_good(state: Callable[[ModelId], Threshold], model_id: ModelId, record: CollectionRecord) -> None:

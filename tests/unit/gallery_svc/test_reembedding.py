@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from gallery_svc.comparing import Comparer, Draw, EpochComparison
+from gallery_svc.epochs import epochs_of
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import ProbeReader
-from gallery_svc.reembedding import Progress, Reembedder, ReembedOrder, ReembedStep, epochs_of
+from gallery_svc.reembedding import Progress, Reembedder, ReembedOrder, ReembedStep
 from gallery_svc.replica import Replica
 from gallery_svc.rows import RowBatch, SearchProfile, SearchRow, TemplateRow, half
 from gallery_svc.shadow import AT_ONCE
@@ -378,6 +379,26 @@ async def test_a_cancelled_step_leaves_nothing_behind() -> None:
     world.encoder.may_go.set()
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert (await world.do(SHADOW)).counts.done == 40
+
+
+async def test_a_step_whose_lease_was_lost_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else may be at it by then."""
+    monkeypatch.setattr("gallery_svc.step_lease.LEASE_S", 0.03)
+    world = World()
+    await world.create(1)
+    asked = list[str]()
+
+    async def lost(name: str, holder: str, seconds: float) -> bool:
+        asked.append(holder)
+        return len(asked) == 1
+
+    world.store.take_lease = lost  # type: ignore[method-assign]  # it runs out, and another one takes it
+    world.encoder.may_go.clear()
+    task = asyncio.create_task(world.do(SHADOW))
+    await eventually(_true_when(lambda: len(asked) == 2))
+    world.encoder.may_go.set()
+    with pytest.raises(UnavailableError, match="lease"):
+        await task
 
 
 async def test_a_gallery_that_goes_down_ends_the_step() -> None:
