@@ -209,7 +209,7 @@ def _arguments(
 ) -> list[bytes | str | int]:
     """What `change.lua` takes, in its order."""
     data_key = seals.data_key(edit.subject_id, looked.record)
-    answer = seals.seal_answer(edit.subject_id, edit.request_id, edit.note, data_key) if edit.note else b""
+    answer = seals.seal_answer(edit.subject_id, edit.request_id, edit.note, data_key) if edit.request else b""
     templates_before = len(before.subject.templates) if before else 0
     rows = seals.row_changes(before, after, epochs, data_key)
     pictures = edit.pictures if record.keep_source_images else ()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tessera.chassis.key_files import add_key
 from tessera.domain.errors import AlreadyExistsError, InvalidInputError
+from tessera.trust.keys import public_pem_of
 
 _ED25519_PREFIX = bytes.fromhex("302e020100300506032b657004220420")
 _SEED_BYTES = 32
@@ -27,6 +28,8 @@ class InstanceKeys:
     """Templates, names and pictures are sealed with it."""
     signing: Path
     """Receipts and checkpoints are signed with it."""
+    public: Path
+    """Receipts and checkpoints are checked with it, by anybody."""
     audit: Path
     """Folder for the checkpoints of the audit logs."""
 
@@ -38,13 +41,16 @@ def prepare_keys(data_dir: Path) -> InstanceKeys:
         OSError: the folder cannot be written to.
     """
     folder = data_dir / "keys"
-    keys = InstanceKeys(folder / "kek", folder / "signing", data_dir / "audit")
+    keys = InstanceKeys(folder / "kek", folder / "signing", folder / "signing.pub", data_dir / "audit")
     for made in (folder, keys.audit):
         made.mkdir(mode=0o700, exist_ok=True)
     if not keys.kek.exists():
         _make_kek(keys.kek)
     if not keys.signing.exists():
         _write_once(keys.signing, _signing_key())
+    public = _public_key(keys.signing)
+    if not keys.public.exists() or keys.public.read_text(encoding="utf-8") != public:
+        _write_once(keys.public, public)
     return keys
 
 
@@ -63,6 +69,13 @@ def _signing_key() -> str:
     """
     body = base64.b64encode(_ED25519_PREFIX + secrets.token_bytes(_SEED_BYTES)).decode()
     return f"-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n"
+
+
+def _public_key(signing: Path) -> str:
+    try:
+        return public_pem_of(signing.read_text(encoding="ascii"), str(signing))
+    except InvalidInputError as error:
+        raise OSError(0, str(error), str(signing)) from error
 
 
 def _write_once(path: Path, text: str) -> None:

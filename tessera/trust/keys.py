@@ -1,6 +1,6 @@
 """Public keys that signatures are checked with: one for each time the signing key was changed, in one file or several.
 
-Holds no private key. A key is named by its fingerprint, which a signature carries, so that old signatures still check
+Keeps no private key. A key is named by its fingerprint, which a signature carries, so that old signatures still check
 after the key was changed as long as the old public key is kept.
 """
 
@@ -14,8 +14,13 @@ from enum import StrEnum
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 
 from tessera.domain.errors import InvalidInputError
 from tessera.trust.canonical import signed_bytes
@@ -55,6 +60,25 @@ def fingerprint(key: Ed25519PublicKey) -> str:
 def public_pem(key: Ed25519PublicKey) -> str:
     """A public key as PEM text."""
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def public_pem_of(private_pem: str, source: str) -> str:
+    """The public half of a private key, as PEM text.
+
+    Args:
+        private_pem: an Ed25519 private key, PKCS#8.
+        source: where the text is from, for the error.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    try:
+        key = load_pem_private_key(private_pem.encode(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise InvalidInputError("signing_key", source, "an Ed25519 private key as PEM, without a password")
+    return public_pem(key.public_key())
 
 
 class PublicKeys:

@@ -104,6 +104,13 @@ async def test_a_retry_tells_the_subject_as_it_is_now(staffed: Store, shards: in
     assert (again.subject, again.position, again.note) == (second.subject, first.position, "the note")
 
 
+async def test_an_enrolment_without_a_note_is_settled_by_its_retry_too(staffed: Store, shards: int) -> None:
+    """An empty note is an answer like any other."""
+    wanted = replace(enrollment(template("t1"), key=request()), note="")
+    first = await staffed.enroll(wanted)
+    assert await staffed.enroll(wanted) == replace(first, replayed=True)
+
+
 async def test_a_request_id_with_other_content_is_refused(staffed: Store, shards: int) -> None:
     """Nothing is written, whether it is asked for first or tried at once, for this subject or for another."""
     await staffed.enroll(enrollment(template("t1"), key=request()))

@@ -13,6 +13,7 @@ from tessera.cli.instance_keys import prepare_keys
 from tessera.cli.ports import ports_from
 from tessera.cli.services import service_specs
 from tessera.cli.valkey import prepare_valkey
+from tessera.trust.keys import PublicKeys, fingerprint
 
 
 def test_keys_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None:
@@ -36,6 +37,7 @@ def test_keys_are_what_their_readers_take(tmp_path: Path) -> None:
     assert isinstance(key, Ed25519PrivateKey)
     assert one.kek.read_bytes() != other.kek.read_bytes()
     assert one.signing.read_bytes() != other.signing.read_bytes()
+    assert PublicKeys.load([one.public]).key_ids == (fingerprint(key.public_key()),)
 
 
 def test_a_start_that_was_cut_leaves_no_half_of_a_key(tmp_path: Path) -> None:
@@ -47,6 +49,9 @@ def test_a_start_that_was_cut_leaves_no_half_of_a_key(tmp_path: Path) -> None:
     prepare_keys(tmp_path)
     assert len(read_key_file(made.kek)) == 1
     assert made.signing.read_text().startswith("-----BEGIN PRIVATE KEY-----")
+    key = load_pem_private_key(made.signing.read_bytes(), password=None)
+    assert isinstance(key, Ed25519PrivateKey)
+    assert PublicKeys.load([made.public]).key_ids == (fingerprint(key.public_key()),)
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
