@@ -382,7 +382,8 @@ def _scanner(columns: Columns, first: int, end: int) -> faiss.IndexScalarQuantiz
     scanner = faiss.IndexScalarQuantizer(dimensions, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     codes = faiss.swig_ptr(columns.halves[first:].view(np.uint8).reshape(-1))
     view: Any = faiss.MaybeOwnedVectorUInt8
-    scanner.codes = view.create_view(codes, (end - first) * dimensions * 2, view().owner)
+    empty = view()  # it must live through the call: what `owner` gives points into it
+    scanner.codes = view.create_view(codes, (end - first) * dimensions * 2, empty.owner)
     scanner.ntotal = end - first
     return scanner
 
