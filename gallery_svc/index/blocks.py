@@ -11,19 +11,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_HUGE_PAGE_BYTES = 2 * 1024 * 1024
 
-def block(count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+
+def block(count: int, dtype: npt.DTypeLike, written_now: int = 0) -> npt.NDArray[Any]:
     """An array of zeros whose pages are taken when they are first written, and given back when it goes.
 
     Args:
         count: numbers in it.
         dtype: of each.
+        written_now: so many of them will be written at once: their pages may be large ones, which are taken quicker.
 
     Returns:
         Shape (count,), writable.
     """
     nbytes = max(1, count * np.dtype(dtype).itemsize)
     memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if soon := written_now * np.dtype(dtype).itemsize // _HUGE_PAGE_BYTES * _HUGE_PAGE_BYTES:
+        memory.madvise(mmap.MADV_HUGEPAGE, 0, soon)
     return np.frombuffer(memory, dtype, count)
 
 

@@ -131,7 +131,7 @@ class Change:
                 self._homeless.append(living)
                 return
             capacity = len(living.vectors)
-        columns = Columns(capacity, living.vectors.shape[1])
+        columns = Columns(capacity, living.vectors.shape[1], len(living.vectors))
         columns.append(living)
         self._work[number] = (columns, None)
         self.added.take(living.hashes, number, np.cumsum(living.counts) - living.counts)

@@ -91,14 +91,17 @@ class Columns:
     Args:
         capacity: rows there is room for; memory is taken as they are written.
         dimensions: of a vector.
+        written_now: rows that come at once.
     """
 
-    def __init__(self, capacity: int, dimensions: int) -> None:
+    def __init__(self, capacity: int, dimensions: int, written_now: int = 0) -> None:
         self.capacity = capacity
         self.rows = 0
         self.subjects = 0
         self.deviation = 0.0
-        self.halves: HalfVectors = block(capacity * dimensions, np.float16).reshape(capacity, dimensions)
+        self.halves: HalfVectors = block(capacity * dimensions, np.float16, written_now * dimensions).reshape(
+            capacity, dimensions
+        )
         self.subject_ids = TextColumn(capacity)
         self.template_ids = TextColumn(capacity)
         self.names: TextColumn | None = None
@@ -132,7 +135,7 @@ class Columns:
         Args:
             dead: shape (rows,).
         """
-        copy = Columns(self.capacity, self.halves.shape[1])
+        copy = Columns(self.capacity, self.halves.shape[1], self.rows)
         gone = np.flatnonzero(dead)
         copy.halves[: self.rows] = self.halves[: self.rows]
         copy.halves[gone] = 0

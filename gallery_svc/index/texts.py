@@ -77,13 +77,18 @@ class Spelling:
             # Slices of bytes are no business of the garbage collector, those of a view are.
             begin = int(starts.min())
             source, starts, ends = bytes(source[begin : int(ends.max())]), starts - begin, ends - begin
+        is_packed = (lengths == _PACKED_BYTES) & bool(self.prefix)
+        if self.prefix:
+            literal = np.flatnonzero(lengths == _PACKED_BYTES + 1)
+            starts[literal] += texts.arena[texts.spans(at[literal])[0]] == _LITERAL[0]
         pieces = [source[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-        if not self.prefix or not ((lengths == _PACKED_BYTES) | (lengths == _PACKED_BYTES + 1)).any():
+        if not is_packed.any():
             return [str(piece, "utf-8") for piece in pieces]
-        if (lengths == _PACKED_BYTES).all():
-            prefix = self.prefix
+        prefix = self.prefix
+        if is_packed.all():
             return [prefix + piece.hex() for piece in pieces]
-        return [self.unpack(piece) for piece in pieces]
+        pairs = zip(pieces, is_packed.tolist(), strict=True)
+        return [prefix + piece.hex() if packs else str(piece, "utf-8") for piece, packs in pairs]
 
     def pack_all(self, texts: Sequence[str]) -> Packed:
         """As `pack` for each, by columns where all are alike."""
@@ -92,10 +97,12 @@ class Spelling:
         if joined.isascii():
             raw = np.frombuffer(joined.encode(), np.uint8)
             long = len(self.prefix) + _DIGITS
-            if not self.prefix or not ((lengths == long) | (lengths == _PACKED_BYTES)).any():
+            if not self.prefix:
                 return Packed(raw, lengths)
             if (lengths == long).all() and (alike := self._halved(raw.reshape(-1, long))) is not None:
                 return Packed(alike.ravel(), np.full(len(texts), _PACKED_BYTES, np.int64))
+            if not (lengths == long).any():
+                return _marked(raw, lengths)
         return packed([self.pack(text) for text in texts])
 
     def _halved(self, raw: Bytes) -> Bytes | None:
@@ -110,6 +117,15 @@ class Spelling:
 SUBJECT_IDS = Spelling("subject-")
 TEMPLATE_IDS = Spelling("template-")
 NAMES = Spelling()
+
+
+def _marked(raw: Bytes, lengths: Places) -> Packed:
+    """Texts of which none is packed, with the mark before those that would be taken for one that is."""
+    alike = lengths == _PACKED_BYTES
+    if not alike.any():
+        return Packed(raw, lengths)
+    starts = np.cumsum(lengths) - lengths
+    return Packed(np.insert(raw, starts[alike], _LITERAL[0]), lengths + alike)
 
 
 def packed(pieces: Sequence[bytes]) -> Packed:
