@@ -25,13 +25,19 @@ from benchmarks.gallery.enrol import enrol
 from benchmarks.gallery.faults import canary, congruence, faults
 from benchmarks.gallery.float16 import float16
 from benchmarks.gallery.identify import identify
+from benchmarks.gallery.memory import memory
 from benchmarks.gallery.milvus import measure
+from benchmarks.gallery.oracle import oracle
 from benchmarks.gallery.plan import COMMAND, Plan, Story
+from benchmarks.gallery.search import search
 from benchmarks.gallery.ten_million import ten_million
 from benchmarks.gallery.vector_sets import vector_sets
 from benchmarks.gallery.verify import verify
 
 SCENARIOS: dict[str, Callable[[Plan], Story]] = {
+    "search": search,
+    "oracle": oracle,
+    "memory": memory,
     "ten-million": ten_million,
     "vector-sets": vector_sets,
     "identify": identify,
@@ -54,7 +60,7 @@ def main() -> int:
     parser.add_argument("--server-cores", type=cores, default=frozenset(), help="such as 0,1; default: all share all")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _unwind)
-    plan = Plan(arguments.quick, arguments.server_cores)
+    plan = plan_of(arguments.server_cores, quick=arguments.quick)
     whole = Story()
     for name in arguments.scenarios or SCENARIOS:
         started_s = time.monotonic()
@@ -66,6 +72,11 @@ def main() -> int:
         whole.figures += told
         whole.notes += story.notes
     return report("gallery", whole.figures, whole.notes, keep=False)
+
+
+def plan_of(server_cores: frozenset[int], *, quick: bool) -> Plan:
+    """Those who call have the processors that are left; all of them where none are taken away."""
+    return Plan(quick, server_cores, frozenset(os.sched_getaffinity(0)) - server_cores)
 
 
 def command_of(name: str, plan: Plan) -> str:

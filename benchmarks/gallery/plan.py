@@ -29,7 +29,9 @@ class Plan:
     quick: bool = False
     """For work on the benchmark itself: short, and nothing is kept."""
     server_cores: frozenset[int] = frozenset()
-    """Processors of the gallery, its store and the bare index; those who call have the others. Empty: all share all."""
+    """Processors of the gallery, its store and the bare index. Empty: all share all."""
+    client_cores: frozenset[int] = frozenset()
+    """Processors of those who call."""
 
     def seconds(self, whole: float, quick: float) -> float:
         """One of two durations."""
@@ -38,11 +40,6 @@ class Plan:
     def count(self, whole: int, quick: int) -> int:
         """One of two numbers."""
         return quick if self.quick else whole
-
-    @property
-    def client_cores(self) -> frozenset[int]:
-        """Processors of those who call."""
-        return frozenset(os.sched_getaffinity(0)) - self.server_cores
 
 
 @contextmanager

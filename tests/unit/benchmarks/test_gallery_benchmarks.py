@@ -16,7 +16,7 @@ import pytest
 from benchmarks.encoder.orders import Tally
 from benchmarks.figures import RESULTS, ROOT
 from benchmarks.gallery import data
-from benchmarks.gallery.__main__ import command_of, cores
+from benchmarks.gallery.__main__ import command_of, cores, plan_of
 from benchmarks.gallery.calls import read_requests, together, write_requests
 from benchmarks.gallery.enrol import CEILING, CEILING_SCRIPT, CapturingDoor, Ceiling, People, written_sizes
 from benchmarks.gallery.faults import FAILED, PASSED, SKIPPED, read_outcomes, run_tests
@@ -126,7 +126,8 @@ def test_cores_leave_some_for_those_who_call() -> None:
             cores(told)
     if len(ours) > 1:
         assert cores(str(ours[0])) == {ours[0]}
-        assert Plan(server_cores=frozenset(ours[:1])).client_cores == set(ours[1:])
+        assert plan_of(cores(str(ours[0])), quick=True).client_cores == set(ours[1:])
+    assert plan_of(frozenset(), quick=True).client_cores == set(ours)
 
 
 def test_figures_of_pinned_runs_stand_beside_the_others() -> None:
