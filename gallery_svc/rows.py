@@ -6,6 +6,7 @@ of the tests all have these same numbers, and a score is the product of such a r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -62,13 +63,20 @@ class RowBatch:
 
     subject_ids: list[str] = field(default_factory=list)
     profiles: list[SearchProfile] = field(default_factory=list)
-    """One for each subject; equal ones may be one object."""
+    """One for each subject; equal ones are mostly one object. A display name in it is not looked at."""
     counts: list[int] = field(default_factory=list)
     """Templates of each subject; may be 0."""
     template_ids: list[str] = field(default_factory=list)
     """Of all subjects, one after the other."""
     vectors: HalfVectors = field(default_factory=lambda: np.empty((0, 0), np.float16))
     """One row for each template."""
+    names: list[str] = field(default_factory=list)
+    """The display name of each subject; empty: nobody has one."""
+
+    @property
+    def display_names(self) -> Sequence[str]:
+        """One for each subject, whether anybody has one or not."""
+        return self.names or ("",) * len(self.subject_ids)
 
 
 def half(vector: npt.ArrayLike) -> HalfVector:

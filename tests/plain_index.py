@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -45,10 +46,14 @@ class PlainIndex:
                 rows[update.row.subject_id] = update.row
         self.rows = rows
 
+    def expect(self, subjects: int) -> None:
+        """Nothing is made ready."""
+
     def load(self, batch: RowBatch) -> None:
         """Take many subjects."""
         at = 0
-        for name, profile, count in zip(batch.subject_ids, batch.profiles, batch.counts, strict=True):
+        profiles = map(_named, batch.profiles, batch.display_names)
+        for name, profile, count in zip(batch.subject_ids, profiles, batch.counts, strict=True):
             templates = tuple(
                 TemplateRow(TemplateId(batch.template_ids[row]), batch.vectors[row].copy())
                 for row in range(at, at + count)
@@ -88,6 +93,10 @@ class PlainIndex:
     def _require_model(self, probe: Embedding) -> None:
         if probe.model_id != self.model_id:
             raise ModelMismatchError(self.model_id, probe.model_id)
+
+
+def _named(profile: SearchProfile, name: str) -> SearchProfile:
+    return replace(profile, display_name=name)
 
 
 def is_wanted(profile: SearchProfile, wanted: Wanted) -> bool:

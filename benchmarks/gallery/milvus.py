@@ -52,9 +52,9 @@ class Gallery:
         for first in range(0, len(self.vectors), size):
             part = self.vectors[first : first + size]
             numbers = range(first, first + len(part))
-            profiles = [SearchProfile(f"Person {n:05d}") for n in numbers]
-            names = [f"s{n:011d}" for n in numbers]
-            yield RowBatch(names, profiles, [1] * len(part), [f"t{n:011d}" for n in numbers], part)
+            ids, templates = [f"s{n:011d}" for n in numbers], [f"t{n:011d}" for n in numbers]
+            names = [f"Person {n:05d}" for n in numbers]
+            yield RowBatch(ids, [SearchProfile()] * len(part), [1] * len(part), templates, part, names)
 
     def best(self, probe: Embedding) -> list[tuple[str, float]]:
         """Every comparison in float64."""

@@ -24,6 +24,7 @@ _EMPTY, _REMOVED, _FIRST_MARK, _MARKS = 0, 1, 2, 254
 _ALL_BITS = 0xFFFFFFFFFFFFFFFF
 _FIRST_CELLS = 1024
 _FULL = 0.85
+_FULL_AS_EXPECTED = 0.75
 _FULL_AT_FIRST = 0.57
 _SMALL = 1 << 15
 _ONE_BY_ONE = 48
@@ -63,6 +64,11 @@ class Directory:
         self._marks: npt.NDArray[np.uint8] = block(cells, np.uint8)
         self._places: PlaceNumbers = block(cells, np.uint32)
         self._taken = 0
+
+    @classmethod
+    def of(cls, places: int) -> Directory:
+        """An empty one that has room for so many places and a few more."""
+        return cls(max(_FIRST_CELLS, int(places / _FULL_AS_EXPECTED)))
 
     @property
     def nbytes(self) -> int:

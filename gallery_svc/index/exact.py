@@ -92,6 +92,11 @@ class ExactIndex:
         if gone or come:
             self._change(gone, self._checked(batch_of(come)) if come else None)
 
+    def expect(self, subjects: int) -> None:
+        """Make the directory large enough at once: one that grows on the way reads every id again, about twice."""
+        if not self._snapshot.subjects:
+            self._directory = Directory.of(subjects)
+
     def load(self, batch: RowBatch) -> None:
         """Take many subjects that are not there yet; for an index that is shown to nobody before its end.
 

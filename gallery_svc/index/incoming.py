@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
 
 import numpy as np
 
@@ -14,10 +13,6 @@ from gallery_svc.index.texts import NAMES, SUBJECT_IDS, TEMPLATE_IDS, Places
 from gallery_svc.index.widening import lengths
 from gallery_svc.rows import RowBatch, SearchProfile, SearchRow
 from tessera.domain.errors import InvalidInputError
-
-_NAME = attrgetter("display_name")
-_GROUP = attrgetter("labels", "camera_ids")
-_VALIDITY = attrgetter("valid_from", "valid_until")
 
 
 def validity(profile: SearchProfile) -> tuple[int, int]:
@@ -57,6 +52,7 @@ def batch_of(rows: Sequence[SearchRow]) -> RowBatch:
         [len(row.templates) for row in rows],
         [template.template_id for template in templates],
         np.array([template.vector for template in templates], np.float16),
+        [row.profile.display_name for row in rows],
     )
 
 
@@ -71,13 +67,15 @@ def new_rows(batch: RowBatch) -> NewRows:
         raise InvalidInputError("batch", (len(batch.subject_ids), len(batch.profiles), counts.size), "columns alike")
     if not counts.sum() == len(batch.template_ids) == len(batch.vectors):
         raise InvalidInputError("batch", (len(batch.template_ids), len(batch.vectors)), f"{counts.sum()} templates")
-    subject_ids, profiles = batch.subject_ids, batch.profiles
+    if len(batch.names) not in (0, counts.size):
+        raise InvalidInputError("batch", f"{len(batch.names)} names", f"none, or {counts.size}")
+    subject_ids, profiles, names = batch.subject_ids, batch.profiles, batch.names
     if not counts.all():
         kept = np.flatnonzero(counts).tolist()
         subject_ids, profiles = [subject_ids[at] for at in kept], [profiles[at] for at in kept]
+        names = [names[at] for at in kept] if names else names
         counts = counts[counts > 0]
-    groups, group_of = _groups(profiles)
-    names = list(map(_NAME, profiles))
+    groups, group_of, valid = _conditions(profiles)
     return NewRows(
         np.ascontiguousarray(batch.vectors, np.float16),
         _deviation(batch),
@@ -88,7 +86,7 @@ def new_rows(batch: RowBatch) -> NewRows:
         NAMES.pack_all(names) if any(names) else None,
         groups,
         group_of,
-        _validities(profiles),
+        valid,
     )
 
 
@@ -102,17 +100,15 @@ def _deviation(batch: RowBatch) -> float:
     return deviation
 
 
-def _groups(profiles: Sequence[SearchProfile]) -> tuple[tuple[Group, ...], Places | None]:
-    # A bulk load comes here with every subject: `map` and `attrgetter` take a fifth of a loop's time.
-    groups: list[Group] = list(map(_GROUP, profiles))
-    present = set(groups)
-    if present <= {NO_GROUP}:
-        return (), None
-    numbers = {group: number for number, group in enumerate(present)}
-    return tuple(numbers), np.fromiter(map(numbers.__getitem__, groups), np.int64, len(groups))
-
-
-def _validities(profiles: Sequence[SearchProfile]) -> Moments | None:
-    if set(map(_VALIDITY, profiles)) <= {(None, None)}:
-        return None
-    return np.array([validity(profile) for profile in profiles], np.int64)
+def _conditions(profiles: Sequence[SearchProfile]) -> tuple[tuple[Group, ...], Places | None, Moments | None]:
+    # A bulk load comes here with every subject, and with few profiles: each of those is looked at once.
+    distinct = dict(zip(map(id, profiles), profiles, strict=True))
+    groups, moments = [group(each) for each in distinct.values()], [validity(each) for each in distinct.values()]
+    has_groups, has_moments = set(groups) - {NO_GROUP}, set(moments) - {(FROM_EVER, UNTIL_EVER)}
+    if not has_groups and not has_moments:
+        return (), None, None
+    places = {key: place for place, key in enumerate(distinct)}
+    which = np.fromiter(map(places.__getitem__, map(id, profiles)), np.int64, len(profiles))
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    group_of = np.array([numbers[group] for group in groups], np.int64)[which] if has_groups else None
+    return tuple(numbers), group_of, np.array(moments, np.int64)[which] if has_moments else None

@@ -139,6 +139,9 @@ class MilvusIndex:
             for who in last:
                 self._name(who, puts[who].profile.display_name if who in puts else "")
 
+    def expect(self, subjects: int) -> None:
+        """Nothing is made ready."""
+
     def load(self, batch: RowBatch) -> None:
         """Take many subjects that are not there yet; for an index that is shown to nobody before its end.
 
@@ -153,8 +156,8 @@ class MilvusIndex:
 
     def take_names(self, batch: RowBatch) -> None:
         """Learn the display names of subjects that the engine has already."""
-        for who, profile, count in zip(batch.subject_ids, batch.profiles, batch.counts, strict=True):
-            self._name(SubjectId(who), profile.display_name if count else "")
+        for who, name, count in zip(batch.subject_ids, batch.display_names, batch.counts, strict=True):
+            self._name(SubjectId(who), name if count else "")
 
     def reset(self) -> None:
         """Throw the table away with its marker: another history, another model, or a collection that is gone."""

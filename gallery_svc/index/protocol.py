@@ -95,6 +95,10 @@ class Index(Protocol):
         """Take updates in their order; readers see all of them or none. The same again changes nothing."""
         ...
 
+    def expect(self, subjects: int) -> None:
+        """Hear about how many will be loaded, before the first; whatever comes, the answers are the same."""
+        ...
+
     def load(self, batch: RowBatch) -> None:
         """Take many subjects that are not there yet; for an index that is shown to nobody before its end.
 

@@ -482,4 +482,5 @@ def _batch(rows: Sequence[SearchRow]) -> RowBatch:
         counts=[len(row.templates) for row in rows],
         template_ids=[template.template_id for template in templates],
         vectors=np.ascontiguousarray([template.vector for template in templates], dtype=np.float16),
+        names=[row.profile.display_name for row in rows],
     )

@@ -17,6 +17,7 @@ import json
 import re
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -250,8 +251,8 @@ def unpack_rows(subject_ids: Sequence[str], plains: Sequence[bytes]) -> RowBatch
         return _of_rows(unpack_row(plain, SubjectId(name)) for name, plain in zip(subject_ids, plains, strict=True))
 
 
-class _Nameless(dict[bytes, SearchProfile]):
-    """Profiles without a name by the bytes of their conditions: those that say the same are one."""
+class _Profiles(dict[bytes, SearchProfile]):
+    """Profiles by the bytes of their conditions, without names: those that say the same are one."""
 
     def __missing__(self, raw: bytes) -> SearchProfile:
         self[raw] = SearchProfile("", *_conditions(raw))
@@ -280,23 +281,19 @@ class _Layout(NamedTuple):
 
 def _columns(subject_ids: Sequence[str], plains: Sequence[bytes]) -> RowBatch:
     # One list a column and one cut a row: a loop that takes each row apart by hand needs twice as long.
-    layouts, header_bytes, nameless = _Layouts(), _HEADER.size, _Nameless()
+    layouts, header_bytes, profiles = _Layouts(), _HEADER.size, _Profiles()
     row_layouts = [layouts[plain[:header_bytes]] for plain in plains]
     cuts = [layout.cut(plain) for plain, layout in zip(plains, row_layouts, strict=True)]
     vectors, ids, conditions = zip(*cuts, strict=True) if cuts else ((), (), ())
     names = [plain[layout.name_at :].decode() for plain, layout in zip(plains, row_layouts, strict=True)]
-    unnamed = [nameless[raw] for raw in conditions]
     return RowBatch(
         list(subject_ids),
-        [_named(name, profile) if name else profile for name, profile in zip(names, unnamed, strict=True)],
+        [profiles[raw] for raw in conditions],
         [layout.shape.templates for layout in row_layouts],
         _spelt(b"".join(ids)),
         _matrix(vectors, {layout.shape.dims for layout in layouts.values()} - {0}),
+        names if any(names) else [],
     )
-
-
-def _named(name: str, p: SearchProfile) -> SearchProfile:
-    return SearchProfile(name, p.labels, p.camera_ids, p.valid_from, p.valid_until)
 
 
 def _matrix(vectors: Sequence[bytes], dims: set[int]) -> HalfVectors:
@@ -314,7 +311,8 @@ def _of_rows(rows: Iterable[SearchRow]) -> RowBatch:
     vectors: list[HalfVector] = []
     for row in rows:
         batch.subject_ids.append(row.subject_id)
-        batch.profiles.append(row.profile)
+        batch.profiles.append(replace(row.profile, display_name=""))
+        batch.names.append(row.profile.display_name)
         batch.counts.append(len(row.templates))
         batch.template_ids += [template.template_id for template in row.templates]
         vectors += [template.vector for template in row.templates]

@@ -147,9 +147,9 @@ async def rows_of(store: Store, shards: int, epoch: int = 1) -> dict[str, tuple[
     for shard in range(shards):
         async for batch in store.load_rows(STAFF, shard, epoch):
             at = 0
-            for subject_id, profile, count in zip(batch.subject_ids, batch.profiles, batch.counts, strict=True):
+            for subject_id, name, count in zip(batch.subject_ids, batch.display_names, batch.counts, strict=True):
                 vectors = batch.vectors[at : at + count].astype(np.float64).round(3).tolist()
-                found[subject_id] = (batch.template_ids[at : at + count], vectors, profile.display_name)
+                found[subject_id] = (batch.template_ids[at : at + count], vectors, name)
                 at += count
     return found
 

@@ -129,7 +129,8 @@ async def test_a_load_finds_every_subject(staffed: Store, shards: int) -> None:
     for shard in range(shards):
         async for batch in staffed.load_rows(STAFF, shard, 1):
             assert all(shard_of(subject_id, shards) == shard for subject_id in batch.subject_ids)
-            assert set(map(str, batch.profiles)) == {str(PROFILE.searched)}
+            named = zip(batch.profiles, batch.display_names, strict=True)
+            assert {replace(profile, display_name=name) for profile, name in named} == {PROFILE.searched}
             assert (batch.counts, batch.vectors.dtype) == ([1] * len(batch.subject_ids), np.float16)
             for subject_id, vector in zip(batch.subject_ids, batch.vectors, strict=True):
                 np.testing.assert_array_equal(vector, vectors[int(subject_id[1:])].astype(np.float16))

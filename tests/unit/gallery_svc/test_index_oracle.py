@@ -126,6 +126,7 @@ def filled(index: Index, rows: Sequence[SearchRow]) -> Model:
             [len(row.templates) for row in rows],
             [template.template_id for template in templates],
             np.array([template.vector for template in templates], np.float16),
+            [row.profile.display_name for row in rows],
         )
     )
     return {row.subject_id: row for row in rows}

@@ -142,6 +142,7 @@ def _batch(rows: Sequence[SearchRow]) -> RowBatch:
         [len(row.templates) for row in rows],
         [template.template_id for template in templates],
         np.array([template.vector for template in templates], np.float16),
+        [row.profile.display_name for row in rows],
     )
 
 

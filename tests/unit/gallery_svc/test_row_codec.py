@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
@@ -42,9 +43,11 @@ def rows_of(batch: RowBatch) -> list[tuple[object, ...]]:
     """A batch as the rows that it was made of."""
     templates = list(zip(batch.template_ids, batch.vectors, strict=True))
     ends = np.cumsum(batch.counts, dtype=int)
+    assert {profile.display_name for profile in batch.profiles} <= {""}
+    profiles = [replace(p, display_name=name) for p, name in zip(batch.profiles, batch.display_names, strict=True)]
     return [
         (subject_id, profile, [(name, v.dtype.str, v.tobytes()) for name, v in templates[end - count : end]])
-        for subject_id, profile, count, end in zip(batch.subject_ids, batch.profiles, batch.counts, ends, strict=True)
+        for subject_id, profile, count, end in zip(batch.subject_ids, profiles, batch.counts, ends, strict=True)
     ]
 
 
@@ -79,10 +82,11 @@ def test_a_row_with_a_made_id_is_small() -> None:
 
 
 def test_equal_conditions_are_one_object() -> None:
-    """Subjects without a name share their profile, so that a batch of a million is small."""
-    profiles = [SearchProfile(), SearchProfile("", ("staff",)), SearchProfile(), SearchProfile("", ("staff",))]
+    """Subjects share their profile, and have names of their own, so that a batch of a million is small."""
+    profiles = [SearchProfile("A"), SearchProfile("", ("staff",)), SearchProfile("C"), SearchProfile("D", ("staff",))]
     batch = unpack_rows(["a", "b", "c", "d"], [pack_row(alice(profile=profile)) for profile in profiles])
-    assert batch.profiles == profiles
+    assert batch.profiles == [SearchProfile(), SearchProfile("", ("staff",))] * 2
+    assert batch.names == ["A", "", "C", "D"]
     assert batch.profiles[0] is batch.profiles[2]
     assert batch.profiles[1] is batch.profiles[3]
 
