@@ -236,13 +236,8 @@ class TwoReplicas(RuleBasedStateMachine):
 
     @rule(which=replicas)
     def hold(self, which: int) -> None:
-        """Nothing of the store's log comes through to one of them."""
+        """Nothing of the store's log comes through to one of them, until somebody has the patience."""
         self.tails[which].may_go.clear()
-
-    @rule(which=replicas)
-    def let_go(self, which: int) -> None:
-        """It comes through again; what was waiting takes its time."""
-        self.tails[which].may_go.set()
 
     @rule(which=replicas)
     def follow(self, which: int) -> None:
@@ -251,21 +246,26 @@ class TwoReplicas(RuleBasedStateMachine):
 
     @rule(which=replicas)
     def forget(self, which: int) -> None:
-        """A gallery is started anew."""
+        """A gallery is started anew, and loads."""
+        self.tails[which].may_go.set()
         self._run(self.replicas[which].close())
         self.replicas[which] = self._replica(self.tails[which])
+        self._run(self.replicas[which].collection(STAFF))
 
-    @rule(shard=st.integers(0, SHARDS - 1))
-    def trim(self, shard: int) -> None:
-        """The log forgets what it has told so far."""
-        if shard in self.newest:
-            self._run(self.store.trim_log(STAFF, shard, self.newest[shard].sequence))
+    @rule(subject_id=subjects)
+    def trim(self, subject_id: SubjectId) -> None:
+        """The logs forget what they have told so far, just after somebody went."""
+        self.erase(subject_id)
+        for shard, at in self.newest.items():
+            self._run(self.store.trim_log(STAFF, shard, at.sequence))
 
     # ---- what is asked
 
-    @rule(which=replicas, limit=st.integers(1, 7), probe=vectors, wanted=wishes)
-    def search(self, which: int, limit: int, probe: int, wanted: Wanted) -> None:
+    @rule(which=replicas, patient=st.booleans(), limit=st.integers(1, 7), probe=vectors, wanted=wishes)
+    def search(self, which: int, *, patient: bool, limit: int, probe: int, wanted: Wanted) -> None:
         """With the newest positions: what the model finds, in its order, by its names, as many as there are up to k."""
+        if patient:
+            self.tails[which].may_go.set()
         live = self._at_newest(which)
         if live is None:
             return
