@@ -24,6 +24,7 @@ from gallery_svc.erasing import Eraser, ErasureFinisher
 from gallery_svc.events import EventLog
 from gallery_svc.exporting import Exporter
 from gallery_svc.following import Follower
+from gallery_svc.holding import Holding
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.importing import Importer
 from gallery_svc.index.exact import ExactIndex
@@ -31,15 +32,19 @@ from gallery_svc.index.protocol import Index
 from gallery_svc.matching import Matcher
 from gallery_svc.members import SignsOfLife
 from gallery_svc.metrics import GalleryMetrics
+from gallery_svc.own_part import OwnPart
+from gallery_svc.peers import GalleryPeer
 from gallery_svc.probes import Encoder, ProbeReader
 from gallery_svc.recording import Recorder
 from gallery_svc.reembedding import Reembedder
 from gallery_svc.reembedding_wire import ReembedMethod
 from gallery_svc.replica import Replica
 from gallery_svc.rotating import Rotator
+from gallery_svc.scatter import Scatter
 from gallery_svc.searching import Searcher
 from gallery_svc.servicer import EventServicer, GalleryParts, GalleryServicer, LaterParts
 from gallery_svc.settings import DurabilityWord, GallerySettings, Migrating
+from gallery_svc.shard_servicer import ShardServer, ShardServicer
 from gallery_svc.sightings import Sightings
 from gallery_svc.signing import Signer
 from gallery_svc.store.durability import Durability
@@ -60,7 +65,6 @@ from tessera.chassis.settings import MEMORY
 from tessera.chassis.tracing import Tracing
 from tessera.domain.errors import InvalidInputError, KeyMissingError, StoreCorruptError
 from tessera.domain.ids import ModelId
-from tessera.trust.keys import PublicKeys
 from tessera.v1 import events_pb2, events_pb2_grpc, gallery_pb2, gallery_pb2_grpc
 
 SERVICES = (
@@ -102,8 +106,11 @@ async def running_gallery(
 
     server = Server(_listening(settings), ground.metrics, SERVICES, add_servicers, tracing)
     follower, finisher, checkpointer = _follower(ground, server), _finisher(ground), _checkpointer(ground)
+    shard_server = _shard_server(ground, tracing)
     try:
         await server.start()
+        if ground.holding.total:
+            await shard_server.start()
         following = asyncio.create_task(_follow(follower))
         beside = asyncio.gather(finisher.run(), checkpointer.run())
         try:
@@ -113,7 +120,7 @@ async def running_gallery(
             finisher.stop()
             ground.closing.set()
             ground.events.close()
-            await server.stop()
+            await asyncio.gather(server.stop(), shard_server.stop(settings.drain_s))
             checkpointer.stop()  # after the last decision
             await beside
             await following
@@ -148,7 +155,10 @@ class _Ground:
         self.keyring = Keyring.load(settings.keys or EPHEMERAL)
         self.signer = open_signer(settings)
         self.store = open_store(settings, self.keyring, self.member_id, self.metrics)
-        self.replica = Replica(self.store, make_index, self.metrics, clock, settings.max_position_wait_s)
+        self.holding = Holding.parse(settings.holds)
+        self.replica = Replica(
+            self.store, make_index, self.metrics, clock, settings.max_position_wait_s, holding=self.holding
+        )
         self.collections = Collections(self.store, self.replica, thresholds, clock, settings.shards)
         self.probes = ProbeReader(encoder, thresholds, self.metrics)
         self.threads = ThreadPoolExecutor(settings.search_threads, thread_name_prefix="search")
@@ -159,6 +169,9 @@ class _Ground:
             max_batch=settings.max_batch,
             max_queries=settings.max_queries,
         )
+        self.own = OwnPart(self.replica, self.searcher)
+        self.peers = [GalleryPeer(address, clock) for address in settings.peer_addresses]
+        self.scatter = Scatter(self.own, self.peers, clock)
         self.batcher = AuditBatcher(self.store.append_audit, on_batch=self.metrics.audit_batch_size.observe)
         self.events = EventLog(self.store, clock, self.metrics, settings.heartbeat_s, settings.follow_interval_s)
         self.make_index = make_index
@@ -170,6 +183,7 @@ class _Ground:
     async def close(self) -> None:
         """Let go of everything."""
         await self.batcher.close()
+        await asyncio.gather(*(peer.close() for peer in self.peers))
         await self.replica.close()
         await self.store.close()
         self.threads.shutdown(wait=False)
@@ -196,7 +210,7 @@ def _parts(ground: _Ground) -> GalleryParts:
             store=store,
             probes=ground.probes,
             thresholds=ground.thresholds,
-            searcher=ground.searcher,
+            scatter=ground.scatter,
             recorder=Recorder(ground.batcher, clock, metrics),
             clock=clock,
         ),
@@ -223,7 +237,7 @@ def _sightings(ground: _Ground) -> Sightings:
         store=ground.store,
         events=ground.events,
         thresholds=ground.thresholds,
-        searcher=ground.searcher,
+        scatter=ground.scatter,
         clock=ground.clock,
         metrics=ground.metrics,
         time_to_live_s=settings.event_time_to_live_s,
@@ -256,6 +270,18 @@ def _upkeep(ground: _Ground) -> UpkeepCalls:
     )
     return UpkeepCalls(
         Exporter(ground.store, ground.keyring, ground.clock), importer, Rotator(ground.store, ground.clock)
+    )
+
+
+def _shard_server(ground: _Ground, tracing: Tracing | None) -> ShardServer:
+    settings = ground.settings
+    return ShardServer(
+        settings.shard_host,
+        settings.shard_port,
+        ShardServicer(ground.own, ground.holding, ground.clock, settings.max_deadline_s),
+        metrics=ground.metrics,
+        max_deadline_s=settings.max_deadline_s,
+        tracing=tracing or Tracing(),
     )
 
 
@@ -296,7 +322,7 @@ def _checkpointer(ground: _Ground) -> Checkpointer:
         folder=Path(settings.audit_dir).expanduser(),
         second=Path(settings.audit_second_dir).expanduser() if settings.audit_second_dir else None,
         signer=ground.signer,
-        old_keys=PublicKeys([]),
+        old_keys=ground.signer.old_keys,
         mac_keys=[keyring.derived("audit", key_id) for key_id in keyring.key_ids],
     )
     return Checkpointer(

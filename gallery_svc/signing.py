@@ -7,6 +7,7 @@ too; it never leaves the process. Checks nothing: `tessera.trust.keys` does, wit
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from tessera.trust.keys import PublicKeys, Signed, fingerprint, public_pem
 
 _OWNER_ONLY = 0o077
 _VARIABLE = "env:"
+_PRIVATE = re.compile(r"-----BEGIN PRIVATE KEY-----.+?-----END PRIVATE KEY-----", re.DOTALL)
+_PUBLIC = "-----BEGIN PUBLIC KEY-----"
 _ALLOWED = "an Ed25519 private key as PEM (-----BEGIN PRIVATE KEY-----)"
 
 
@@ -33,12 +36,14 @@ class Signer:
 
     Args:
         key: the private key.
+        old_keys: public halves of keys that signed before; what they signed is still believed.
 
     Source: RFC 8032 (Ed25519), RFC 8410 (its PEM form).
     """
 
-    def __init__(self, key: Ed25519PrivateKey) -> None:
+    def __init__(self, key: Ed25519PrivateKey, old_keys: PublicKeys | None = None) -> None:
         self._key = key
+        self.old_keys = old_keys or PublicKeys([])
         self._public = key.public_key()
 
     @classmethod
@@ -46,20 +51,22 @@ class Signer:
         """The key that a setting names.
 
         Args:
-            source: the path of a file, or `env:NAME` for a variable that holds its text.
+            source: the path of a file, or `env:NAME` for a variable that holds its text. Behind the private key it may
+                hold the public keys that signed before.
 
         Raises:
             InvalidInputError: it cannot be read, others than its owner may read it, or it holds no such key.
         """
         text = _variable(source) if source.startswith(_VARIABLE) else _read_private(Path(source).expanduser())
         try:
-            key = load_pem_private_key(text.encode(), password=None)
+            private, *_ = _PRIVATE.findall(text)
+            key = load_pem_private_key(private.encode(), password=None)
         except (TypeError, ValueError, UnsupportedAlgorithm):
             # Never with the library's own words: they may quote what they read.
             raise InvalidInputError("signing_key", source, _ALLOWED) from None
         if not isinstance(key, Ed25519PrivateKey):
             raise InvalidInputError("signing_key", source, _ALLOWED)
-        return cls(key)
+        return cls(key, PublicKeys.parse(text, source) if _PUBLIC in text else None)
 
     @classmethod
     def create(cls, path: Path) -> Signer:

@@ -5,6 +5,8 @@ A gallery is only asked for the entries: what they are worth is decided here, wi
 
 from __future__ import annotations
 
+import base64
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,13 +27,32 @@ from tessera.trust.audit_check import AuditCheck, AuditReport
 from tessera.trust.entry_lines import read_entries
 from tessera.trust.findings import Finding, advice
 from tessera.trust.keys import PublicKeys
-from tessera.trust.stamps import StampedEntry
+from tessera.trust.stamps import StampedEntry, audit_key_of
 from tessera.trust.trail import SUFFIX, Trail, file_name, read_copies
 
 
 @click.group()
 def audit() -> None:
     """Check the audit log."""
+
+
+@audit.command("keys")
+@click.argument("keys_path", metavar="KEYS", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+def write_keys(keys_path: Path, path: Path) -> int:
+    """Write the audit keys that derive from the gallery's KEYS to FILE, for `verify --mac-key`; they open nothing."""
+    try:
+        known = read_key_file(keys_path)
+        lines = [f"{key.key_id} {base64.b64encode(audit_key_of(key.key)).decode()}\n" for key in known]
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
+            file.writelines(lines)
+    except InvalidInputError as error:
+        raise Failure(str(error), field="KEYS", value=str(error.value), allowed=error.allowed) from None
+    except OSError as error:
+        text = f"{path}: {error.strerror}"
+        raise Failure(text, field="FILE", value=str(path), allowed="a file that is not there yet") from None
+    click.echo(f"Wrote {len(lines)} audit keys to {path}. Who has them can forge entries behind the last checkpoint.")
+    return SOUND
 
 
 @audit.command("verify", cls=OfflineCheck, epilog=EXIT_CODES_HELP)

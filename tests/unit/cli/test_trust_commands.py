@@ -15,11 +15,12 @@ from unit.trust.audit_world import KEY, LOG, World, honest_world
 
 from gallery_svc.receipts import signed_receipt
 from gallery_svc.signing import Signer
+from tessera.chassis.key_files import read_key_file
 from tessera.cli import __main__ as entry
 from tessera.cli.lazy_group import LazyCommand
 from tessera.trust.entry_lines import entry_line
 from tessera.trust.receipts import ErasureState, Receipt, receipt_file
-from tessera.trust.stamps import StampedEntry
+from tessera.trust.stamps import StampedEntry, audit_key_of
 
 Run = Callable[..., int]
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -206,3 +207,15 @@ def test_help_says_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     for group in ("audit", "receipt"):
         assert entry.main([group, "verify", "--help"]) == 0
         assert "3 there are findings; 2 it could not be" in capsys.readouterr().out
+
+
+def test_audit_keys_are_written_for_auditors_and_open_nothing(tmp_path: Path) -> None:
+    """A file for its owner alone, with keys that derive from the gallery's and are none of them; never written over."""
+    gallery_key = base64.b64encode(KEY).decode()
+    (tmp_path / "kek").write_text(f"k-1 {gallery_key}\n")
+    (tmp_path / "kek").chmod(0o600)
+    arguments = ["audit", "keys", str(tmp_path / "kek"), str(tmp_path / "audit.keys")]
+    assert entry.main(arguments) == 0
+    assert (tmp_path / "audit.keys").stat().st_mode & 0o777 == 0o600
+    assert [key.key for key in read_key_file(tmp_path / "audit.keys")] == [audit_key_of(KEY)]
+    assert entry.main(arguments) == 3

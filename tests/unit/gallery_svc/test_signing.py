@@ -44,6 +44,16 @@ def test_a_key_comes_from_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyP
         Signer.load("env:SIGNING")
 
 
+def test_old_public_keys_stand_behind_the_private_one(tmp_path: Path) -> None:
+    """After a change of keys, what the old one signed is still believed; what signs is the new one alone."""
+    old, path = Signer.create(tmp_path / "old.pem"), tmp_path / "new.pem"
+    new = Signer.create(path)
+    assert Signer.load(str(path)).old_keys.key_ids == ()
+    path.write_text(path.read_text() + old.public_pem)
+    loaded = Signer.load(str(path))
+    assert (loaded.key_id, loaded.old_keys.key_ids) == (new.key_id, (old.key_id,))
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o620, 0o604])
 def test_a_key_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
     """The error says how to mend it."""
