@@ -117,7 +117,8 @@ class Checkpointer:
             obstacle = str(error)
         except Exception as error:  # noqa: BLE001 - the edge of this task: checkpoint_age_seconds goes on to grow
             obstacle = type(error).__name__
-            get_logger().exception("checkpoints.failed", log=log)
+            if obstacle != self._obstacles.get(log):
+                get_logger().exception("checkpoints.failed", log=log)
         if obstacle and obstacle != self._obstacles.get(log):
             get_logger().error("checkpoints.delayed", log=log, why=obstacle)
         elif not obstacle and self._obstacles.get(log):

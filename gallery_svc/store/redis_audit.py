@@ -9,6 +9,7 @@ from gallery_svc.store.records import AuditRecord, StoredAudit
 from gallery_svc.store.redis_collections import LOGS
 from gallery_svc.store.redis_keys import GLOBAL_TAG, audit_key
 from gallery_svc.store.redis_parts import Entry, RedisParts, all_of, stamp_from
+from tessera.domain.errors import StoreCorruptError
 
 
 class RedisAudit(RedisParts):
@@ -44,11 +45,16 @@ class RedisAudit(RedisParts):
         """Entries of a log, oldest first."""
         key = audit_key(log)
         (found,) = await self._door.read(log, [("XRANGE", key, f"{sequence + 1}-0", "+", "COUNT", limit)])
-        return [
-            StoredAudit(int(entry_id.split(b"-", 1)[0]), fields[1], stamp_from(fields[3], key))
-            for entry_id, fields in found
-        ]
+        return [_stored(entry_id, fields, key) for entry_id, fields in found]
 
     async def trim_audit(self, log: str, up_to: int) -> None:
         """Forget entries; their numbers are not given again."""
         await self._door.write("trim_stream", [audit_key(log)], [up_to])
+
+
+def _stored(entry_id: bytes, fields: Sequence[bytes], key: str) -> StoredAudit:
+    try:
+        _, entry, _, stamp = fields
+    except ValueError as error:  # somebody else put it there
+        raise StoreCorruptError(key, "not an audit entry") from error
+    return StoredAudit(int(entry_id.split(b"-", 1)[0]), entry, stamp_from(stamp, key))
