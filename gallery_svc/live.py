@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from gallery_svc.holding import ALL, Holding
 from gallery_svc.index.protocol import Index, Put, Removal, Update
 from gallery_svc.rows import RowBatch
 from gallery_svc.store.protocol import Store
@@ -53,7 +54,17 @@ class LiveCollection:
     index: Index
     generation: str
     positions: tuple[Position, ...]
-    """The state that the index holds, of each shard; it may hold more, never less."""
+    """The state that the index holds, of each shard; it may hold more, never less. Of shards that this process does not
+    hold, the state that the store was last seen in."""
+    held: frozenset[int] = frozenset()
+    """The shards that are in the index."""
+    subjects_stored: int = 0
+    """In all shards, as the store was last seen."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the index has all shards."""
+        return len(self.held) == len(self.positions)
 
     @property
     def wire_positions(self) -> tuple[int, ...]:
@@ -61,8 +72,12 @@ class LiveCollection:
         return tuple(ShardPosition(shard, at.sequence).wire for shard, at in enumerate(self.positions))
 
     def missing(self, wanted: Sequence[ShardPosition]) -> ShardPosition | None:
-        """The first of these positions that the index does not include; None: it has all of them."""
-        return next((at for at in wanted if at.sequence > self.sequence_of(at.shard)), None)
+        """The first of these positions that the index does not include; None: it has all of them.
+
+        Those of shards that this process does not hold are for others to answer from.
+        """
+        mine = (at for at in wanted if at.shard in self.held or at.shard >= len(self.positions))
+        return next((at for at in mine if at.sequence > self.sequence_of(at.shard)), None)
 
     def sequence_of(self, shard: int) -> int:
         """How far it is in one shard; 0 for a shard that it does not have."""
@@ -70,14 +85,13 @@ class LiveCollection:
 
     def behind(self, head: CollectionHead) -> int:
         """Changes that the store has and the index has not."""
-        pairs = zip(self.positions, head.positions, strict=False)
-        return sum(max(0, there.sequence - here.sequence) for here, there in pairs)
+        return sum(max(0, there.sequence - here.sequence) for _, here, there in self._held_beside(head))
 
     def parted_from(self, head: CollectionHead) -> LoadReason | None:
         """Why no change leads from here to what the store has now; None: as far as heads tell, one does."""
         if head.generation != self.generation or len(head.positions) != len(self.positions):
             return LoadReason.RECREATED
-        for here, there in zip(self.positions, head.positions, strict=True):
+        for _, here, there in self._held_beside(head):
             if there.sequence < here.sequence or (there.sequence == here.sequence and there.chain != here.chain):
                 return LoadReason.ROLLED_BACK
         return None
@@ -90,6 +104,18 @@ class LiveCollection:
             return LoadReason.MODEL
         self.record = record
         return None
+
+    def shards_behind(self, head: CollectionHead) -> list[int]:
+        """The shards of which the store has changes that the index has not."""
+        return [shard for shard, here, there in self._held_beside(head) if here.sequence < there.sequence]
+
+    def look(self, head: CollectionHead) -> None:
+        """Take from the store's own state what needs no reading: how many subjects there are, and where those shards
+        stand of which nothing is held here, so that there is nothing to be behind with, or to forget.
+        """
+        pairs = enumerate(zip(self.positions, head.positions, strict=True))
+        self.positions = tuple(here if shard in self.held else there for shard, (here, there) in pairs)
+        self.subjects_stored = head.subject_count
 
     async def take(self, shard: int, changes: Sequence[Change]) -> LoadReason | None:
         """Apply changes that follow the shard's position, all at once for those who search.
@@ -104,6 +130,10 @@ class LiveCollection:
         # The position last: it promises what the index holds, also to those who read it meanwhile.
         self.positions = (*self.positions[:shard], changes[-1].position, *self.positions[shard + 1 :])
         return None
+
+    def _held_beside(self, head: CollectionHead) -> list[tuple[int, Position, Position]]:
+        pairs = enumerate(zip(self.positions, head.positions, strict=False))
+        return [(shard, here, there) for shard, (here, there) in pairs if shard in self.held]
 
     async def _apply(self, updates: Sequence[Update]) -> None:
         are_new = all(isinstance(update, Put) and update.row.subject_id not in self.index for update in updates)
@@ -121,12 +151,20 @@ class CollectionReader:
         store: what is read.
         make_index: an empty index for a model.
         collection_id: which one.
+        holding: which of its shards.
     """
 
-    def __init__(self, store: Store, make_index: Callable[[ModelId], Index], collection_id: CollectionId) -> None:
+    def __init__(
+        self,
+        store: Store,
+        make_index: Callable[[ModelId], Index],
+        collection_id: CollectionId,
+        holding: Holding = ALL,
+    ) -> None:
         self._store = store
         self._make_index = make_index
         self._collection_id = collection_id
+        self._holding = holding
 
     async def head(self) -> CollectionHead:
         """Where the logs stand.
@@ -151,7 +189,9 @@ class CollectionReader:
         for _ in range(_LOOKS):
             head, record = await self.head(), await self._record()
             if record.generation == head.generation:
-                return LiveCollection(record, self._make_index(record.model_id), head.generation, head.positions)
+                held = self._holding.of(len(head.positions))
+                index = self._make_index(record.model_id)
+                return LiveCollection(record, index, head.generation, head.positions, held, head.subject_count)
         raise UnavailableError("store", f"collection {self._collection_id}: its record and its shards do not agree")
 
     async def fill(self, live: LiveCollection) -> LoadReason | None:
@@ -176,7 +216,7 @@ class CollectionReader:
                 async for batch in self._store.load_rows(self._collection_id, shard, live.record.active_epoch):
                     await load(batch)
 
-        await _all(*(fill_shard(shard) for shard in range(len(live.positions))))
+        await _all(*(fill_shard(shard) for shard in sorted(live.held)))
         # Rows of a model that was dropped meanwhile are no longer there: an empty index must not be shown.
         return await self.renew(live)
 
@@ -201,13 +241,16 @@ class CollectionReader:
             NotFoundError: the collection went meanwhile.
         """
         why = live.parted_from(head)
+        if why is None and not live.is_whole:
+            why = await self.renew(live)  # changes may be in shards alone of which none are read here
         while why is None and live.behind(head):
             why = await self._take_some(live, head)
+        if why is None:
+            live.look(head)
         return why
 
     async def _take_some(self, live: LiveCollection, head: CollectionHead) -> LoadReason | None:
-        pairs = zip(live.positions, head.positions, strict=True)
-        shards = [shard for shard, (here, there) in enumerate(pairs) if here.sequence < there.sequence]
+        shards = live.shards_behind(head)
         read = await _all(*(self._changes(shard, live.positions[shard]) for shard in shards[:_SHARDS_AT_ONCE]))
         # The record after the changes: with the same one, they were read with the vectors of this index's own model.
         why = await self.renew(live)

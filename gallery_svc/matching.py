@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from gallery_svc.coverage import SearchCoverage, own_coverage, subjects_of
 from gallery_svc.index.protocol import Hit, Wanted
 from gallery_svc.judging import comparison_threshold, judge_comparison, judge_search, search_threshold, valid_at
 from gallery_svc.live import LiveCollection
+from gallery_svc.own_part import Asked, Claim
 from gallery_svc.probes import Deadline, Probe, ProbeReader, Sample, Seen
 from gallery_svc.recording import Attempt, Recorded, Recorder
 from gallery_svc.replica import Replica
-from gallery_svc.searching import Searcher
+from gallery_svc.scatter import Gathered, Scatter
 from gallery_svc.store.protocol import Store, shard_of
 from gallery_svc.store.records import ShardPosition
 from gallery_svc.thresholds import Thresholds
@@ -26,7 +30,7 @@ from tessera.client.stream_values import StageTimes
 from tessera.domain.calibration import DEFAULT_TARGET_FMR, Threshold
 from tessera.domain.decision import Decision, Outcome, inconclusive
 from tessera.domain.embedding import Embedding, Modality, cosine_score
-from tessera.domain.errors import NotFoundError
+from tessera.domain.errors import ModelMismatchError, NotFoundError
 from tessera.domain.ids import CollectionId, ModelId, SubjectId, TemplateId
 from tessera.domain.reasons import Reason
 
@@ -68,6 +72,8 @@ class IdentifyQuestion:
     """That asks; empty: no camera does."""
     include_not_valid: bool = False
     """Find subjects outside of their validity too."""
+    allow_partial: bool = False
+    """Where a part of the gallery is away, an answer from the others is welcome."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,28 +87,6 @@ class CompareQuestion:
 
 
 # ---- the answers
-
-
-@dataclass(frozen=True, slots=True)
-class SearchCoverage:
-    """What an answer rests on."""
-
-    shards_total: int
-    shards_searched: int
-    exact: bool
-    """Every subject that was asked for was compared."""
-    vectors_in_clear: bool
-    """The index keeps them unencrypted outside of this process."""
-    behind_changes: int
-    """That the store had and the index had not, as far as is known."""
-    behind_s: float
-    """Since the index last had all of them; 0: it has."""
-    subjects_searched: int
-
-    @property
-    def complete(self) -> bool:
-        """Nothing that should have been searched was left out."""
-        return self.shards_searched == self.shards_total
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +151,13 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Search:
-    """What the searches for the faces of one picture share."""
+class _Compared:
+    """What became of a claim before it is judged."""
 
-    live: LiveCollection
-    threshold: Threshold | Decision
-    wanted: Wanted
-    deadline: Deadline
+    coverage: SearchCoverage
+    position: int
+    hit: Hit | None = None
+    why_not: Reason | None = None
 
 
 class Matcher:
@@ -184,7 +168,7 @@ class Matcher:
         store: asked for subjects that no index holds.
         probes: makes samples.
         thresholds: the error rates.
-        searcher: searches indexes off the event loop where that pays.
+        scatter: searches what is held here, and asks who holds the rest.
         recorder: puts answers on record.
         clock: for who is valid now.
     """
@@ -196,7 +180,7 @@ class Matcher:
         store: Store,
         probes: ProbeReader,
         thresholds: Thresholds,
-        searcher: Searcher,
+        scatter: Scatter,
         recorder: Recorder,
         clock: Clock,
     ) -> None:
@@ -204,7 +188,7 @@ class Matcher:
         self._store = store
         self._probes = probes
         self._thresholds = thresholds
-        self._searcher = searcher
+        self._scatter = scatter
         self._recorder = recorder
         self._clock = clock
 
@@ -216,21 +200,19 @@ class Matcher:
             ModelMismatchError: the probe is of another model than the collection.
             NoCalibrationError: the collection's model has no calibration.
             CalibrationTooSmallError: the rate that was asked for cannot be kept.
+            GalleryIncompleteError: the subject is held by another gallery, which does not answer.
         """
         started_s = time.perf_counter()
         live = await self._live_with(question, deadline)
-        coverage, position = (
-            self._coverage(live),
-            live.wire_positions[shard_of(question.subject_id, len(live.positions))],
-        )
         threshold = comparison_threshold(self._thresholds, live.record, question.target_fmr)
         store_ms = _since_ms(started_s)
         seen = await self._read(question.probe, live, deadline, max_faces=2)
 
         compared_s = time.perf_counter()
         sample, reason = seen.only()
-        hit, why_not = self._compared(question, live, sample)
-        decision = _verified(threshold, sample, reason or why_not, hit, live.record.model_id)
+        compared = await self._compared(question, live, sample, deadline)
+        hit = compared.hit
+        decision = _verified(threshold, sample, reason or compared.why_not, hit, live.record.model_id)
         compare_ms = _since_ms(compared_s)
 
         recorded_s = time.perf_counter()
@@ -238,7 +220,9 @@ class Matcher:
         store_ms += _since_ms(recorded_s)
         times = MatchTimes(seen.stage_times, seen.encode_ms, compare_ms, store_ms, _since_ms(started_s))
         template_id = hit.template_id if hit else None
-        return Verification(recorded, question.subject_id, template_id, sample, times, coverage, position)
+        return Verification(
+            recorded, question.subject_id, template_id, sample, times, compared.coverage, compared.position
+        )
 
     async def identify(self, question: IdentifyQuestion, attempt: Attempt, deadline: Deadline) -> Identifications:
         """Search for each face of a probe.
@@ -248,21 +232,17 @@ class Matcher:
             ModelMismatchError: the probe is of another model than the collection.
             NoCalibrationError: the collection's model has no calibration.
             CalibrationTooSmallError: the rate that was asked for cannot be kept.
+            GalleryIncompleteError: a part of the gallery does not answer, and the question does not allow for that.
         """
         live = await self._replica.at_positions(question.collection_id, question.min_positions, deadline)
-        # What the index held before the search: it may hold more by its end.
-        positions, coverage = live.wire_positions, self._coverage(live)
-        threshold = search_threshold(self._thresholds, live.record, live.index.subject_count, question.target_fpir)
-        seen = await self._read(question.probe, live, deadline, question.max_faces)
-        if not seen.samples:
-            nobody = inconclusive(Reason.NO_FACE, model_id=live.record.model_id)
-            one = Identification(await self._recorder.record(attempt, nobody), (), None)
-            return Identifications((one,), positions, coverage)
-        at = None if question.include_not_valid else valid_at(self._clock)
-        wanted = Wanted(question.labels, question.camera_id, at)
-        search = _Search(live, threshold, wanted, deadline)
-        faces = await asyncio.gather(*(self._identify(question, attempt, search, sample) for sample in seen.samples))
-        return Identifications(tuple(faces), positions, coverage)
+        try:
+            return await self._identify(question, attempt, live, deadline)
+        except ModelMismatchError:
+            if live.is_whole:
+                raise
+            # The parts of a gallery do not take to another encoder at one moment: once more, as the store has it now.
+            live = await self._replica.catch_up(question.collection_id)
+            return await self._identify(question, attempt, live, deadline)
 
     async def compare(self, question: CompareQuestion, attempt: Attempt, deadline: Deadline) -> Comparison:
         """Compare two probes; keeps nothing but the record that it was asked.
@@ -297,45 +277,47 @@ class Matcher:
 
     async def _live_with(self, question: VerifyQuestion, deadline: Deadline) -> LiveCollection:
         live = await self._replica.at_positions(question.collection_id, question.min_positions, deadline)
-        if question.subject_id in live.index:
-            return live
+        known = await self._scatter.knows(live, question.subject_id)
+        if known is None or known:
+            return live  # where another gallery holds the subject, that one is asked
         # Another gallery may just have enrolled the subject.
         live = await self._replica.catch_up(question.collection_id)
-        if question.subject_id not in live.index:
-            known = await self._store.find_subject(question.collection_id, question.subject_id)
-            if known is None:
-                raise NotFoundError("subject", question.subject_id)
+        if not await self._scatter.knows(live, question.subject_id):
+            await self._require_stored(question)
         return live
 
-    def _compared(
-        self, question: VerifyQuestion, live: LiveCollection, sample: Sample | None
-    ) -> tuple[Hit | None, Reason | None]:
+    async def _require_stored(self, question: VerifyQuestion) -> None:
+        if await self._store.find_subject(question.collection_id, question.subject_id) is None:
+            raise NotFoundError("subject", question.subject_id)
+
+    async def _compared(
+        self, question: VerifyQuestion, live: LiveCollection, sample: Sample | None, deadline: Deadline
+    ) -> _Compared:
         """The subject's best template, or why there is none that counts."""
         if sample is None:
-            return None, None
+            if await self._scatter.knows(live, question.subject_id) is None:
+                await self._require_stored(question)
+            position = live.wire_positions[shard_of(question.subject_id, len(live.positions))]
+            return _Compared(self._coverage(live), position)
         subject_id, camera_id = question.subject_id, question.camera_id
-        hit = live.index.best_of(subject_id, sample.embedding, Wanted(camera_id=camera_id, at=self._clock.now()))
-        if hit is not None or subject_id not in live.index:
-            return hit, None
-        if live.index.best_of(subject_id, sample.embedding, Wanted(camera_id=camera_id)) is None:
-            raise NotFoundError("subject", subject_id)  # for this camera it is not there
-        return None, Reason.NOT_VALID_NOW
+
+        def claim(at: datetime | None) -> Claim:
+            return Claim(subject_id, Wanted(camera_id=camera_id, at=at), question.min_positions)
+
+        best = await self._scatter.best_of(live, claim(self._clock.now()), sample.embedding, deadline)
+        if best.hit is None and best.known:
+            at_any_time = await self._scatter.best_of(live, claim(None), sample.embedding, deadline)
+            if at_any_time.hit is None:
+                raise NotFoundError("subject", subject_id)  # for this camera it is not there
+            return _Compared(best.coverage, best.position, why_not=Reason.NOT_VALID_NOW)
+        if not best.known:
+            await self._require_stored(question)
+        return _Compared(best.coverage, best.position, best.hit)
 
     def _coverage(self, live: LiveCollection) -> SearchCoverage:
-        behind, index, shards = (
-            self._replica.behind(live.record.collection_id),
-            live.index.coverage,
-            len(live.positions),
-        )
-        return SearchCoverage(
-            shards_total=shards,
-            shards_searched=shards,
-            exact=index.exact,
-            vectors_in_clear=index.vectors_in_clear,
-            behind_changes=behind.changes,
-            behind_s=behind.seconds,
-            subjects_searched=live.index.subject_count,
-        )
+        """Of an answer that needed no search."""
+        behind = self._replica.behind(live.record.collection_id)
+        return own_coverage(live, behind, len(live.held)).for_nothing_left_out()
 
     async def _read(self, probe: Probe, live: LiveCollection, deadline: Deadline, max_faces: int) -> Seen:
         return await self._probes.read(
@@ -348,23 +330,50 @@ class Matcher:
         )
 
     async def _identify(
+        self, question: IdentifyQuestion, attempt: Attempt, live: LiveCollection, deadline: Deadline
+    ) -> Identifications:
+        positions, coverage = live.wire_positions, self._coverage(live)
+        threshold = search_threshold(self._thresholds, live.record, subjects_of(live), question.target_fpir)
+        seen = await self._read(question.probe, live, deadline, question.max_faces)
+        if not seen.samples or isinstance(threshold, Decision):
+            nobody = inconclusive(Reason.NO_FACE, model_id=live.record.model_id)
+            decision = threshold if seen.samples and isinstance(threshold, Decision) else nobody
+            unsearched = (self._unsearched(attempt, decision, sample) for sample in seen.samples or (None,))
+            return Identifications(tuple(await asyncio.gather(*unsearched)), positions, coverage)
+        found = await self._found(question, live, seen, deadline)
+        weak = () if found.coverage.complete else (Reason.PARTIAL_GALLERY,)
+        faces = (
+            self._identified(question, attempt, threshold, hits, (sample, (*sample.reasons, *weak)))
+            for sample, hits in zip(seen.samples, found.hits, strict=True)
+        )
+        return Identifications(tuple(await asyncio.gather(*faces)), found.positions, found.coverage)
+
+    async def _found(
+        self, question: IdentifyQuestion, live: LiveCollection, seen: Seen, deadline: Deadline
+    ) -> Gathered:
+        at = None if question.include_not_valid else valid_at(self._clock)
+        asked = Asked(
+            tuple(sample.embedding for sample in seen.samples),
+            question.max_candidates,
+            Wanted(question.labels, question.camera_id, at),
+            question.min_positions,
+        )
+        return await self._scatter.search(live, asked, deadline, allow_partial=question.allow_partial)
+
+    async def _unsearched(self, attempt: Attempt, decision: Decision, sample: Sample | None) -> Identification:
+        return Identification(await self._recorder.record(attempt, decision), (), sample)
+
+    async def _identified(
         self,
         question: IdentifyQuestion,
         attempt: Attempt,
-        search: _Search,
-        sample: Sample,
+        threshold: Threshold,
+        hits: Sequence[Hit],
+        probe: tuple[Sample, Sequence[Reason]],
     ) -> Identification:
-        threshold = search.threshold
-        if isinstance(threshold, Decision):
-            return Identification(await self._recorder.record(attempt, threshold), (), sample)
-        hits = await self._searcher.search(
-            search.live.index,
-            sample.embedding,
-            question.max_candidates,
-            search.wanted,
-            search.deadline.at_s,
-        )
-        decision = judge_search(hits, threshold, sample.reasons)
+        """The answer for one face, with what is weak about its probe or its search."""
+        sample, weak = probe
+        decision = judge_search(hits, threshold, weak)
         found = (FoundSubject(hit, hit.score >= threshold.score) for hit in hits)
         candidates = tuple(one for one in found if one.above_threshold or question.all_candidates)
         matched = hits[0].subject_id if decision.outcome is Outcome.MATCH else None

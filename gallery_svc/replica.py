@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gallery_svc.holding import ALL, Holding
 from gallery_svc.index.protocol import Index
 from gallery_svc.live import CollectionReader, LiveCollection, LoadReason
 from gallery_svc.metrics import GalleryMetrics
@@ -198,6 +199,7 @@ class Replica:
         metrics: where it counts.
         clock: for how long an index is behind.
         max_position_wait_s: a query waits so long for a state that it asks for.
+        holding: which shards this process holds.
     """
 
     def __init__(
@@ -207,12 +209,15 @@ class Replica:
         metrics: GalleryMetrics,
         clock: Clock,
         max_position_wait_s: float = DEFAULT_POSITION_WAIT_S,
+        *,
+        holding: Holding = ALL,
     ) -> None:
         self._store = store
         self._make_index = make_index
         self._metrics = metrics
         self._clock = clock
         self._max_position_wait_s = max_position_wait_s
+        self._holding = holding
         self._followed: dict[CollectionId, _Followed] = {}
         self._tasks: set[asyncio.Task[LiveCollection]] = set()
         self._store_is_there = False
@@ -345,7 +350,7 @@ class Replica:
     def _follow(self, collection_id: CollectionId) -> _Followed:
         followed = self._followed.get(collection_id)
         if followed is None:
-            reader = CollectionReader(self._store, self._make_index, collection_id)
+            reader = CollectionReader(self._store, self._make_index, collection_id, self._holding)
             followed = self._followed[collection_id] = _Followed(reader, self._metrics, self._clock, self._tasks)
         return followed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gallery_svc.holding import Holding
 from tessera.chassis.settings import MEMORY, require, require_address, require_log_level, require_port, require_store
 
 PREFIX = "TESSERA_GALLERY_"
@@ -68,6 +69,15 @@ class GallerySettings:
     shards: int = 1
     """Parts that the subjects of a new collection are spread over, unless its creator says otherwise. 1 to 64; 16 is
     good on a cluster."""
+    holds: str = ""
+    """Which shards this gallery has in memory of collections with so many, such as `0-7/16`; of collections with
+    another number, and when it is empty, all. The others are asked of `peers`."""
+    peers: str = ""
+    """Where the other galleries of the same store answer for their shards: `host:port,...`, each their `shard_port`."""
+    shard_host: str = "127.0.0.1"
+    """Address to listen on for other galleries, which are told scores: never a public one."""
+    shard_port: int = 7012
+    """gRPC for other galleries, while `holds` is set; 0 lets the system choose."""
     max_deadline_s: float = 30.0
     """A unary call is ended after this, whatever its client asked for."""
     drain_s: float = 10.0
@@ -123,7 +133,11 @@ class GallerySettings:
         """
         require_port("port", self.port)
         require_port("metrics_port", self.metrics_port)
+        require_port("shard_port", self.shard_port)
         require_address("encoder", self.encoder)
+        for peer in self.peer_addresses:
+            require_address("peers", peer)
+        require(bool(Holding.parse(self.holds).total) or not self.peers, "peers", self.peers, "nobody, without `holds`")
         require_store("store", self.store, groups=True)
         self._require_keys()
         for name in (
@@ -155,6 +169,11 @@ class GallerySettings:
         ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require_log_level("log_level", self.log_level)
+
+    @property
+    def peer_addresses(self) -> tuple[str, ...]:
+        """Each of `peers`."""
+        return tuple(peer.strip() for peer in self.peers.split(",") if peer.strip())
 
     def _require_keys(self) -> None:
         if self.store == MEMORY:

@@ -12,15 +12,18 @@ import weakref
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from gallery_svc.coverage import subjects_of
 from gallery_svc.events import EventLog
 from gallery_svc.ids import sighting_event_id, time_ordered_id
-from gallery_svc.index.protocol import Hit, Wanted
+from gallery_svc.index.protocol import Wanted
 from gallery_svc.judging import judge_search, search_threshold, valid_at
 from gallery_svc.live import LiveCollection
 from gallery_svc.metrics import GalleryMetrics
+from gallery_svc.own_part import Asked
+from gallery_svc.probes import Deadline
 from gallery_svc.recording import count_decision
 from gallery_svc.replica import Replica
-from gallery_svc.searching import Searcher
+from gallery_svc.scatter import Scatter
 from gallery_svc.store.protocol import Store
 from gallery_svc.store.records import AuditRecord, NewEvent, SightingBody
 from gallery_svc.thresholds import Thresholds
@@ -63,7 +66,7 @@ class Sightings:
         store: asked for what was told of a tracklet before a restart.
         events: where sightings are recorded.
         thresholds: the error rates.
-        searcher: searches indexes off the event loop where that pays.
+        scatter: searches what is held here, and asks who holds the rest.
         clock: for the times of decisions.
         metrics: where it counts.
         time_to_live_s: so long after its newest capture nothing may be done because of a sighting.
@@ -78,7 +81,7 @@ class Sightings:
         store: Store,
         events: EventLog,
         thresholds: Thresholds,
-        searcher: Searcher,
+        scatter: Scatter,
         clock: Clock,
         metrics: GalleryMetrics,
         time_to_live_s: float,
@@ -89,7 +92,7 @@ class Sightings:
         self._store = store
         self._events = events
         self._thresholds = thresholds
-        self._searcher = searcher
+        self._scatter = scatter
         self._clock = clock
         self._metrics = metrics
         self._time_to_live_s = time_to_live_s
@@ -121,10 +124,10 @@ class Sightings:
         if update.sequence <= before.sequence and before.standing is not None:
             self._metrics.updates.labels("repeated").inc()
             return self._answer(update, before, before.standing, live, "")
-        state = _without_erased(before, live).with_samples(update)
-        standing = state.standing
+        state = (await self._without_erased(before, live)).with_samples(update)
+        standing, name = state.standing, ""
         if update.samples or standing is None or standing is not before.standing:
-            standing = await self._decide(state, live, update.camera_id)
+            standing, name = await self._decide(state, live, update.camera_id)
         state = replace(state, standing=standing, ended=update.ended)
         evidence_id = ""
         if _is_news(before.standing, standing, update):
@@ -132,23 +135,42 @@ class Sightings:
             state = replace(state, event_id=sighting_event_id(update.tracklet_id))
         self._tracklets.keep(update.tracklet_id, state)
         self._metrics.updates.labels("taken").inc()
-        return self._answer(update, state, standing, live, evidence_id)
+        answer = self._answer(update, state, standing, live, evidence_id)
+        return answer if answer.display_name else replace(answer, display_name=name)
 
-    async def _decide(self, state: TrackletState, live: LiveCollection, camera_id: CameraId) -> Standing:
-        hits: list[Hit] = []
-        threshold = search_threshold(self._thresholds, live.record, live.index.subject_count)
+    async def _decide(self, state: TrackletState, live: LiveCollection, camera_id: CameraId) -> tuple[Standing, str]:
+        """What is decided now, and the name of who was recognised, as far as this search told it."""
+        best = None
+        threshold = search_threshold(self._thresholds, live.record, subjects_of(live))
         if isinstance(threshold, Decision):
             decision = threshold
         elif state.usable_samples < live.record.policy.min_tracklet_frames:
             decision = inconclusive(Reason.TOO_FEW_FRAMES, model_id=live.record.model_id, threshold=threshold)
         else:
             wanted = Wanted(camera_id=camera_id, at=valid_at(self._clock))
-            until_s = self._clock.monotonic_s() + self._search_limit_s
-            hits = await self._searcher.search(live.index, state.probe(), 1, wanted, until_s)
-            decision = judge_search(hits, threshold, state.weaknesses())
-        subject_id = hits[0].subject_id if decision.outcome is Outcome.MATCH else None
+            until = Deadline(self._clock, self._search_limit_s)
+            # Who is recognised by a part of the gallery is recognised; that the others are away makes nobody unknown.
+            found = await self._scatter.search(live, Asked((state.probe(),), 1, wanted), until, allow_partial=True)
+            weak = () if found.coverage.complete else (Reason.PARTIAL_GALLERY,)
+            decision = judge_search(found.hits[0], threshold, (*state.weaknesses(), *weak))
+            best = found.hits[0][0] if decision.outcome is Outcome.MATCH else None
+        verdict = Verdict(decision.outcome, best.subject_id if best else None)
         count_decision(self._metrics, "tracklet", decision)
-        return next_standing(state.standing, Verdict(decision.outcome, subject_id), decision)
+        return next_standing(state.standing, verdict, decision), best.display_name if best else ""
+
+    async def _without_erased(self, state: TrackletState, live: LiveCollection) -> TrackletState:
+        """The state without a verdict that names somebody who was erased since: it is judged anew, never told again."""
+        told = state.standing
+        if told is None or told.verdict.subject_id is None or await self._is_there(live, told.verdict.subject_id):
+            return state
+        decision = inconclusive(Reason.NO_TEMPLATE, model_id=live.record.model_id)
+        return replace(state, standing=Standing(Verdict(Outcome.INCONCLUSIVE), decision, told.revision + 1))
+
+    async def _is_there(self, live: LiveCollection, subject_id: SubjectId) -> bool:
+        known = await self._scatter.knows(live, subject_id)
+        if known is not None:
+            return known
+        return await self._store.find_subject(live.record.collection_id, subject_id) is not None
 
     async def _restored(self, update: TrackletUpdate) -> TrackletState:
         """What was told of a tracklet that this process does not know: after a restart its revision must go on."""
@@ -240,15 +262,6 @@ class Sightings:
         if embedding.model_id != live.record.model_id:
             raise ModelMismatchError(live.record.model_id, embedding.model_id)
         self._thresholds.require_dimensions(embedding, field)
-
-
-def _without_erased(state: TrackletState, live: LiveCollection) -> TrackletState:
-    """The state without a verdict that names somebody who was erased since: it is judged anew, and never told again."""
-    told = state.standing
-    if told is None or told.verdict.subject_id is None or told.verdict.subject_id in live.index:
-        return state
-    decision = inconclusive(Reason.NO_TEMPLATE, model_id=live.record.model_id)
-    return replace(state, standing=Standing(Verdict(Outcome.INCONCLUSIVE), decision, told.revision + 1))
 
 
 def _is_news(before: Standing | None, after: Standing, update: TrackletUpdate) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from google.protobuf import field_mask_pb2
 
 from gallery_svc.collections import DEFAULT_COLLECTION
+from gallery_svc.coverage import SearchCoverage
 from gallery_svc.enrolment import EnrolmentAnswer, EnrolmentRequest, SampleOutcome
 from gallery_svc.matching import (
     CompareQuestion,
@@ -18,7 +19,6 @@ from gallery_svc.matching import (
     Identifications,
     IdentifyQuestion,
     MatchTimes,
-    SearchCoverage,
     Verification,
     VerifyQuestion,
 )
@@ -151,7 +151,7 @@ def verify_response(answer: Verification, *, with_score: bool) -> matching_pb2.V
         probe_quality=_quality(answer.sample),
         probe_box=_box(answer.sample),
         times=_times(answer.times),
-        coverage=_coverage(answer.coverage),
+        coverage=coverage_to_wire(answer.coverage),
         position=answer.position,
     )
 
@@ -169,6 +169,7 @@ def identify_question(message: matching_pb2.IdentifyRequest) -> IdentifyQuestion
         labels=frozenset(message.labels),
         camera_id=camera_id_from(message.camera_id),
         include_not_valid=message.include_not_valid,
+        allow_partial=message.allow_partial,
     )
 
 
@@ -178,7 +179,7 @@ def identify_response(answer: Identifications, *, with_score: bool) -> matching_
         identifications=[_identification(face, with_score=with_score) for face in answer.faces],
         position=answer.positions[0],
         positions=answer.positions,
-        coverage=_coverage(answer.coverage),
+        coverage=coverage_to_wire(answer.coverage),
     )
 
 
@@ -227,7 +228,8 @@ def _candidate(found: FoundSubject, *, with_score: bool) -> matching_pb2.MatchCa
     )
 
 
-def _coverage(coverage: SearchCoverage) -> matching_pb2.SearchCoverage:
+def coverage_to_wire(coverage: SearchCoverage) -> matching_pb2.SearchCoverage:
+    """What an answer rests on."""
     mode = matching_pb2.SEARCH_MODE_EXACT if coverage.exact else matching_pb2.SEARCH_MODE_APPROXIMATE
     return matching_pb2.SearchCoverage(
         shards_total=coverage.shards_total,
