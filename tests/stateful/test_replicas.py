@@ -72,6 +72,8 @@ subjects = st.sampled_from([SubjectId(f"p{number}") for number in range(6)])
 template_names = st.sampled_from(["x", "y", "z"])
 vectors = st.integers(0, len(VECTORS) - 1)
 replicas = st.integers(0, 1)
+lookers = st.sampled_from([0, 1, None])
+"""Who looks at a write by its position, just after it."""
 profiles = st.builds(
     SubjectProfile,
     display_name=st.sampled_from(["", "Ada", "Bob"]),
@@ -151,6 +153,9 @@ class TwoReplicas(RuleBasedStateMachine):
         self._run(self.store.create_collection(collection(shards=SHARDS)))
         self.tails = [HeldTail(self.store), HeldTail(self.store)]
         self.replicas = [self._replica(tail) for tail in self.tails]
+        for number, display_name in enumerate(("Ada", "Bob", "Lea", "Eve")):
+            profile = SubjectProfile(display_name=display_name, labels=("day",))
+            self.enroll(SubjectId(f"p{number}"), {"x", "y"}, number, profile, None)
         for one in self.replicas:
             self._run(one.collection(STAFF))
 
@@ -166,8 +171,10 @@ class TwoReplicas(RuleBasedStateMachine):
 
     # ---- what people do
 
-    @rule(subject_id=subjects, names=st.sets(template_names, min_size=1), vector=vectors, profile=profiles)
-    def enroll(self, subject_id: SubjectId, names: set[str], vector: int, profile: SubjectProfile) -> None:
+    @rule(subject_id=subjects, names=st.sets(template_names, min_size=1), vector=vectors, profile=profiles, by=lookers)
+    def enroll(
+        self, subject_id: SubjectId, names: set[str], vector: int, profile: SubjectProfile, by: int | None
+    ) -> None:
         """Templates for a subject, who may be new, or be there again after an erasure."""
         new = [template(f"{subject_id}-{n}", VECTORS[(vector + at) % 7].tolist()) for at, n in enumerate(sorted(names))]
         wanted = Enrollment(STAFF, subject_id, profile, tuple(new), self._now(), audit(), self._key())
@@ -181,6 +188,7 @@ class TwoReplicas(RuleBasedStateMachine):
         searched = _over(before.profile, profile) if before else profile.searched
         self.people[subject_id] = SearchRow(subject_id, searched, kept + rows)
         self.erased.pop(subject_id, None)
+        self._look(by, subject_id)
 
     @rule(subject_id=subjects, profile=profiles)
     def update(self, subject_id: SubjectId, profile: SubjectProfile) -> None:
@@ -208,14 +216,15 @@ class TwoReplicas(RuleBasedStateMachine):
             left = tuple(each for each in row.templates if each.template_id != template_id)
             self.people[subject_id] = replace(row, templates=left)
 
-    @rule(subject_id=subjects)
-    def erase(self, subject_id: SubjectId) -> None:
+    @rule(subject_id=subjects, by=lookers)
+    def erase(self, subject_id: SubjectId, by: int | None) -> None:
         """A subject with everything."""
         key = self._key()
         wanted = Erasure(STAFF, subject_id, f"receipt-{self.writes}", 0, self._now(), audit(), key)
         if self._write(subject_id, lambda: self.store.erase(wanted)):
             del self.people[subject_id]
             self.erased[subject_id] = self.asked[-1].answer.position
+            self._look(by, subject_id)
 
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
@@ -255,7 +264,7 @@ class TwoReplicas(RuleBasedStateMachine):
     @rule(subject_id=subjects)
     def trim(self, subject_id: SubjectId) -> None:
         """The logs forget what they have told so far, just after somebody went."""
-        self.erase(subject_id)
+        self.erase(subject_id, None)
         for shard, at in self.newest.items():
             self._run(self.store.trim_log(STAFF, shard, at.sequence))
 
@@ -327,6 +336,11 @@ class TwoReplicas(RuleBasedStateMachine):
         assert answer.position.sequence == (before.sequence + 1 if before else 1)
         self.newest[answer.position.shard] = answer.position
         self.asked.append(Asked(ask, answer, self.incarnations[subject_id]))
+
+    def _look(self, by: int | None, subject_id: SubjectId) -> None:
+        """Read-your-writes: the replica has what was just written, or it is held up and says so."""
+        live = None if by is None else self._at_newest(by)
+        assert live is None or (subject_id in live.index) == (subject_id in self.people)
 
     def _at_newest(self, which: int) -> LiveCollection | None:
         """A replica with all that was written; None: it is held up, and says so."""
