@@ -56,6 +56,7 @@ class QueryAuditRequest(google.protobuf.message.Message):
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     collection_id: builtins.str
+    """Default: every log, also that of what belongs to no collection."""
     subject_id: builtins.str
     evidence_id: builtins.str
     page_size: builtins.int
