@@ -33,7 +33,7 @@ from tests.valkey import PrivateServer, forcing_server
 
 pytestmark = pytest.mark.chaos
 
-SOON = Deadline(SystemClock(), 30.0)
+LIMIT_S = 30.0
 LOST = 2
 """Changes that the rolled-back server does not have."""
 LOG = "tessera:{staff/00}:log"
@@ -115,7 +115,7 @@ async def test_a_server_that_was_rolled_back_is_believed(
 
     async def lose() -> None:
         await _enroll(store, "bob", "lea")
-        live = await replica.at_positions(STAFF, [ShardPosition(0, 3)], SOON)
+        live = await replica.at_positions(STAFF, [ShardPosition(0, 3)], Deadline(SystemClock(), LIMIT_S))
         assert _found(live, "ada", "bob", "lea") == {"ada", "bob", "lea"}
 
     await _rolled_back(server, lose)
@@ -135,14 +135,16 @@ async def test_a_position_of_the_lost_history_is_told_as_lost(
 
     async def lose() -> None:
         await _enroll(store, "bob", "lea")
-        await replica.at_positions(STAFF, [ShardPosition(0, 3)], SOON)
+        await replica.at_positions(STAFF, [ShardPosition(0, 3)], Deadline(SystemClock(), LIMIT_S))
 
     await _rolled_back(server, lose)
     await replica.catch_up(STAFF)
     with pytest.raises(PositionNotReachedError) as refused:
-        await replica.at_positions(STAFF, [ShardPosition(0, 3)], SOON)
+        await replica.at_positions(STAFF, [ShardPosition(0, 3)], Deadline(SystemClock(), LIMIT_S))
     assert (refused.value.why, refused.value.position, refused.value.reached) == (HISTORY_LOST, 3, 1)
-    assert _found(await replica.at_positions(STAFF, [ShardPosition(0, 1)], SOON), "ada", "bob") == {"ada"}
+    assert _found(
+        await replica.at_positions(STAFF, [ShardPosition(0, 1)], Deadline(SystemClock(), LIMIT_S)), "ada", "bob"
+    ) == {"ada"}
 
 
 async def test_a_log_that_was_trimmed_past_a_reader_is_loaded(

@@ -399,8 +399,9 @@ def test_two_replicas_answer_what_a_dictionary_would() -> None:
     run_state_machine_as_test(lambda: TwoReplicas(_in_memory), settings=some)
 
 
+@pytest.mark.chaos
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_two_replicas_over_a_server_answer_what_a_dictionary_would(tmp_path: Path) -> None:
     """The same over Valkey, sealed; each example ends with a check that finds nothing."""
     with running_server(tmp_path) as server:
