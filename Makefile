@@ -52,7 +52,7 @@ test: $(VENV)/.dev ## Sets everything up and passes the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 chaos: $(VENV)/.dev ## Cuts files at every byte, kills and pauses servers, 50 times each
-	@TESSERA_CHAOS=full $(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
+	@TESSERA_CHAOS=full $(BIN)/python -m pytest -m chaos tests/chaos tests/stateful $(ARGS)
 
 # ---- what CI runs
 

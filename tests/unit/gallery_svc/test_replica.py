@@ -44,7 +44,11 @@ from tests.plain_index import PlainIndex
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 STAFF, VISITORS, MODEL = CollectionId("staff"), CollectionId("visitors"), ModelId("m@1")
-SOON = Deadline(SystemClock(), 60.0)
+
+
+def soon() -> Deadline:
+    """A minute from when it is asked for: a whole run of the tests takes longer than that."""
+    return Deadline(SystemClock(), 60.0)
 
 
 class StagedStore(MemoryStore):
@@ -160,7 +164,7 @@ async def test_a_change_that_the_index_refused_is_taken_the_next_time() -> None:
         await replica.catch_up(STAFF)
     assert (live.positions[0].sequence, replica.name_of(STAFF, SubjectId("ada"))) == (0, "")
     live.index.fails = False
-    live = await replica.at_positions(STAFF, [ShardPosition(0, 1)], SOON)
+    live = await replica.at_positions(STAFF, [ShardPosition(0, 1)], soon())
     assert replica.name_of(STAFF, SubjectId("ada")) == "Ada"
 
 
@@ -206,7 +210,7 @@ async def test_those_who_ask_together_share_a_look_at_the_store() -> None:
     replica, _ = _replica(store)
     await replica.collection(STAFF)
     written = [await _enroll(store, f"s{number}") for number in range(100)]
-    await asyncio.gather(*(replica.at_positions(STAFF, [one.position], SOON) for one in written))
+    await asyncio.gather(*(replica.at_positions(STAFF, [one.position], soon()) for one in written))
     assert store.reads <= 2
 
 
@@ -219,7 +223,7 @@ async def test_one_collection_that_loads_holds_up_no_other() -> None:
     store.rows_may_go.clear()
     loading = asyncio.create_task(replica.collection(STAFF))
     await _enroll(store, "bob", VISITORS)
-    live = await replica.at_positions(VISITORS, [ShardPosition(0, 1)], SOON)
+    live = await replica.at_positions(VISITORS, [ShardPosition(0, 1)], soon())
     assert SubjectId("bob") in live.index
     assert not replica.is_loaded()
     store.rows_may_go.set()
@@ -369,7 +373,7 @@ async def test_a_position_of_another_gallery_is_waited_for() -> None:
     await replica.collection(STAFF)
     written = await _enroll(store, "ada")
     store.changes_may_go.clear()
-    asked = asyncio.create_task(replica.at_positions(STAFF, [written.position], SOON))
+    asked = asyncio.create_task(replica.at_positions(STAFF, [written.position], soon()))
     await eventually(lambda: _is_behind(replica))
     assert not asked.done()
     store.changes_may_go.set()
@@ -407,7 +411,7 @@ async def test_a_position_behind_a_load_says_so() -> None:
     for name in ("bob", "eve"):
         await _enroll(store, name)
     with pytest.raises(PositionNotReachedError) as refused:
-        await replica.at_positions(STAFF, [ShardPosition(0, 3)], SOON)
+        await replica.at_positions(STAFF, [ShardPosition(0, 3)], soon())
     assert refused.value.why == RELOADING
     await replica.refresh()
     behind = replica.behind(STAFF)
@@ -427,7 +431,7 @@ async def test_a_position_that_the_store_does_not_have_is_not_waited_for(positio
     await _enroll(store, "ada")
     replica, _ = _replica(store, wait_s=60.0)
     with pytest.raises(PositionNotReachedError) as refused:
-        await replica.at_positions(STAFF, [position], SOON)
+        await replica.at_positions(STAFF, [position], soon())
     assert (refused.value.why, refused.value.shard) == (HISTORY_LOST, position.shard)
 
 
@@ -437,11 +441,11 @@ async def test_a_store_that_is_away_for_a_moment_is_asked_again() -> None:
     await _filled(store, STAFF)
     replica, _ = _replica(store)
     first = await _enroll(store, "ada")
-    await replica.at_positions(STAFF, [first.position], SOON)
+    await replica.at_positions(STAFF, [first.position], soon())
     second = await _enroll(store, "bob")
     store.away = True
-    assert SubjectId("ada") in (await replica.at_positions(STAFF, [first.position], SOON)).index
-    asked = asyncio.create_task(replica.at_positions(STAFF, [second.position], SOON))
+    assert SubjectId("ada") in (await replica.at_positions(STAFF, [first.position], soon())).index
+    asked = asyncio.create_task(replica.at_positions(STAFF, [second.position], soon()))
     with pytest.raises(UnavailableError):
         await replica.refresh()
     assert replica.behind(STAFF).why == BEHIND
@@ -458,7 +462,7 @@ async def test_positions_of_several_shards_are_all_waited_for() -> None:
     replica, _ = _replica(store)
     await replica.collection(STAFF)
     positions = [(await _enroll(store, name)).position for name in names]
-    live = await replica.at_positions(STAFF, positions, SOON)
+    live = await replica.at_positions(STAFF, positions, soon())
     assert live.missing(positions) is None
     assert live.missing([*positions, ShardPosition(positions[1].shard, 2)]) == ShardPosition(positions[1].shard, 2)
 
