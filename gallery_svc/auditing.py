@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from tessera.domain.errors import InvalidInputError, OverloadedError, UnavailableError
 from tessera.trust.ranges import Ranges
-from tessera.trust.stamps import Stamp, mac_of, stamped_bytes
+from tessera.trust.stamps import MacMaker, Stamp, stamped_bytes
 
 Record = TypeVar("Record")
 
@@ -51,7 +51,7 @@ class AuditStamper:
     def __init__(self, key: bytes, writer: str) -> None:
         if len(key) != KEY_BYTES:
             raise InvalidInputError("audit key", f"{len(key)} bytes", f"{KEY_BYTES} bytes")
-        self._key = key
+        self._macs = MacMaker(key)
         self._writer = writer
         self._counts: dict[str, _Count] = {}
 
@@ -68,7 +68,7 @@ class AuditStamper:
         count.open[count.last] = None
         given_up = tuple(number for span in count.untold.spans for number in span)
         bare = Stamp(self._writer, count.last, settled, given_up, b"")
-        mac = mac_of(self._key, stamped_bytes(log, entry, bare))
+        mac = self._macs.mac_of(stamped_bytes(log, entry, bare))
         return Stamp(self._writer, count.last, settled, given_up, mac)
 
     def settled(self, log: str, stamp: Stamp) -> None:

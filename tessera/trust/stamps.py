@@ -111,6 +111,26 @@ def mac_of(key: bytes, stamped: bytes) -> bytes:
     return hmac.digest(key, _PURPOSE + stamped, "sha256")
 
 
+class MacMaker:
+    """Makes many MACs under one key, on one thread: the same as `mac_of`, with the key prepared once.
+
+    It keeps the interpreter's lock over an entry of less than 2 KB. `hmac.digest` gives it away, and a busy event loop
+    waits up to 0.4 ms to get it back.
+
+    Args:
+        key: the audit key.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._begun = hmac.new(key, _PURPOSE, "sha256")
+
+    def mac_of(self, stamped: bytes) -> bytes:
+        """The MAC over `stamped_bytes`, 32 bytes."""
+        mac = self._begun.copy()
+        mac.update(stamped)
+        return mac.digest()
+
+
 def audit_key_of(key: bytes) -> bytes:
     """The audit key that derives from a key-encryption key, for those who check and shall not open anything.
 
