@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -53,10 +54,11 @@ class Embedding:
         vector = np.asarray(values, dtype=np.float32)
         if vector.ndim != 1 or not 1 <= vector.size <= MAX_DIMENSIONS:
             raise InvalidInputError(f"{field}.values", vector.shape, f"one row of 1 to {MAX_DIMENSIONS} numbers")
-        length = float(np.linalg.norm(vector.astype(np.float64)))
-        if not np.isfinite(length) or length == 0.0:
+        # Not `np.linalg.norm`: BLAS gives the interpreter's lock away, which takes longer than so short a sum.
+        length = math.sqrt(np.add.reduce(np.square(vector, dtype=np.float64)))
+        if not math.isfinite(length) or length == 0.0:
             raise InvalidInputError(f"{field}.values", f"a vector of length {length}", "finite numbers, not all zero")
-        return cls((vector / length).astype(np.float32), model_id)
+        return cls((vector / length).astype(np.float32, copy=False), model_id)
 
 
 def cosine_score(a: Embedding, b: Embedding) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -32,6 +32,13 @@ def test_length_carries_nothing(values: np.ndarray, scale: float) -> None:
     first = Embedding.from_raw(values, MODEL)
     second = Embedding.from_raw(values.astype(np.float64) * scale, MODEL)
     np.testing.assert_allclose(first.vector, second.vector, atol=1e-5)
+
+
+@given(hnp.arrays(np.float32, st.integers(1, 700), elements=st.floats(-(2.0**120), 2.0**120, width=32)))
+def test_a_row_that_is_not_zero_has_length_1(values: np.ndarray) -> None:
+    """Also of numbers whose squares float32 cannot hold."""
+    assume(bool(np.any(np.abs(values) > 1e-30)))
+    assert np.linalg.norm(Embedding.from_raw(values, MODEL).vector.astype(np.float64)) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_two_models_never_meet() -> None:
