@@ -142,6 +142,7 @@ class Change:
             columns, dead = self._work.get(self._tail) or _as_it_is(self._present(self._tail))
             if columns.rows + rows <= columns.capacity:
                 return self._tail, columns, dead
+            columns.settle()
         free = (at for at, segment in enumerate(self._segments) if segment is None and at not in self._work)
         self._tail = next(free, len(self._segments))
         if self._tail == len(self._segments):

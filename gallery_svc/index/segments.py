@@ -18,7 +18,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from gallery_svc.index.blocks import block, wipe
+from gallery_svc.index.blocks import block, settle, wipe
 from gallery_svc.index.directory import Hashes, hashes_of
 from gallery_svc.index.filters import Mask, MaskCache
 from gallery_svc.index.protocol import Hit
@@ -150,6 +150,10 @@ class Columns:
             copy.valid[: self.rows] = self.valid[: self.rows]
         copy.rows, copy.subjects, copy.deviation = self.rows, self.subjects, self.deviation
         return copy
+
+    def settle(self) -> None:
+        """No more rows come."""
+        settle(self.halves)
 
     def wipe_with_the_last_reader(self) -> None:
         """Something in here was erased: overwrite it all with zeros once nobody reads it."""
