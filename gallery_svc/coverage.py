@@ -57,7 +57,7 @@ def own_coverage(live: LiveCollection, behind: Behind, shards: int) -> SearchCov
 
 def subjects_here(live: LiveCollection) -> int:
     """Subjects of the index; as the store counts them where the index would have to ask an engine for it."""
-    return live.subjects_stored if live.index.coverage.vectors_in_clear else live.index.subject_count
+    return live.subjects_stored if live.index.coverage.is_elsewhere else live.index.subject_count
 
 
 def subjects_of(live: LiveCollection) -> int:

@@ -10,8 +10,10 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, TypeVar
 
+from gallery_svc.engine_indexes import EngineIndexes, TableIndex
 from gallery_svc.holding import ALL, Holding
 from gallery_svc.index.protocol import Index, Put, Removal, Update
 from gallery_svc.rows import RowBatch
@@ -44,6 +46,8 @@ class LoadReason(StrEnum):
     """It is another collection of the same name, or the store was repaired."""
     MODEL = "model"
     """The templates of another encoder are searched now."""
+    SHUT = "shut"
+    """The index lies on an engine, and its lease could not be kept."""
 
 
 @dataclass(slots=True, eq=False)
@@ -89,6 +93,8 @@ class LiveCollection:
 
     def parted_from(self, head: CollectionHead) -> LoadReason | None:
         """Why no change leads from here to what the store has now; None: as far as heads tell, one does."""
+        if isinstance(self.index, TableIndex) and self.index.is_shut:
+            return LoadReason.SHUT
         if head.generation != self.generation or len(head.positions) != len(self.positions):
             return LoadReason.RECREATED
         for _, here, there in self._held_beside(head):
@@ -98,6 +104,8 @@ class LiveCollection:
 
     def renewed(self, record: CollectionRecord) -> LoadReason | None:
         """Take a newer record; or say why the index cannot go with it."""
+        if isinstance(self.index, TableIndex) and self.index.is_shut:
+            return LoadReason.SHUT
         if record.generation != self.record.generation:
             return LoadReason.RECREATED
         if (record.active_epoch, record.model_id) != (self.record.active_epoch, self.record.model_id):
@@ -127,6 +135,8 @@ class LiveCollection:
         if any(change.position.sequence != number for change, number in zip(changes, expected, strict=True)):
             return LoadReason.GAP
         await self._apply(_updates(changes))
+        if isinstance(self.index, TableIndex):
+            await ended(asyncio.to_thread(self.index.reached, shard, changes[-1].position))
         # The position last: it promises what the index holds, also to those who read it meanwhile.
         self.positions = (*self.positions[:shard], changes[-1].position, *self.positions[shard + 1 :])
         return None
@@ -136,7 +146,9 @@ class LiveCollection:
         return [(shard, here, there) for shard, (here, there) in pairs if shard in self.held]
 
     async def _apply(self, updates: Sequence[Update]) -> None:
-        are_new = all(isinstance(update, Put) and update.row.subject_id not in self.index for update in updates)
+        are_new = not self.index.coverage.is_elsewhere and all(
+            isinstance(update, Put) and update.row.subject_id not in self.index for update in updates
+        )
         if len(updates) <= _ON_THE_SPOT and are_new:
             self.index.apply(updates)
         else:
@@ -152,6 +164,7 @@ class CollectionReader:
         make_index: an empty index for a model.
         collection_id: which one.
         holding: which of its shards.
+        engine: where its index lies; None: in this process.
     """
 
     def __init__(
@@ -160,11 +173,14 @@ class CollectionReader:
         make_index: Callable[[ModelId], Index],
         collection_id: CollectionId,
         holding: Holding = ALL,
+        *,
+        engine: EngineIndexes | None = None,
     ) -> None:
         self._store = store
         self._make_index = make_index
         self._collection_id = collection_id
         self._holding = holding
+        self._engine = engine
 
     async def head(self) -> CollectionHead:
         """Where the logs stand.
@@ -190,12 +206,16 @@ class CollectionReader:
             head, record = await self.head(), await self._record()
             if record.generation == head.generation:
                 held = self._holding.of(len(head.positions))
-                index = self._make_index(record.model_id)
+                index = await self._engine.open(record) if self._engine else self._make_index(record.model_id)
                 return LiveCollection(record, index, head.generation, head.positions, held, head.subject_count)
         raise UnavailableError("store", f"collection {self._collection_id}: its record and its shards do not agree")
 
-    async def fill(self, live: LiveCollection) -> LoadReason | None:
+    async def fill(self, live: LiveCollection, *, anew: bool = True) -> LoadReason | None:
         """Put everything that the store has into an index that nobody sees yet.
+
+        Args:
+            live: with an empty index, or one on an engine that has come some way in an earlier process.
+            anew: also where it has.
 
         Returns:
             Why it must be done again; None: it is the collection as the store has it.
@@ -207,9 +227,12 @@ class CollectionReader:
         """
         reading, loading = asyncio.Semaphore(_SHARDS_AT_ONCE), asyncio.Lock()
 
+        index, goes_on = live.index, await self._goes_on(live, anew=anew)
+        take = index.take_names if isinstance(index, TableIndex) and goes_on else index.load
+
         async def load(batch: RowBatch) -> None:
             async with loading:
-                await ended(asyncio.to_thread(live.index.load, batch))
+                await ended(asyncio.to_thread(take, batch))
 
         async def fill_shard(shard: int) -> None:
             async with reading:
@@ -217,8 +240,15 @@ class CollectionReader:
                     await load(batch)
 
         await _all(*(fill_shard(shard) for shard in sorted(live.held)))
+        if isinstance(index, TableIndex) and not goes_on:
+            await ended(asyncio.to_thread(index.loaded, live.positions))
         # Rows of a model that was dropped meanwhile are no longer there: an empty index must not be shown.
         return await self.renew(live)
+
+    def use(self, live: LiveCollection) -> None:
+        """This one is searched from now on: what an engine keeps of earlier ones is of no more use."""
+        if self._engine is not None and isinstance(live.index, TableIndex):
+            self._engine.only(live.index)
 
     async def renew(self, live: LiveCollection) -> LoadReason | None:
         """Take the collection's newest record.
@@ -248,6 +278,15 @@ class CollectionReader:
         if why is None:
             live.look(head)
         return why
+
+    async def _goes_on(self, live: LiveCollection, *, anew: bool) -> bool:
+        """Whether an engine's table is there from before; the logs tell what became of the collection since."""
+        if not isinstance(live.index, TableIndex):
+            return False
+        reached = await ended(asyncio.to_thread(partial(live.index.begin, len(live.positions), anew=anew)))
+        if reached is not None:
+            live.positions = reached
+        return reached is not None
 
     async def _take_some(self, live: LiveCollection, head: CollectionHead) -> LoadReason | None:
         shards = live.shards_behind(head)

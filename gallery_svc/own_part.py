@@ -181,6 +181,6 @@ class OwnPart:
 
 async def _of_index(index: Index, question: Callable[[Index], _T]) -> _T:
     """An index's answer; one that has to ask an engine outside of this process is asked on a thread."""
-    if index.coverage.vectors_in_clear:
+    if index.coverage.is_elsewhere:
         return await asyncio.to_thread(question, index)
     return question(index)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gallery_svc.engine_indexes import EngineIndexes, TableIndex
 from gallery_svc.holding import ALL, Holding
 from gallery_svc.index.protocol import Index
 from gallery_svc.live import CollectionReader, LiveCollection, LoadReason
@@ -122,6 +123,9 @@ class _Followed:
         oldest = self.live or self.loading
         if oldest is None:
             return None
+        if isinstance(oldest.index, TableIndex):
+            # An engine's files keep what was removed, for as long as it likes: no erasure is through with it.
+            return oldest.generation, (0,) * len(oldest.positions)
         sequences = tuple(position.sequence for position in oldest.positions)
         beside = self.loading
         if beside is not None and beside.generation == oldest.generation:
@@ -154,6 +158,7 @@ class _Followed:
         finally:
             self.loading = None
         self.live = live  # index and model at once
+        self._reader.use(live)
         took_s = self._clock.monotonic_s() - began_s
         self._metrics.load_seconds.observe(took_s)
         get_logger().info(
@@ -172,7 +177,7 @@ class _Followed:
             self.loading = await self._reader.start()
             if self.live is not None and self.live.record.created_at != self.loading.record.created_at:
                 self.live = None  # it was deleted, and what is there now only has its name
-            again = await self._reader.fill(self.loading)
+            again = await self._reader.fill(self.loading, anew=why not in {LoadReason.START, LoadReason.SHUT})
             if again is None:
                 self.head = await self._reader.head()
                 again = await self._reader.take_changes(self.loading, self.head)
@@ -200,6 +205,7 @@ class Replica:
         clock: for how long an index is behind.
         max_position_wait_s: a query waits so long for a state that it asks for.
         holding: which shards this process holds.
+        engine: where the indexes lie; None: in this process.
     """
 
     def __init__(
@@ -211,6 +217,7 @@ class Replica:
         max_position_wait_s: float = DEFAULT_POSITION_WAIT_S,
         *,
         holding: Holding = ALL,
+        engine: EngineIndexes | None = None,
     ) -> None:
         self._store = store
         self._make_index = make_index
@@ -218,6 +225,7 @@ class Replica:
         self._clock = clock
         self._max_position_wait_s = max_position_wait_s
         self._holding = holding
+        self._engine = engine
         self._followed: dict[CollectionId, _Followed] = {}
         self._tasks: set[asyncio.Task[LiveCollection]] = set()
         self._store_is_there = False
@@ -350,7 +358,7 @@ class Replica:
     def _follow(self, collection_id: CollectionId) -> _Followed:
         followed = self._followed.get(collection_id)
         if followed is None:
-            reader = CollectionReader(self._store, self._make_index, collection_id, self._holding)
+            reader = CollectionReader(self._store, self._make_index, collection_id, self._holding, engine=self._engine)
             followed = self._followed[collection_id] = _Followed(reader, self._metrics, self._clock, self._tasks)
         return followed
 
@@ -365,6 +373,8 @@ class Replica:
         if self._followed.get(collection_id) is not followed:
             return
         del self._followed[collection_id]
+        if self._engine is not None:
+            self._engine.forget(collection_id)
         m = self._metrics
         for gauge in (
             m.index_templates,

@@ -99,7 +99,7 @@ class Searcher:
         """
         if probe.model_id != index.model_id:
             raise ModelMismatchError(index.model_id, probe.model_id)
-        if index.template_count * probe.vector.size <= _NUMBERS_ON_THE_SPOT:
+        if not index.coverage.is_elsewhere and index.template_count * probe.vector.size <= _NUMBERS_ON_THE_SPOT:
             return self._on_the_spot(index, probe, limit, wanted)
         if sum(map(len, self._waiting.values())) >= self._max_queries:
             self._refuse("full")

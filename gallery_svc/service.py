@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,6 +20,7 @@ from gallery_svc.checkpointed_log import TrailPlace
 from gallery_svc.checkpointing import Checkpointer
 from gallery_svc.collections import Collections
 from gallery_svc.counted_door import CountedDoor
+from gallery_svc.engine_indexes import EngineIndexes
 from gallery_svc.enrolment import Enroller
 from gallery_svc.erasing import Eraser, ErasureFinisher
 from gallery_svc.events import EventLog
@@ -28,6 +30,7 @@ from gallery_svc.holding import Holding
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.importing import Importer
 from gallery_svc.index.exact import ExactIndex
+from gallery_svc.index.milvus_engine import EngineAddress, EngineIndex, MilvusEngine, pymilvus
 from gallery_svc.index.protocol import Index
 from gallery_svc.matching import Matcher
 from gallery_svc.members import SignsOfLife
@@ -43,7 +46,7 @@ from gallery_svc.rotating import Rotator
 from gallery_svc.scatter import Scatter
 from gallery_svc.searching import Searcher
 from gallery_svc.servicer import EventServicer, GalleryParts, GalleryServicer, LaterParts
-from gallery_svc.settings import DurabilityWord, GallerySettings, Migrating
+from gallery_svc.settings import DurabilityWord, GallerySettings, Migrating, SearchEngine
 from gallery_svc.shard_servicer import ShardServer, ShardServicer
 from gallery_svc.sightings import Sightings
 from gallery_svc.signing import Signer
@@ -112,7 +115,7 @@ async def running_gallery(
         if ground.holding.total:
             await shard_server.start()
         following = asyncio.create_task(_follow(follower))
-        beside = asyncio.gather(finisher.run(), checkpointer.run())
+        beside = asyncio.gather(finisher.run(), checkpointer.run(), _leases(ground))
         try:
             yield RunningGallery(server, following, ground.metrics, ground.store, ground.signer)
         finally:
@@ -122,6 +125,8 @@ async def running_gallery(
             ground.events.close()
             await asyncio.gather(server.stop(), shard_server.stop(settings.drain_s))
             checkpointer.stop()  # after the last decision
+            if ground.engine is not None:
+                ground.engine.stop()
             await beside
             await following
     finally:
@@ -156,8 +161,15 @@ class _Ground:
         self.signer = open_signer(settings)
         self.store = open_store(settings, self.keyring, self.member_id, self.metrics)
         self.holding = Holding.parse(settings.holds)
+        self.engine = open_engine(settings, self.store, self.member_id, clock)
         self.replica = Replica(
-            self.store, make_index, self.metrics, clock, settings.max_position_wait_s, holding=self.holding
+            self.store,
+            make_index,
+            self.metrics,
+            clock,
+            settings.max_position_wait_s,
+            holding=self.holding,
+            engine=self.engine,
         )
         self.collections = Collections(self.store, self.replica, thresholds, clock, settings.shards)
         self.probes = ProbeReader(encoder, thresholds, self.metrics)
@@ -185,6 +197,8 @@ class _Ground:
         await self.batcher.close()
         await asyncio.gather(*(peer.close() for peer in self.peers))
         await self.replica.close()
+        if self.engine is not None:
+            await self.engine.close()
         await self.store.close()
         self.threads.shutdown(wait=False)
 
@@ -370,6 +384,25 @@ def open_signer(settings: GallerySettings) -> Signer:
     return Signer.ephemeral()
 
 
+def open_engine(settings: GallerySettings, store: Store, holder: str, clock: Clock) -> EngineIndexes | None:
+    """The search engine that the settings name; None: vectors stay in this process. Nothing is connected yet.
+
+    Raises:
+        InvalidInputError: what speaks to it is not installed.
+    """
+    if settings.index is not SearchEngine.MILVUS:
+        return None
+    pymilvus()
+    # It logs what calls fail with, in words of the engine's that nobody has looked through for names and vectors.
+    for name in ("pymilvus", "pymilvus.milvus_client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    get_logger().warning(
+        "milvus.in_clear", why="the engine keeps vectors unencrypted, also erased ones: receipts stay ACCEPTED"
+    )
+    engine = MilvusEngine(EngineAddress(settings.milvus_uri, settings.milvus_token))
+    return EngineIndexes(engine, EngineIndex(settings.milvus_index.value), store, holder, clock)
+
+
 def open_store(settings: GallerySettings, keyring: Keyring, member_id: str, metrics: GalleryMetrics) -> Store:
     """The store that the settings name; nothing is connected before the first call.
 
@@ -399,6 +432,11 @@ def open_store(settings: GallerySettings, keyring: Keyring, member_id: str, metr
         log_kept=settings.log_kept,
         events_kept=settings.events_kept,
     )
+
+
+async def _leases(ground: _Ground) -> None:
+    if ground.engine is not None:
+        await ground.engine.run()
 
 
 async def _follow(follower: Follower) -> None:

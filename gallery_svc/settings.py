@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gallery_svc.holding import Holding
-from tessera.chassis.settings import MEMORY, require, require_address, require_log_level, require_port, require_store
+from tessera.chassis.settings import (
+    MEMORY,
+    Secret,
+    hide_credentials,
+    require,
+    require_address,
+    require_log_level,
+    require_port,
+    require_store,
+)
 
 PREFIX = "TESSERA_GALLERY_"
 
@@ -14,6 +23,26 @@ EPHEMERAL_KEYS = "ephemeral"
 """Keys that are made at the start and end with the process; for the store in memory alone."""
 
 MAX_SHARDS = 64
+
+
+class SearchEngine(StrEnum):
+    """Where vectors are searched."""
+
+    EXACT = "exact"
+    """In the gallery's own memory."""
+    MILVUS = "milvus"
+    """On a Milvus engine, which keeps them unencrypted."""
+
+
+class MilvusKind(StrEnum):
+    """How a Milvus engine searches."""
+
+    FLAT = "FLAT"
+    """It compares every template."""
+    HNSW = "HNSW"
+    """By a graph in its memory; may miss."""
+    DISKANN = "DISKANN"
+    """By a graph on its disks; may miss."""
 
 
 class DurabilityWord(StrEnum):
@@ -69,6 +98,15 @@ class GallerySettings:
     shards: int = 1
     """Parts that the subjects of a new collection are spread over, unless its creator says otherwise. 1 to 64; 16 is
     good on a cluster."""
+    index: SearchEngine = SearchEngine.EXACT
+    """Where vectors are searched: `exact`, in this process; or `milvus`, on an engine that keeps them unencrypted, also
+    in its files, so that receipts of erasure stay ACCEPTED (docs/gallery-at-scale.md)."""
+    milvus_uri: str = ""
+    """Of the engine: `http://host:19530` or `https://host:19530`; a path that ends in `.db` is the embedded engine."""
+    milvus_token: Secret = Secret("")  # noqa: RUF009 - immutable
+    """`user:password` or an API key for the engine."""
+    milvus_index: MilvusKind = MilvusKind.FLAT
+    """How the engine searches: `FLAT` compares every template; `HNSW` and `DISKANN` may miss some."""
     holds: str = ""
     """Which shards this gallery has in memory of collections with so many, such as `0-7/16`; of collections with
     another number, and when it is empty, all. The others are asked of `peers`."""
@@ -135,6 +173,7 @@ class GallerySettings:
         require_port("metrics_port", self.metrics_port)
         require_port("shard_port", self.shard_port)
         require_address("encoder", self.encoder)
+        self._require_engine()
         for peer in self.peer_addresses:
             require_address("peers", peer)
         require(bool(Holding.parse(self.holds).total) or not self.peers, "peers", self.peers, "nobody, without `holds`")
@@ -169,6 +208,14 @@ class GallerySettings:
         ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require_log_level("log_level", self.log_level)
+
+    def _require_engine(self) -> None:
+        is_away = self.index is SearchEngine.MILVUS
+        known = self.milvus_uri.startswith(("http://", "https://")) or self.milvus_uri.endswith(".db")
+        allowed = "http://host:port, https://host:port, or a path that ends in .db"
+        require(known or not is_away, "milvus_uri", hide_credentials(self.milvus_uri), allowed)
+        # One table holds all of a collection: its parts are the engine's own affair.
+        require(not (is_away and self.holds), "holds", self.holds, "empty, with index = milvus")
 
     @property
     def peer_addresses(self) -> tuple[str, ...]:
