@@ -22,9 +22,9 @@ from gallery_svc.index.widening import SCALE, widened
 from gallery_svc.rows import HalfVectors
 from tessera.domain.embedding import Vectors
 
-CHUNK_NUMBERS = 65_536
-"""Numbers that are widened at a time: a quarter of a MiB, which stays in the second cache beside the products."""
-MAX_CHUNK_ROWS = 512
+CHUNK_NUMBERS = 98_304
+MAX_CHUNK_ROWS = 768
+"""Numbers and rows that are widened at a time: with their products they stay in the second cache."""
 GROUP_ROWS = 8
 _COARSE_GROUPS = 64
 """The floor is found from joined groups, so many for each that is asked for: more change it by less than a row."""
