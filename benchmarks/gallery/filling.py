@@ -51,7 +51,10 @@ def open_store(url: str, fsync: str = "everysec", sealer: Sealer | None = None) 
         sealer: None: with the keys of `KEYS`.
     """
     durability = Durability("always" if fsync == "always" else "everysec")
-    return RedisStore(open_door(url, durability), sealer or Sealer(Keyring.load(KEYS)), Unstamped())
+    beside = None if sealer is None else 0  # rows in clear are nothing that a process of its own could open
+    return RedisStore(
+        open_door(url, durability), sealer or Sealer(Keyring.load(KEYS)), Unstamped(), load_processes=beside
+    )
 
 
 class ClearSealer(Sealer):

@@ -9,9 +9,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 ValueOpener = Callable[[Mapping[bytes, bytes], Iterable[bytes], Sequence[bytes]], list[bytes]]
 """(key-encryption keys by the header of their values, what each value authenticates, the values) to the plain ones.
 
@@ -23,6 +20,8 @@ _BODY_AT = 80
 _WRAPPED_BYTES = 48
 _DATA_KEY_BYTES = 32
 _TAG_BYTES = 16
+LEAST_BYTES = _BODY_AT + _TAG_BYTES
+"""Of each value, as `sealing` makes them."""
 
 
 class NotOpenedError(Exception):
@@ -46,6 +45,10 @@ def open_with_cryptography(
     keys: Mapping[bytes, bytes], authenticated: Iterable[bytes], sealed: Sequence[bytes]
 ) -> list[bytes]:
     """As `ValueOpener` says, with OpenSSL."""
+    # Here, and not above: a process that opens with libsodium begins in half of the time.
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
     ciphers = {header: AESGCM(key) for header, key in keys.items()}
     plains: list[bytes] = []
     try:
@@ -62,10 +65,8 @@ def _sodium_opener() -> ValueOpener | None:
     try:
         # The public binding copies each argument and result; at a million values that is seconds.
         from nacl._sodium import ffi, lib  # noqa: PLC0415 - optional
-        from nacl.bindings import sodium_init  # noqa: PLC0415
 
-        sodium_init()
-        if not lib.crypto_aead_aes256gcm_is_available():
+        if lib.sodium_init() < 0 or not lib.crypto_aead_aes256gcm_is_available():
             return None
         decrypt, wipe, null = lib.crypto_aead_aes256gcm_decrypt, lib.sodium_memzero, ffi.NULL
     except (ImportError, AttributeError):

@@ -1,26 +1,32 @@
 """What followers read from Redis: all rows of a shard at once, and the changes since.
 
 A load opens and unpacks sealed rows while the next ones are on their way, and folds their tags: where the shard did not
-move meanwhile, they must give what its head says. It works on the event loop, in small pieces: on a thread beside it
-the same took 1.7 times the processor time, since opening a value gives Python's lock away twice.
+move meanwhile, they must give what its head says. Processes beside this one open the rows of large loads; else it is
+done on the event loop, in small pieces: on a thread beside it the same took 1.7 times the processor time, since opening
+a value gives Python's lock away twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gallery_svc.rows import RowBatch
+from gallery_svc.store.loading import request_of
 from gallery_svc.store.records import Change, ChangeKind, CollectionRecord, Position
 from gallery_svc.store.redis_keys import ShardKeys
 from gallery_svc.store.redis_parts import Argument, RedisParts, mend, require_whole
 from gallery_svc.store.redis_trimming import require_shard
 from gallery_svc.store.redis_values import SubjectSeals
-from gallery_svc.store.row_codec import unpack_rows
+from gallery_svc.store.row_codec import batch_of_columns, unpack_rows
+from gallery_svc.store.row_cutting import MalformedError
+from tessera.chassis.tasks import end_tasks
 from tessera.domain.errors import NotFoundError, StoreCorruptError
 from tessera.domain.ids import CollectionId, SubjectId
 
@@ -36,6 +42,10 @@ Words = npt.NDArray[np.uint64]
 """An exclusive or of tags, as two numbers."""
 
 
+_Page = tuple[list[bytes], list[bytes]]
+"""Ids of subjects, and their sealed rows."""
+
+
 class RedisFollowing(RedisParts):
     """Loads and changes; see `Store` for what each method promises."""
 
@@ -45,18 +55,70 @@ class RedisFollowing(RedisParts):
         require_shard(record, shard)
         keys = ShardKeys(collection_id, shard)
         before, state = await self._standing(record, keys, epoch), np.zeros(2, np.uint64)
+        (rows,) = await self._door.read(keys.tag, [("HLEN", keys.rows(epoch))])
+        key_encryption_keys, _ = self._sealer.row_keys(record.generation, epoch)
         seen: set[bytes] = set()
-        async for ids, sealed in self._scanned(keys, keys.rows(epoch), seen):
-            state ^= folded(sealed)
-            for first in range(0, len(ids), SUBJECTS_A_BATCH):
-                some = slice(first, first + SUBJECTS_A_BATCH)
-                yield self._unpacked(record.generation, epoch, ids[some], sealed[some])
-                await asyncio.sleep(0)
+        async with (
+            self._load_processes.during(int(rows) * record.shards, key_encryption_keys),
+            aclosing(self._scanned(keys, keys.rows(epoch), seen)) as pages,
+            aclosing(self._opened(record.generation, epoch, pages, state)) as batches,
+        ):
+            async for batch in batches:
+                yield batch
         after = await self._standing(record, keys, epoch)
         if before == after and state.tobytes() != (after[-1] or bytes(TAG_BYTES)):
             raise StoreCorruptError(
                 keys.rows(epoch), mend(f"its {len(seen)} values do not fold to what the shard's head says")
             )
+
+    async def _opened(
+        self, generation: str, epoch: int, pages: AsyncIterator[_Page], state: Words
+    ) -> AsyncGenerator[RowBatch, None]:
+        """Pages as batches, and their tags into the fold; some pages at once where there are processes for it."""
+        _, authenticated = self._sealer.row_keys(generation, epoch)
+        under_way: deque[tuple[_Page, asyncio.Task[RowBatch | None]]] = deque()
+        try:
+            async for ids, sealed in pages:
+                state ^= folded(sealed)
+                room = self._load_processes.room
+                while under_way and len(under_way) >= room:
+                    async for batch in self._answered(generation, epoch, *under_way.popleft()):
+                        yield batch
+                if room:
+                    under_way.append(((ids, sealed), asyncio.create_task(self._beside(authenticated, ids, sealed))))
+                    continue
+                async for batch in self._opened_here(generation, epoch, ids, sealed):
+                    yield batch
+            while under_way:
+                async for batch in self._answered(generation, epoch, *under_way.popleft()):
+                    yield batch
+        finally:
+            await end_tasks(*(task for _, task in under_way))
+
+    async def _beside(self, authenticated: bytes, ids: list[bytes], sealed: list[bytes]) -> RowBatch | None:
+        columns = await self._load_processes.columns(request_of(authenticated, ids, sealed))
+        try:
+            return None if columns is None else batch_of_columns([raw.decode() for raw in ids], columns)
+        except MalformedError:
+            return None
+
+    async def _answered(
+        self, generation: str, epoch: int, page: _Page, task: asyncio.Task[RowBatch | None]
+    ) -> AsyncIterator[RowBatch]:
+        batch = await task
+        if batch is not None:
+            yield batch
+            return
+        async for some in self._opened_here(generation, epoch, *page):
+            yield some
+
+    async def _opened_here(
+        self, generation: str, epoch: int, ids: list[bytes], sealed: list[bytes]
+    ) -> AsyncIterator[RowBatch]:
+        for first in range(0, len(ids), SUBJECTS_A_BATCH):
+            some = slice(first, first + SUBJECTS_A_BATCH)
+            yield self._unpacked(generation, epoch, ids[some], sealed[some])
+            await asyncio.sleep(0)
 
     async def _standing(self, record: CollectionRecord, keys: ShardKeys, epoch: int) -> list[bytes | None]:
         fields = ("generation", "pending", "begun", "position", "chain", f"state:rows:{epoch}")
@@ -66,9 +128,7 @@ class RedisFollowing(RedisParts):
         require_whole(keys, found[1], found[2])
         return list(found)
 
-    async def _scanned(
-        self, keys: ShardKeys, key: str, seen: set[bytes]
-    ) -> AsyncIterator[tuple[list[bytes], list[bytes]]]:
+    async def _scanned(self, keys: ShardKeys, key: str, seen: set[bytes]) -> AsyncGenerator[_Page, None]:
         """Fields and values of a hash, each field once; the next ones are read while the caller works."""
 
         async def read(cursor: bytes | int) -> list[Any]:

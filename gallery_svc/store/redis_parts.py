@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from gallery_svc.store import codec
 from gallery_svc.store.door import Door
+from gallery_svc.store.load_processes import LoadProcesses
 from gallery_svc.store.protocol import Stamps
 from gallery_svc.store.records import AuditRecord, AuditStamp, CollectionRecord
 from gallery_svc.store.redis_keys import ROOT, ShardKeys, record_key, record_tag
@@ -100,16 +101,25 @@ class RedisParts:
         stamps: makes audit entries provable.
         log_kept: changes kept for followers, of each shard; about so many.
         events_kept: event revisions kept.
+        load_processes: open the rows of a load beside this process; None: as many as are good for it.
     """
 
     def __init__(
-        self, door: Door, sealer: Sealer, stamps: Stamps, *, log_kept: int = 100_000, events_kept: int = 100_000
+        self,
+        door: Door,
+        sealer: Sealer,
+        stamps: Stamps,
+        *,
+        log_kept: int = 100_000,
+        events_kept: int = 100_000,
+        load_processes: int | None = None,
     ) -> None:
         self._door = door
         self._sealer = sealer
         self._stamps = stamps
         self._log_kept = log_kept
         self._events_kept = events_kept
+        self._load_processes = LoadProcesses(load_processes)
         self._records: dict[CollectionId, tuple[bytes, CollectionRecord]] = {}
         self._kept: dict[str, tuple[int, ...]] = {}
 

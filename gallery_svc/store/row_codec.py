@@ -16,32 +16,35 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from itertools import accumulate
 
 import numpy as np
 
 from gallery_svc.rows import HalfVector, HalfVectors, RowBatch, SearchProfile, SearchRow, TemplateRow
+from gallery_svc.store.row_cutting import (
+    COMPACT_BYTES,
+    COMPACT_IDS,
+    HEADER,
+    VERSION,
+    MalformedError,
+    RowColumns,
+    Shape,
+    cut_rows,
+    shape_of,
+)
 from tessera.domain.errors import InvalidInputError, StoreCorruptError
 from tessera.domain.ids import SubjectId, TemplateId
 
-VERSION = 1
-
-_COMPACT_IDS = 1
-_COMPACT_BYTES = 12
 _COMPACT_PREFIX = "template-"
 _COMPACT = re.compile(r"template-[0-9a-f]{24}")
-_HEADER = struct.Struct("<BBHHH")
 _VALIDITY = struct.Struct("<qq")
 _ALWAYS_FROM, _ALWAYS_UNTIL = -(2**63), 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-
-
-class _MalformedError(Exception):
-    """The bytes have another shape; told as StoreCorruptError as soon as their subject is known."""
 
 
 # ---- to bytes
@@ -59,7 +62,7 @@ def pack_row(row: SearchRow) -> bytes:
     dims = _dims(templates)
     compact = all(_COMPACT.fullmatch(template.template_id) for template in templates)
     conditions = _condition_bytes(row.profile)
-    header = _HEADER.pack(VERSION, _COMPACT_IDS if compact else 0, len(templates), dims, len(conditions))
+    header = HEADER.pack(VERSION, COMPACT_IDS if compact else 0, len(templates), dims, len(conditions))
     vectors = b"".join(template.vector.astype("<f2", copy=False).tobytes() for template in templates)
     ids = b"".join(_id_bytes(template.template_id, compact=compact) for template in templates)
     return header + vectors + ids + conditions + row.profile.display_name.encode()
@@ -118,55 +121,30 @@ def unpack_row(plain: bytes, subject_id: SubjectId) -> SearchRow:
         StoreCorruptError: the bytes are no such row.
     """
     try:
-        shape = _shape(plain)
+        shape = shape_of(plain)
         ids, conditions_at = _ids(plain, shape)
-        vectors = np.frombuffer(plain, "<f2", shape.templates * shape.dims, _HEADER.size)
+        vectors = np.frombuffer(plain, "<f2", shape.templates * shape.dims, HEADER.size)
         rows = vectors.reshape(shape.templates, shape.dims).astype(np.float16, copy=False)
         templates = tuple(TemplateRow(TemplateId(name), vector) for name, vector in zip(ids, rows, strict=True))
         name_at = conditions_at + shape.condition_bytes
         conditions = _conditions(plain[conditions_at:name_at])
         return SearchRow(subject_id, SearchProfile(_text(plain[name_at:], "the name"), *conditions), templates)
-    except _MalformedError as error:
+    except MalformedError as error:
         raise StoreCorruptError(f"row of {subject_id}", str(error)) from None
 
 
-class _Shape(NamedTuple):
-    """What the header of a row says of the rest."""
-
-    templates: int
-    dims: int
-    condition_bytes: int
-    ids_at: int
-    conditions_at: int
-    """0 when it depends on the ids."""
-
-
-def _shape(plain: bytes) -> _Shape:
-    if len(plain) < _HEADER.size:
-        raise _MalformedError(f"{len(plain)} bytes; a row has {_HEADER.size} or more")
-    version, flags, templates, dims, conditions = _HEADER.unpack_from(plain)
-    if version != VERSION or flags > _COMPACT_IDS:
-        raise _MalformedError(
-            f"version {version}, flags {flags}; allowed: version {VERSION}, flags 0 or {_COMPACT_IDS}"
-        )
-    if (templates == 0) != (dims == 0):
-        raise _MalformedError(f"{templates} templates of {dims} numbers")
-    ids_at = _HEADER.size + 2 * templates * dims
-    return _Shape(templates, dims, conditions, ids_at, ids_at + _COMPACT_BYTES * templates if flags else 0)
-
-
-def _ids(plain: bytes, shape: _Shape) -> tuple[list[str], int]:
+def _ids(plain: bytes, shape: Shape) -> tuple[list[str], int]:
     """The ids of a row's templates, and where its conditions begin."""
     names, at = _compact_ids(plain, shape) if shape.conditions_at else _spelt_out_ids(plain, shape)
     if at + shape.condition_bytes > len(plain):
-        raise _MalformedError(f"{len(plain)} bytes; its name begins at {at + shape.condition_bytes}")
+        raise MalformedError(f"{len(plain)} bytes; its name begins at {at + shape.condition_bytes}")
     return names, at
 
 
-def _compact_ids(plain: bytes, shape: _Shape) -> tuple[list[str], int]:
+def _compact_ids(plain: bytes, shape: Shape) -> tuple[list[str], int]:
     compact = plain[shape.ids_at : shape.conditions_at]
-    if len(compact) % _COMPACT_BYTES:
-        raise _MalformedError(f"{len(plain)} bytes; its ids end at {shape.conditions_at}")
+    if len(compact) % COMPACT_BYTES:
+        raise MalformedError(f"{len(plain)} bytes; its ids end at {shape.conditions_at}")
     return _spelt(compact), shape.conditions_at
 
 
@@ -174,18 +152,18 @@ def _spelt(compact: bytes) -> list[str]:
     """Ids that are kept as 12 bytes, for as many as there are: no step in Python for each."""
     if not compact:
         return []
-    digits = compact.hex("\n", -_COMPACT_BYTES)
+    digits = compact.hex("\n", -COMPACT_BYTES)
     return (_COMPACT_PREFIX + digits.replace("\n", "\n" + _COMPACT_PREFIX)).split("\n")
 
 
-def _spelt_out_ids(plain: bytes, shape: _Shape) -> tuple[list[str], int]:
+def _spelt_out_ids(plain: bytes, shape: Shape) -> tuple[list[str], int]:
     names: list[str] = []
     at = shape.ids_at
     for _ in range(shape.templates):
         length = plain[at] if at < len(plain) else 0
         at += 1 + length
         if not length or at > len(plain):
-            raise _MalformedError(f"the id of template {len(names)} is cut")
+            raise MalformedError(f"the id of template {len(names)} is cut")
         names.append(_text(plain[at - length : at], f"the id of template {len(names)}"))
     return names, at
 
@@ -194,7 +172,7 @@ def _text(raw: bytes, what: str) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        raise _MalformedError(f"{what} is not UTF-8") from None
+        raise MalformedError(f"{what} is not UTF-8") from None
 
 
 _Conditions = tuple[tuple[str, ...], tuple[str, ...], datetime | None, datetime | None]
@@ -204,7 +182,7 @@ def _conditions(raw: bytes) -> _Conditions:
     if not raw:
         return (), (), None, None
     if len(raw) < _VALIDITY.size:
-        raise _MalformedError(f"conditions of {len(raw)} bytes; they have {_VALIDITY.size} or more")
+        raise MalformedError(f"conditions of {len(raw)} bytes; they have {_VALIDITY.size} or more")
     valid_from, valid_until = _VALIDITY.unpack_from(raw)
     labels, camera_ids = _names(raw[_VALIDITY.size :])
     return labels, camera_ids, _time(valid_from, _ALWAYS_FROM), _time(valid_until, _ALWAYS_UNTIL)
@@ -214,10 +192,10 @@ def _names(raw: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
     try:
         labels, camera_ids = json.loads(raw) if raw else ((), ())
         if not all(isinstance(name, str) for names in (labels, camera_ids) for name in names):
-            raise _MalformedError("a label or a camera is not text")
+            raise MalformedError("a label or a camera is not text")
         return tuple(labels), tuple(camera_ids)
     except (TypeError, ValueError, RecursionError):
-        raise _MalformedError("labels and cameras are not two lists in JSON") from None
+        raise MalformedError("labels and cameras are not two lists in JSON") from None
 
 
 def _time(microseconds: int, unbounded: int) -> datetime | None:
@@ -226,7 +204,7 @@ def _time(microseconds: int, unbounded: int) -> datetime | None:
     try:
         return _EPOCH + microseconds * _MICROSECOND
     except OverflowError:
-        raise _MalformedError(f"a time of {microseconds} microseconds since 1970") from None
+        raise MalformedError(f"a time of {microseconds} microseconds since 1970") from None
 
 
 # ---- from bytes, many
@@ -245,64 +223,48 @@ def unpack_rows(subject_ids: Sequence[str], plains: Sequence[bytes]) -> RowBatch
     if len(subject_ids) != len(plains):
         raise InvalidInputError("plains", f"{len(plains)} rows", f"one for each of {len(subject_ids)} subjects")
     try:
-        return _columns(subject_ids, plains)
-    except (_MalformedError, UnicodeDecodeError, struct.error):
+        return batch_of_columns(subject_ids, cut_rows(plains))
+    except MalformedError:
         # Read again one by one: the first that is malformed is told with its subject.
         return _of_rows(unpack_row(plain, SubjectId(name)) for name, plain in zip(subject_ids, plains, strict=True))
 
 
-class _Profiles(dict[bytes, SearchProfile]):
-    """Profiles by the bytes of their conditions, without names: those that say the same are one."""
+def batch_of_columns(subject_ids: Sequence[str], columns: RowColumns) -> RowBatch:
+    """Columns that were cut as a batch, in which profiles of equal bytes are one object.
 
-    def __missing__(self, raw: bytes) -> SearchProfile:
-        self[raw] = SearchProfile("", *_conditions(raw))
-        return self[raw]
+    Args:
+        subject_ids: whose rows they are, in the same order.
+        columns: of `cut_rows`.
 
-
-class _Layouts(dict[bytes, "_Layout"]):
-    """How to cut rows, by their header: a batch has few. Refuses those whose ids are spelt out."""
-
-    def __missing__(self, header: bytes) -> _Layout:
-        shape = _shape(header)
-        if not shape.conditions_at:
-            raise _MalformedError("not to be cut at fixed places")
-        lengths = (shape.ids_at - _HEADER.size, shape.conditions_at - shape.ids_at, shape.condition_bytes)
-        cut = struct.Struct("{}x{}s{}s{}s".format(_HEADER.size, *lengths)).unpack_from
-        self[header] = _Layout(cut, shape.conditions_at + shape.condition_bytes, shape)
-        return self[header]
-
-
-class _Layout(NamedTuple):
-    cut: Callable[[bytes], tuple[Any, ...]]
-    """A row to its vectors, ids and conditions; struct.error when it is too short."""
-    name_at: int
-    shape: _Shape
-
-
-def _columns(subject_ids: Sequence[str], plains: Sequence[bytes]) -> RowBatch:
-    # One list a column and one cut a row: a loop that takes each row apart by hand needs twice as long.
-    layouts, header_bytes, profiles = _Layouts(), _HEADER.size, _Profiles()
-    row_layouts = [layouts[plain[:header_bytes]] for plain in plains]
-    cuts = [layout.cut(plain) for plain, layout in zip(plains, row_layouts, strict=True)]
-    vectors, ids, conditions = zip(*cuts, strict=True) if cuts else ((), (), ())
-    names = [plain[layout.name_at :].decode() for plain, layout in zip(plains, row_layouts, strict=True)]
+    Raises:
+        MalformedError: a text or a time in them is none.
+    """
+    (dims,) = array("H", columns.dims)
+    lengths, which = array("I", columns.condition_lengths), array("I", columns.condition_of)
+    profiles = [SearchProfile("", *_conditions(raw)) for raw in _pieces(columns.conditions, lengths)]
     return RowBatch(
         list(subject_ids),
-        [profiles[raw] for raw in conditions],
-        [layout.shape.templates for layout in row_layouts],
-        _spelt(b"".join(ids)),
-        _matrix(vectors, {layout.shape.dims for layout in layouts.values()} - {0}),
-        names if any(names) else [],
+        list(map(profiles.__getitem__, which)) if which else profiles * len(subject_ids),
+        array("H", columns.counts).tolist(),
+        _spelt(columns.template_ids),
+        np.frombuffer(columns.vectors, "<f2").astype(np.float16, copy=False).reshape(-1, dims) if dims else _none(),
+        _texts(columns.names, array("I", columns.name_lengths)),
     )
 
 
-def _matrix(vectors: Sequence[bytes], dims: set[int]) -> HalfVectors:
-    if not dims:
-        return np.empty((0, 0), np.float16)
-    if len(dims) > 1:
-        raise _MalformedError("rows of one batch differ")
-    flat: HalfVector = np.frombuffer(b"".join(vectors), "<f2").astype(np.float16, copy=False)
-    return flat.reshape(-1, dims.pop())
+def _none() -> HalfVectors:
+    return np.empty((0, 0), np.float16)
+
+
+def _pieces(joined: bytes, lengths: Sequence[int]) -> Iterator[bytes]:
+    return (joined[end - length : end] for length, end in zip(lengths, accumulate(lengths), strict=True))
+
+
+def _texts(joined: bytes, lengths: Sequence[int]) -> list[str]:
+    if not joined.isascii():
+        return [_text(raw, "a name") for raw in _pieces(joined, lengths)]
+    text = joined.decode()
+    return [text[end - length : end] for length, end in zip(lengths, accumulate(lengths), strict=True)]
 
 
 def _of_rows(rows: Iterable[SearchRow]) -> RowBatch:

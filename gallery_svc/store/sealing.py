@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import secrets
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -142,6 +142,15 @@ class Sealer:
         head = _authenticated(Place(generation, SubjectId(""), "row", epoch))
         places = _RowPlaces(generation, epoch, subject_ids)
         return self._opened(places, [head + subject_id.encode() for subject_id in subject_ids], sealed)
+
+    def row_keys(self, generation: str, epoch: int) -> tuple[Mapping[bytes, bytes], bytes]:
+        """What another process of this gallery opens rows with.
+
+        Returns:
+            Key-encryption keys by the header of the values that they open; and what a row authenticates before the id
+            of its subject.
+        """
+        return self._ring.keys_by_header, _authenticated(Place(generation, SubjectId(""), "row", epoch))
 
     def _opened(
         self, places: Sequence[Place] | _RowPlaces, authenticated: list[bytes], sealed: Sequence[bytes]
