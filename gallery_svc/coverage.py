@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from gallery_svc.engine_indexes import is_elsewhere
 from gallery_svc.live import LiveCollection
 from gallery_svc.replica import Behind
 
@@ -57,7 +58,7 @@ def own_coverage(live: LiveCollection, behind: Behind, shards: int) -> SearchCov
 
 def subjects_here(live: LiveCollection) -> int:
     """Subjects of the index; as the store counts them where the index would have to ask an engine for it."""
-    return live.subjects_stored if live.index.coverage.is_elsewhere else live.index.subject_count
+    return live.subjects_stored if is_elsewhere(live.index) else live.index.subject_count
 
 
 def subjects_of(live: LiveCollection) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from gallery_svc.index.milvus import MilvusIndex
 from gallery_svc.index.milvus_engine import EngineIndex, MilvusEngine
 from gallery_svc.index.milvus_rows import table_name
-from gallery_svc.index.protocol import EVERYBODY, Hit, IndexCoverage, Update, Wanted
+from gallery_svc.index.protocol import EVERYBODY, Hit, Index, IndexCoverage, Update, Wanted
 from gallery_svc.rows import RowBatch
 from gallery_svc.store.protocol import Store
 from gallery_svc.store.records import CollectionRecord, Position
@@ -280,6 +280,11 @@ class EngineIndexes:
         task = asyncio.create_task(drop(), name="drop table")
         self._dropping.add(task)
         task.add_done_callback(self._dropping.discard)
+
+
+def is_elsewhere(index: Index) -> bool:
+    """Whether an index's calls go over a network: they belong on a thread then, never on an event loop."""
+    return isinstance(index, TableIndex)
 
 
 def _lease(collection_id: CollectionId) -> str:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, TypeVar
 
-from gallery_svc.engine_indexes import EngineIndexes, TableIndex
+from gallery_svc.engine_indexes import EngineIndexes, TableIndex, is_elsewhere
 from gallery_svc.holding import ALL, Holding
 from gallery_svc.index.protocol import Index, Put, Removal, Update
 from gallery_svc.rows import RowBatch
@@ -146,7 +146,7 @@ class LiveCollection:
         return [(shard, here, there) for shard, (here, there) in pairs if shard in self.held]
 
     async def _apply(self, updates: Sequence[Update]) -> None:
-        are_new = not self.index.coverage.is_elsewhere and all(
+        are_new = not is_elsewhere(self.index) and all(
             isinstance(update, Put) and update.row.subject_id not in self.index for update in updates
         )
         if len(updates) <= _ON_THE_SPOT and are_new:

@@ -332,12 +332,12 @@ class Matcher:
     async def _identify(
         self, question: IdentifyQuestion, attempt: Attempt, live: LiveCollection, deadline: Deadline
     ) -> Identifications:
-        positions, coverage = live.wire_positions, self._coverage(live)
         threshold = search_threshold(self._thresholds, live.record, subjects_of(live), question.target_fpir)
         seen = await self._read(question.probe, live, deadline, question.max_faces)
         if not seen.samples or isinstance(threshold, Decision):
             nobody = inconclusive(Reason.NO_FACE, model_id=live.record.model_id)
             decision = threshold if seen.samples and isinstance(threshold, Decision) else nobody
+            positions, coverage = live.wire_positions, self._coverage(live)
             unsearched = (self._unsearched(attempt, decision, sample) for sample in seen.samples or (None,))
             return Identifications(tuple(await asyncio.gather(*unsearched)), positions, coverage)
         found = await self._found(question, live, seen, deadline)

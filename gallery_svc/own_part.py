@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from gallery_svc.coverage import SearchCoverage, own_coverage, subjects_here
+from gallery_svc.engine_indexes import is_elsewhere
 from gallery_svc.index.protocol import Hit, Index, Wanted
 from gallery_svc.live import LiveCollection
 from gallery_svc.replica import Replica, Until
@@ -181,6 +182,6 @@ class OwnPart:
 
 async def _of_index(index: Index, question: Callable[[Index], _T]) -> _T:
     """An index's answer; one that has to ask an engine outside of this process is asked on a thread."""
-    if index.coverage.is_elsewhere:
+    if is_elsewhere(index):
         return await asyncio.to_thread(question, index)
     return question(index)

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
 
+from gallery_svc.engine_indexes import is_elsewhere
 from gallery_svc.index.protocol import EVERYBODY, Hit, Index, Wanted
 from tessera.chassis.clock import Clock
 from tessera.domain.embedding import Embedding
@@ -99,7 +100,7 @@ class Searcher:
         """
         if probe.model_id != index.model_id:
             raise ModelMismatchError(index.model_id, probe.model_id)
-        if not index.coverage.is_elsewhere and index.template_count * probe.vector.size <= _NUMBERS_ON_THE_SPOT:
+        if not is_elsewhere(index) and index.template_count * probe.vector.size <= _NUMBERS_ON_THE_SPOT:
             return self._on_the_spot(index, probe, limit, wanted)
         if sum(map(len, self._waiting.values())) >= self._max_queries:
             self._refuse("full")

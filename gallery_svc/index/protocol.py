@@ -67,11 +67,6 @@ class IndexCoverage:
     memory_bytes: int
     """That it holds in this process."""
 
-    @property
-    def is_elsewhere(self) -> bool:
-        """Its calls go over a network: they belong on a thread, never on an event loop."""
-        return self.vectors_in_clear
-
 
 class Index(Protocol):
     """Search over the templates of one model. Reads see one state from begin to end, whatever is applied meanwhile."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,18 +14,51 @@ import numpy as np
 import pytest
 
 from gallery_svc.store.protocol import shard_of
+from gallery_svc.thresholds import Thresholds
 from tessera.chassis.channel import open_channel
 from tessera.client import wire
-from tessera.domain.ids import SubjectId
+from tessera.domain.embedding import Modality
+from tessera.domain.ids import CalibrationId, ModelId, SubjectId
+from tessera.v1 import (
+    audit_pb2,
+    collection_pb2,
+    encoder_pb2,
+    events_pb2,
+    matching_pb2,
+    shard_pb2,
+    shard_pb2_grpc,
+    subject_pb2,
+)
 from tessera.v1 import biometrics_pb2 as pb
-from tessera.v1 import events_pb2, matching_pb2, shard_pb2, shard_pb2_grpc, subject_pb2
 from tests.eventually import eventually
-from tests.gallery_world import DIMENSIONS, World, embedded, emptied, enroll, identify, refused, running_world, verify
+from tests.gallery_world import (
+    CALIBRATION,
+    DIMENSIONS,
+    MODEL,
+    NoteReader,
+    World,
+    embedded,
+    emptied,
+    enroll,
+    found,
+    identify,
+    person,
+    probe_of,
+    refused,
+    running_world,
+    verify,
+)
 from tests.valkey import PrivateServer, free_port, running_server
 
 SHARDS, SUBJECTS = 8, 48
 HOLDS = ("0-2/8", "3-5/8", "6,7/8")
 DAY, CELLAR = "day", "cellar"
+OTHER = ModelId("face-notes-2@0123456789ab")
+TWO = Thresholds(
+    [CALIBRATION, replace(CALIBRATION, model_id=OTHER, calibration_id=CalibrationId("cal-notes-2"))],
+    {Modality.FACE: MODEL},
+    {MODEL: DIMENSIONS, OTHER: DIMENSIONS},
+)
 
 
 @dataclass
@@ -254,3 +288,63 @@ async def test_scores_are_not_told_on_the_public_port(town: Town) -> None:
             collection_id="default", shards=[3], model_id="face@9", probes=b"\0\0\x80?", probe_count=1, limit=5
         )
         assert (await refused(stub.SearchShards(other))).reason == "GALLERY_UNAVAILABLE"  # no generation was named
+
+
+# ---- another encoder
+
+
+class TwoModelReader(NoteReader):
+    """An encoder with two models; the second turns every vector, so that no probe of the one suits the other."""
+
+    async def Encode(self, request: encoder_pb2.EncodeRequest, context: Any) -> encoder_pb2.EncodeResponse:
+        """Read one note under the model that is asked for."""
+        model_id = request.options.model_id or MODEL
+        if model_id == OTHER:
+            note = json.loads(request.image.data)
+            note["faces"] = [turned(face) for face in note["faces"]]
+            request.image.data = json.dumps(note).encode()
+        response = await super().Encode(request, context)
+        response.model_id = model_id
+        for observation in response.observations:
+            observation.embedding.model_id = model_id
+        return response
+
+
+def turned(face: list[float]) -> list[float]:
+    """What the second model makes of whom the first one sees so."""
+    return [float(value) for value in np.roll(face, 5)]
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+async def test_parts_that_take_to_another_encoder_at_different_moments_answer_as_one(
+    valkey: PrivateServer, monkeypatch: pytest.MonkeyPatch, asked: int
+) -> None:
+    """Who has cut over and who has not heard of it: each finds everybody, and old embeddings are refused by both."""
+    monkeypatch.setattr("tests.gallery_world.NoteReader", TwoModelReader)
+    store, ports = await emptied(valkey), [free_port(), free_port()]
+    # Only calls make them look at the store, once they are there.
+    common = {"follow_interval_s": 60.0, "max_lag_s": 600.0}
+    first = running_world(store, TWO, holds="0/2", shard_port=ports[0], peers=f"127.0.0.1:{ports[1]}", **common)
+    second = running_world(store, TWO, holds="1/2", shard_port=ports[1], peers=f"127.0.0.1:{ports[0]}", **common)
+    async with first as cutter, second as other:
+        wanted = collection_pb2.Collection(collection_id="staff", keep_source_images=True, shard_count=2)
+        await cutter.stub.CreateCollection(collection_pb2.CreateCollectionRequest(collection=wanted))
+        names = [f"p{number}" for number in range(6)]
+        assert {shard_of(SubjectId(name), 2) for name in names} == {0, 1}
+        written = [
+            (await enroll(cutter, name, probe_of(person(number)), collection_id="staff")).position
+            for number, name in enumerate(names)
+        ]
+        staff: dict[str, Any] = {"collection_id": "staff", "min_positions": written}
+        for world in (cutter, other):
+            answers = [await found(world, probe_of(person(at)), **staff) for at in range(6)]
+            assert [one[0] for one in answers] == names
+        for step in (audit_pb2.REEMBED_STEP_SHADOW, audit_pb2.REEMBED_STEP_CUT_OVER):
+            request = audit_pb2.ReembedRequest(collection_id="staff", target_model_id=OTHER, step=step)
+            async for _ in cutter.stub.Reembed(request):
+                pass
+        world = (cutter, other)[asked]
+        answers = [await found(world, probe_of(person(at)), collection_id="staff") for at in range(6)]
+        assert [one[0] for one in answers] == names
+        old = await refused(identify(world, embedded(person(1)), collection_id="staff"))
+        assert (old.code, old.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "MODEL_MISMATCH")
