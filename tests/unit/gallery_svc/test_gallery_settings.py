@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gallery_svc.settings import PREFIX, DurabilityWord, GallerySettings
-from tessera.chassis.settings import load_settings
+from tessera.chassis.settings import load_settings, redacted
 from tessera.domain.errors import InvalidInputError
 
 KEYS = {PREFIX + "KEYS": "/etc/tessera/kek"}
@@ -52,6 +52,11 @@ def test_several_servers_may_be_one_store(store: str) -> None:
         ("MIGRATE", "perhaps"),
         ("MAX_QUERIES", "0"),
         ("MAX_POSITION_WAIT_S", "0"),
+        ("HOLDS", "8/8"),
+        ("PEERS", "127.0.0.1:7012"),
+        ("SHARD_PORT", "70000"),
+        ("INDEX", "fast"),
+        ("MILVUS_INDEX", "IVF"),
     ],
 )
 def test_a_wrong_value_names_its_variable(name: str, value: str) -> None:
@@ -59,3 +64,28 @@ def test_a_wrong_value_names_its_variable(name: str, value: str) -> None:
     with pytest.raises(InvalidInputError) as refused:
         load_settings(GallerySettings, PREFIX, {**KEYS, PREFIX + name: value})
     assert refused.value.field == PREFIX + name
+
+
+def test_a_gallery_of_a_part_names_its_shards_and_its_peers() -> None:
+    """Each peer is an address."""
+    more = {PREFIX + "HOLDS": "0-7/16", PREFIX + "PEERS": "10.0.0.2:7012, 10.0.0.3:7012"}
+    assert load_settings(GallerySettings, PREFIX, KEYS | more).peer_addresses == ("10.0.0.2:7012", "10.0.0.3:7012")
+    with pytest.raises(InvalidInputError) as refused:
+        load_settings(GallerySettings, PREFIX, KEYS | more | {PREFIX + "PEERS": "somewhere"})
+    assert refused.value.field == PREFIX + "PEERS"
+
+
+def test_an_engine_needs_its_address_and_keeps_its_token_to_itself() -> None:
+    """What is wrong is named, without credentials; with an engine a gallery holds all shards."""
+    engine = {PREFIX + "INDEX": "milvus", PREFIX + "MILVUS_TOKEN": "root:secret"}
+    right = {PREFIX + "MILVUS_URI": "https://milvus:19530"}
+    for wrong, field in (
+        ({PREFIX + "MILVUS_URI": "ftp://root:secret@milvus"}, "MILVUS_URI"),
+        (right | {PREFIX + "HOLDS": "0/2"}, "HOLDS"),
+    ):
+        with pytest.raises(InvalidInputError) as refused:
+            load_settings(GallerySettings, PREFIX, KEYS | engine | wrong)
+        assert refused.value.field == PREFIX + field
+        assert "secret" not in str(refused.value)
+    settings = load_settings(GallerySettings, PREFIX, KEYS | engine | right)
+    assert "secret" not in str(redacted(settings)) + repr(settings)
