@@ -84,7 +84,7 @@ async def running_gallery(
     clock: Clock,
     tracing: Tracing | None = None,
     *,
-    make_index: Callable[[ModelId], Index] = ExactIndex,
+    make_index: Callable[[ModelId], Index] | None = None,
 ) -> AsyncIterator[RunningGallery]:
     """A gallery that listens, and that goes down in order at the end.
 
@@ -94,7 +94,7 @@ async def running_gallery(
         thresholds: the error rates.
         clock: for deadlines and times.
         tracing: makes a span for each call; none by default.
-        make_index: an empty index for a model.
+        make_index: an empty index for a model; an exact one by default.
 
     Raises:
         InvalidInputError: an address, the keys or the store cannot be used; what only the store's answers tell is
@@ -141,7 +141,7 @@ class _Ground:
         encoder: what pictures are sent to.
         thresholds: the error rates.
         clock: for deadlines and times.
-        make_index: an empty index for a model.
+        make_index: an empty index for a model; an exact one by default.
     """
 
     def __init__(
@@ -150,9 +150,14 @@ class _Ground:
         encoder: Encoder,
         thresholds: Thresholds,
         clock: Clock,
-        make_index: Callable[[ModelId], Index],
+        make_index: Callable[[ModelId], Index] | None,
     ) -> None:
         self.settings = settings
+        # A scan runs on one thread of `threads` and on as many of these as are free: `search_threads` together.
+        self.helpers = [
+            ThreadPoolExecutor(1, thread_name_prefix="search-helper") for _ in range(settings.search_threads - 1)
+        ]
+        self.make_index = make_index or partial(ExactIndex, helpers=self.helpers)
         self.thresholds = thresholds
         self.clock = clock
         self.metrics = GalleryMetrics(CollectorRegistry())
@@ -164,7 +169,7 @@ class _Ground:
         self.engine = open_engine(settings, self.store, self.member_id, clock)
         self.replica = Replica(
             self.store,
-            make_index,
+            self.make_index,
             self.metrics,
             clock,
             settings.max_position_wait_s,
@@ -186,7 +191,6 @@ class _Ground:
         self.scatter = Scatter(self.own, self.peers, clock)
         self.batcher = AuditBatcher(self.store.append_audit, on_batch=self.metrics.audit_batch_size.observe)
         self.events = EventLog(self.store, clock, self.metrics, settings.heartbeat_s, settings.follow_interval_s)
-        self.make_index = make_index
         self.eraser = Eraser(
             store=self.store, replica=self.replica, signer=self.signer, clock=clock, metrics=self.metrics
         )
@@ -200,7 +204,8 @@ class _Ground:
         if self.engine is not None:
             await self.engine.close()
         await self.store.close()
-        self.threads.shutdown(wait=False)
+        for threads in (self.threads, *self.helpers):
+            threads.shutdown(wait=False)
 
 
 def _parts(ground: _Ground) -> GalleryParts:
