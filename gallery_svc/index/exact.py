@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from itertools import compress
 
 import numpy as np
 
@@ -105,7 +106,7 @@ class ExactIndex:
             InvalidInputError: the columns do not fit each other, or a vector is of another length than the rest.
         """
         new = self._checked(batch)
-        ids = [subject_id for subject_id, count in zip(batch.subject_ids, batch.counts, strict=True) if count]
+        ids = batch.subject_ids if all(batch.counts) else list(compress(batch.subject_ids, batch.counts))
         known = any(self._snapshot.holds(place, ids[at]) for at, place in self._directory.look_all(new.hashes))
         if known or len(set(ids)) != len(ids):
             raise ValueError("a subject of the batch is there already")

@@ -13,11 +13,10 @@ import socket
 import struct
 from array import array
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import BinaryIO, NamedTuple
 
 from gallery_svc.store.opening import LEAST_BYTES, NotOpenedError, ValueOpener, fastest_opener
-from gallery_svc.store.row_cutting import MalformedError, RowColumns, cut_rows
+from gallery_svc.store.row_cutting import MalformedError, RowColumns, cut_rows, pieces
 
 COUNT = struct.Struct("<I")
 """How many parts a message has; then the length of each, as u64, and the parts."""
@@ -51,12 +50,13 @@ def message_of(parts: Sequence[bytes]) -> list[bytes]:
 
 def columns_of(request: RowRequest, keys: dict[bytes, bytes], opener: ValueOpener) -> RowColumns | None:
     """A request's rows in columns; None: one of them does not open, or is to be read in another way."""
-    if min(array("I", request.value_lengths), default=LEAST_BYTES) < LEAST_BYTES:
+    value_lengths = array("I", request.value_lengths)
+    if min(value_lengths, default=LEAST_BYTES) < LEAST_BYTES:
         return None
     authenticated = request.authenticated
-    bound = [authenticated + subject_id for subject_id in _pieces(request.ids, request.id_lengths)]
+    bound = [authenticated + subject_id for subject_id in pieces(request.ids, array("I", request.id_lengths))]
     try:
-        return cut_rows(opener(keys, bound, _pieces(request.values, request.value_lengths)))
+        return cut_rows(opener(keys, bound, pieces(request.values, value_lengths)))
     except (NotOpenedError, MalformedError):
         return None
 
@@ -99,11 +99,6 @@ def _exactly(stream: BinaryIO, count: int) -> bytes:
 
 def _send(line: socket.socket, parts: Sequence[bytes]) -> None:
     line.sendall(b"".join(message_of(parts)))
-
-
-def _pieces(joined: bytes, lengths: bytes) -> list[bytes]:
-    sizes = array("I", lengths)
-    return [joined[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
 
 if __name__ == "__main__":

@@ -17,10 +17,9 @@ import json
 import re
 import struct
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import accumulate
 
 import numpy as np
 
@@ -34,7 +33,9 @@ from gallery_svc.store.row_cutting import (
     RowColumns,
     Shape,
     cut_rows,
+    pieces,
     shape_of,
+    spans,
 )
 from tessera.domain.errors import InvalidInputError, StoreCorruptError
 from tessera.domain.ids import SubjectId, TemplateId
@@ -241,7 +242,7 @@ def batch_of_columns(subject_ids: Sequence[str], columns: RowColumns) -> RowBatc
     """
     (dims,) = array("H", columns.dims)
     lengths, which = array("I", columns.condition_lengths), array("I", columns.condition_of)
-    profiles = [SearchProfile("", *_conditions(raw)) for raw in _pieces(columns.conditions, lengths)]
+    profiles = [SearchProfile("", *_conditions(raw)) for raw in pieces(columns.conditions, lengths)]
     return RowBatch(
         list(subject_ids),
         list(map(profiles.__getitem__, which)) if which else profiles * len(subject_ids),
@@ -256,15 +257,10 @@ def _none() -> HalfVectors:
     return np.empty((0, 0), np.float16)
 
 
-def _pieces(joined: bytes, lengths: Sequence[int]) -> Iterator[bytes]:
-    return (joined[end - length : end] for length, end in zip(lengths, accumulate(lengths), strict=True))
-
-
 def _texts(joined: bytes, lengths: Sequence[int]) -> list[str]:
     if not joined.isascii():
-        return [_text(raw, "a name") for raw in _pieces(joined, lengths)]
-    text = joined.decode()
-    return [text[end - length : end] for length, end in zip(lengths, accumulate(lengths), strict=True)]
+        return [_text(raw, "a name") for raw in pieces(joined, lengths)]
+    return list(map(joined.decode().__getitem__, spans(lengths)))
 
 
 def _of_rows(rows: Iterable[SearchRow]) -> RowBatch:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain
+from typing import NamedTuple
 
 VERSION = 1
 COMPACT_IDS = 1
@@ -72,24 +73,13 @@ def shape_of(plain: bytes) -> Shape:
     return Shape(templates, dims, conditions, ids_at, ids_at + COMPACT_BYTES * templates if flags else 0)
 
 
-class _Layout(NamedTuple):
-    cut: Callable[[bytes], tuple[Any, ...]]
-    """A row to its vectors, ids and conditions; struct.error when it is too short."""
-    name_at: int
-    shape: Shape
+class _Parts(NamedTuple):
+    """A piece of each row, by columns."""
 
-
-class _Layouts(dict[bytes, _Layout]):
-    """How to cut rows, by their header: a batch has few. Refuses those whose ids are spelt out."""
-
-    def __missing__(self, header: bytes) -> _Layout:
-        shape = shape_of(header)
-        if not shape.conditions_at:
-            raise MalformedError("not to be cut at fixed places")
-        lengths = (shape.ids_at - HEADER.size, shape.conditions_at - shape.ids_at, shape.condition_bytes)
-        cut = struct.Struct("{}x{}s{}s{}s".format(HEADER.size, *lengths)).unpack_from
-        self[header] = _Layout(cut, shape.conditions_at + shape.condition_bytes, shape)
-        return self[header]
+    vectors: Iterable[bytes]
+    template_ids: Iterable[bytes]
+    conditions: Sequence[bytes]
+    names: Sequence[bytes]
 
 
 def cut_rows(plains: Sequence[bytes]) -> RowColumns:
@@ -102,33 +92,56 @@ def cut_rows(plains: Sequence[bytes]) -> RowColumns:
         MalformedError: one of them is no such row, has vectors of another length than the rest, or has ids that are
             spelt out; all is well with the last, and only `row_codec` reads it.
     """
-    # One list a column and one cut a row: a loop that takes each row apart by hand needs twice as long.
-    layouts, header_bytes = _Layouts(), HEADER.size
-    row_layouts = [layouts[plain[:header_bytes]] for plain in plains]
-    dims = {layout.shape.dims for layout in layouts.values()} - {0}
-    if len(dims) > 1:
-        raise MalformedError("rows of one batch differ")
-    try:
-        if len(layouts) == 1:  # nearly always
-            (layout,) = layouts.values()
-            cuts, name_at = list(map(layout.cut, plains)), layout.name_at
-            names = [plain[name_at:] for plain in plains]
-        else:
-            cuts = [layout.cut(plain) for plain, layout in zip(plains, row_layouts, strict=True)]
-            names = [plain[layout.name_at :] for plain, layout in zip(plains, row_layouts, strict=True)]
-    except struct.error:
-        raise MalformedError("a row is cut") from None
-    vectors, template_ids, conditions = zip(*cuts, strict=True) if cuts else ((), (), ())
-    distinct = {raw: number for number, raw in enumerate(dict.fromkeys(conditions))}
-    joined_names = b"".join(names)
+    shapes = {header: shape_of(header) for header in {plain[: HEADER.size] for plain in plains}}
+    dims = {shape.dims for shape in shapes.values()} - {0}
+    if len(dims) > 1 or not all(shape.conditions_at for shape in shapes.values()):
+        raise MalformedError("not to be cut as a batch")
+    if len(shapes) == 1:  # nearly always
+        (shape,) = shapes.values()
+        counts, parts = array("H", (shape.templates,)) * len(plains), _cut_alike(plains, shape)
+    else:
+        each = [shapes[plain[: HEADER.size]] for plain in plains]
+        counts, parts = array("H", [shape.templates for shape in each]), _cut_one_by_one(plains, each)
+    distinct = {raw: number for number, raw in enumerate(dict.fromkeys(parts.conditions))}
+    names = b"".join(parts.names)
     return RowColumns(
         array("H", dims or (0,)).tobytes(),
-        array("H", [layout.shape.templates for layout in row_layouts]).tobytes(),
-        b"".join(vectors),
-        b"".join(template_ids),
+        counts.tobytes(),
+        b"".join(parts.vectors),
+        b"".join(parts.template_ids),
         array("I", map(len, distinct)).tobytes(),
         b"".join(distinct),
-        array("I", map(distinct.__getitem__, conditions)).tobytes() if len(distinct) > 1 else b"",
-        array("I", map(len, names)).tobytes() if joined_names else b"",
-        joined_names,
+        array("I", map(distinct.__getitem__, parts.conditions)).tobytes() if len(distinct) > 1 else b"",
+        array("I", map(len, parts.names)).tobytes() if names else b"",
+        names,
     )
+
+
+def pieces(joined: bytes, lengths: Sequence[int]) -> list[bytes]:
+    """What was joined, taken apart again."""
+    return list(map(joined.__getitem__, spans(lengths)))
+
+
+def spans(lengths: Sequence[int]) -> Iterator[slice]:
+    """Where things of some lengths lie that were joined."""
+    return map(slice, accumulate(lengths, initial=0), accumulate(lengths))
+
+
+def _cut_alike(plains: Sequence[bytes], shape: Shape) -> _Parts:
+    # A list of slices for each column: a tuple for each row is something that the garbage collector looks at.
+    first, ids_at, conditions_at = HEADER.size, shape.ids_at, shape.conditions_at
+    name_at = conditions_at + shape.condition_bytes
+    if min(map(len, plains)) < name_at:
+        raise MalformedError("a row is cut")
+    return _Parts(
+        [plain[first:ids_at] for plain in plains],
+        [plain[ids_at:conditions_at] for plain in plains],
+        [plain[conditions_at:name_at] for plain in plains] if shape.condition_bytes else [b""] * len(plains),
+        [plain[name_at:] for plain in plains],
+    )
+
+
+def _cut_one_by_one(plains: Sequence[bytes], shapes: Sequence[Shape]) -> _Parts:
+    parts = [_cut_alike((plain,), shape) for plain, shape in zip(plains, shapes, strict=True)]
+    columns = [list(chain.from_iterable(column)) for column in zip(*parts, strict=True)] if parts else [[], [], [], []]
+    return _Parts(*columns)
