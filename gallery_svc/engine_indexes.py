@@ -236,11 +236,15 @@ class EngineIndexes:
     async def run(self) -> None:
         """Keep the leases until `stop`."""
         while not self._stopped.is_set():
-            for collection_id, opened in list(self._open.items()):
-                await self._renew(collection_id, opened)
+            await self.renew()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_RENEWED_EACH_S):
                     await self._stopped.wait()
+
+    async def renew(self) -> None:
+        """Hold each lease longer, and shut the indexes of those that somebody else has."""
+        for collection_id, opened in list(self._open.items()):
+            await self._renew(collection_id, opened)
 
     def stop(self) -> None:
         """End `run`."""
