@@ -1,6 +1,7 @@
 """The way of an audit entry into its log: stamped so that it can be proven, and written together with its neighbours.
 
-Knows no records and no store: it is handed both. Never holds an entry back: there is no timer.
+Knows no records and no store: it is handed both. Never holds an entry back for longer than others need that are on
+their way: there is no timer.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from gallery_svc.gathering import until_nobody_comes
 from tessera.domain.errors import InvalidInputError, OverloadedError, UnavailableError
 from tessera.trust.ranges import Ranges
 from tessera.trust.stamps import MacMaker, Stamp, stamped_bytes
@@ -156,8 +158,11 @@ class AuditBatcher(Generic[Record]):
         waiting = self._waiting[log]
         batch: list[_Waiting[Record]] = []
         try:
-            while batch := self._next_batch(waiting):
-                await self._write_batch(log, batch)
+            while waiting:
+                await until_nobody_comes(waiting, self._max_batch)
+                if batch := self._next_batch(waiting):
+                    await self._write_batch(log, batch)
+                batch = []
         finally:
             # Only one that is stopped has something left.
             waiting.extendleft(reversed(batch))

@@ -1,7 +1,8 @@
 """Searches: those that come while one runs wait for its end, and then go together; a batch costs little more than one.
 
-Small indexes are searched on the spot, large ones on a thread, one scan of an index at a time. There is no timer: who
-comes to an idle index begins at once. What waits is bounded; who gave up or ran out of time is dropped before a scan.
+Small indexes are searched on the spot, large ones on a thread, one scan of an index at a time. There is no timer: a
+search of an idle index begins when nobody else is on the way to it. What waits is bounded; who gave up or ran out of
+time is dropped before a scan.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gallery_svc.engine_indexes import is_elsewhere
+from gallery_svc.gathering import until_nobody_comes
 from gallery_svc.index.protocol import EVERYBODY, Hit, Index, Wanted
 from tessera.chassis.clock import Clock
 from tessera.domain.embedding import Embedding
@@ -130,8 +132,10 @@ class Searcher:
     async def _scan_until_nobody_waits(self, index: Index) -> None:
         waiting = self._waiting[id(index)]
         try:
-            while batch := self._next_batch(waiting):
-                await self._scan(index, batch)
+            while waiting:
+                await until_nobody_comes(waiting, self._max_batch)
+                if batch := self._next_batch(waiting):
+                    await self._scan(index, batch)
         finally:
             del self._waiting[id(index)]
             for query in waiting:  # only when this task itself is cancelled

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gallery_svc.auditing import AuditBatcher, AuditStamper
+from gallery_svc.gathering import QUIET_TURNS
 from tessera.domain.errors import InvalidInputError, OverloadedError, UnavailableError
 from tessera.trust.stamps import MacMaker, Stamp, is_genuine, mac_of, stamped_bytes
 
@@ -131,8 +132,8 @@ class _Log:
 
 async def _asked(batcher: AuditBatcher[int], records: Sequence[int], log: str = LOG) -> list[asyncio.Task[int]]:
     tasks = [asyncio.create_task(batcher.record(log, record)) for record in records]
-    await asyncio.sleep(0)  # each has asked
-    await asyncio.sleep(0)  # and the writer has begun
+    for _ in range(QUIET_TURNS + 3):  # each has asked, nobody else came, and the writer has begun
+        await asyncio.sleep(0)
     return tasks
 
 
