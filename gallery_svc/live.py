@@ -207,6 +207,7 @@ class CollectionReader:
             if record.generation == head.generation:
                 held = self._holding.of(len(head.positions))
                 index = await self._engine.open(record) if self._engine else self._make_index(record.model_id)
+                index.expect(head.subject_count * len(held) // len(head.positions))
                 return LiveCollection(record, index, head.generation, head.positions, held, head.subject_count)
         raise UnavailableError("store", f"collection {self._collection_id}: its record and its shards do not agree")
 

@@ -436,6 +436,7 @@ def open_store(settings: GallerySettings, keyring: Keyring, member_id: str, metr
         stamps,
         log_kept=settings.log_kept,
         events_kept=settings.events_kept,
+        load_processes=settings.load_processes if settings.load_processes >= 0 else None,
     )
 
 

@@ -132,6 +132,9 @@ class GallerySettings:
     """Searches that are done together at most."""
     max_queries: int = 256
     """Searches that may wait at once; one more is refused (QUEUE_FULL)."""
+    load_processes: int = -1
+    """Processes that open the sealed rows of a collection while it is loaded, beside this one. -1: none for fewer than
+    50,000 subjects, else one for each processor, at most 4."""
     log_kept: int = 100_000
     """Changes kept for followers, of each collection; one that is further behind loads again."""
     events_kept: int = 100_000
@@ -196,6 +199,7 @@ class GallerySettings:
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(0 < self.heartbeat_s <= 10, "heartbeat_s", self.heartbeat_s, "more than 0, at most 10")
         require(1 <= self.shards <= MAX_SHARDS, "shards", self.shards, f"1 to {MAX_SHARDS}")
+        require(-1 <= self.load_processes <= 64, "load_processes", self.load_processes, "-1 to 64")
         for name in (
             "log_kept",
             "events_kept",

@@ -44,6 +44,7 @@ def test_several_servers_may_be_one_store(store: str) -> None:
         ("EVENTS_KEPT", "0"),
         ("TRACKLET_IDLE_S", "0"),
         ("LOG_LEVEL", "loud"),
+        ("LOAD_PROCESSES", "-2"),
         ("DURABILITY", "never"),
         ("REPLICAS_TO_WAIT", "-1"),
         ("REPLICA_TIMEOUT_S", "0"),
