@@ -312,3 +312,16 @@ def test_a_profile_that_changes_is_taken_and_the_same_one_costs_nothing() -> Non
     index.apply([Put(row_of("ada", vector, SearchProfile("Countess", labels=("staff",))))])
     assert index.name_of(SubjectId("ada")) == "Countess"
     assert [hit.display_name for hit in index.search(probe_of(POOL[0]), 1, WISHES[1])] == ["Countess"]
+
+
+@pytest.mark.parametrize("subjects", [0, 10, 3000, 50_000])
+def test_whatever_is_expected_the_answers_are_the_same(subjects: int) -> None:
+    """Too few, as many as come, and too many; once somebody is there, nothing is made ready any more."""
+    rows = many(3000, 1)
+    index = ExactIndex(MODEL)
+    index.expect(subjects)
+    filled(index, rows)
+    index.expect(1)
+    assert all(row.subject_id in index for row in rows)
+    assert "nobody" not in index
+    assert index.subject_count == 3000
