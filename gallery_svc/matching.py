@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from gallery_svc.coverage import SearchCoverage, own_coverage, subjects_of
 from gallery_svc.index.protocol import Hit, Wanted
@@ -342,11 +343,11 @@ class Matcher:
             return Identifications(tuple(await asyncio.gather(*unsearched)), positions, coverage)
         found = await self._found(question, live, seen, deadline)
         weak = () if found.coverage.complete else (Reason.PARTIAL_GALLERY,)
-        faces = (
+        faces = [
             self._identified(question, attempt, threshold, hits, (sample, (*sample.reasons, *weak)))
             for sample, hits in zip(seen.samples, found.hits, strict=True)
-        )
-        return Identifications(tuple(await asyncio.gather(*faces)), found.positions, found.coverage)
+        ]
+        return Identifications(await _all(faces), found.positions, found.coverage)
 
     async def _found(
         self, question: IdentifyQuestion, live: LiveCollection, seen: Seen, deadline: Deadline
@@ -396,6 +397,11 @@ def _verified(
     if hit is None:
         return inconclusive(Reason.NO_TEMPLATE, model_id=model_id, threshold=threshold)
     return judge_comparison(hit.score, threshold, sample.reasons)
+
+
+async def _all(faces: Sequence[Coroutine[Any, Any, Identification]]) -> tuple[Identification, ...]:
+    """The answers for all faces; that for a single one, as most probes have it, without a task of its own."""
+    return (await faces[0],) if len(faces) == 1 else tuple(await asyncio.gather(*faces))
 
 
 def _since_ms(started_s: float) -> float:
