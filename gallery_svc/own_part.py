@@ -131,7 +131,9 @@ class OwnPart:
         positions = tuple(live.wire_positions[shard] for shard in mine)
         coverage = own_coverage(live, self._replica.behind(live.record.collection_id), len(mine))
         within = None if len(mine) == len(live.held) else frozenset(mine)
-        hits = await asyncio.gather(*(self._nearest(live, within, asked, probe, deadline_s) for probe in asked.probes))
+        searches = [self._nearest(live, within, asked, probe, deadline_s) for probe in asked.probes]
+        # Most pictures have one face, whose search needs no task of its own.
+        hits = [await searches[0]] if len(searches) == 1 else await asyncio.gather(*searches)
         return PartFound(mine, positions, tuple(hits), coverage)
 
     async def best_of(self, live: LiveCollection, claim: Claim, probe: Embedding) -> PartBest:
