@@ -36,6 +36,8 @@ class Ranges:
 
     def remove(self, first: int, last: int) -> None:
         """Take out all from `first` to `last`."""
+        if first > last:
+            return
         kept = [span for old in self.spans for span in _without(old, first, last)]
         self._firsts, self._lasts = [span[0] for span in kept], [span[1] for span in kept]
 

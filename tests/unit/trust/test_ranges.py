@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tessera.trust.ranges import Ranges
@@ -10,6 +10,7 @@ from tessera.trust.ranges import Ranges
 SPANS = st.lists(st.tuples(st.booleans(), st.integers(0, 30), st.integers(0, 30)), max_size=12)
 
 
+@example([(True, 6, 21), (False, 21, 20)], 0, 30)
 @given(SPANS, st.integers(0, 30), st.integers(0, 30))
 def test_ranges_are_a_set(changes: list[tuple[bool, int, int]], first: int, last: int) -> None:
     """Against Python's own, number by number; the ranges neither overlap nor touch."""
