@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tessera.chassis.pinned_files import Carrier, PinnedFile, default_cache_dir, default_supplied_dir, fetch_all
 from tessera.demo.portraits import fetch_portraits
@@ -17,6 +18,12 @@ from tessera.domain.embedding import Modality
 if TYPE_CHECKING:
     from tessera.nets.artifact import FaceNetworks
 
+
+# A busy machine stalls for longer than Hypothesis allows an example; every test has a time limit of its own. Others than CI
+# try new examples at each run, so that what CI says of a change does not hang on luck.
+settings.register_profile("new-examples", deadline=None)
+settings.register_profile("same-examples", deadline=None, derandomize=True)
+settings.load_profile(os.environ.get("TESSERA_HYPOTHESIS", "new-examples"))
 
 # Encoders that tests start shall not compile their networks beside the tests; what is compiled has tests of its own.
 os.environ.setdefault("TESSERA_ENCODER_RUNTIME", "eager")
