@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from tessera.nets.artifact import FaceNetworks
 
 
-# A busy machine stalls for longer than Hypothesis allows an example; every test has a time limit of its own. Others than CI
-# try new examples at each run, so that what CI says of a change does not hang on luck.
+# A busy machine stalls for longer than Hypothesis allows an example; every test has a time limit of its own.
+# All but CI try new examples at each run; what CI says of a change does not hang on luck.
 settings.register_profile("new-examples", deadline=None)
 settings.register_profile("same-examples", deadline=None, derandomize=True)
 settings.load_profile(os.environ.get("TESSERA_HYPOTHESIS", "new-examples"))
