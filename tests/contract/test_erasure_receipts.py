@@ -194,7 +194,7 @@ async def test_receipts_stand_in_the_folder_of_checkpoints(audited: Audited) -> 
         lines = [json.loads(line) for line in path.read_bytes().splitlines()]
         kept = [json.loads(line["receipt"]) for line in lines if line["kind"] == "RECEIPT"]
         states = [one["state"] for one in kept if one["receipt_id"] == told.receipt_id]
-        return states[-1:] == ["COMPLETE"]
+        return (states[:1], states[-1:]) == (["ACCEPTED"], ["COMPLETE"])
 
     await eventually(both)
 
