@@ -100,6 +100,10 @@ class _ReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTyp
     """Part of the gallery did not answer in time: somebody may be enrolled there."""
     REASON_NOT_VALID_NOW: _Reason.ValueType  # 37
     """The subject is enrolled, and not valid at this moment."""
+    REASON_DUPLICATE: _Reason.ValueType  # 38
+    """The sample is already another subject's."""
+    REASON_OUTLIER: _Reason.ValueType  # 39
+    """The sample does not look like the subject's others."""
     REASON_NO_CREDIT: _Reason.ValueType  # 40
     """The receiver had granted no credit."""
     REASON_NEWER_FRAME: _Reason.ValueType  # 41
@@ -162,6 +166,10 @@ REASON_PARTIAL_GALLERY: Reason.ValueType  # 36
 """Part of the gallery did not answer in time: somebody may be enrolled there."""
 REASON_NOT_VALID_NOW: Reason.ValueType  # 37
 """The subject is enrolled, and not valid at this moment."""
+REASON_DUPLICATE: Reason.ValueType  # 38
+"""The sample is already another subject's."""
+REASON_OUTLIER: Reason.ValueType  # 39
+"""The sample does not look like the subject's others."""
 REASON_NO_CREDIT: Reason.ValueType  # 40
 """The receiver had granted no credit."""
 REASON_NEWER_FRAME: Reason.ValueType  # 41
@@ -436,6 +444,10 @@ class Threshold(google.protobuf.message.Message):
     GALLERY_SIZE_FIELD_NUMBER: builtins.int
     CALIBRATION_ID_FIELD_NUMBER: builtins.int
     EXTRAPOLATED_FIELD_NUMBER: builtins.int
+    FPIR_FIELD_NUMBER: builtins.int
+    FPIR_LOW_FIELD_NUMBER: builtins.int
+    FPIR_HIGH_FIELD_NUMBER: builtins.int
+    TEMPLATE_COUNT_FIELD_NUMBER: builtins.int
     score: builtins.float
     """A comparison matches when its score is at least this."""
     target_fmr: builtins.float
@@ -450,7 +462,13 @@ class Threshold(google.protobuf.message.Message):
     """Subjects that the search compared with; 1 for a verification."""
     calibration_id: builtins.str
     extrapolated: builtins.bool
-    """True when the rate lies beyond what the data measured. Never so unless the request allowed it."""
+    """True when the rate lies beyond what the data measured. Never so unless the collection's policy allows it."""
+    fpir: builtins.float
+    """The FPIR of one search of `gallery_size` subjects at `score`, with its 95 % interval. Absent for a verification."""
+    fpir_low: builtins.float
+    fpir_high: builtins.float
+    template_count: builtins.int
+    """Templates that the claim was compared with; the stated rate is that of the best of them. Absent for a search."""
     def __init__(
         self,
         *,
@@ -463,9 +481,22 @@ class Threshold(google.protobuf.message.Message):
         gallery_size: builtins.int = ...,
         calibration_id: builtins.str = ...,
         extrapolated: builtins.bool = ...,
+        fpir: builtins.float | None = ...,
+        fpir_low: builtins.float | None = ...,
+        fpir_high: builtins.float | None = ...,
+        template_count: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["target", b"target", "target_fmr", b"target_fmr", "target_fpir", b"target_fpir"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["calibration_id", b"calibration_id", "extrapolated", b"extrapolated", "fmr", b"fmr", "fmr_high", b"fmr_high", "fmr_low", b"fmr_low", "gallery_size", b"gallery_size", "score", b"score", "target", b"target", "target_fmr", b"target_fmr", "target_fpir", b"target_fpir"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_fpir", b"_fpir", "_fpir_high", b"_fpir_high", "_fpir_low", b"_fpir_low", "_template_count", b"_template_count", "fpir", b"fpir", "fpir_high", b"fpir_high", "fpir_low", b"fpir_low", "target", b"target", "target_fmr", b"target_fmr", "target_fpir", b"target_fpir", "template_count", b"template_count"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_fpir", b"_fpir", "_fpir_high", b"_fpir_high", "_fpir_low", b"_fpir_low", "_template_count", b"_template_count", "calibration_id", b"calibration_id", "extrapolated", b"extrapolated", "fmr", b"fmr", "fmr_high", b"fmr_high", "fmr_low", b"fmr_low", "fpir", b"fpir", "fpir_high", b"fpir_high", "fpir_low", b"fpir_low", "gallery_size", b"gallery_size", "score", b"score", "target", b"target", "target_fmr", b"target_fmr", "target_fpir", b"target_fpir", "template_count", b"template_count"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_fpir", b"_fpir"]) -> typing.Literal["fpir"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_fpir_high", b"_fpir_high"]) -> typing.Literal["fpir_high"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_fpir_low", b"_fpir_low"]) -> typing.Literal["fpir_low"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_template_count", b"_template_count"]) -> typing.Literal["template_count"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["target", b"target"]) -> typing.Literal["target_fmr", "target_fpir"] | None: ...
 
 Global___Threshold: typing_extensions.TypeAlias = Threshold

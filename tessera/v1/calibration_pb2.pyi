@@ -7,6 +7,7 @@ import builtins
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import sys
@@ -20,29 +21,61 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _CalibrationSource:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CalibrationSourceEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_CalibrationSource.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CALIBRATION_SOURCE_UNSPECIFIED: _CalibrationSource.ValueType  # 0
+    CALIBRATION_SOURCE_SHIPPED: _CalibrationSource.ValueType  # 1
+    """Came with the encoder."""
+    CALIBRATION_SOURCE_FITTED: _CalibrationSource.ValueType  # 2
+    """Fitted here."""
+
+class CalibrationSource(_CalibrationSource, metaclass=_CalibrationSourceEnumTypeWrapper): ...
+
+CALIBRATION_SOURCE_UNSPECIFIED: CalibrationSource.ValueType  # 0
+CALIBRATION_SOURCE_SHIPPED: CalibrationSource.ValueType  # 1
+"""Came with the encoder."""
+CALIBRATION_SOURCE_FITTED: CalibrationSource.ValueType  # 2
+"""Fitted here."""
+Global___CalibrationSource: typing_extensions.TypeAlias = CalibrationSource
+
 @typing.final
 class CalibrateRequest(google.protobuf.message.Message):
-    """Fits a calibration. UNIMPLEMENTED in this version: encoders ship with one."""
+    """Fits a calibration."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     MODEL_ID_FIELD_NUMBER: builtins.int
     COLLECTION_ID_FIELD_NUMBER: builtins.int
     SCORES_FIELD_NUMBER: builtins.int
+    EMBEDDINGS_FIELD_NUMBER: builtins.int
     STRICTEST_FMR_FIELD_NUMBER: builtins.int
     ACTIVATE_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    CALIBRATION_ID_FIELD_NUMBER: builtins.int
     model_id: builtins.str
+    """Default: the collection's, for a collection."""
     collection_id: builtins.str
-    """All non-mated pairs of different subjects of this collection, and its mated pairs."""
+    """The deployment's own gallery: all pairs of templates of different subjects, and of the same."""
     strictest_fmr: builtins.float
-    """The strictest FMR that the calibration must state. Refused when the data cannot carry it (rule of 3)."""
+    """The strictest FMR that the calibration must state. Refused when the data cannot carry it (rule of 3). Default: whatever
+    the data carries.
+    """
     activate: builtins.bool
     """Use it from now on. Default false: kept beside the active one."""
     request_id: builtins.str
+    calibration_id: builtins.str
+    """Of the new calibration: 1 to 128 of letters, digits and . _ : @ -. Default: made from the model and the time."""
     @property
     def scores(self) -> Global___LabelledScores:
         """Scores measured elsewhere."""
+
+    @property
+    def embeddings(self) -> Global___LabelledEmbeddings:
+        """Embeddings of labelled samples: all of their pairs."""
 
     def __init__(
         self,
@@ -50,16 +83,18 @@ class CalibrateRequest(google.protobuf.message.Message):
         model_id: builtins.str = ...,
         collection_id: builtins.str = ...,
         scores: Global___LabelledScores | None = ...,
+        embeddings: Global___LabelledEmbeddings | None = ...,
         strictest_fmr: builtins.float | None = ...,
         activate: builtins.bool = ...,
         request_id: builtins.str = ...,
+        calibration_id: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_strictest_fmr", b"_strictest_fmr", "collection_id", b"collection_id", "data", b"data", "scores", b"scores", "strictest_fmr", b"strictest_fmr"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_strictest_fmr", b"_strictest_fmr", "activate", b"activate", "collection_id", b"collection_id", "data", b"data", "model_id", b"model_id", "request_id", b"request_id", "scores", b"scores", "strictest_fmr", b"strictest_fmr"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_strictest_fmr", b"_strictest_fmr", "collection_id", b"collection_id", "data", b"data", "embeddings", b"embeddings", "scores", b"scores", "strictest_fmr", b"strictest_fmr"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_strictest_fmr", b"_strictest_fmr", "activate", b"activate", "calibration_id", b"calibration_id", "collection_id", b"collection_id", "data", b"data", "embeddings", b"embeddings", "model_id", b"model_id", "request_id", b"request_id", "scores", b"scores", "strictest_fmr", b"strictest_fmr"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_strictest_fmr", b"_strictest_fmr"]) -> typing.Literal["strictest_fmr"] | None: ...
     @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["data", b"data"]) -> typing.Literal["collection_id", "scores"] | None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["data", b"data"]) -> typing.Literal["collection_id", "scores", "embeddings"] | None: ...
 
 Global___CalibrateRequest: typing_extensions.TypeAlias = CalibrateRequest
 
@@ -72,16 +107,35 @@ class LabelledScores(google.protobuf.message.Message):
     DATA_DIGEST_FIELD_NUMBER: builtins.int
     DATA_NAME_FIELD_NUMBER: builtins.int
     SUBJECTS_FIELD_NUMBER: builtins.int
+    MATED_SUBJECTS_FIELD_NUMBER: builtins.int
+    FIRST_SUBJECTS_FIELD_NUMBER: builtins.int
+    SECOND_SUBJECTS_FIELD_NUMBER: builtins.int
+    PAIRS_ARE_INDEPENDENT_FIELD_NUMBER: builtins.int
     data_digest: builtins.str
-    """sha256 of the data they came from, hex."""
+    """sha256 of the data they came from, hex. Default: of the scores."""
     data_name: builtins.str
     subjects: builtins.int
+    """Of these samples' owners. Default: those that the pairs name."""
+    pairs_are_independent: builtins.bool
+    """True: no two pairs share a subject, so that nothing has to be said of subjects. Pairs that do share subjects make intervals
+    far too narrow when this is set.
+    """
     @property
     def mated(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
         """Each in [-1, 1], higher = more alike."""
 
     @property
     def non_mated(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]: ...
+    @property
+    def mated_subjects(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Whose each mated pair is, as numbers from 0; as many as `mated`."""
+
+    @property
+    def first_subjects(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The two subjects of each non-mated pair; as many as `non_mated`."""
+
+    @property
+    def second_subjects(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
     def __init__(
         self,
         *,
@@ -90,38 +144,77 @@ class LabelledScores(google.protobuf.message.Message):
         data_digest: builtins.str = ...,
         data_name: builtins.str = ...,
         subjects: builtins.int = ...,
+        mated_subjects: collections.abc.Iterable[builtins.int] | None = ...,
+        first_subjects: collections.abc.Iterable[builtins.int] | None = ...,
+        second_subjects: collections.abc.Iterable[builtins.int] | None = ...,
+        pairs_are_independent: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["data_digest", b"data_digest", "data_name", b"data_name", "mated", b"mated", "non_mated", b"non_mated", "subjects", b"subjects"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data_digest", b"data_digest", "data_name", b"data_name", "first_subjects", b"first_subjects", "mated", b"mated", "mated_subjects", b"mated_subjects", "non_mated", b"non_mated", "pairs_are_independent", b"pairs_are_independent", "second_subjects", b"second_subjects", "subjects", b"subjects"]) -> None: ...
 
 Global___LabelledScores: typing_extensions.TypeAlias = LabelledScores
+
+@typing.final
+class LabelledEmbeddings(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EMBEDDINGS_FIELD_NUMBER: builtins.int
+    SUBJECTS_FIELD_NUMBER: builtins.int
+    DATA_NAME_FIELD_NUMBER: builtins.int
+    DATA_DIGEST_FIELD_NUMBER: builtins.int
+    data_name: builtins.str
+    data_digest: builtins.str
+    """sha256 of the data they came from, hex. Default: of the embeddings."""
+    @property
+    def embeddings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tessera.v1.biometrics_pb2.Embedding]:
+        """2 to 20,000, all of one model."""
+
+    @property
+    def subjects(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Whose each is; as many as `embeddings`."""
+
+    def __init__(
+        self,
+        *,
+        embeddings: collections.abc.Iterable[tessera.v1.biometrics_pb2.Embedding] | None = ...,
+        subjects: collections.abc.Iterable[builtins.str] | None = ...,
+        data_name: builtins.str = ...,
+        data_digest: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data_digest", b"data_digest", "data_name", b"data_name", "embeddings", b"embeddings", "subjects", b"subjects"]) -> None: ...
+
+Global___LabelledEmbeddings: typing_extensions.TypeAlias = LabelledEmbeddings
 
 @typing.final
 class CalibrateResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     CALIBRATION_FIELD_NUMBER: builtins.int
+    REPLAYED_FIELD_NUMBER: builtins.int
+    replayed: builtins.bool
+    """True: this is the first answer, given again."""
     @property
     def calibration(self) -> Global___Calibration: ...
     def __init__(
         self,
         *,
         calibration: Global___Calibration | None = ...,
+        replayed: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["calibration", b"calibration"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["calibration", b"calibration"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["calibration", b"calibration", "replayed", b"replayed"]) -> None: ...
 
 Global___CalibrateResponse: typing_extensions.TypeAlias = CalibrateResponse
 
 @typing.final
 class GetCalibrationRequest(google.protobuf.message.Message):
-    """The calibration that decides for a model. Idempotent."""
+    """One calibration. Idempotent."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     MODEL_ID_FIELD_NUMBER: builtins.int
     CALIBRATION_ID_FIELD_NUMBER: builtins.int
     model_id: builtins.str
-    """Either one."""
+    """The one that decides for this model, or the one of this id."""
     calibration_id: builtins.str
     def __init__(
         self,
@@ -151,6 +244,89 @@ class GetCalibrationResponse(google.protobuf.message.Message):
 Global___GetCalibrationResponse: typing_extensions.TypeAlias = GetCalibrationResponse
 
 @typing.final
+class ListCalibrationsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: builtins.int
+    model_id: builtins.str
+    """Empty: of all models."""
+    def __init__(
+        self,
+        *,
+        model_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["model_id", b"model_id"]) -> None: ...
+
+Global___ListCalibrationsRequest: typing_extensions.TypeAlias = ListCalibrationsRequest
+
+@typing.final
+class ListCalibrationsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CALIBRATIONS_FIELD_NUMBER: builtins.int
+    @property
+    def calibrations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Calibration]:
+        """By model, oldest first, without their points."""
+
+    def __init__(
+        self,
+        *,
+        calibrations: collections.abc.Iterable[Global___Calibration] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["calibrations", b"calibrations"]) -> None: ...
+
+Global___ListCalibrationsResponse: typing_extensions.TypeAlias = ListCalibrationsResponse
+
+@typing.final
+class ActivateCalibrationRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CALIBRATION_ID_FIELD_NUMBER: builtins.int
+    ROLL_BACK_MODEL_ID_FIELD_NUMBER: builtins.int
+    EXPECTED_ACTIVE_ID_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    calibration_id: builtins.str
+    roll_back_model_id: builtins.str
+    """The one that decided for this model before the present one."""
+    expected_active_id: builtins.str
+    """The one that the caller has seen deciding; another one is refused. Empty: whichever it is."""
+    request_id: builtins.str
+    def __init__(
+        self,
+        *,
+        calibration_id: builtins.str = ...,
+        roll_back_model_id: builtins.str = ...,
+        expected_active_id: builtins.str = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["calibration_id", b"calibration_id", "choice", b"choice", "roll_back_model_id", b"roll_back_model_id"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["calibration_id", b"calibration_id", "choice", b"choice", "expected_active_id", b"expected_active_id", "request_id", b"request_id", "roll_back_model_id", b"roll_back_model_id"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["choice", b"choice"]) -> typing.Literal["calibration_id", "roll_back_model_id"] | None: ...
+
+Global___ActivateCalibrationRequest: typing_extensions.TypeAlias = ActivateCalibrationRequest
+
+@typing.final
+class ActivateCalibrationResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CALIBRATION_FIELD_NUMBER: builtins.int
+    PREVIOUS_CALIBRATION_ID_FIELD_NUMBER: builtins.int
+    previous_calibration_id: builtins.str
+    """The one that decided before."""
+    @property
+    def calibration(self) -> Global___Calibration: ...
+    def __init__(
+        self,
+        *,
+        calibration: Global___Calibration | None = ...,
+        previous_calibration_id: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["calibration", b"calibration"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["calibration", b"calibration", "previous_calibration_id", b"previous_calibration_id"]) -> None: ...
+
+Global___ActivateCalibrationResponse: typing_extensions.TypeAlias = ActivateCalibrationResponse
+
+@typing.final
 class Calibration(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -166,10 +342,15 @@ class Calibration(google.protobuf.message.Message):
     MATED_COMPARISONS_FIELD_NUMBER: builtins.int
     NON_MATED_COMPARISONS_FIELD_NUMBER: builtins.int
     POINTS_FIELD_NUMBER: builtins.int
+    SEARCH_POINTS_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    ACTIVATED_AT_FIELD_NUMBER: builtins.int
+    INTERVAL_METHOD_FIELD_NUMBER: builtins.int
     calibration_id: builtins.str
     model_id: builtins.str
     modality: tessera.v1.biometrics_pb2.Modality.ValueType
     active: builtins.bool
+    """It decides for its model."""
     data_name: builtins.str
     """What it was measured on."""
     data_digest: builtins.str
@@ -177,12 +358,21 @@ class Calibration(google.protobuf.message.Message):
     samples: builtins.int
     mated_comparisons: builtins.int
     non_mated_comparisons: builtins.int
+    source: Global___CalibrationSource.ValueType
+    interval_method: builtins.str
+    """How the intervals were made."""
     @property
     def created_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def points(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___CalibrationPoint]:
         """From the loosest to the strictest."""
 
+    @property
+    def search_points(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___CalibrationSearchPoint]:
+        """Searches of several sizes."""
+
+    @property
+    def activated_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -198,9 +388,13 @@ class Calibration(google.protobuf.message.Message):
         mated_comparisons: builtins.int = ...,
         non_mated_comparisons: builtins.int = ...,
         points: collections.abc.Iterable[Global___CalibrationPoint] | None = ...,
+        search_points: collections.abc.Iterable[Global___CalibrationSearchPoint] | None = ...,
+        source: Global___CalibrationSource.ValueType = ...,
+        activated_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        interval_method: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["created_at", b"created_at"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["active", b"active", "calibration_id", b"calibration_id", "created_at", b"created_at", "data_digest", b"data_digest", "data_name", b"data_name", "mated_comparisons", b"mated_comparisons", "modality", b"modality", "model_id", b"model_id", "non_mated_comparisons", b"non_mated_comparisons", "points", b"points", "samples", b"samples", "subjects", b"subjects"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["activated_at", b"activated_at", "created_at", b"created_at"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["activated_at", b"activated_at", "active", b"active", "calibration_id", b"calibration_id", "created_at", b"created_at", "data_digest", b"data_digest", "data_name", b"data_name", "interval_method", b"interval_method", "mated_comparisons", b"mated_comparisons", "modality", b"modality", "model_id", b"model_id", "non_mated_comparisons", b"non_mated_comparisons", "points", b"points", "samples", b"samples", "search_points", b"search_points", "source", b"source", "subjects", b"subjects"]) -> None: ...
 
 Global___Calibration: typing_extensions.TypeAlias = Calibration
 
@@ -237,3 +431,32 @@ class CalibrationPoint(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["fmr", b"fmr", "fmr_high", b"fmr_high", "fmr_low", b"fmr_low", "fnmr", b"fnmr", "fnmr_high", b"fnmr_high", "fnmr_low", b"fnmr_low", "threshold", b"threshold"]) -> None: ...
 
 Global___CalibrationPoint: typing_extensions.TypeAlias = CalibrationPoint
+
+@typing.final
+class CalibrationSearchPoint(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GALLERY_SIZE_FIELD_NUMBER: builtins.int
+    THRESHOLD_FIELD_NUMBER: builtins.int
+    FPIR_FIELD_NUMBER: builtins.int
+    FPIR_LOW_FIELD_NUMBER: builtins.int
+    FPIR_HIGH_FIELD_NUMBER: builtins.int
+    gallery_size: builtins.int
+    """Subjects that are searched, with one sample each."""
+    threshold: builtins.float
+    fpir: builtins.float
+    """Measured rate with its 95 % interval, each in [0, 1]."""
+    fpir_low: builtins.float
+    fpir_high: builtins.float
+    def __init__(
+        self,
+        *,
+        gallery_size: builtins.int = ...,
+        threshold: builtins.float = ...,
+        fpir: builtins.float = ...,
+        fpir_low: builtins.float = ...,
+        fpir_high: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["fpir", b"fpir", "fpir_high", b"fpir_high", "fpir_low", b"fpir_low", "gallery_size", b"gallery_size", "threshold", b"threshold"]) -> None: ...
+
+Global___CalibrationSearchPoint: typing_extensions.TypeAlias = CalibrationSearchPoint

@@ -30,20 +30,62 @@ class _DuplicatePolicy:
 class _DuplicatePolicyEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_DuplicatePolicy.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     DUPLICATE_POLICY_UNSPECIFIED: _DuplicatePolicy.ValueType  # 0
+    """Taken as DUPLICATE_POLICY_REPORT."""
     DUPLICATE_POLICY_REPORT: _DuplicatePolicy.ValueType  # 1
     """Enrol, and say so in the answer."""
     DUPLICATE_POLICY_REJECT: _DuplicatePolicy.ValueType  # 2
+    """Refuse (ALREADY_EXISTS, DUPLICATE_SUBJECT); the metadata names the other subject."""
     DUPLICATE_POLICY_IGNORE: _DuplicatePolicy.ValueType  # 3
+    """Do not look."""
+    DUPLICATE_POLICY_MERGE: _DuplicatePolicy.ValueType  # 4
+    """Add the samples to the other subject instead; a new subject is not made. Refused when several look like it."""
+    DUPLICATE_POLICY_KEEP_APART: _DuplicatePolicy.ValueType  # 5
+    """Enrol, and record that the two are known to be different people: they are not told as duplicates again."""
 
 class DuplicatePolicy(_DuplicatePolicy, metaclass=_DuplicatePolicyEnumTypeWrapper):
-    """What an enrolment does with a face that already is another subject's."""
+    """What an enrolment does with a sample that already is another subject's."""
 
 DUPLICATE_POLICY_UNSPECIFIED: DuplicatePolicy.ValueType  # 0
+"""Taken as DUPLICATE_POLICY_REPORT."""
 DUPLICATE_POLICY_REPORT: DuplicatePolicy.ValueType  # 1
 """Enrol, and say so in the answer."""
 DUPLICATE_POLICY_REJECT: DuplicatePolicy.ValueType  # 2
+"""Refuse (ALREADY_EXISTS, DUPLICATE_SUBJECT); the metadata names the other subject."""
 DUPLICATE_POLICY_IGNORE: DuplicatePolicy.ValueType  # 3
+"""Do not look."""
+DUPLICATE_POLICY_MERGE: DuplicatePolicy.ValueType  # 4
+"""Add the samples to the other subject instead; a new subject is not made. Refused when several look like it."""
+DUPLICATE_POLICY_KEEP_APART: DuplicatePolicy.ValueType  # 5
+"""Enrol, and record that the two are known to be different people: they are not told as duplicates again."""
 Global___DuplicatePolicy: typing_extensions.TypeAlias = DuplicatePolicy
+
+class _OutlierPolicy:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _OutlierPolicyEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_OutlierPolicy.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    OUTLIER_POLICY_UNSPECIFIED: _OutlierPolicy.ValueType  # 0
+    """Taken as OUTLIER_POLICY_REJECT."""
+    OUTLIER_POLICY_REJECT: _OutlierPolicy.ValueType  # 1
+    """Leave the sample out (REASON_OUTLIER)."""
+    OUTLIER_POLICY_REPORT: _OutlierPolicy.ValueType  # 2
+    """Enrol it, and say so in its result."""
+    OUTLIER_POLICY_IGNORE: _OutlierPolicy.ValueType  # 3
+    """Do not look."""
+
+class OutlierPolicy(_OutlierPolicy, metaclass=_OutlierPolicyEnumTypeWrapper):
+    """What an enrolment does with a sample that does not look like the subject's others."""
+
+OUTLIER_POLICY_UNSPECIFIED: OutlierPolicy.ValueType  # 0
+"""Taken as OUTLIER_POLICY_REJECT."""
+OUTLIER_POLICY_REJECT: OutlierPolicy.ValueType  # 1
+"""Leave the sample out (REASON_OUTLIER)."""
+OUTLIER_POLICY_REPORT: OutlierPolicy.ValueType  # 2
+"""Enrol it, and say so in its result."""
+OUTLIER_POLICY_IGNORE: OutlierPolicy.ValueType  # 3
+"""Do not look."""
+Global___OutlierPolicy: typing_extensions.TypeAlias = OutlierPolicy
 
 class _EpochState:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -90,8 +132,8 @@ class DecisionPolicy(google.protobuf.message.Message):
     min_tracklet_frames: builtins.int
     """Usable frames that a tracklet needs before it is decided. 1 to 100; default 2."""
     allow_extrapolation: builtins.bool
-    """True: thresholds beyond what the calibration's data measured are allowed and marked `extrapolated`. Not used in
-    this version.
+    """True: thresholds up to a hundred times beyond what the calibration's data measured are allowed, and marked
+    `extrapolated`. Default false: refused, with the number of comparisons that it would need.
     """
     def __init__(
         self,
@@ -206,6 +248,7 @@ class Collection(google.protobuf.message.Message):
     CAMERA_POLICIES_FIELD_NUMBER: builtins.int
     KEEP_SOURCE_IMAGES_FIELD_NUMBER: builtins.int
     ALLOW_PERSISTENT_PERSONS_FIELD_NUMBER: builtins.int
+    OUTLIER_POLICY_FIELD_NUMBER: builtins.int
     CREATED_AT_FIELD_NUMBER: builtins.int
     SUBJECT_COUNT_FIELD_NUMBER: builtins.int
     TEMPLATE_COUNT_FIELD_NUMBER: builtins.int
@@ -228,6 +271,7 @@ class Collection(google.protobuf.message.Message):
     """Keep source pictures, encrypted, so that Reembed can use them. Default false."""
     allow_persistent_persons: builtins.bool
     """False: embeddings of persons are not kept past their tracklet. Not used in this version."""
+    outlier_policy: Global___OutlierPolicy.ValueType
     subject_count: builtins.int
     template_count: builtins.int
     position: builtins.int
@@ -242,7 +286,7 @@ class Collection(google.protobuf.message.Message):
     def quality_gate(self) -> Global___QualityGate: ...
     @property
     def retention(self) -> google.protobuf.duration_pb2.Duration:
-        """Subjects are erased so long after their last enrolment. Unset: kept until deleted. Not used in this version."""
+        """Subjects are erased so long after their last enrolment, within the hour. At least one hour. Unset: kept until deleted."""
 
     @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
@@ -250,7 +294,9 @@ class Collection(google.protobuf.message.Message):
 
     @property
     def camera_policies(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, Global___DecisionPolicy]:
-        """Per camera, instead of `policy`. Not used in this version."""
+        """Per camera, instead of `policy`, for questions and tracklets that name the camera. At most 256. What an entry leaves
+        out has its default, not the collection's value.
+        """
 
     @property
     def created_at(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -279,6 +325,7 @@ class Collection(google.protobuf.message.Message):
         camera_policies: collections.abc.Mapping[builtins.str, Global___DecisionPolicy] | None = ...,
         keep_source_images: builtins.bool = ...,
         allow_persistent_persons: builtins.bool = ...,
+        outlier_policy: Global___OutlierPolicy.ValueType = ...,
         created_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         subject_count: builtins.int = ...,
         template_count: builtins.int = ...,
@@ -289,7 +336,7 @@ class Collection(google.protobuf.message.Message):
         revision: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["created_at", b"created_at", "policy", b"policy", "quality_gate", b"quality_gate", "retention", b"retention"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["allow_persistent_persons", b"allow_persistent_persons", "camera_policies", b"camera_policies", "collection_id", b"collection_id", "created_at", b"created_at", "display_name", b"display_name", "duplicate_policy", b"duplicate_policy", "epochs", b"epochs", "keep_source_images", b"keep_source_images", "labels", b"labels", "modality", b"modality", "model_id", b"model_id", "policy", b"policy", "position", b"position", "positions", b"positions", "quality_gate", b"quality_gate", "retention", b"retention", "revision", b"revision", "shard_count", b"shard_count", "subject_count", b"subject_count", "template_count", b"template_count"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allow_persistent_persons", b"allow_persistent_persons", "camera_policies", b"camera_policies", "collection_id", b"collection_id", "created_at", b"created_at", "display_name", b"display_name", "duplicate_policy", b"duplicate_policy", "epochs", b"epochs", "keep_source_images", b"keep_source_images", "labels", b"labels", "modality", b"modality", "model_id", b"model_id", "outlier_policy", b"outlier_policy", "policy", b"policy", "position", b"position", "positions", b"positions", "quality_gate", b"quality_gate", "retention", b"retention", "revision", b"revision", "shard_count", b"shard_count", "subject_count", b"subject_count", "template_count", b"template_count"]) -> None: ...
 
 Global___Collection: typing_extensions.TypeAlias = Collection
 
@@ -442,7 +489,9 @@ class UpdateCollectionRequest(google.protobuf.message.Message):
     def collection(self) -> Global___Collection: ...
     @property
     def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
-        """display_name, policy, quality_gate, labels, keep_source_images. Others: INVALID_ARGUMENT."""
+        """display_name, policy, quality_gate, duplicate_policy, outlier_policy, retention, labels, camera_policies,
+        keep_source_images. Others: INVALID_ARGUMENT.
+        """
 
     def __init__(
         self,

@@ -173,6 +173,108 @@ class EncodeResponse(google.protobuf.message.Message):
 Global___EncodeResponse: typing_extensions.TypeAlias = EncodeResponse
 
 @typing.final
+class ExplainRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: builtins.int
+    REFERENCE_FIELD_NUMBER: builtins.int
+    MODALITY_FIELD_NUMBER: builtins.int
+    MODEL_ID_FIELD_NUMBER: builtins.int
+    GRID_FIELD_NUMBER: builtins.int
+    modality: tessera.v1.biometrics_pb2.Modality.ValueType
+    """Default: FACE, and its default encoder."""
+    model_id: builtins.str
+    grid: builtins.int
+    """Rows and columns of the map. 4 to 28; default 14."""
+    @property
+    def image(self) -> tessera.v1.biometrics_pb2.Image:
+        """What is explained."""
+
+    @property
+    def reference(self) -> tessera.v1.biometrics_pb2.Probe:
+        """What it is compared with."""
+
+    def __init__(
+        self,
+        *,
+        image: tessera.v1.biometrics_pb2.Image | None = ...,
+        reference: tessera.v1.biometrics_pb2.Probe | None = ...,
+        modality: tessera.v1.biometrics_pb2.Modality.ValueType = ...,
+        model_id: builtins.str = ...,
+        grid: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["image", b"image", "reference", b"reference"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["grid", b"grid", "image", b"image", "modality", b"modality", "model_id", b"model_id", "reference", b"reference"]) -> None: ...
+
+Global___ExplainRequest: typing_extensions.TypeAlias = ExplainRequest
+
+@typing.final
+class ExplainResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MAP_FIELD_NUMBER: builtins.int
+    OBSERVATION_FIELD_NUMBER: builtins.int
+    MODEL_ID_FIELD_NUMBER: builtins.int
+    model_id: builtins.str
+    @property
+    def map(self) -> Global___ExplanationMap: ...
+    @property
+    def observation(self) -> tessera.v1.biometrics_pb2.Observation: ...
+    def __init__(
+        self,
+        *,
+        map: Global___ExplanationMap | None = ...,
+        observation: tessera.v1.biometrics_pb2.Observation | None = ...,
+        model_id: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["map", b"map", "observation", b"observation"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["map", b"map", "model_id", b"model_id", "observation", b"observation"]) -> None: ...
+
+Global___ExplainResponse: typing_extensions.TypeAlias = ExplainResponse
+
+@typing.final
+class ExplanationMap(google.protobuf.message.Message):
+    """How much each part of the aligned picture speaks for the match."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: builtins.int
+    COLUMNS_FIELD_NUMBER: builtins.int
+    WEIGHTS_FIELD_NUMBER: builtins.int
+    OVERLAY_PNG_FIELD_NUMBER: builtins.int
+    METHOD_FIELD_NUMBER: builtins.int
+    FAITHFULNESS_FIELD_NUMBER: builtins.int
+    rows: builtins.int
+    columns: builtins.int
+    overlay_png: builtins.bytes
+    """PNG of the aligned picture with the map over it: red speaks for, blue against."""
+    method: builtins.str
+    """How the parts were covered, such as "occlusion, blurred patches of 2 cells"."""
+    faithfulness: builtins.float
+    """Share of the score's change that covering the strongest tenth of the parts together makes, against a random tenth: the
+    map means something when it is well above 1.
+    """
+    @property
+    def weights(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Row by row, `rows` x `columns`, each in [-1, 1]: by how much the score falls when this part is covered, as a share of the
+        largest change. Positive: it speaks for the match. Says nothing of how high the score is.
+        """
+
+    def __init__(
+        self,
+        *,
+        rows: builtins.int = ...,
+        columns: builtins.int = ...,
+        weights: collections.abc.Iterable[builtins.float] | None = ...,
+        overlay_png: builtins.bytes = ...,
+        method: builtins.str = ...,
+        faithfulness: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["columns", b"columns", "faithfulness", b"faithfulness", "method", b"method", "overlay_png", b"overlay_png", "rows", b"rows", "weights", b"weights"]) -> None: ...
+
+Global___ExplanationMap: typing_extensions.TypeAlias = ExplanationMap
+
+@typing.final
 class StageTimes(google.protobuf.message.Message):
     """Where the time went, in milliseconds of wall time."""
 

@@ -44,6 +44,11 @@ class EncoderServiceStub(object):
                 request_serializer=tessera_dot_v1_dot_encoder__pb2.EncodeStreamRequest.SerializeToString,
                 response_deserializer=tessera_dot_v1_dot_encoder__pb2.EncodeStreamResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/tessera.v1.EncoderService/Explain',
+                request_serializer=tessera_dot_v1_dot_encoder__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=tessera_dot_v1_dot_encoder__pb2.ExplainResponse.FromString,
+                _registered_method=True)
         self.ListEncoders = channel.unary_unary(
                 '/tessera.v1.EncoderService/ListEncoders',
                 request_serializer=tessera_dot_v1_dot_encoder__pb2.ListEncodersRequest.SerializeToString,
@@ -90,6 +95,16 @@ class EncoderServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Shows what in a picture drives its score with a reference: parts of the aligned picture are covered one by one, and
+        the score is taken each time. Costs some 200 embeddings; goes behind all other work. Works for every encoder.
+        Idempotent. Errors: as Encode; INVALID_ARGUMENT (NO_FACE, EXCEEDS_MAX_FACES: exactly one is needed in each picture),
+        FAILED_PRECONDITION (MODEL_MISMATCH: the reference is of another model).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEncoders(self, request, context):
         """Lists the encoders and their state. Idempotent.
         """
@@ -128,6 +143,11 @@ def add_EncoderServiceServicer_to_server(servicer, server):
                     servicer.EncodeStream,
                     request_deserializer=tessera_dot_v1_dot_encoder__pb2.EncodeStreamRequest.FromString,
                     response_serializer=tessera_dot_v1_dot_encoder__pb2.EncodeStreamResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=tessera_dot_v1_dot_encoder__pb2.ExplainRequest.FromString,
+                    response_serializer=tessera_dot_v1_dot_encoder__pb2.ExplainResponse.SerializeToString,
             ),
             'ListEncoders': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEncoders,
@@ -199,6 +219,33 @@ class EncoderService(object):
             '/tessera.v1.EncoderService/EncodeStream',
             tessera_dot_v1_dot_encoder__pb2.EncodeStreamRequest.SerializeToString,
             tessera_dot_v1_dot_encoder__pb2.EncodeStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tessera.v1.EncoderService/Explain',
+            tessera_dot_v1_dot_encoder__pb2.ExplainRequest.SerializeToString,
+            tessera_dot_v1_dot_encoder__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,22 @@ _EncoderServiceEncodeStreamType = typing_extensions.TypeVar(
     ],
 )
 
+_EncoderServiceExplainType = typing_extensions.TypeVar(
+    '_EncoderServiceExplainType',
+    grpc.UnaryUnaryMultiCallable[
+        tessera.v1.encoder_pb2.ExplainRequest,
+        tessera.v1.encoder_pb2.ExplainResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.encoder_pb2.ExplainRequest,
+        tessera.v1.encoder_pb2.ExplainResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tessera.v1.encoder_pb2.ExplainRequest,
+        tessera.v1.encoder_pb2.ExplainResponse,
+    ],
+)
+
 _EncoderServiceListEncodersType = typing_extensions.TypeVar(
     '_EncoderServiceListEncodersType',
     grpc.UnaryUnaryMultiCallable[
@@ -105,7 +121,7 @@ _EncoderServiceUnloadEncoderType = typing_extensions.TypeVar(
     ],
 )
 
-class EncoderServiceStub(typing.Generic[_EncoderServiceEncodeType, _EncoderServiceEncodeStreamType, _EncoderServiceListEncodersType, _EncoderServiceLoadEncoderType, _EncoderServiceUnloadEncoderType]):
+class EncoderServiceStub(typing.Generic[_EncoderServiceEncodeType, _EncoderServiceEncodeStreamType, _EncoderServiceExplainType, _EncoderServiceListEncodersType, _EncoderServiceLoadEncoderType, _EncoderServiceUnloadEncoderType]):
     @typing.overload
     def __init__(self: EncoderServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -115,6 +131,10 @@ class EncoderServiceStub(typing.Generic[_EncoderServiceEncodeType, _EncoderServi
         grpc.StreamStreamMultiCallable[
             tessera.v1.encoder_pb2.EncodeStreamRequest,
             tessera.v1.encoder_pb2.EncodeStreamResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tessera.v1.encoder_pb2.ExplainRequest,
+            tessera.v1.encoder_pb2.ExplainResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
             tessera.v1.encoder_pb2.ListEncodersRequest,
@@ -139,6 +159,10 @@ class EncoderServiceStub(typing.Generic[_EncoderServiceEncodeType, _EncoderServi
         grpc.aio.StreamStreamMultiCallable[
             tessera.v1.encoder_pb2.EncodeStreamRequest,
             tessera.v1.encoder_pb2.EncodeStreamResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tessera.v1.encoder_pb2.ExplainRequest,
+            tessera.v1.encoder_pb2.ExplainResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
             tessera.v1.encoder_pb2.ListEncodersRequest,
@@ -174,6 +198,13 @@ class EncoderServiceStub(typing.Generic[_EncoderServiceEncodeType, _EncoderServi
     UNAVAILABLE (draining).
     """
 
+    Explain: _EncoderServiceExplainType
+    """Shows what in a picture drives its score with a reference: parts of the aligned picture are covered one by one, and
+    the score is taken each time. Costs some 200 embeddings; goes behind all other work. Works for every encoder.
+    Idempotent. Errors: as Encode; INVALID_ARGUMENT (NO_FACE, EXCEEDS_MAX_FACES: exactly one is needed in each picture),
+    FAILED_PRECONDITION (MODEL_MISMATCH: the reference is of another model).
+    """
+
     ListEncoders: _EncoderServiceListEncodersType
     """Lists the encoders and their state. Idempotent."""
 
@@ -198,6 +229,10 @@ EncoderServiceAsyncStub: typing_extensions.TypeAlias = EncoderServiceStub[
     grpc.aio.StreamStreamMultiCallable[
         tessera.v1.encoder_pb2.EncodeStreamRequest,
         tessera.v1.encoder_pb2.EncodeStreamResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.encoder_pb2.ExplainRequest,
+        tessera.v1.encoder_pb2.ExplainResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.encoder_pb2.ListEncodersRequest,
@@ -242,6 +277,18 @@ class EncoderServiceServicer(metaclass=abc.ABCMeta):
         Errors: INVALID_ARGUMENT (no open, or a frame_id that does not grow), NOT_FOUND (ENCODER_NOT_FOUND),
         RESOURCE_EXHAUSTED (STREAM_LIMIT), DEADLINE_EXCEEDED (STREAM_SILENT: no message within the idle limit),
         UNAVAILABLE (draining).
+        """
+
+    @abc.abstractmethod
+    def Explain(
+        self,
+        request: tessera.v1.encoder_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tessera.v1.encoder_pb2.ExplainResponse, collections.abc.Awaitable[tessera.v1.encoder_pb2.ExplainResponse]]:
+        """Shows what in a picture drives its score with a reference: parts of the aligned picture are covered one by one, and
+        the score is taken each time. Costs some 200 embeddings; goes behind all other work. Works for every encoder.
+        Idempotent. Errors: as Encode; INVALID_ARGUMENT (NO_FACE, EXCEEDS_MAX_FACES: exactly one is needed in each picture),
+        FAILED_PRECONDITION (MODEL_MISMATCH: the reference is of another model).
         """
 
     @abc.abstractmethod

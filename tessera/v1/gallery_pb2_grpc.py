@@ -98,6 +98,11 @@ class GalleryServiceStub(object):
                 request_serializer=tessera_dot_v1_dot_subject__pb2.DeleteTemplateRequest.SerializeToString,
                 response_deserializer=tessera_dot_v1_dot_subject__pb2.DeleteTemplateResponse.FromString,
                 _registered_method=True)
+        self.CorrectSubject = channel.unary_unary(
+                '/tessera.v1.GalleryService/CorrectSubject',
+                request_serializer=tessera_dot_v1_dot_subject__pb2.CorrectSubjectRequest.SerializeToString,
+                response_deserializer=tessera_dot_v1_dot_subject__pb2.CorrectSubjectResponse.FromString,
+                _registered_method=True)
         self.GetErasureReceipt = channel.unary_unary(
                 '/tessera.v1.GalleryService/GetErasureReceipt',
                 request_serializer=tessera_dot_v1_dot_subject__pb2.GetErasureReceiptRequest.SerializeToString,
@@ -118,6 +123,11 @@ class GalleryServiceStub(object):
                 request_serializer=tessera_dot_v1_dot_matching__pb2.CompareRequest.SerializeToString,
                 response_deserializer=tessera_dot_v1_dot_matching__pb2.CompareResponse.FromString,
                 _registered_method=True)
+        self.ExplainMatch = channel.unary_unary(
+                '/tessera.v1.GalleryService/ExplainMatch',
+                request_serializer=tessera_dot_v1_dot_matching__pb2.ExplainMatchRequest.SerializeToString,
+                response_deserializer=tessera_dot_v1_dot_matching__pb2.ExplainMatchResponse.FromString,
+                _registered_method=True)
         self.MatchStream = channel.stream_stream(
                 '/tessera.v1.GalleryService/MatchStream',
                 request_serializer=tessera_dot_v1_dot_matching__pb2.MatchStreamRequest.SerializeToString,
@@ -132,6 +142,16 @@ class GalleryServiceStub(object):
                 '/tessera.v1.GalleryService/GetCalibration',
                 request_serializer=tessera_dot_v1_dot_calibration__pb2.GetCalibrationRequest.SerializeToString,
                 response_deserializer=tessera_dot_v1_dot_calibration__pb2.GetCalibrationResponse.FromString,
+                _registered_method=True)
+        self.ListCalibrations = channel.unary_unary(
+                '/tessera.v1.GalleryService/ListCalibrations',
+                request_serializer=tessera_dot_v1_dot_calibration__pb2.ListCalibrationsRequest.SerializeToString,
+                response_deserializer=tessera_dot_v1_dot_calibration__pb2.ListCalibrationsResponse.FromString,
+                _registered_method=True)
+        self.ActivateCalibration = channel.unary_unary(
+                '/tessera.v1.GalleryService/ActivateCalibration',
+                request_serializer=tessera_dot_v1_dot_calibration__pb2.ActivateCalibrationRequest.SerializeToString,
+                response_deserializer=tessera_dot_v1_dot_calibration__pb2.ActivateCalibrationResponse.FromString,
                 _registered_method=True)
         self.ExportCollection = channel.unary_stream(
                 '/tessera.v1.GalleryService/ExportCollection',
@@ -248,6 +268,14 @@ class GalleryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CorrectSubject(self, request, context):
+        """"Not this person", and its opposite. Idempotent by request_id. Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND),
+        INVALID_ARGUMENT (an image Reason), FAILED_PRECONDITION (MODEL_MISMATCH, NO_CALIBRATION).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetErasureReceipt(self, request, context):
         """How far an erasure is. Idempotent. Errors: NOT_FOUND (RECEIPT_NOT_FOUND); receipts are kept for 24 h.
         """
@@ -279,6 +307,13 @@ class GalleryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainMatch(self, request, context):
+        """Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND), INVALID_ARGUMENT (an image Reason, NO_FACE, EXCEEDS_MAX_FACES).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def MatchStream(self, request_iterator, context):
         """What is wrong with one update is answered in the stream (TrackletRejected); a status ends it.
         """
@@ -289,6 +324,8 @@ class GalleryServiceServicer(object):
     def Calibrate(self, request, context):
         """---- thresholds
 
+        Fits a calibration and keeps it. Idempotent by request_id. Errors: INVALID_ARGUMENT, NOT_FOUND (COLLECTION_NOT_FOUND),
+        FAILED_PRECONDITION (CALIBRATION_TOO_SMALL: with how many comparisons it would need).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -296,6 +333,21 @@ class GalleryServiceServicer(object):
 
     def GetCalibration(self, request, context):
         """Errors: NOT_FOUND (CALIBRATION_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCalibrations(self, request, context):
+        """Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ActivateCalibration(self, request, context):
+        """From now on this one decides for its model. Errors: NOT_FOUND (CALIBRATION_NOT_FOUND), ABORTED (REVISION_CHANGED),
+        FAILED_PRECONDITION (NO_EARLIER_CALIBRATION).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -391,6 +443,11 @@ def add_GalleryServiceServicer_to_server(servicer, server):
                     request_deserializer=tessera_dot_v1_dot_subject__pb2.DeleteTemplateRequest.FromString,
                     response_serializer=tessera_dot_v1_dot_subject__pb2.DeleteTemplateResponse.SerializeToString,
             ),
+            'CorrectSubject': grpc.unary_unary_rpc_method_handler(
+                    servicer.CorrectSubject,
+                    request_deserializer=tessera_dot_v1_dot_subject__pb2.CorrectSubjectRequest.FromString,
+                    response_serializer=tessera_dot_v1_dot_subject__pb2.CorrectSubjectResponse.SerializeToString,
+            ),
             'GetErasureReceipt': grpc.unary_unary_rpc_method_handler(
                     servicer.GetErasureReceipt,
                     request_deserializer=tessera_dot_v1_dot_subject__pb2.GetErasureReceiptRequest.FromString,
@@ -411,6 +468,11 @@ def add_GalleryServiceServicer_to_server(servicer, server):
                     request_deserializer=tessera_dot_v1_dot_matching__pb2.CompareRequest.FromString,
                     response_serializer=tessera_dot_v1_dot_matching__pb2.CompareResponse.SerializeToString,
             ),
+            'ExplainMatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainMatch,
+                    request_deserializer=tessera_dot_v1_dot_matching__pb2.ExplainMatchRequest.FromString,
+                    response_serializer=tessera_dot_v1_dot_matching__pb2.ExplainMatchResponse.SerializeToString,
+            ),
             'MatchStream': grpc.stream_stream_rpc_method_handler(
                     servicer.MatchStream,
                     request_deserializer=tessera_dot_v1_dot_matching__pb2.MatchStreamRequest.FromString,
@@ -425,6 +487,16 @@ def add_GalleryServiceServicer_to_server(servicer, server):
                     servicer.GetCalibration,
                     request_deserializer=tessera_dot_v1_dot_calibration__pb2.GetCalibrationRequest.FromString,
                     response_serializer=tessera_dot_v1_dot_calibration__pb2.GetCalibrationResponse.SerializeToString,
+            ),
+            'ListCalibrations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCalibrations,
+                    request_deserializer=tessera_dot_v1_dot_calibration__pb2.ListCalibrationsRequest.FromString,
+                    response_serializer=tessera_dot_v1_dot_calibration__pb2.ListCalibrationsResponse.SerializeToString,
+            ),
+            'ActivateCalibration': grpc.unary_unary_rpc_method_handler(
+                    servicer.ActivateCalibration,
+                    request_deserializer=tessera_dot_v1_dot_calibration__pb2.ActivateCalibrationRequest.FromString,
+                    response_serializer=tessera_dot_v1_dot_calibration__pb2.ActivateCalibrationResponse.SerializeToString,
             ),
             'ExportCollection': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportCollection,
@@ -765,6 +837,33 @@ class GalleryService(object):
             _registered_method=True)
 
     @staticmethod
+    def CorrectSubject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tessera.v1.GalleryService/CorrectSubject',
+            tessera_dot_v1_dot_subject__pb2.CorrectSubjectRequest.SerializeToString,
+            tessera_dot_v1_dot_subject__pb2.CorrectSubjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetErasureReceipt(request,
             target,
             options=(),
@@ -873,6 +972,33 @@ class GalleryService(object):
             _registered_method=True)
 
     @staticmethod
+    def ExplainMatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tessera.v1.GalleryService/ExplainMatch',
+            tessera_dot_v1_dot_matching__pb2.ExplainMatchRequest.SerializeToString,
+            tessera_dot_v1_dot_matching__pb2.ExplainMatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def MatchStream(request_iterator,
             target,
             options=(),
@@ -943,6 +1069,60 @@ class GalleryService(object):
             '/tessera.v1.GalleryService/GetCalibration',
             tessera_dot_v1_dot_calibration__pb2.GetCalibrationRequest.SerializeToString,
             tessera_dot_v1_dot_calibration__pb2.GetCalibrationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCalibrations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tessera.v1.GalleryService/ListCalibrations',
+            tessera_dot_v1_dot_calibration__pb2.ListCalibrationsRequest.SerializeToString,
+            tessera_dot_v1_dot_calibration__pb2.ListCalibrationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ActivateCalibration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tessera.v1.GalleryService/ActivateCalibration',
+            tessera_dot_v1_dot_calibration__pb2.ActivateCalibrationRequest.SerializeToString,
+            tessera_dot_v1_dot_calibration__pb2.ActivateCalibrationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -205,6 +205,22 @@ _GalleryServiceDeleteTemplateType = typing_extensions.TypeVar(
     ],
 )
 
+_GalleryServiceCorrectSubjectType = typing_extensions.TypeVar(
+    '_GalleryServiceCorrectSubjectType',
+    grpc.UnaryUnaryMultiCallable[
+        tessera.v1.subject_pb2.CorrectSubjectRequest,
+        tessera.v1.subject_pb2.CorrectSubjectResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.subject_pb2.CorrectSubjectRequest,
+        tessera.v1.subject_pb2.CorrectSubjectResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tessera.v1.subject_pb2.CorrectSubjectRequest,
+        tessera.v1.subject_pb2.CorrectSubjectResponse,
+    ],
+)
+
 _GalleryServiceGetErasureReceiptType = typing_extensions.TypeVar(
     '_GalleryServiceGetErasureReceiptType',
     grpc.UnaryUnaryMultiCallable[
@@ -269,6 +285,22 @@ _GalleryServiceCompareType = typing_extensions.TypeVar(
     ],
 )
 
+_GalleryServiceExplainMatchType = typing_extensions.TypeVar(
+    '_GalleryServiceExplainMatchType',
+    grpc.UnaryUnaryMultiCallable[
+        tessera.v1.matching_pb2.ExplainMatchRequest,
+        tessera.v1.matching_pb2.ExplainMatchResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.matching_pb2.ExplainMatchRequest,
+        tessera.v1.matching_pb2.ExplainMatchResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tessera.v1.matching_pb2.ExplainMatchRequest,
+        tessera.v1.matching_pb2.ExplainMatchResponse,
+    ],
+)
+
 _GalleryServiceMatchStreamType = typing_extensions.TypeVar(
     '_GalleryServiceMatchStreamType',
     grpc.StreamStreamMultiCallable[
@@ -314,6 +346,38 @@ _GalleryServiceGetCalibrationType = typing_extensions.TypeVar(
     default=grpc.UnaryUnaryMultiCallable[
         tessera.v1.calibration_pb2.GetCalibrationRequest,
         tessera.v1.calibration_pb2.GetCalibrationResponse,
+    ],
+)
+
+_GalleryServiceListCalibrationsType = typing_extensions.TypeVar(
+    '_GalleryServiceListCalibrationsType',
+    grpc.UnaryUnaryMultiCallable[
+        tessera.v1.calibration_pb2.ListCalibrationsRequest,
+        tessera.v1.calibration_pb2.ListCalibrationsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.calibration_pb2.ListCalibrationsRequest,
+        tessera.v1.calibration_pb2.ListCalibrationsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tessera.v1.calibration_pb2.ListCalibrationsRequest,
+        tessera.v1.calibration_pb2.ListCalibrationsResponse,
+    ],
+)
+
+_GalleryServiceActivateCalibrationType = typing_extensions.TypeVar(
+    '_GalleryServiceActivateCalibrationType',
+    grpc.UnaryUnaryMultiCallable[
+        tessera.v1.calibration_pb2.ActivateCalibrationRequest,
+        tessera.v1.calibration_pb2.ActivateCalibrationResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.calibration_pb2.ActivateCalibrationRequest,
+        tessera.v1.calibration_pb2.ActivateCalibrationResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tessera.v1.calibration_pb2.ActivateCalibrationRequest,
+        tessera.v1.calibration_pb2.ActivateCalibrationResponse,
     ],
 )
 
@@ -397,7 +461,7 @@ _GalleryServiceRotateKeysType = typing_extensions.TypeVar(
     ],
 )
 
-class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _GalleryServiceGetCollectionType, _GalleryServiceListCollectionsType, _GalleryServiceUpdateCollectionType, _GalleryServiceDeleteCollectionType, _GalleryServiceEnrollSubjectType, _GalleryServiceGetSubjectType, _GalleryServiceListSubjectsType, _GalleryServiceUpdateSubjectType, _GalleryServiceDeleteSubjectType, _GalleryServiceDeleteTemplateType, _GalleryServiceGetErasureReceiptType, _GalleryServiceVerifyType, _GalleryServiceIdentifyType, _GalleryServiceCompareType, _GalleryServiceMatchStreamType, _GalleryServiceCalibrateType, _GalleryServiceGetCalibrationType, _GalleryServiceExportCollectionType, _GalleryServiceImportCollectionType, _GalleryServiceReembedType, _GalleryServiceQueryAuditType, _GalleryServiceRotateKeysType]):
+class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _GalleryServiceGetCollectionType, _GalleryServiceListCollectionsType, _GalleryServiceUpdateCollectionType, _GalleryServiceDeleteCollectionType, _GalleryServiceEnrollSubjectType, _GalleryServiceGetSubjectType, _GalleryServiceListSubjectsType, _GalleryServiceUpdateSubjectType, _GalleryServiceDeleteSubjectType, _GalleryServiceDeleteTemplateType, _GalleryServiceCorrectSubjectType, _GalleryServiceGetErasureReceiptType, _GalleryServiceVerifyType, _GalleryServiceIdentifyType, _GalleryServiceCompareType, _GalleryServiceExplainMatchType, _GalleryServiceMatchStreamType, _GalleryServiceCalibrateType, _GalleryServiceGetCalibrationType, _GalleryServiceListCalibrationsType, _GalleryServiceActivateCalibrationType, _GalleryServiceExportCollectionType, _GalleryServiceImportCollectionType, _GalleryServiceReembedType, _GalleryServiceQueryAuditType, _GalleryServiceRotateKeysType]):
     """Errors beyond those that each method names: INVALID_ARGUMENT (INVALID_FIELD, or an image Reason), UNAVAILABLE
     (STORE_UNAVAILABLE, ENCODER_UNAVAILABLE, POSITION_NOT_REACHED, GALLERY_INCOMPLETE: try again; WRITE_OUTCOME_UNKNOWN: the same
     request_id again settles it), DATA_LOSS (STORE_CORRUPT), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (QUEUE_FULL), INTERNAL (with an
@@ -452,6 +516,10 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
             tessera.v1.subject_pb2.DeleteTemplateResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
+            tessera.v1.subject_pb2.CorrectSubjectRequest,
+            tessera.v1.subject_pb2.CorrectSubjectResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
             tessera.v1.subject_pb2.GetErasureReceiptRequest,
             tessera.v1.subject_pb2.GetErasureReceiptResponse,
         ],
@@ -467,6 +535,10 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
             tessera.v1.matching_pb2.CompareRequest,
             tessera.v1.matching_pb2.CompareResponse,
         ],
+        grpc.UnaryUnaryMultiCallable[
+            tessera.v1.matching_pb2.ExplainMatchRequest,
+            tessera.v1.matching_pb2.ExplainMatchResponse,
+        ],
         grpc.StreamStreamMultiCallable[
             tessera.v1.matching_pb2.MatchStreamRequest,
             tessera.v1.matching_pb2.MatchStreamResponse,
@@ -478,6 +550,14 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
         grpc.UnaryUnaryMultiCallable[
             tessera.v1.calibration_pb2.GetCalibrationRequest,
             tessera.v1.calibration_pb2.GetCalibrationResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tessera.v1.calibration_pb2.ListCalibrationsRequest,
+            tessera.v1.calibration_pb2.ListCalibrationsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tessera.v1.calibration_pb2.ActivateCalibrationRequest,
+            tessera.v1.calibration_pb2.ActivateCalibrationResponse,
         ],
         grpc.UnaryStreamMultiCallable[
             tessera.v1.audit_pb2.ExportCollectionRequest,
@@ -548,6 +628,10 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
             tessera.v1.subject_pb2.DeleteTemplateResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            tessera.v1.subject_pb2.CorrectSubjectRequest,
+            tessera.v1.subject_pb2.CorrectSubjectResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             tessera.v1.subject_pb2.GetErasureReceiptRequest,
             tessera.v1.subject_pb2.GetErasureReceiptResponse,
         ],
@@ -563,6 +647,10 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
             tessera.v1.matching_pb2.CompareRequest,
             tessera.v1.matching_pb2.CompareResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tessera.v1.matching_pb2.ExplainMatchRequest,
+            tessera.v1.matching_pb2.ExplainMatchResponse,
+        ],
         grpc.aio.StreamStreamMultiCallable[
             tessera.v1.matching_pb2.MatchStreamRequest,
             tessera.v1.matching_pb2.MatchStreamResponse,
@@ -574,6 +662,14 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
         grpc.aio.UnaryUnaryMultiCallable[
             tessera.v1.calibration_pb2.GetCalibrationRequest,
             tessera.v1.calibration_pb2.GetCalibrationResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tessera.v1.calibration_pb2.ListCalibrationsRequest,
+            tessera.v1.calibration_pb2.ListCalibrationsResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tessera.v1.calibration_pb2.ActivateCalibrationRequest,
+            tessera.v1.calibration_pb2.ActivateCalibrationResponse,
         ],
         grpc.aio.UnaryStreamMultiCallable[
             tessera.v1.audit_pb2.ExportCollectionRequest,
@@ -634,6 +730,11 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
     DeleteTemplate: _GalleryServiceDeleteTemplateType
     """Idempotent by request_id. Errors: NOT_FOUND (SUBJECT_NOT_FOUND, TEMPLATE_NOT_FOUND), FAILED_PRECONDITION (LAST_TEMPLATE)."""
 
+    CorrectSubject: _GalleryServiceCorrectSubjectType
+    """"Not this person", and its opposite. Idempotent by request_id. Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND),
+    INVALID_ARGUMENT (an image Reason), FAILED_PRECONDITION (MODEL_MISMATCH, NO_CALIBRATION).
+    """
+
     GetErasureReceipt: _GalleryServiceGetErasureReceiptType
     """How far an erasure is. Idempotent. Errors: NOT_FOUND (RECEIPT_NOT_FOUND); receipts are kept for 24 h."""
 
@@ -650,14 +751,29 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
     Compare: _GalleryServiceCompareType
     """Errors: FAILED_PRECONDITION (MODEL_MISMATCH, NO_CALIBRATION, CALIBRATION_TOO_SMALL)."""
 
+    ExplainMatch: _GalleryServiceExplainMatchType
+    """Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND), INVALID_ARGUMENT (an image Reason, NO_FACE, EXCEEDS_MAX_FACES)."""
+
     MatchStream: _GalleryServiceMatchStreamType
     """What is wrong with one update is answered in the stream (TrackletRejected); a status ends it."""
 
     Calibrate: _GalleryServiceCalibrateType
-    """---- thresholds"""
+    """---- thresholds
+
+    Fits a calibration and keeps it. Idempotent by request_id. Errors: INVALID_ARGUMENT, NOT_FOUND (COLLECTION_NOT_FOUND),
+    FAILED_PRECONDITION (CALIBRATION_TOO_SMALL: with how many comparisons it would need).
+    """
 
     GetCalibration: _GalleryServiceGetCalibrationType
     """Errors: NOT_FOUND (CALIBRATION_NOT_FOUND)."""
+
+    ListCalibrations: _GalleryServiceListCalibrationsType
+    """Idempotent."""
+
+    ActivateCalibration: _GalleryServiceActivateCalibrationType
+    """From now on this one decides for its model. Errors: NOT_FOUND (CALIBRATION_NOT_FOUND), ABORTED (REVISION_CHANGED),
+    FAILED_PRECONDITION (NO_EARLIER_CALIBRATION).
+    """
 
     ExportCollection: _GalleryServiceExportCollectionType
     """---- the collection as a whole"""
@@ -716,6 +832,10 @@ GalleryServiceAsyncStub: typing_extensions.TypeAlias = GalleryServiceStub[
         tessera.v1.subject_pb2.DeleteTemplateResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.subject_pb2.CorrectSubjectRequest,
+        tessera.v1.subject_pb2.CorrectSubjectResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.subject_pb2.GetErasureReceiptRequest,
         tessera.v1.subject_pb2.GetErasureReceiptResponse,
     ],
@@ -731,6 +851,10 @@ GalleryServiceAsyncStub: typing_extensions.TypeAlias = GalleryServiceStub[
         tessera.v1.matching_pb2.CompareRequest,
         tessera.v1.matching_pb2.CompareResponse,
     ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.matching_pb2.ExplainMatchRequest,
+        tessera.v1.matching_pb2.ExplainMatchResponse,
+    ],
     grpc.aio.StreamStreamMultiCallable[
         tessera.v1.matching_pb2.MatchStreamRequest,
         tessera.v1.matching_pb2.MatchStreamResponse,
@@ -742,6 +866,14 @@ GalleryServiceAsyncStub: typing_extensions.TypeAlias = GalleryServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.calibration_pb2.GetCalibrationRequest,
         tessera.v1.calibration_pb2.GetCalibrationResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.calibration_pb2.ListCalibrationsRequest,
+        tessera.v1.calibration_pb2.ListCalibrationsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.calibration_pb2.ActivateCalibrationRequest,
+        tessera.v1.calibration_pb2.ActivateCalibrationResponse,
     ],
     grpc.aio.UnaryStreamMultiCallable[
         tessera.v1.audit_pb2.ExportCollectionRequest,
@@ -866,6 +998,16 @@ class GalleryServiceServicer(metaclass=abc.ABCMeta):
         """Idempotent by request_id. Errors: NOT_FOUND (SUBJECT_NOT_FOUND, TEMPLATE_NOT_FOUND), FAILED_PRECONDITION (LAST_TEMPLATE)."""
 
     @abc.abstractmethod
+    def CorrectSubject(
+        self,
+        request: tessera.v1.subject_pb2.CorrectSubjectRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tessera.v1.subject_pb2.CorrectSubjectResponse, collections.abc.Awaitable[tessera.v1.subject_pb2.CorrectSubjectResponse]]:
+        """"Not this person", and its opposite. Idempotent by request_id. Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND),
+        INVALID_ARGUMENT (an image Reason), FAILED_PRECONDITION (MODEL_MISMATCH, NO_CALIBRATION).
+        """
+
+    @abc.abstractmethod
     def GetErasureReceipt(
         self,
         request: tessera.v1.subject_pb2.GetErasureReceiptRequest,
@@ -902,6 +1044,14 @@ class GalleryServiceServicer(metaclass=abc.ABCMeta):
         """Errors: FAILED_PRECONDITION (MODEL_MISMATCH, NO_CALIBRATION, CALIBRATION_TOO_SMALL)."""
 
     @abc.abstractmethod
+    def ExplainMatch(
+        self,
+        request: tessera.v1.matching_pb2.ExplainMatchRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tessera.v1.matching_pb2.ExplainMatchResponse, collections.abc.Awaitable[tessera.v1.matching_pb2.ExplainMatchResponse]]:
+        """Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND), INVALID_ARGUMENT (an image Reason, NO_FACE, EXCEEDS_MAX_FACES)."""
+
+    @abc.abstractmethod
     def MatchStream(
         self,
         request_iterator: _MaybeAsyncIterator[tessera.v1.matching_pb2.MatchStreamRequest],
@@ -915,7 +1065,11 @@ class GalleryServiceServicer(metaclass=abc.ABCMeta):
         request: tessera.v1.calibration_pb2.CalibrateRequest,
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.calibration_pb2.CalibrateResponse, collections.abc.Awaitable[tessera.v1.calibration_pb2.CalibrateResponse]]:
-        """---- thresholds"""
+        """---- thresholds
+
+        Fits a calibration and keeps it. Idempotent by request_id. Errors: INVALID_ARGUMENT, NOT_FOUND (COLLECTION_NOT_FOUND),
+        FAILED_PRECONDITION (CALIBRATION_TOO_SMALL: with how many comparisons it would need).
+        """
 
     @abc.abstractmethod
     def GetCalibration(
@@ -924,6 +1078,24 @@ class GalleryServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.calibration_pb2.GetCalibrationResponse, collections.abc.Awaitable[tessera.v1.calibration_pb2.GetCalibrationResponse]]:
         """Errors: NOT_FOUND (CALIBRATION_NOT_FOUND)."""
+
+    @abc.abstractmethod
+    def ListCalibrations(
+        self,
+        request: tessera.v1.calibration_pb2.ListCalibrationsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tessera.v1.calibration_pb2.ListCalibrationsResponse, collections.abc.Awaitable[tessera.v1.calibration_pb2.ListCalibrationsResponse]]:
+        """Idempotent."""
+
+    @abc.abstractmethod
+    def ActivateCalibration(
+        self,
+        request: tessera.v1.calibration_pb2.ActivateCalibrationRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tessera.v1.calibration_pb2.ActivateCalibrationResponse, collections.abc.Awaitable[tessera.v1.calibration_pb2.ActivateCalibrationResponse]]:
+        """From now on this one decides for its model. Errors: NOT_FOUND (CALIBRATION_NOT_FOUND), ABORTED (REVISION_CHANGED),
+        FAILED_PRECONDITION (NO_EARLIER_CALIBRATION).
+        """
 
     @abc.abstractmethod
     def ExportCollection(

@@ -463,6 +463,69 @@ class CompareResponse(google.protobuf.message.Message):
 Global___CompareResponse: typing_extensions.TypeAlias = CompareResponse
 
 @typing.final
+class ExplainMatchRequest(google.protobuf.message.Message):
+    """"What in this picture made it look like, or unlike, the subject?" Decides nothing."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: builtins.int
+    SUBJECT_ID_FIELD_NUMBER: builtins.int
+    IMAGE_FIELD_NUMBER: builtins.int
+    GRID_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    collection_id: builtins.str
+    subject_id: builtins.str
+    grid: builtins.int
+    """Rows and columns of the map. 4 to 28; default 14."""
+    request_id: builtins.str
+    @property
+    def image(self) -> tessera.v1.biometrics_pb2.Image:
+        """With exactly one face."""
+
+    def __init__(
+        self,
+        *,
+        collection_id: builtins.str = ...,
+        subject_id: builtins.str = ...,
+        image: tessera.v1.biometrics_pb2.Image | None = ...,
+        grid: builtins.int = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["image", b"image"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id", "grid", b"grid", "image", b"image", "request_id", b"request_id", "subject_id", b"subject_id"]) -> None: ...
+
+Global___ExplainMatchRequest: typing_extensions.TypeAlias = ExplainMatchRequest
+
+@typing.final
+class ExplainMatchResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TEMPLATE_ID_FIELD_NUMBER: builtins.int
+    MAP_FIELD_NUMBER: builtins.int
+    QUALITY_FIELD_NUMBER: builtins.int
+    BOX_FIELD_NUMBER: builtins.int
+    template_id: builtins.str
+    """Of the subject, the template that scored highest."""
+    @property
+    def map(self) -> tessera.v1.encoder_pb2.ExplanationMap: ...
+    @property
+    def quality(self) -> tessera.v1.biometrics_pb2.Quality: ...
+    @property
+    def box(self) -> tessera.v1.biometrics_pb2.Box: ...
+    def __init__(
+        self,
+        *,
+        template_id: builtins.str = ...,
+        map: tessera.v1.encoder_pb2.ExplanationMap | None = ...,
+        quality: tessera.v1.biometrics_pb2.Quality | None = ...,
+        box: tessera.v1.biometrics_pb2.Box | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["box", b"box", "map", b"map", "quality", b"quality"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["box", b"box", "map", b"map", "quality", b"quality", "template_id", b"template_id"]) -> None: ...
+
+Global___ExplainMatchResponse: typing_extensions.TypeAlias = ExplainMatchResponse
+
+@typing.final
 class MatchStreamRequest(google.protobuf.message.Message):
     """One stream for each camera worker: tracklets in, decisions out. A decision is taken over a tracklet, not over a frame,
     and is revised as the tracklet grows; the same `tracklet_id` and `sequence` sent again changes nothing.

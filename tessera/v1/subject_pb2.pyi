@@ -13,6 +13,7 @@ import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import sys
 import tessera.v1.biometrics_pb2
+import tessera.v1.collection_pb2
 import typing
 
 if sys.version_info >= (3, 10):
@@ -42,6 +43,57 @@ ERASURE_STATE_ACCEPTED: ErasureState.ValueType  # 1
 ERASURE_STATE_COMPLETE: ErasureState.ValueType  # 2
 """Gone from everywhere."""
 Global___ErasureState: typing_extensions.TypeAlias = ErasureState
+
+class _Verdict:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _VerdictEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Verdict.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    VERDICT_UNSPECIFIED: _Verdict.ValueType  # 0
+    VERDICT_NOT_THIS_SUBJECT: _Verdict.ValueType  # 1
+    """The sample does not show this subject, although it matched."""
+    VERDICT_THIS_SUBJECT: _Verdict.ValueType  # 2
+    """The sample shows this subject, although it did not match."""
+
+class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
+    """What somebody who knows says of a decision."""
+
+VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
+VERDICT_NOT_THIS_SUBJECT: Verdict.ValueType  # 1
+"""The sample does not show this subject, although it matched."""
+VERDICT_THIS_SUBJECT: Verdict.ValueType  # 2
+"""The sample shows this subject, although it did not match."""
+Global___Verdict: typing_extensions.TypeAlias = Verdict
+
+class _CorrectionAction:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CorrectionActionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_CorrectionAction.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CORRECTION_ACTION_UNSPECIFIED: _CorrectionAction.ValueType  # 0
+    CORRECTION_ACTION_KEPT: _CorrectionAction.ValueType  # 1
+    """It matches the sample, and looks like the subject's others: taking it away would only make the subject harder to find."""
+    CORRECTION_ACTION_REMOVED: _CorrectionAction.ValueType  # 2
+    """It matched the sample and does not look like the subject's others."""
+    CORRECTION_ACTION_ADDED: _CorrectionAction.ValueType  # 3
+    """The sample became a template."""
+    CORRECTION_ACTION_REFUSED: _CorrectionAction.ValueType  # 4
+    """The sample was not good enough to become a template."""
+
+class CorrectionAction(_CorrectionAction, metaclass=_CorrectionActionEnumTypeWrapper): ...
+
+CORRECTION_ACTION_UNSPECIFIED: CorrectionAction.ValueType  # 0
+CORRECTION_ACTION_KEPT: CorrectionAction.ValueType  # 1
+"""It matches the sample, and looks like the subject's others: taking it away would only make the subject harder to find."""
+CORRECTION_ACTION_REMOVED: CorrectionAction.ValueType  # 2
+"""It matched the sample and does not look like the subject's others."""
+CORRECTION_ACTION_ADDED: CorrectionAction.ValueType  # 3
+"""The sample became a template."""
+CORRECTION_ACTION_REFUSED: CorrectionAction.ValueType  # 4
+"""The sample was not good enough to become a template."""
+Global___CorrectionAction: typing_extensions.TypeAlias = CorrectionAction
 
 @typing.final
 class Subject(google.protobuf.message.Message):
@@ -73,6 +125,7 @@ class Subject(google.protobuf.message.Message):
     VALID_UNTIL_FIELD_NUMBER: builtins.int
     CONSENT_REFERENCE_FIELD_NUMBER: builtins.int
     CAMERA_IDS_FIELD_NUMBER: builtins.int
+    DISTINCT_FROM_FIELD_NUMBER: builtins.int
     TEMPLATES_FIELD_NUMBER: builtins.int
     CREATED_AT_FIELD_NUMBER: builtins.int
     UPDATED_AT_FIELD_NUMBER: builtins.int
@@ -107,6 +160,12 @@ class Subject(google.protobuf.message.Message):
         """Only these cameras find the subject; empty: all, and every caller that is no camera. At most 64 ids."""
 
     @property
+    def distinct_from(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Subjects that look like this one and are known to be others. At most 16. Set by enrolments that keep two apart, and
+        by UpdateSubject.
+        """
+
+    @property
     def templates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Template]:
         """Set by the server."""
 
@@ -127,13 +186,14 @@ class Subject(google.protobuf.message.Message):
         valid_until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         consent_reference: builtins.str = ...,
         camera_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        distinct_from: collections.abc.Iterable[builtins.str] | None = ...,
         templates: collections.abc.Iterable[Global___Template] | None = ...,
         created_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         updated_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         revision: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["created_at", b"created_at", "updated_at", b"updated_at", "valid_from", b"valid_from", "valid_until", b"valid_until"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["camera_ids", b"camera_ids", "collection_id", b"collection_id", "consent_reference", b"consent_reference", "created_at", b"created_at", "display_name", b"display_name", "external_id", b"external_id", "labels", b"labels", "metadata", b"metadata", "revision", b"revision", "subject_id", b"subject_id", "templates", b"templates", "updated_at", b"updated_at", "valid_from", b"valid_from", "valid_until", b"valid_until"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["camera_ids", b"camera_ids", "collection_id", b"collection_id", "consent_reference", b"consent_reference", "created_at", b"created_at", "display_name", b"display_name", "distinct_from", b"distinct_from", "external_id", b"external_id", "labels", b"labels", "metadata", b"metadata", "revision", b"revision", "subject_id", b"subject_id", "templates", b"templates", "updated_at", b"updated_at", "valid_from", b"valid_from", "valid_until", b"valid_until"]) -> None: ...
 
 Global___Subject: typing_extensions.TypeAlias = Subject
 
@@ -204,8 +264,9 @@ class EnrollSubjectRequest(google.protobuf.message.Message):
     REQUIRE_ALL_FIELD_NUMBER: builtins.int
     VALID_FROM_FIELD_NUMBER: builtins.int
     VALID_UNTIL_FIELD_NUMBER: builtins.int
-    ALLOW_DUPLICATE_FIELD_NUMBER: builtins.int
     CAMERA_IDS_FIELD_NUMBER: builtins.int
+    DUPLICATE_POLICY_FIELD_NUMBER: builtins.int
+    OUTLIER_POLICY_FIELD_NUMBER: builtins.int
     collection_id: builtins.str
     """Default: the collection "default", which is created when it is missing."""
     subject_id: builtins.str
@@ -220,8 +281,10 @@ class EnrollSubjectRequest(google.protobuf.message.Message):
     external_id: builtins.str
     require_all: builtins.bool
     """Every sample must be accepted. Default false: those that are good enough are enrolled, at least one."""
-    allow_duplicate: builtins.bool
-    """Decides what happens to a face that already is another subject's. Default: the collection's policy."""
+    duplicate_policy: tessera.v1.collection_pb2.DuplicatePolicy.ValueType
+    """What happens to a sample that already is another subject's. Default: the collection's policy."""
+    outlier_policy: tessera.v1.collection_pb2.OutlierPolicy.ValueType
+    """What happens to a sample that does not look like the subject's others. Default: the collection's policy."""
     @property
     def samples(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tessera.v1.biometrics_pb2.Probe]:
         """1 to 16 samples of one person."""
@@ -253,12 +316,12 @@ class EnrollSubjectRequest(google.protobuf.message.Message):
         require_all: builtins.bool = ...,
         valid_from: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         valid_until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
-        allow_duplicate: builtins.bool | None = ...,
         camera_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        duplicate_policy: tessera.v1.collection_pb2.DuplicatePolicy.ValueType = ...,
+        outlier_policy: tessera.v1.collection_pb2.OutlierPolicy.ValueType = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_allow_duplicate", b"_allow_duplicate", "allow_duplicate", b"allow_duplicate", "valid_from", b"valid_from", "valid_until", b"valid_until"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_allow_duplicate", b"_allow_duplicate", "allow_duplicate", b"allow_duplicate", "camera_ids", b"camera_ids", "collection_id", b"collection_id", "consent_reference", b"consent_reference", "display_name", b"display_name", "external_id", b"external_id", "labels", b"labels", "metadata", b"metadata", "request_id", b"request_id", "require_all", b"require_all", "samples", b"samples", "subject_id", b"subject_id", "valid_from", b"valid_from", "valid_until", b"valid_until"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["_allow_duplicate", b"_allow_duplicate"]) -> typing.Literal["allow_duplicate"] | None: ...
+    def HasField(self, field_name: typing.Literal["valid_from", b"valid_from", "valid_until", b"valid_until"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["camera_ids", b"camera_ids", "collection_id", b"collection_id", "consent_reference", b"consent_reference", "display_name", b"display_name", "duplicate_policy", b"duplicate_policy", "external_id", b"external_id", "labels", b"labels", "metadata", b"metadata", "outlier_policy", b"outlier_policy", "request_id", b"request_id", "require_all", b"require_all", "samples", b"samples", "subject_id", b"subject_id", "valid_from", b"valid_from", "valid_until", b"valid_until"]) -> None: ...
 
 Global___EnrollSubjectRequest: typing_extensions.TypeAlias = EnrollSubjectRequest
 
@@ -272,10 +335,13 @@ class EnrollSubjectResponse(google.protobuf.message.Message):
     REPLAYED_FIELD_NUMBER: builtins.int
     DUPLICATES_FIELD_NUMBER: builtins.int
     ENROLLED_AT_FIELD_NUMBER: builtins.int
+    MERGED_FIELD_NUMBER: builtins.int
     position: builtins.int
     """Position of this change: a query that carries it sees this enrolment."""
     replayed: builtins.bool
     """True: this is the first answer, given again."""
+    merged: builtins.bool
+    """True: the samples went to the subject that they already were (DUPLICATE_POLICY_MERGE)."""
     @property
     def subject(self) -> Global___Subject: ...
     @property
@@ -284,7 +350,7 @@ class EnrollSubjectResponse(google.protobuf.message.Message):
 
     @property
     def duplicates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___DuplicateCandidate]:
-        """Other subjects that look like this one, best first. Not used in this version."""
+        """Other subjects that look like this one, best first."""
 
     @property
     def enrolled_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
@@ -297,9 +363,10 @@ class EnrollSubjectResponse(google.protobuf.message.Message):
         replayed: builtins.bool = ...,
         duplicates: collections.abc.Iterable[Global___DuplicateCandidate] | None = ...,
         enrolled_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        merged: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["enrolled_at", b"enrolled_at", "subject", b"subject"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["duplicates", b"duplicates", "enrolled_at", b"enrolled_at", "position", b"position", "replayed", b"replayed", "results", b"results", "subject", b"subject"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["duplicates", b"duplicates", "enrolled_at", b"enrolled_at", "merged", b"merged", "position", b"position", "replayed", b"replayed", "results", b"results", "subject", b"subject"]) -> None: ...
 
 Global___EnrollSubjectResponse: typing_extensions.TypeAlias = EnrollSubjectResponse
 
@@ -355,17 +422,22 @@ class DuplicateCandidate(google.protobuf.message.Message):
 
     SUBJECT_ID_FIELD_NUMBER: builtins.int
     DECISION_FIELD_NUMBER: builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: builtins.int
     subject_id: builtins.str
+    display_name: builtins.str
     @property
-    def decision(self) -> tessera.v1.biometrics_pb2.Decision: ...
+    def decision(self) -> tessera.v1.biometrics_pb2.Decision:
+        """MATCH, with the threshold of the check."""
+
     def __init__(
         self,
         *,
         subject_id: builtins.str = ...,
         decision: tessera.v1.biometrics_pb2.Decision | None = ...,
+        display_name: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["decision", b"decision"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["decision", b"decision", "subject_id", b"subject_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["decision", b"decision", "display_name", b"display_name", "subject_id", b"subject_id"]) -> None: ...
 
 Global___DuplicateCandidate: typing_extensions.TypeAlias = DuplicateCandidate
 
@@ -474,7 +546,7 @@ class UpdateSubjectRequest(google.protobuf.message.Message):
     def subject(self) -> Global___Subject: ...
     @property
     def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
-        """display_name, external_id, labels, metadata, valid_from, valid_until, consent_reference, camera_ids."""
+        """display_name, external_id, labels, metadata, valid_from, valid_until, consent_reference, camera_ids, distinct_from."""
 
     def __init__(
         self,
@@ -689,3 +761,98 @@ class DeleteTemplateResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["position", b"position", "subject", b"subject"]) -> None: ...
 
 Global___DeleteTemplateResponse: typing_extensions.TypeAlias = DeleteTemplateResponse
+
+@typing.final
+class CorrectSubjectRequest(google.protobuf.message.Message):
+    """"Not this person", or "this person after all": templates are changed only where that makes the subject's set better,
+    and the answer says why for each.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: builtins.int
+    SUBJECT_ID_FIELD_NUMBER: builtins.int
+    SAMPLE_FIELD_NUMBER: builtins.int
+    VERDICT_FIELD_NUMBER: builtins.int
+    DRY_RUN_FIELD_NUMBER: builtins.int
+    EVIDENCE_ID_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    collection_id: builtins.str
+    subject_id: builtins.str
+    verdict: Global___Verdict.ValueType
+    dry_run: builtins.bool
+    """Say what would be done, and do nothing."""
+    evidence_id: builtins.str
+    """The decision that was wrong, for the audit log."""
+    request_id: builtins.str
+    @property
+    def sample(self) -> tessera.v1.biometrics_pb2.Probe:
+        """The sample that was decided wrongly."""
+
+    def __init__(
+        self,
+        *,
+        collection_id: builtins.str = ...,
+        subject_id: builtins.str = ...,
+        sample: tessera.v1.biometrics_pb2.Probe | None = ...,
+        verdict: Global___Verdict.ValueType = ...,
+        dry_run: builtins.bool = ...,
+        evidence_id: builtins.str = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["sample", b"sample"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id", "dry_run", b"dry_run", "evidence_id", b"evidence_id", "request_id", b"request_id", "sample", b"sample", "subject_id", b"subject_id", "verdict", b"verdict"]) -> None: ...
+
+Global___CorrectSubjectRequest: typing_extensions.TypeAlias = CorrectSubjectRequest
+
+@typing.final
+class CorrectSubjectResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CORRECTIONS_FIELD_NUMBER: builtins.int
+    SUBJECT_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    position: builtins.int
+    @property
+    def corrections(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TemplateCorrection]: ...
+    @property
+    def subject(self) -> Global___Subject: ...
+    def __init__(
+        self,
+        *,
+        corrections: collections.abc.Iterable[Global___TemplateCorrection] | None = ...,
+        subject: Global___Subject | None = ...,
+        position: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["subject", b"subject"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["corrections", b"corrections", "position", b"position", "subject", b"subject"]) -> None: ...
+
+Global___CorrectSubjectResponse: typing_extensions.TypeAlias = CorrectSubjectResponse
+
+@typing.final
+class TemplateCorrection(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TEMPLATE_ID_FIELD_NUMBER: builtins.int
+    ACTION_FIELD_NUMBER: builtins.int
+    REASONS_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    template_id: builtins.str
+    action: Global___CorrectionAction.ValueType
+    detail: builtins.str
+    """In words."""
+    @property
+    def reasons(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[tessera.v1.biometrics_pb2.Reason.ValueType]:
+        """REASON_OUTLIER: it does not look like the subject's others."""
+
+    def __init__(
+        self,
+        *,
+        template_id: builtins.str = ...,
+        action: Global___CorrectionAction.ValueType = ...,
+        reasons: collections.abc.Iterable[tessera.v1.biometrics_pb2.Reason.ValueType] | None = ...,
+        detail: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["action", b"action", "detail", b"detail", "reasons", b"reasons", "template_id", b"template_id"]) -> None: ...
+
+Global___TemplateCorrection: typing_extensions.TypeAlias = TemplateCorrection
