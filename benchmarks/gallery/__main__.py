@@ -2,6 +2,7 @@
 
     make bench-gallery                                      # everything, about 40 minutes
     make bench-gallery ARGS="identify cold-load"            # some of it; the other figures in the file stay as they are
+    make bench-gallery ARGS="--missing faults"              # a group, without the parts that this commit has figures of
     make bench-gallery ARGS="--quick enrol"                 # for work on the benchmark itself; writes no result file
     make bench-gallery ARGS="--server-cores 0,1 identify"   # gallery, store and bare index there, callers elsewhere
 
@@ -11,18 +12,21 @@ LFW in `float16` needs TESSERA_DATA, `ten-million` 12 GB of free memory; what is
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from types import FrameType
 
-from benchmarks.figures import keep_part, report
+from benchmarks.figures import COMMIT, RESULTS, keep_part, report
 from benchmarks.gallery.cold_load import cold_load
 from benchmarks.gallery.enrol import enrol
-from benchmarks.gallery.faults import canary, congruence, faults
+from benchmarks.gallery.faults import CANARY, FAULTS, congruence, prove
 from benchmarks.gallery.float16 import float16
 from benchmarks.gallery.identify import identify
 from benchmarks.gallery.memory import memory
@@ -46,23 +50,29 @@ SCENARIOS: dict[str, Callable[[Plan], Story]] = {
     "enrol": enrol,
     "float16": float16,
     "milvus": lambda plan: Story(list(measure(plan.count(10_000, 1000), plan.count(100, 16)))),
-    "faults": faults,
+    **{name: partial(prove, suite) for name, suite in FAULTS.items()},
     "congruence": congruence,
-    "canary": canary,
+    "canary": partial(prove, CANARY),
 }
+GROUPS = {"faults": tuple(FAULTS)}
+"""Scenarios that have a name together; each keeps its figures as soon as it has them."""
 
 
 def main() -> int:
     """Measure, print, write docs/results/gallery.json, scenario by scenario."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="default: all")
+    parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, *GROUPS, []], help="default: all")
+    parser.add_argument("--missing", action="store_true", help="leave out what this very commit has figures of")
     parser.add_argument("--quick", action="store_true", help="short; nothing is kept")
     parser.add_argument("--server-cores", type=cores, default=frozenset(), help="such as 0,1; default: all share all")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _unwind)
     plan = plan_of(arguments.server_cores, quick=arguments.quick)
     whole = Story()
-    for name in arguments.scenarios or SCENARIOS:
+    for name in asked(arguments.scenarios):
+        if arguments.missing and is_kept(command_of(name, plan)):
+            print(f"{name}: kept", file=sys.stderr)
+            continue
         started_s = time.monotonic()
         story = SCENARIOS[name](plan)
         print(f"{name}: {time.monotonic() - started_s:.0f} s", file=sys.stderr)
@@ -72,6 +82,18 @@ def main() -> int:
         whole.figures += told
         whole.notes += story.notes
     return report("gallery", whole.figures, whole.notes, keep=False)
+
+
+def asked(names: Sequence[str]) -> list[str]:
+    """Scenarios by their names and those of groups, each once; all where none is named."""
+    parts = (part for name in names or SCENARIOS for part in GROUPS.get(name, (name,)))
+    return list(dict.fromkeys(parts))
+
+
+def is_kept(command: str, path: Path = RESULTS / "gallery.json", commit: str = COMMIT) -> bool:
+    """Whether a command's figures of this commit are in the file; a tree that differs from its commit has none."""
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return "+" not in commit and any((row["command"], row["commit"]) == (command, commit) for row in rows)
 
 
 def plan_of(server_cores: frozenset[int], *, quick: bool) -> Plan:

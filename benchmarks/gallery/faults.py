@@ -1,7 +1,7 @@
 """What suites of tests prove, as figures: faults, the canary after an erasure, and the store on each kind of server.
 
-The tests run as they are, by pytest in a process of its own; here they are only counted. What a test of `tests/chaos`
-counted itself (cuts, kills, writes that were lost) it writes into the file that TESSERA_CHAOS_RESULT names.
+The tests run as they are, by pytest in processes of their own; here they are only counted. What a test counted itself
+(cuts, kills, writes that were lost) it writes into the file that TESSERA_CHAOS_RESULT names.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from benchmarks.figures import ROOT
 from benchmarks.gallery.plan import Plan, Story, read_told
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
-_CHAOS, _CANARY = "tests/chaos", "tests/chaos/test_canary.py"
 _KIND = re.compile(r"\[([a-z]+[0-9]?)\b")
 _LIMIT_S = 1800.0
 
@@ -50,19 +49,62 @@ class Outcomes:
                 kinds.setdefault(found[1], Counter())[ended] += 1
         return kinds
 
+    def by_promise(self) -> dict[str, Counter[str]]:
+        """Outcomes by what a test says that it holds, without its parameters."""
+        promises: dict[str, Counter[str]] = {}
+        for _, test, ended in self.by_test:
+            promise = test.partition("[")[0].removeprefix("test_").replace("_", " ")
+            promises.setdefault(promise, Counter())[ended] += 1
+        return promises
 
-def faults(plan: Plan) -> Story:
-    """Files cut in mid-write, servers killed and paused: everything of `tests/chaos` but the canary."""
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Tests that prove one thing together; none takes more than ten minutes on two cores, however much it tries."""
+
+    name: str
+    """What stands before its figures."""
+    chosen: tuple[str, ...]
+    """Arguments of pytest."""
+    workers: int = 1
+    """Processes that share the tests."""
+    each: bool = False
+    """Whether each test is a figure: what it holds is its name."""
+
+
+def _cuts(kind: str) -> Suite:
+    return Suite("cuts at every byte", ("tests/chaos/test_aof_cut.py", "-k", kind), workers=2)
+
+
+FAULTS: dict[str, Suite] = {
+    "cuts-valkey": _cuts("valkey"),
+    "cuts-redis7": _cuts("redis7"),
+    "cuts-redis8": _cuts("redis8"),
+    "kills": Suite("kills", ("tests/chaos/test_kill.py",)),
+    "failovers": Suite("failovers", ("tests/chaos/test_failover.py",)),
+    "histories": Suite("histories", ("tests/chaos/test_rollback.py",), each=True),
+    "state-machine": Suite("state machine", ("tests/stateful",), workers=2),
+}
+"""Files cut in mid-write, servers killed, paused and rolled back: what `faults` is made of."""
+
+CANARY = Suite("canary", ("tests/chaos/test_canary.py",))
+"""Whether what was erased is anywhere."""
+
+
+def prove(suite: Suite, plan: Plan) -> Story:
+    """Run a suite, and tell its figures, what passed, and what failed or was skipped."""
     story = Story()
-    chosen = [_CHAOS, "-m", "chaos", f"--ignore={_CANARY}"]
-    _run_and_tell(plan, story, "faults", chosen)
-    return story
-
-
-def canary(plan: Plan) -> Story:
-    """Whether what was erased is anywhere."""
-    story = Story()
-    _run_and_tell(plan, story, "canary", [_CANARY])
+    outcomes, told = run_tests(
+        [*suite.chosen, "-n", str(suite.workers)], {"TESSERA_CHAOS": "some" if plan.quick else "full"}
+    )
+    for each in told:
+        story.add(f"{suite.name}: {each['name']}", each["value"], each["unit"], each.get("bar", ""), each.get("holds"))
+    for promise, counts in sorted(outcomes.by_promise().items()) if suite.each else ():
+        tried, passed = counts.total(), counts[PASSED]
+        story.add(f"{suite.name}: {promise}", passed, f"of {tried} tests", "all", passed == tried)
+    passed, failed = outcomes.count(PASSED), outcomes.count(FAILED)
+    story.add(f"{suite.name}: tests that pass", passed, f"of {passed + failed}", "all", passed > 0 and failed == 0)
+    _tell_rest(story, suite.name, outcomes)
     return story
 
 
@@ -70,25 +112,15 @@ def congruence(plan: Plan) -> Story:
     """The suite that every store passes, counted by kind of server."""
     story = Story()
     chosen = ["tests/congruence", *(["-k", "memory or valkey"] if plan.quick else [])]
-    outcomes, _ = run_tests(chosen, {})
+    outcomes, told = run_tests(chosen, {})
     for kind, counts in sorted(outcomes.by_kind().items()):
         passed, failed = counts[PASSED], counts[FAILED]
         holds = passed > 0 and failed == 0
         story.add(f"congruence: tests that pass on {kind}", passed, f"of {passed + failed}", "all", holds)
+    for each in told:
+        story.add(f"congruence: {each['name']}", each["value"], each["unit"], each.get("bar", ""), each.get("holds"))
     _tell_rest(story, "congruence", outcomes)
     return story
-
-
-def _run_and_tell(plan: Plan, story: Story, name: str, chosen: Sequence[str]) -> None:
-    if not any((ROOT / part).exists() for part in chosen):
-        story.note(f"{name}: its tests are not there; nothing was proved.")
-        return
-    outcomes, told = run_tests(chosen, {"TESSERA_CHAOS": "some" if plan.quick else "full"})
-    for each in told:
-        story.add(f"{name}: {each['name']}", each["value"], each["unit"], each.get("bar", ""), each.get("holds"))
-    passed, failed = outcomes.count(PASSED), outcomes.count(FAILED)
-    story.add(f"{name}: tests that pass", passed, f"of {passed + failed}", "all", passed > 0 and failed == 0)
-    _tell_rest(story, name, outcomes)
 
 
 def _tell_rest(story: Story, name: str, outcomes: Outcomes) -> None:

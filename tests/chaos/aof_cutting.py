@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from redis import Redis
 
 from gallery_svc.store.records import SubjectProfile
 from gallery_svc.store.redis import RedisStore
@@ -48,6 +47,7 @@ OPERATIONS: dict[str, Operation] = {
 
 EVE = SubjectId("eve")
 INSTRUCTIONS = ("tessera store check", "tessera store repair")
+_BAD = ("unseen", "lost")
 _ALWAYS = ("--appendfsync", "always", "--auto-aof-rewrite-percentage", "0", "--enable-debug-command", "yes")
 
 
@@ -91,7 +91,11 @@ class Outcome:
     first_start: str
     """`before` or `after`: whole; `refused`; `unseen`: half of the operation is there, and nobody says so."""
     second_start: str = ""
-    """After one more write: `whole`, `refused`, `unseen`; empty: the first one was refused."""
+    """After one more write: `whole`, `refused`, `unseen`, `lost`; empty: the first one was refused."""
+
+    def is_bad(self, last: int) -> bool:
+        """Neither the state before nor, uncut, the state after, or half of something later; or that write is lost."""
+        return self.first_start != ("after" if self.cut == last else "before") or self.second_start in _BAD
 
 
 class Bench:
@@ -197,8 +201,8 @@ async def try_cut(bench: Bench, cut: int) -> Outcome:
         second = await _passed(store, "whole" if bench.digest() == written else "unseen")
         if second == "refused":
             await _mended(store)
-        assert (await rows_of(store, 1))[EVE][0] == ["e1"], f"cut at {cut}: an acknowledged write is lost"
-    return Outcome(cut, first, second)
+        eve = (await rows_of(store, 1)).get(EVE)
+    return Outcome(cut, first, second if eve and eve[0] == ["e1"] else "lost")
 
 
 async def is_refused(store: RedisStore) -> bool:
@@ -293,6 +297,9 @@ def _tail_in(folder: Path) -> Path:
 
 
 def _digest(server: PrivateServer) -> bytes:
-    with Redis(port=server.port, protocol=2, socket_timeout=5.0) as client:
-        digest: bytes = client.execute_command("DEBUG", "DIGEST")
-        return digest
+    """In its own words: to make a client takes four times as long as to ask."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5.0) as connection:
+        connection.sendall(b"DEBUG DIGEST\r\n")
+        digest = connection.makefile("rb").readline()
+    assert digest.startswith(b"+"), digest
+    return digest

@@ -1,30 +1,19 @@
-"""How much is tried: a part of it in each run, all of it where `TESSERA_CHAOS` is `full`."""
+"""What each suite of faults is tried on, and how much of it."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.measure import Measure, measure_of_this_run
 from tests.servers import KINDS, binary_of
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """How much of each fault is tried."""
-
-    every_byte: bool
-    """Files are cut at each byte, not at some of them."""
-    kills: int
 
 
 @pytest.fixture(scope="session")
 def measure() -> Measure:
     """A part, or all."""
-    full = os.environ.get("TESSERA_CHAOS", "") == "full"
-    return Measure(every_byte=full, kills=50 if full else 5)
+    return measure_of_this_run()
 
 
 @pytest.fixture(params=KINDS)

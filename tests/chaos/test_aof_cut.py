@@ -23,9 +23,10 @@ from tests.chaos.aof_cutting import (
     take_away_what_was_cut,
     try_cuts,
 )
-from tests.chaos.conftest import Measure
 from tests.congruence.store_world import STAFF, audit, audited_everywhere
+from tests.measure import Measure
 from tests.servers import binary_of
+from tests.told import tell
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 
@@ -49,11 +50,17 @@ async def test_no_cut_leaves_half_of_an_operation_unseen(
     cuts = list(recorded.offsets) if measure.every_byte else recorded.sampled(CUTS)
     with Bench(recorded, tmp_path / "one") as one, Bench(recorded, tmp_path / "other") as other:
         outcomes = await try_cuts([one, other], cuts)
-    last = len(recorded.whole)
+    last, at = len(recorded.whole), f"{name} on {kind}"
+    bad = [outcome for outcome in outcomes if outcome.is_bad(last)]
+    seen = Counter(outcome.second_start for outcome in outcomes)
+    every = len(outcomes) == len(recorded.offsets)
+    tell(f"{at}: offsets cut", len(outcomes), f"of {len(recorded.offsets)}", "all", holds=every or None)
+    tell(f"{at}: cuts that end badly", len(bad), "cuts", "0", holds=not bad)
+    tell(f"{at}: later starts that are refused, with instructions", seen["refused"], f"of {len(outcomes)}")
+    assert bad == []
     assert {outcome.first_start for outcome in outcomes if outcome.cut < last} == {"before"}
     assert [outcome.first_start for outcome in outcomes if outcome.cut == last] == ["after"]
-    seen = Counter(outcome.second_start for outcome in outcomes)
-    assert seen["whole"] + seen["refused"] == len(outcomes), [o for o in outcomes if o.second_start == "unseen"]
+    assert seen["whole"] + seen["refused"] == len(outcomes)
     assert (seen["refused"] > 0) == JOINS[kind]
 
 
@@ -77,6 +84,14 @@ async def test_the_same_effects_as_single_commands_are_cut_in_half(
                 assert await is_refused(store), f"{kind}: half of it passes, cut at {cut}"
                 assert await store.check(STAFF) != []
             half += 1
+    share = f"of {len(effects) - 1}"
+    tell(
+        f"{name} on {kind}, control: halves of it without a transaction that are refused",
+        half,
+        share,
+        "all",
+        holds=True,
+    )
     assert half == len(effects) - 1 > 3
 
 

@@ -26,6 +26,7 @@ from tessera.domain.embedding import Embedding
 from tessera.domain.ids import ModelId, SubjectId
 from tessera.v1 import audit_pb2, gallery_pb2_grpc
 from tests.chaos.canary_world import CanaryWorld, Needles, running_canary_world, until
+from tests.told import tell
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
@@ -117,17 +118,39 @@ def test_an_erased_subject_is_nowhere(world: CanaryWorld) -> None:
         assert held.keys() >= {what for what in in_clear if not what.startswith("rounded")}
         assert world.in_files(sealed, "valkey").keys() == sealed.keys()
         assert _rdb(world, sealed).keys() == sealed.keys()
+        places = len(held) + 2 * len(sealed)
+        tell(
+            "control: needles found in memory, the file and the snapshot before",
+            places,
+            "finds",
+            "some",
+            holds=places > 0,
+        )
         # ---- the erasure
         receipt = client.delete_subject(CANARY)
         until(lambda: client.erasure_receipt(receipt.receipt_id).state is ErasureState.COMPLETE, _LIMIT_S)
-    assert world.in_files(everything, "logs", "audit") == {}
-    assert _append_only(world, everything) == {}
-    assert _rdb(world, everything) == {}
     export = _export(world)
-    assert [what for what, needle in everything.items() if needle in export] == []
+    found = {
+        "logs and audit": world.in_files(everything, "logs", "audit"),
+        "the append-only file": _append_only(world, everything),
+        "the snapshot": _rdb(world, everything),
+        "an export": {what: 1 for what, needle in everything.items() if needle in export},
+    }
+    for place, finds in found.items():
+        tell(
+            f"of {len(everything)} needles, found after the erasure in {place}",
+            len(finds),
+            "needles",
+            "0",
+            holds=not finds,
+        )
+    assert not any(found.values()), found
     # ---- memory: buffers of closed connections and numpy's spare blocks are used again by what comes next
     with world.client() as client:
         until(lambda: _is_forgotten(world, client, everything, collection.model_id), _LIMIT_S)
+    tell(
+        f"of {len(everything)} needles, found after the erasure in the gallery's memory", 0, "needles", "0", holds=True
+    )
     assert "name" in world.in_memory(_in_clear(NEIGHBOUR))
     assert {f"f16 from {at}" for at in _PIECES} <= world.in_memory(_in_clear(NEIGHBOUR)).keys()
 

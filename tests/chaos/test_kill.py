@@ -20,7 +20,6 @@ from gallery_svc.store.records import Enrolled
 from gallery_svc.store.redis import RedisStore
 from tessera.domain.errors import OutcomeUnknownError, UnavailableError
 from tessera.domain.ids import SubjectId
-from tests.chaos.conftest import Measure
 from tests.congruence.redis_world import store_at
 from tests.congruence.store_world import (
     STAFF,
@@ -32,6 +31,8 @@ from tests.congruence.store_world import (
     rows_of,
     template,
 )
+from tests.measure import Measure
+from tests.told import tell
 from tests.valkey import PrivateServer, forcing_server
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
@@ -128,8 +129,24 @@ async def test_a_server_that_is_killed_keeps_its_word(
     writers.may_end = True
     writers.may_ask.set()
     await writing
+    await _tell(store, writers, measure.kills)
     assert writers.unknown > 0, "no write was under way at any kill: nothing was tried"
     await _holds_each_once(store, writers)
+
+
+async def _tell(store: RedisStore, writers: Writers, kills: int) -> None:
+    held = {template_id for template_ids, _, _ in (await rows_of(store, 1)).values() for template_id in template_ids}
+    lost = len(writers.acknowledged.keys() - held)
+    tell("kill -9 under four writers", kills, "kills", "50", holds=kills >= 50 or None)
+    tell("writes that were acknowledged", len(writers.acknowledged), "writes")
+    tell(
+        "writes that were unknown, and settled by their request id",
+        writers.unknown,
+        "writes",
+        "some",
+        holds=writers.unknown > 0,
+    )
+    tell("acknowledged writes that are lost", lost, "writes", "0", holds=lost == 0)
 
 
 async def _holds_each_once(store: RedisStore, writers: Writers) -> None:

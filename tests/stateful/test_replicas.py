@@ -8,6 +8,7 @@ gone.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -50,8 +51,10 @@ from tessera.domain.errors import NotFoundError, PositionNotReachedError, Precon
 from tessera.domain.ids import CollectionId, SubjectId, TemplateId
 from tests.congruence.redis_world import store_at
 from tests.congruence.store_world import MODEL, STAFF, audit, collection, request, template
+from tests.measure import measure_of_this_run
 from tests.plain_index import PlainIndex
 from tests.servers import client_of
+from tests.told import tell
 from tests.valkey import running_server
 
 T = TypeVar("T")
@@ -133,11 +136,13 @@ class TwoReplicas(RuleBasedStateMachine):
 
     Args:
         make_store: makes the store.
+        tried: counts runs and steps.
     """
 
-    def __init__(self, make_store: MakeStore) -> None:
+    def __init__(self, make_store: MakeStore, tried: Counter[str]) -> None:
         super().__init__()
         self._make_store = make_store
+        self._tried = tried
         self._loop = asyncio.new_event_loop()
         self.people: dict[SubjectId, SearchRow] = {}
         self.incarnations: dict[SubjectId, int] = {}
@@ -149,6 +154,7 @@ class TwoReplicas(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """An empty collection, and two replicas that have loaded it."""
+        self._tried["runs"] += 1
         self.store = self._run(self._make_store())
         self._run(self.store.create_collection(collection(shards=SHARDS)))
         self.tails = [HeldTail(self.store), HeldTail(self.store)]
@@ -298,6 +304,7 @@ class TwoReplicas(RuleBasedStateMachine):
     @invariant()
     def who_is_erased_stays_away(self) -> None:
         """As soon as a replica says that it is so far; and one that says that it has all has as many as there are."""
+        self._tried["steps"] += 1
         for live in self._alive():
             for subject_id, at in self.erased.items():
                 assert live.sequence_of(at.shard) < at.sequence or subject_id not in live.index
@@ -395,15 +402,16 @@ async def _in_memory() -> Store:
 
 def test_two_replicas_answer_what_a_dictionary_would() -> None:
     """Over the store in memory; the same examples each time."""
-    some = settings(max_examples=60, stateful_step_count=40, derandomize=True, deadline=None)
-    run_state_machine_as_test(lambda: TwoReplicas(_in_memory), settings=some)
+    tried = Counter[str]()
+    _try("the store in memory", measure_of_this_run().examples, 40, lambda: TwoReplicas(_in_memory, tried), tried)
 
 
 @pytest.mark.chaos
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_two_replicas_over_a_server_answer_what_a_dictionary_would(tmp_path: Path) -> None:
     """The same over Valkey, sealed; each example ends with a check that finds nothing."""
+    tried = Counter[str]()
     with running_server(tmp_path) as server:
 
         async def prepared() -> Store:
@@ -422,5 +430,16 @@ def test_two_replicas_over_a_server_answer_what_a_dictionary_would(tmp_path: Pat
                 super().teardown()
                 assert findings == []
 
-        some = settings(max_examples=25, stateful_step_count=30, derandomize=True, deadline=None)
-        run_state_machine_as_test(lambda: Checked(prepared), settings=some)
+        _try("Valkey", measure_of_this_run().examples // 3, 30, lambda: Checked(prepared, tried), tried)
+
+
+def _try(where: str, examples: int, steps: int, make: Callable[[], TwoReplicas], tried: Counter[str]) -> None:
+    """Run the machine, and tell what was tried."""
+    some = settings(max_examples=examples, stateful_step_count=steps, derandomize=True, deadline=None)
+    try:
+        run_state_machine_as_test(cast("type[TwoReplicas]", make), settings=some)
+    except Exception:
+        tell(f"two replicas over {where}: runs that end well", "not all", f"of {tried['runs']}", "all", holds=False)
+        raise
+    tell(f"two replicas over {where}: runs that end well", tried["runs"], f"of {tried['runs']}", "all", holds=True)
+    tell(f"two replicas over {where}: steps, each with every promise looked at", tried["steps"], "steps")

@@ -16,10 +16,10 @@ import pytest
 from benchmarks.encoder.orders import Tally
 from benchmarks.figures import RESULTS, ROOT
 from benchmarks.gallery import data
-from benchmarks.gallery.__main__ import command_of, cores, plan_of
+from benchmarks.gallery.__main__ import SCENARIOS, asked, command_of, cores, is_kept, plan_of
 from benchmarks.gallery.calls import read_requests, together, write_requests
 from benchmarks.gallery.enrol import CEILING, CEILING_SCRIPT, CapturingDoor, Ceiling, People, written_sizes
-from benchmarks.gallery.faults import FAILED, PASSED, SKIPPED, read_outcomes, run_tests
+from benchmarks.gallery.faults import FAILED, FAULTS, PASSED, SKIPPED, read_outcomes, run_tests
 from benchmarks.gallery.filling import ClearSealer, fill, fill_in_clear, keys_environ, open_store
 from benchmarks.gallery.float16 import score_errors
 from benchmarks.gallery.plan import Plan, free_memory_gb, in_rounds, on_cores, read_told
@@ -35,6 +35,7 @@ from gallery_svc.store.redis_door import open_door
 from gallery_svc.store.sealing import Sealer
 from tessera.domain.embedding import Modality
 from tessera.domain.ids import CollectionId
+from tests.told import tell
 
 PEOPLE = CollectionId("people")
 
@@ -137,6 +138,23 @@ def test_figures_of_pinned_runs_stand_beside_the_others() -> None:
     assert pinned == 'make bench-gallery ARGS="--server-cores 0,1 identify"'
 
 
+def test_a_group_is_its_parts_and_none_is_measured_twice() -> None:
+    """Nothing named: everything, each once."""
+    assert asked(["faults", "kills"]) == list(FAULTS)
+    assert asked(["kills", "verify", "kills"]) == ["kills", "verify"]
+    assert asked([]) == list(SCENARIOS)
+
+
+def test_figures_are_kept_of_a_commit_and_not_of_changes_on_top_of_it(tmp_path: Path) -> None:
+    """What was broken off goes on where it was; another commit begins anew."""
+    kept, command = tmp_path / "gallery.json", command_of("kills", Plan())
+    assert not is_kept(command, kept, "abc")
+    kept.write_text(json.dumps([{"command": command, "commit": "abc"}, {"command": "x", "commit": "abc+changes"}]))
+    assert is_kept(command, kept, "abc")
+    assert not is_kept(command, kept, "abd")
+    assert not is_kept("x", kept, "abc+changes")
+
+
 def test_free_memory_is_some_of_what_there_is() -> None:
     """More than nothing, and not more than the machine has."""
     whole_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -203,8 +221,27 @@ def test_a_suite_is_counted_by_outcome_and_kind(tmp_path: Path) -> None:
     assert not outcomes.ended_well
     assert [outcomes.count(each) for each in (PASSED, FAILED, SKIPPED)] == [3, 2, 1]
     assert outcomes.by_kind() == {"memory": {PASSED: 2}, "redis7": {FAILED: 1, SKIPPED: 1}}
+    assert outcomes.by_promise() == {
+        "kind": {PASSED: 2, FAILED: 1, SKIPPED: 1},
+        "setup": {FAILED: 1},
+        "tells": {PASSED: 1},
+    }
     assert sum(count for reason, count in outcomes.reasons.items() if "not installed" in reason) == 1
     assert told == [{"name": "kills", "value": 5, "unit": "kills"}]
+
+
+def test_what_tests_tell_is_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In their order; nothing is written where nobody asked."""
+    path = tmp_path / "result.json"
+    monkeypatch.delenv("TESSERA_CHAOS_RESULT", raising=False)
+    tell("kills", 5, "kills")
+    monkeypatch.setenv("TESSERA_CHAOS_RESULT", str(path))
+    tell("kills", 50, "kills", "50", holds=True)
+    tell("lost", 0, "writes")
+    assert read_told(path) == [
+        {"name": "kills", "value": 50, "unit": "kills", "bar": "50", "holds": True},
+        {"name": "lost", "value": 0, "unit": "writes", "bar": "", "holds": None},
+    ]
 
 
 def test_a_suite_that_cannot_be_read_did_not_end_well(tmp_path: Path) -> None:
