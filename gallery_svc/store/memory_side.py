@@ -1,4 +1,4 @@
-"""What the store in memory keeps beside collections: events, audit entries, and who else is there."""
+"""What the store in memory keeps beside collections: calibrations, events, audit entries, and who else is there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gallery_svc.store import codec
+from gallery_svc.store.calibration_records import CalibrationChoice, CalibrationRecord
 from gallery_svc.store.protocol import GLOBAL_LOG, Stamps
 from gallery_svc.store.records import (
     AuditRecord,
@@ -19,7 +20,8 @@ from gallery_svc.store.records import (
     SightingBody,
     StoredAudit,
 )
-from tessera.domain.ids import CollectionId, EventId, SubjectId
+from tessera.domain.errors import AlreadyExistsError, RevisionChangedError
+from tessera.domain.ids import CalibrationId, CollectionId, EventId, ModelId, SubjectId
 
 MEMBER_SILENT_S = 30.0
 """A member that was not heard of for so long is left out."""
@@ -63,6 +65,8 @@ class MemorySide:
         self._audit_newest: dict[str, int] = {}
         self._members: dict[str, tuple[float, Member]] = {}
         self._leases: dict[str, tuple[float, str]] = {}
+        self._calibrations: dict[CalibrationId, CalibrationRecord] = {}
+        self._choices: dict[ModelId, CalibrationChoice] = {}
 
     # ---- who else is there
 
@@ -87,6 +91,32 @@ class MemorySide:
         """Give a lease back."""
         if name in self._leases and self._leases[name][1] == holder:
             del self._leases[name]
+
+    # ---- calibrations
+
+    async def add_calibration(self, record: CalibrationRecord) -> None:
+        """Keep a calibration."""
+        if self._calibrations.setdefault(record.calibration_id, record) != record:
+            raise AlreadyExistsError("calibration", record.calibration_id)
+
+    async def find_calibration(self, calibration_id: CalibrationId) -> CalibrationRecord | None:
+        """A calibration, or None."""
+        return self._calibrations.get(calibration_id)
+
+    async def list_calibrations(self) -> tuple[CalibrationRecord, ...]:
+        """All calibrations, oldest first."""
+        return tuple(sorted(self._calibrations.values(), key=lambda one: (one.created_at, one.calibration_id)))
+
+    async def calibration_choices(self) -> dict[ModelId, CalibrationChoice]:
+        """Which calibration decides, for each model for which one was ever chosen."""
+        return dict(self._choices)
+
+    async def choose_calibration(self, choice: CalibrationChoice) -> None:
+        """Write which calibration decides."""
+        before = self._choices.get(choice.model_id, CalibrationChoice(choice.model_id))
+        if before != choice and before.revision != choice.revision - 1:
+            raise RevisionChangedError("calibration", choice.active_id, choice.revision - 1, before.revision)
+        self._choices[choice.model_id] = choice
 
     # ---- events
 

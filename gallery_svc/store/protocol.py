@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from gallery_svc.rows import RowBatch, SearchRow
+from gallery_svc.store.calibration_records import CalibrationChoice, CalibrationRecord
 from gallery_svc.store.records import (
     AuditRecord,
     AuditStamp,
@@ -37,7 +38,7 @@ from gallery_svc.store.records import (
     SubjectRecord,
     TemplateDeletion,
 )
-from tessera.domain.ids import CollectionId, EventId, SubjectId, TemplateId
+from tessera.domain.ids import CalibrationId, CollectionId, EventId, ModelId, SubjectId, TemplateId
 
 REQUEST_KEPT_S = 24 * 3600
 """How long a request id is remembered."""
@@ -316,6 +317,36 @@ class Store(Protocol):
 
     async def erase_events(self, collection_id: CollectionId, subject_id: SubjectId) -> int:
         """Remove the sightings of a subject; return how many revisions went."""
+        ...
+
+    # ---- calibrations
+
+    async def add_calibration(self, record: CalibrationRecord) -> None:
+        """Keep a calibration; the very same one again does nothing.
+
+        Raises:
+            AlreadyExistsError: there is another one of that id.
+        """
+        ...
+
+    async def find_calibration(self, calibration_id: CalibrationId) -> CalibrationRecord | None:
+        """A calibration that was fitted here, or None."""
+        ...
+
+    async def list_calibrations(self) -> tuple[CalibrationRecord, ...]:
+        """All calibrations that were fitted here, oldest first."""
+        ...
+
+    async def calibration_choices(self) -> dict[ModelId, CalibrationChoice]:
+        """Which calibration decides, for each model for which one was ever chosen."""
+        ...
+
+    async def choose_calibration(self, choice: CalibrationChoice) -> None:
+        """Write which calibration decides for a model; the very same choice again does nothing.
+
+        Raises:
+            RevisionChangedError: it does not follow the choice that stands.
+        """
         ...
 
     # ---- audit

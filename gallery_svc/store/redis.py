@@ -7,6 +7,7 @@ What it refuses: to retry a write by itself. A write whose answer was lost is se
 from __future__ import annotations
 
 from gallery_svc.store.redis_audit import RedisAudit
+from gallery_svc.store.redis_calibrations import RedisCalibrations
 from gallery_svc.store.redis_epochs import RedisEpochs
 from gallery_svc.store.redis_erasures import RedisErasures
 from gallery_svc.store.redis_events import RedisEvents
@@ -14,5 +15,5 @@ from gallery_svc.store.redis_subjects import RedisSubjects
 from gallery_svc.store.redis_upkeep import RedisUpkeep
 
 
-class RedisStore(RedisUpkeep, RedisSubjects, RedisEpochs, RedisErasures, RedisEvents, RedisAudit):
+class RedisStore(RedisUpkeep, RedisSubjects, RedisEpochs, RedisErasures, RedisEvents, RedisAudit, RedisCalibrations):
     """Records in Redis or Valkey, standalone, behind Sentinel or in a cluster; see `Store` for what it promises."""

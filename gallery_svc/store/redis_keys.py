@@ -9,6 +9,10 @@ tag of this schema is one of schema 1, whose tags were the collections' ids.
     tessera:{_}:members              gallery id -> when it was heard of, and what it said
     tessera:{_}:lease:NAME           who holds a lease; expires
     tessera:{_}:audit                stream of audit entries of sightings and of what belongs to no collection
+    tessera:{_}:calibrations         ids of calibrations that there may be
+    tessera:{_}:calibration:ID       a calibration that was fitted here
+    tessera:{_}:calibration-choices  models for which one was chosen
+    tessera:{_}:calibration-choice:MODEL  which calibration decides, and which ones did before
     tessera:{_}:events               stream of events; entry id = SEQUENCE-0
     tessera:{_}:events:head          newest and oldest sequence
     tessera:{_}:events:latest        event id -> sequence, revision and content of its newest revision
