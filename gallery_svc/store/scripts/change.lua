@@ -5,9 +5,10 @@
 --      11 answer, 12 milliseconds to keep it, 13 audit entry, 14 its stamp,
 --      then for each epoch: tag of its row before ('' = none), its row ('' = none, '=' = as it is),
 --      then how many pictures come, (field, picture) of each, and the fields of those that go.
-local head, refusal = open_head(KEYS[1], ARGV[1])
+local subject, rows_at, row_keys, state_names = ARGV[3], 15, #KEYS - 7, {}
+for at = 1, row_keys do state_names[at] = 'state:' .. string.match(KEYS[7 + at], 'rows:%d+$') end
+local head, refusal = open_head(KEYS[1], ARGV[1], unpack(state_names))
 if not head then return refusal end
-local subject, rows_at, row_keys = ARGV[3], 15, #KEYS - 7
 if ARGV[9] ~= '' then
   local earlier = earlier_answer(KEYS[7], ARGV[1], ARGV[9], ARGV[6], subject)
   if earlier then return earlier end
@@ -34,19 +35,26 @@ local pictures_at = rows_at + 2 * row_keys + 1
 local pictures_end = pictures_at + 2 * tonumber(ARGV[pictures_at - 1]) - 1
 local picture_state = nil
 if #ARGV >= pictures_at then picture_state = redis.call('HGET', KEYS[1], 'state:pictures') or NO_TAGS end
-
-begin_write(KEYS[1], (head.position + 1) .. ' ' .. subject)
-redis.call('HSET', KEYS[2], subject, ARGV[5])
-if not record then redis.call('ZADD', KEYS[3], 0, subject) end
-local fields = {'state', folded(folded(head.state, ARGV[4]), tag_of(ARGV[5]))}
+local position, chain = next_change(head, ARGV[6], subject, ARGV[7])
+local fields = {'position', position, 'chain', chain, 'subjects', head.subjects + (record and 0 or 1),
+  'templates', head.templates + tonumber(ARGV[8]), 'state', folded(folded(head.state, ARGV[4]), tag_of(ARGV[5]))}
 for at = 1, row_keys do
   local row = ARGV[rows_at + 2 * at - 1]
   if row ~= '=' and (row ~= '' or rows[at]) then
-    local name = 'state:' .. string.match(KEYS[7 + at], 'rows:%d+$')
-    local state = redis.call('HGET', KEYS[1], name) or NO_TAGS
-    fields[#fields + 1] = name
-    fields[#fields + 1] = folded(folded(state, tag_of(rows[at])), row == '' and '' or tag_of(row))
-    if row == '' then redis.call('HDEL', KEYS[7 + at], subject) else redis.call('HSET', KEYS[7 + at], subject, row) end
+    fields[#fields + 1] = state_names[at]
+    fields[#fields + 1] = folded(folded(head.more[at] or NO_TAGS, tag_of(rows[at])), row == '' and '' or tag_of(row))
+  end
+end
+
+begin_write(KEYS[1], position .. ' ' .. subject, unpack(fields))
+redis.call('HSET', KEYS[2], subject, ARGV[5])
+if not record then redis.call('ZADD', KEYS[3], 0, subject) end
+for at = 1, row_keys do
+  local row = ARGV[rows_at + 2 * at - 1]
+  if row == '' then
+    if rows[at] then redis.call('HDEL', KEYS[7 + at], subject) end
+  elseif row ~= '=' then
+    redis.call('HSET', KEYS[7 + at], subject, row)
   end
 end
 for at = pictures_at, pictures_end, 2 do
@@ -58,13 +66,8 @@ for at = pictures_end + 1, #ARGV do
   picture_state = folded(picture_state, tag_of(redis.call('HGET', KEYS[4], ARGV[at])))
   redis.call('HDEL', KEYS[4], ARGV[at])
 end
-if picture_state then
-  fields[#fields + 1] = 'state:pictures'
-  fields[#fields + 1] = picture_state
-end
-local position, chain = append_change(KEYS[5], head, ARGV[6], subject, ARGV[7])
-redis.call('HSET', KEYS[1], 'position', position, 'chain', chain, 'subjects', head.subjects + (record and 0 or 1),
-  'templates', head.templates + tonumber(ARGV[8]), unpack(fields))
+if picture_state then redis.call('HSET', KEYS[1], 'state:pictures', picture_state) end
+log_change(KEYS[5], head, position, chain, ARGV[6], subject, ARGV[7])
 append_audit(KEYS[6], entry, ARGV[13], ARGV[14])
 if ARGV[9] ~= '' then
   redis.call('HSET', KEYS[7], 'generation', ARGV[1], 'digest', ARGV[9], 'kind', ARGV[6], 'subject', subject,

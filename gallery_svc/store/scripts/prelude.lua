@@ -36,9 +36,11 @@ local function folded(state, tag)
   return struct.pack('>i4i4i4i4', bit.bxor(a, e), bit.bxor(b, f), bit.bxor(c, g), bit.bxor(d, h))
 end
 
-local function begin_write(head_key, what)
-  redis.call('HSET', head_key, 'pending', what)
+-- Marks a head and writes into it whatever else is handed on, as (field, value). The count is the very first: what the
+-- write leaves in the head is only right together with the rest of it.
+local function begin_write(head_key, what, ...)
   redis.call('HINCRBY', head_key, 'begun', 1)
+  redis.call('HSET', head_key, 'pending', what, ...)
 end
 
 local function end_write(head_key)
@@ -52,17 +54,17 @@ local function unfinished(pending, begun)
   if begun and begun ~= '0' then return '' end
 end
 
--- The head of a shard that may be written to; else nil and the refusal.
-local function open_head(key, generation)
+-- The head of a shard that may be written to; else nil and the refusal. Its `more` are the fields that are named behind.
+local function open_head(key, generation, ...)
   local found = redis.call('HMGET', key, 'generation', 'pending', 'closed', 'position', 'chain', 'active', 'epochs',
-    'kept', 'subjects', 'templates', 'state', 'begun')
+    'kept', 'subjects', 'templates', 'state', 'begun', ...)
   if not found[1] or found[1] ~= generation then return nil, {'absent'} end
   local half = unfinished(found[2], found[12])
   if half then return nil, {'pending', half} end
   if found[3] and now_ms() < tonumber(found[3]) then return nil, {'closed'} end
   if found[11] and #found[11] ~= 16 then return nil, {'corrupt', key} end
   return {position = tonumber(found[4]), chain = found[5], active = found[6], epochs = found[7], kept = found[8],
-    subjects = tonumber(found[9]), templates = tonumber(found[10]), state = found[11] or NO_TAGS}
+    subjects = tonumber(found[9]), templates = tonumber(found[10]), state = found[11] or NO_TAGS, more = {unpack(found, 13)}}
 end
 
 -- Whether a list such as '1,2' has a number.
@@ -73,18 +75,18 @@ end
 -- The answer that a request id got before; nil when it is new, was given to another collection of the same name, or
 -- only says that this very subject is meant. Telling it is a write, so that WAIT after it covers the first one.
 local function earlier_answer(request, generation, digest, kind, subject)
-  local found = redis.call('HMGET', request, 'generation', 'digest', 'kind', 'subject', 'position', 'created',
-    'answer', 'pictures')
-  if not found[1] or found[1] ~= generation then return nil end
-  if found[2] ~= digest then return {'reused'} end
-  if found[3] == 'CLAIM' then
-    if found[4] == subject and kind ~= 'CLAIM' then return nil end
+  if redis.call('HGET', request, 'generation') ~= generation then return nil end  -- most are new: nothing more is read
+  local told_digest, told_kind, told_subject, position, created, answer, pictures = unpack(redis.call('HMGET', request,
+    'digest', 'kind', 'subject', 'position', 'created', 'answer', 'pictures'))
+  if told_digest ~= digest then return {'reused'} end
+  if told_kind == 'CLAIM' then
+    if told_subject == subject and kind ~= 'CLAIM' then return nil end
     redis.call('HINCRBY', request, 'settled', 1)
-    return {'claimed', found[4]}
+    return {'claimed', told_subject}
   end
-  if kind ~= 'CLAIM' and found[3] ~= kind then return {'reused'} end
+  if kind ~= 'CLAIM' and told_kind ~= kind then return {'reused'} end
   redis.call('HINCRBY', request, 'settled', 1)
-  return {'replayed', found[3], found[4], found[5], found[6] or '', found[7] or '', found[8] or '0'}
+  return {'replayed', told_kind, told_subject, position, created or '', answer or '', pictures or '0'}
 end
 
 local function append_audit(stream, sequence, entry, stamp)
@@ -96,10 +98,19 @@ local function next_chain(chain, sequence, kind, subject, epoch, templates)
   return redis.sha1hex(table.concat({chain, sequence, kind, subject, epoch, templates}, '|'))
 end
 
-local function append_change(log, head, kind, subject, templates)
+-- The sequence and the digest that a change would get.
+local function next_change(head, kind, subject, templates)
   local sequence = head.position + 1
-  local chain = next_chain(head.chain, sequence, kind, subject, head.active, templates)
+  return sequence, next_chain(head.chain, sequence, kind, subject, head.active, templates)
+end
+
+local function log_change(log, head, sequence, chain, kind, subject, templates)
   redis.call('XADD', log, sequence .. '-0', 'kind', kind, 'subject', subject, 'templates', templates,
     'epoch', head.active, 'chain', chain)
+end
+
+local function append_change(log, head, kind, subject, templates)
+  local sequence, chain = next_change(head, kind, subject, templates)
+  log_change(log, head, sequence, chain, kind, subject, templates)
   return sequence, chain
 end
