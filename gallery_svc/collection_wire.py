@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf import duration_pb2
 
 from gallery_svc.collections import CollectionChange, CollectionView
 from gallery_svc.store.records import (
     CollectionRecord,
+    DuplicatePolicy,
     EpochRecord,
     EpochState,
     GateRecord,
+    OutlierPolicy,
     PolicyRecord,
     ShardPosition,
 )
@@ -25,10 +30,16 @@ _CHANGEABLE = {
     "display_name": "display_name",
     "policy": "policy",
     "quality_gate": "gate",
+    "duplicate_policy": "duplicate_policy",
+    "outlier_policy": "outlier_policy",
+    "retention": "retention_s",
     "labels": "labels",
+    "camera_policies": "camera_policies",
     "keep_source_images": "keep_source_images",
 }
 """A record's field for each path that the mask of an update may have."""
+
+_DUPLICATE, _OUTLIER = "DUPLICATE_POLICY_", "OUTLIER_POLICY_"
 
 _NOT_YET = datetime(1970, 1, 1, tzinfo=UTC)
 """The gallery sets the time when it makes the collection."""
@@ -37,27 +48,26 @@ _NOT_YET = datetime(1970, 1, 1, tzinfo=UTC)
 def collection_from_wire(message: collection_pb2.CreateCollectionRequest) -> CollectionRecord:
     """The collection that a caller wants."""
     wanted = message.collection
-    return CollectionRecord(
-        collection_id=collection_id_from(wanted.collection_id),
+    return replace(
+        _stated(wanted),
         modality=wire.modality_from_wire(wanted.modality, "collection.modality"),
         model_id=ModelId(wanted.model_id),
-        created_at=_NOT_YET,
-        display_name=wanted.display_name,
-        policy=_policy_from(wanted.policy),
-        gate=_gate_from(wanted.quality_gate),
-        labels=dict(wanted.labels),
         request_id=request_id_from(message.request_id) or "",
         shards=_shards_from(wanted.shard_count),
-        keep_source_images=wanted.keep_source_images,
     )
 
 
 def collection_change(message: collection_pb2.UpdateCollectionRequest, caller: str) -> CollectionChange:
     """What a caller wants changed of a collection."""
-    wanted = message.collection
-    collection_id = collection_id_from(wanted.collection_id)
-    record = CollectionRecord(
-        collection_id=collection_id,
+    record = _stated(message.collection)
+    fields = fields_from(message.update_mask, _CHANGEABLE)
+    return CollectionChange(record.collection_id, fields, record, message.expected_revision, caller)
+
+
+def _stated(wanted: collection_pb2.Collection) -> CollectionRecord:
+    """What creation and change have in common."""
+    return CollectionRecord(
+        collection_id=collection_id_from(wanted.collection_id),
         modality=Modality.FACE,
         model_id=ModelId(""),
         created_at=_NOT_YET,
@@ -66,9 +76,35 @@ def collection_change(message: collection_pb2.UpdateCollectionRequest, caller: s
         gate=_gate_from(wanted.quality_gate),
         labels=dict(wanted.labels),
         keep_source_images=wanted.keep_source_images,
+        duplicate_policy=duplicate_policy_from(wanted.duplicate_policy) or DuplicatePolicy.REPORT,
+        outlier_policy=outlier_policy_from(wanted.outlier_policy) or OutlierPolicy.REJECT,
+        retention_s=wanted.retention.ToTimedelta().total_seconds() if wanted.HasField("retention") else None,
+        camera_policies={camera: _policy_from(policy) for camera, policy in wanted.camera_policies.items()},
     )
-    fields = fields_from(message.update_mask, _CHANGEABLE)
-    return CollectionChange(collection_id, fields, record, message.expected_revision, caller)
+
+
+def duplicate_policy_from(number: collection_pb2.DuplicatePolicy.ValueType) -> DuplicatePolicy | None:
+    """What an enrolment does with duplicates; None: not said.
+
+    Raises:
+        InvalidInputError: a number that is none.
+    """
+    names = {value: name.removeprefix(_DUPLICATE) for name, value in collection_pb2.DuplicatePolicy.items()}
+    if number and number not in names:
+        raise InvalidInputError("duplicate_policy", number, ", ".join(DuplicatePolicy))
+    return DuplicatePolicy(names[number]) if number else None
+
+
+def outlier_policy_from(number: collection_pb2.OutlierPolicy.ValueType) -> OutlierPolicy | None:
+    """What an enrolment does with outliers; None: not said.
+
+    Raises:
+        InvalidInputError: a number that is none.
+    """
+    names = {value: name.removeprefix(_OUTLIER) for name, value in collection_pb2.OutlierPolicy.items()}
+    if number and number not in names:
+        raise InvalidInputError("outlier_policy", number, ", ".join(OutlierPolicy))
+    return OutlierPolicy(names[number]) if number else None
 
 
 def collection_to_wire(view: CollectionView) -> collection_pb2.Collection:
@@ -79,16 +115,15 @@ def collection_to_wire(view: CollectionView) -> collection_pb2.Collection:
         display_name=record.display_name,
         modality=wire.modality_to_wire(record.modality),
         model_id=record.model_id,
-        policy=collection_pb2.DecisionPolicy(
-            verify_target_fmr=record.policy.verify_target_fmr,
-            identify_target_fpir=record.policy.identify_target_fpir,
-            planned_gallery_size=record.policy.planned_gallery_size,
-            min_tracklet_frames=record.policy.min_tracklet_frames,
-        ),
+        policy=_policy(record.policy),
         quality_gate=collection_pb2.QualityGate(
             **{name: getattr(record.gate, name) for name in GateRecord.__dataclass_fields__}
         ),
+        duplicate_policy=collection_pb2.DuplicatePolicy.Value(_DUPLICATE + record.duplicate_policy),
+        outlier_policy=collection_pb2.OutlierPolicy.Value(_OUTLIER + record.outlier_policy),
+        retention=None if record.retention_s is None else _duration(record.retention_s),
         labels=record.labels,
+        camera_policies={camera: _policy(policy) for camera, policy in record.camera_policies.items()},
         created_at=wire.time_to_wire(record.created_at),
         subject_count=head.subject_count,
         template_count=head.template_count,
@@ -133,6 +168,22 @@ def _point(point: OperatingPoint) -> calibration_pb2.CalibrationPoint:
     )
 
 
+def _policy(policy: PolicyRecord) -> collection_pb2.DecisionPolicy:
+    return collection_pb2.DecisionPolicy(
+        verify_target_fmr=policy.verify_target_fmr,
+        identify_target_fpir=policy.identify_target_fpir,
+        planned_gallery_size=policy.planned_gallery_size,
+        min_tracklet_frames=policy.min_tracklet_frames,
+        allow_extrapolation=policy.allow_extrapolation,
+    )
+
+
+def _duration(seconds: float) -> duration_pb2.Duration:
+    duration = duration_pb2.Duration()
+    duration.FromTimedelta(timedelta(seconds=seconds))
+    return duration
+
+
 def _epochs(record: CollectionRecord) -> tuple[EpochRecord, ...]:
     return record.epochs or (EpochRecord(record.active_epoch, record.model_id, EpochState.ACTIVE),)
 
@@ -160,4 +211,5 @@ def _policy_from(message: collection_pb2.DecisionPolicy) -> PolicyRecord:
         identify_target_fpir=default.identify_target_fpir if fpir is None else fpir,
         planned_gallery_size=message.planned_gallery_size,
         min_tracklet_frames=message.min_tracklet_frames or default.min_tracklet_frames,
+        allow_extrapolation=message.allow_extrapolation,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 
 from gallery_svc.ids import time_ordered_id
@@ -18,6 +19,7 @@ from gallery_svc.store.records import (
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
+from tessera.domain.calibration import Calibration
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import (
     AlreadyExistsError,
@@ -27,11 +29,27 @@ from tessera.domain.errors import (
     RevisionChangedError,
     UnavailableError,
 )
-from tessera.domain.ids import CollectionId
+from tessera.domain.ids import CollectionId, checked_id
 
 DEFAULT_COLLECTION = CollectionId("default")
-CHANGEABLE = frozenset({"display_name", "policy", "gate", "labels", "keep_source_images"})
+CHANGEABLE = frozenset(
+    {
+        "display_name",
+        "policy",
+        "gate",
+        "labels",
+        "keep_source_images",
+        "duplicate_policy",
+        "outlier_policy",
+        "retention_s",
+        "camera_policies",
+    }
+)
 """Fields of a collection's record that its callers may change later."""
+
+MIN_RETENTION_S = 3600.0
+MAX_RETENTION_S = 100 * 366 * 24 * 3600.0
+MAX_CAMERA_POLICIES = 256
 
 _MAX_NAME_CHARACTERS = 256
 _WRITES = 5
@@ -205,12 +223,37 @@ class Collections:
         if len(record.display_name) > _MAX_NAME_CHARACTERS:
             raise InvalidInputError("display_name", record.display_name, f"at most {_MAX_NAME_CHARACTERS} characters")
         _check_gate(record.gate)
-        _check_frames(record.policy)
+        _check_retention(record.retention_s)
+        _check_cameras(record.camera_policies)
         calibration = self._thresholds.calibration(record.model_id)
         if calibration.modality is not record.modality:
             raise InvalidInputError("model_id", record.model_id, f"a model for {record.modality}")
-        calibration.threshold_for_fmr(record.policy.verify_target_fmr)
-        calibration.threshold_for_fpir(record.policy.identify_target_fpir, max(1, record.policy.planned_gallery_size))
+        for name, policy in (("policy", record.policy), *_named(record.camera_policies)):
+            _check_frames(policy, name)
+            _require_carried(calibration, policy)
+
+
+def _require_carried(calibration: Calibration, policy: PolicyRecord) -> None:
+    size = max(1, policy.planned_gallery_size)
+    calibration.threshold_for_fmr(policy.verify_target_fmr)
+    calibration.threshold_for_fpir(policy.identify_target_fpir, size)
+
+
+def _named(policies: Mapping[str, PolicyRecord]) -> Iterator[tuple[str, PolicyRecord]]:
+    for camera_id, policy in policies.items():
+        yield f"camera_policies[{camera_id}]", policy
+
+
+def _check_cameras(policies: Mapping[str, PolicyRecord]) -> None:
+    if len(policies) > MAX_CAMERA_POLICIES:
+        raise InvalidInputError("camera_policies", f"{len(policies)} cameras", f"at most {MAX_CAMERA_POLICIES}")
+    for camera_id in policies:
+        checked_id("camera_policies", camera_id)
+
+
+def _check_retention(retention_s: float | None) -> None:
+    if retention_s is not None and not MIN_RETENTION_S <= retention_s <= MAX_RETENTION_S:
+        raise InvalidInputError("retention", f"{retention_s:g} s", "one hour to a hundred years; unset: for ever")
 
 
 def _check_gate(gate: GateRecord) -> None:
@@ -220,6 +263,6 @@ def _check_gate(gate: GateRecord) -> None:
             raise InvalidInputError(f"quality_gate.{field.name}", value, "a number in [0, 1]")
 
 
-def _check_frames(policy: PolicyRecord) -> None:
+def _check_frames(policy: PolicyRecord, name: str) -> None:
     if not 1 <= policy.min_tracklet_frames <= 100:
-        raise InvalidInputError("policy.min_tracklet_frames", policy.min_tracklet_frames, "1 to 100")
+        raise InvalidInputError(f"{name}.min_tracklet_frames", policy.min_tracklet_frames, "1 to 100")

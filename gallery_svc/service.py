@@ -42,6 +42,7 @@ from gallery_svc.recording import Recorder
 from gallery_svc.reembedding import Reembedder
 from gallery_svc.reembedding_wire import ReembedMethod
 from gallery_svc.replica import Replica
+from gallery_svc.retention import Retention
 from gallery_svc.rotating import Rotator
 from gallery_svc.scatter import Scatter
 from gallery_svc.searching import Searcher
@@ -109,18 +110,20 @@ async def running_gallery(
 
     server = Server(_listening(settings), ground.metrics, SERVICES, add_servicers, tracing)
     follower, finisher, checkpointer = _follower(ground, server), _finisher(ground), _checkpointer(ground)
+    retention = _retention(ground)
     shard_server = _shard_server(ground, tracing)
     try:
         await server.start()
         if ground.holding.total:
             await shard_server.start()
         following = asyncio.create_task(_follow(follower))
-        beside = asyncio.gather(finisher.run(), checkpointer.run(), _leases(ground))
+        beside = asyncio.gather(finisher.run(), checkpointer.run(), retention.run(), _leases(ground))
         try:
             yield RunningGallery(server, following, ground.metrics, ground.store, ground.signer)
         finally:
             follower.stop()
             finisher.stop()
+            retention.stop()
             ground.closing.set()
             ground.events.close()
             await asyncio.gather(server.stop(), shard_server.stop(settings.drain_s))
@@ -335,6 +338,16 @@ def _finisher(ground: _Ground) -> ErasureFinisher:
     )
 
 
+def _retention(ground: _Ground) -> Retention:
+    return Retention(
+        store=ground.store,
+        eraser=ground.eraser,
+        clock=ground.clock,
+        member_id=ground.member_id,
+        interval_s=ground.settings.retention_interval_s,
+    )
+
+
 def _checkpointer(ground: _Ground) -> Checkpointer:
     settings, keyring = ground.settings, ground.keyring
     place = TrailPlace(
@@ -428,7 +441,7 @@ def open_store(settings: GallerySettings, keyring: Keyring, member_id: str, metr
         settings.store,
         Durability(fsync, settings.replicas_to_wait, settings.replica_timeout_s),
         timeout_s=settings.store_timeout_s,
-        observe=lambda operation, seconds: metrics.store_seconds.labels(operation).observe(seconds),
+        observe=lambda operation, seconds: metrics.store_seconds_of.of(operation).observe(seconds),
     )
     return RedisStore(
         CountedDoor(door, metrics),

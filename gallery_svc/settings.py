@@ -151,6 +151,9 @@ class GallerySettings:
     """Have the store write its files anew after an erasure, so that the erased is in none of them."""
     erasure_interval_s: float = 2.0
     """How often erasures that are not through are looked at."""
+    retention_interval_s: float = 900.0
+    """How often collections with a retention are looked through for subjects whose time is over. Each look reads all of
+    their subjects."""
     import_dir: str = ""
     """Folder for files that are being imported, each of them there as long as its import; empty: the system's."""
     max_import_bytes: int = 64 << 30
@@ -191,6 +194,7 @@ class GallerySettings:
             "follow_interval_s",
             "checkpoint_interval_s",
             "erasure_interval_s",
+            "retention_interval_s",
             "event_time_to_live_s",
             "tracklet_idle_s",
         ):

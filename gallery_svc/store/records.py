@@ -34,6 +34,32 @@ class PolicyRecord:
     """Subjects it is planned for; thresholds hold for the larger of this and the present number."""
     min_tracklet_frames: int = 2
     """Usable samples that a tracklet needs before it is decided; 1 to 100."""
+    allow_extrapolation: bool = False
+    """Thresholds beyond what the calibration's data measured are allowed, and marked."""
+
+
+class DuplicatePolicy(StrEnum):
+    """What an enrolment does with samples that already are another subject's."""
+
+    REPORT = "REPORT"
+    """Enrol, and say so."""
+    REJECT = "REJECT"
+    IGNORE = "IGNORE"
+    """Do not look."""
+    MERGE = "MERGE"
+    """Add the samples to the other subject instead."""
+    KEEP_APART = "KEEP_APART"
+    """Enrol, and record that the two are known to differ."""
+
+
+class OutlierPolicy(StrEnum):
+    """What an enrolment does with a sample that does not look like the subject's others."""
+
+    REJECT = "REJECT"
+    REPORT = "REPORT"
+    """Enrol it, and say so."""
+    IGNORE = "IGNORE"
+    """Do not look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +120,16 @@ class CollectionRecord:
     active_epoch: int = 1
     epochs: tuple[EpochRecord, ...] = ()
     """Empty: the active one alone, of `model_id`."""
+    duplicate_policy: DuplicatePolicy = DuplicatePolicy.REPORT
+    outlier_policy: OutlierPolicy = OutlierPolicy.REJECT
+    retention_s: float | None = None
+    """Subjects are erased so long after their last enrolment; None: kept until deleted."""
+    camera_policies: Mapping[str, PolicyRecord] = field(default_factory=dict)
+    """Instead of `policy`, for questions and tracklets of a camera."""
+
+    def policy_for(self, camera_id: str) -> PolicyRecord:
+        """The policy of a question that a camera asks; of one that no camera asks where the id is empty."""
+        return self.camera_policies.get(camera_id, self.policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +202,8 @@ class SubjectProfile:
     """UTC, exclusive; None: for ever."""
     camera_ids: tuple[str, ...] = ()
     """Only these cameras find the subject; empty: all."""
+    distinct_from: tuple[str, ...] = ()
+    """Subjects that look alike and are known to be others."""
 
     @property
     def searched(self) -> SearchProfile:
