@@ -16,7 +16,7 @@ from tests.gallery_world import World, embedded, enroll, person, running_world
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     """A gallery in memory that looks for subjects whose time is over all the time."""
-    async with running_world("memory:", retention_interval_s=0.02) as world:
+    async with running_world("memory", retention_interval_s=0.02) as world:
         await eventually(world.is_ready)
         yield world
 
