@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 from redis import Redis
 
 from gallery_svc.signing import Signer
@@ -23,6 +24,7 @@ from tests.valkey import PrivateServer, free_port, running_server
 READY_LIMIT_S = 60.0
 SCRUBBED = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0"}
 """Memory is overwritten when it is freed: what is found is held by somebody. As `docs/privacy-erasure.md` advises."""
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _PACE_S = 0.05
 _BLOCK_BYTES = 1 << 24
 
@@ -73,27 +75,46 @@ class CanaryWorld:
 
 
 def memory_of(pid: int) -> Iterator[bytes]:
-    """Every readable byte of a process, in blocks of whole mappings or large parts that overlap.
+    """Every byte that a process holds, in blocks of whole runs of pages or large parts of them that overlap.
 
     Raises:
         PermissionError: it may not be read.
     """
     overlap = 4096
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
-        for start, end in _mappings(pid):
+        for start, end in _held(pid):
             for at in range(start, end, _BLOCK_BYTES):
                 memory.seek(at)
                 with contextlib.suppress(OSError, ValueError, OverflowError):  # gone meanwhile, or not to be read
                     yield memory.read(min(_BLOCK_BYTES + overlap, end - at))
 
 
-def _mappings(pid: int) -> list[tuple[int, int]]:
+def _held(pid: int) -> Iterator[tuple[int, int]]:
+    """Where a process's readable pages stand that are in memory or swapped out, in runs.
+
+    A page that is neither was never touched, or is as its file has it; that is most of them. Pages that are shared
+    with others are read in any case.
+
+    Source: https://docs.kernel.org/admin-guide/mm/pagemap.html (bits 62 and 63)
+    """
+    with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as pages:
+        for start, end, shared in _mappings(pid):
+            pages.seek(start // PAGE_BYTES * 8)
+            entries = np.frombuffer(pages.read((end - start) // PAGE_BYTES * 8), dtype="<u8")
+            held = np.concatenate([[0], (entries >> np.uint64(62) != 0) | shared, [0]]).astype(np.int8)
+            edges = np.flatnonzero(np.diff(held))
+            for first, last in edges.reshape(-1, 2).tolist():
+                yield start + first * PAGE_BYTES, start + last * PAGE_BYTES
+
+
+def _mappings(pid: int) -> list[tuple[int, int, bool]]:
+    """(start, end, whether it is shared) of what is readable."""
     found = []
     for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
         place, rights, *_ = line.split()
         if rights.startswith("r") and "[v" not in line:  # not the kernel's own pages
             start, end = (int(number, 16) for number in place.split("-"))
-            found.append((start, end))
+            found.append((start, end, rights.endswith("s")))
     return found
 
 
