@@ -330,6 +330,12 @@ class MemoryStore(MemorySide):
         shard.subjects[row.subject_id] = replace(state, rows={**state.rows, epoch: row})
         return True
 
+    async def find_row(self, collection_id: CollectionId, subject_id: SubjectId) -> SearchRow | None:
+        """A subject's templates of the active epoch."""
+        collection = self._existing(collection_id)
+        state = collection.shard_with(subject_id)[1].subjects.get(subject_id)
+        return state.rows.get(collection.record.active_epoch) if state is not None else None
+
     async def drop_epoch(self, collection_id: CollectionId, epoch: int) -> None:
         """Remove all rows of an epoch that is not active."""
         collection = self._existing(collection_id)

@@ -319,6 +319,14 @@ class Store(Protocol):
         """Remove the sightings of a subject; return how many revisions went."""
         ...
 
+    async def find_row(self, collection_id: CollectionId, subject_id: SubjectId) -> SearchRow | None:
+        """A subject's templates with their vectors, of the active epoch; None: it has none, or there is nobody.
+
+        Raises:
+            NotFoundError: the collection does not exist.
+        """
+        ...
+
     # ---- calibrations
 
     async def add_calibration(self, record: CalibrationRecord) -> None:

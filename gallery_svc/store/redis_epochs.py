@@ -1,4 +1,7 @@
-"""The rows of another model in Redis, built beside those that are searched; the change log says nothing of them."""
+"""Rows in Redis one by one: those that are searched, and those of another model that are built beside them.
+
+The change log says nothing of the latter.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,18 @@ from gallery_svc.store.redis_keys import ShardKeys
 from gallery_svc.store.redis_parts import Again, Argument, RedisParts, all_of, layout_args
 from gallery_svc.store.redis_values import SubjectSeals, tag_of
 from tessera.domain.errors import InvalidInputError
-from tessera.domain.ids import CollectionId
+from tessera.domain.ids import CollectionId, SubjectId
 
 
 class RedisEpochs(RedisParts):
-    """Rows of epochs that are not active; see `Store` for what each method promises."""
+    """Rows; see `Store` for what each method promises."""
+
+    async def find_row(self, collection_id: CollectionId, subject_id: SubjectId) -> SearchRow | None:
+        """A subject's templates of the active epoch."""
+        record = await self._existing(collection_id, fresh=True)
+        keys, epoch = ShardKeys.holding(record, subject_id), record.active_epoch
+        (sealed,) = await self._door.read(keys.tag, [("HGET", keys.rows(epoch), subject_id)])
+        return None if not sealed else SubjectSeals(self._sealer, record.generation).row(subject_id, epoch, sealed)
 
     async def put_row(self, collection_id: CollectionId, epoch: int, row: SearchRow, revision: int) -> bool:
         """Write a subject's templates of an epoch that is not active."""

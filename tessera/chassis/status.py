@@ -62,6 +62,12 @@ def _exists(error: e.AlreadyExistsError) -> StatusDetail:
     return StatusDetail(grpc.StatusCode.ALREADY_EXISTS, f"{error.kind.upper()}_EXISTS", str(error), metadata)
 
 
+def _duplicate(error: e.DuplicateSubjectError) -> StatusDetail:
+    allowed = "somebody new; or duplicate_policy MERGE, where one subject looks like it, or KEEP_APART"
+    metadata = {"field": "samples", "value": ",".join(error.subject_ids), "allowed": allowed}
+    return StatusDetail(grpc.StatusCode.ALREADY_EXISTS, "DUPLICATE_SUBJECT", str(error), metadata)
+
+
 def _not_empty(error: e.NotEmptyError) -> StatusDetail:
     metadata = {"field": f"{error.kind}_id", "value": error.id, "allowed": f"an empty {error.kind}, or force"}
     return StatusDetail(grpc.StatusCode.FAILED_PRECONDITION, f"{error.kind.upper()}_NOT_EMPTY", str(error), metadata)
@@ -181,6 +187,7 @@ _TABLE: dict[type[e.TesseraError], Callable[[Any], StatusDetail]] = {
     e.SamplesRejectedError: _samples,
     e.NotFoundError: _not_found,
     e.AlreadyExistsError: _exists,
+    e.DuplicateSubjectError: _duplicate,
     e.NotEmptyError: _not_empty,
     e.CursorTrimmedError: _trimmed,
     e.RequestIdReusedError: _reused,

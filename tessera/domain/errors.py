@@ -6,6 +6,8 @@ Each carries what went wrong as attributes, and never a picture, an embedding or
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tessera.domain.reasons import Reason
 
 _SHOWN_CHARACTERS = 80
@@ -94,6 +96,18 @@ class AlreadyExistsError(TesseraError):
         self.kind = kind
         self.id = id
         super().__init__(f"{kind} {_shown(id)} exists already")
+
+
+class DuplicateSubjectError(TesseraError):
+    """Whoever is to be enrolled is enrolled already, under another id.
+
+    Args:
+        subject_ids: under which; the one that looks most alike first.
+    """
+
+    def __init__(self, subject_ids: Sequence[str]) -> None:
+        self.subject_ids = tuple(subject_ids)
+        super().__init__(f"the samples already are of {', '.join(map(_shown, self.subject_ids))}")
 
 
 class NotEmptyError(TesseraError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from gallery_svc.store.protocol import Store, audit_log, shard_of
@@ -212,3 +213,16 @@ async def test_positions_grow_by_one_in_their_shard(staffed: Store, shards: int)
     for shard in range(shards):
         assert [p.sequence for p in told if p.shard == shard] == list(range(1, 1 + sum(p.shard == shard for p in told)))
     assert [ShardPosition.from_wire(position.wire) for position in told] == told
+
+
+async def test_the_row_of_a_subject_is_what_searches_see(staffed: Store) -> None:
+    """The vectors of all its templates come back as they were enrolled; of nobody there is no row."""
+    assert await staffed.find_row(STAFF, ADA) is None
+    await staffed.enroll(enrollment(template("t1")))
+    await staffed.enroll(enrollment(template("t2", [0.0, 1.0, 0.0, 0.0])))
+    row = await staffed.find_row(STAFF, ADA)
+    assert row is not None
+    assert [each.template_id for each in row.templates] == ["t1", "t2"]
+    np.testing.assert_array_equal(row.templates[1].vector, np.float16([0.0, 1.0, 0.0, 0.0]))
+    with pytest.raises(NotFoundError):
+        await staffed.find_row(CollectionId("nowhere"), ADA)
