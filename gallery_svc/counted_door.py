@@ -26,6 +26,10 @@ class CountedDoor:
         """Send commands that change nothing."""
         return await self._door.read(tag, commands, blocking_s=blocking_s)
 
+    async def read_raw(self, tag: str, command: Command) -> list[bytes]:
+        """Send a command that changes nothing; its reply is not taken apart."""
+        return await self._door.read_raw(tag, command)
+
     async def run(self, script: str, keys: Sequence[str], args: Sequence[bytes | str | int]) -> Any:  # noqa: ANN401 - Redis
         """Run a script that writes nothing durable."""
         return await self._door.run(script, keys, args)

@@ -6,9 +6,11 @@ of the tests all have these same numbers, and a score is the product of such a r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,9 @@ HalfVector = npt.NDArray[np.float16]
 
 HalfVectors = npt.NDArray[np.float16]
 """float16 of shape (n, d), C-contiguous; rows as `HalfVector`."""
+
+Lengths = npt.NDArray[np.int64]
+"""Shape (n,): how many bytes each has, or how many of something."""
 
 ALWAYS_FROM_MS = -(2**63)
 ALWAYS_UNTIL_MS = 2**63 - 1
@@ -57,20 +62,88 @@ class SearchRow:
     templates: tuple[TemplateRow, ...]
 
 
+class JoinedTexts(Sequence[str]):
+    """Texts one behind the other, as a load has them; an index takes them so, and nobody makes an object of each.
+
+    Args:
+        raw: ASCII; or, with a prefix, any bytes.
+        lengths: bytes of each.
+        prefix: each text is this and the hexadecimal digits of its bytes; empty: it is its bytes.
+    """
+
+    def __init__(self, raw: bytes, lengths: Lengths, prefix: str = "") -> None:
+        self.raw = raw
+        self.lengths = lengths
+        self.prefix = prefix
+
+    def __len__(self) -> int:
+        """How many."""
+        return self.lengths.size
+
+    def __iter__(self) -> Iterator[str]:
+        """One after the other."""
+        return iter(self._texts)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        """One text, or some."""
+        if isinstance(at, slice) or "_texts" in self.__dict__:
+            return self._texts[at]
+        end = int(self._ends[at])
+        piece = self.raw[end - int(self.lengths[at]) : end]
+        return self.prefix + piece.hex() if self.prefix else str(piece, "ascii")
+
+    def __eq__(self, other: object) -> bool:
+        """Whether another sequence has the same texts."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as a list has none
+
+    @cached_property
+    def hashes(self) -> npt.NDArray[np.int64]:
+        """`hash` of each text."""
+        # Python hashes bytes as it hashes the ASCII text of them: the texts need not be made for it.
+        found = self._texts if self.prefix else self._pieces()
+        return np.fromiter(map(hash, found), np.int64, self.lengths.size)
+
+    @cached_property
+    def _ends(self) -> Lengths:
+        return np.cumsum(self.lengths)
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        if self.prefix:
+            return [self.prefix + piece.hex() for piece in self._pieces()]
+        return [str(piece, "ascii") for piece in self._pieces()]
+
+    def _pieces(self) -> list[bytes]:
+        lengths = self.lengths
+        if lengths.size and lengths[0] and (lengths == lengths[0]).all():
+            alike: list[bytes] = np.frombuffer(self.raw, f"V{lengths[0]}").tolist()
+            return alike
+        ends = self._ends
+        return list(map(self.raw.__getitem__, map(slice, (ends - lengths).tolist(), ends.tolist())))
+
+
 @dataclass(slots=True, eq=False)
 class RowBatch:
     """Many subjects at once, for a bulk load: columns instead of objects."""
 
-    subject_ids: list[str] = field(default_factory=list)
-    profiles: list[SearchProfile] = field(default_factory=list)
+    subject_ids: Sequence[str] = field(default_factory=list)
+    profiles: Sequence[SearchProfile] = field(default_factory=list)
     """One for each subject; equal ones are mostly one object. A display name in it is not looked at."""
-    counts: list[int] = field(default_factory=list)
+    counts: Sequence[int] = field(default_factory=list)
     """Templates of each subject; may be 0."""
-    template_ids: list[str] = field(default_factory=list)
+    template_ids: Sequence[str] = field(default_factory=list)
     """Of all subjects, one after the other."""
     vectors: HalfVectors = field(default_factory=lambda: np.empty((0, 0), np.float16))
     """One row for each template."""
-    names: list[str] = field(default_factory=list)
+    names: Sequence[str] = field(default_factory=list)
     """The display name of each subject; empty: nobody has one."""
 
     @property

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gallery_svc.index.blocks import block
+from gallery_svc.rows import JoinedTexts
 
 Hashes = npt.NDArray[np.uint64]
 PlaceNumbers = npt.NDArray[np.uint32]
@@ -49,6 +50,8 @@ def places_of(segment: int, rows: npt.NDArray[np.int64]) -> PlaceNumbers:
 
 def hashes_of(subject_ids: Sequence[str]) -> Hashes:
     """Python's own hash, seeded by chance in each process, so that nobody can choose ids that collide."""
+    if isinstance(subject_ids, JoinedTexts):
+        return subject_ids.hashes.view(np.uint64)
     return np.fromiter(map(hash, subject_ids), np.int64, len(subject_ids)).view(np.uint64)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from gallery_svc.index.directory import hashes_of
 from gallery_svc.index.filters import microseconds
 from gallery_svc.index.segments import FROM_EVER, NO_GROUP, UNTIL_EVER, Group, Moments, NewRows, Segment
-from gallery_svc.index.texts import NAMES, SUBJECT_IDS, TEMPLATE_IDS, Places
+from gallery_svc.index.texts import NAMES, SUBJECT_IDS, TEMPLATE_IDS, Packed, Places
 from gallery_svc.index.widening import lengths
 from gallery_svc.rows import RowBatch, SearchProfile, SearchRow
 from tessera.domain.errors import InvalidInputError
@@ -83,11 +83,16 @@ def new_rows(batch: RowBatch) -> NewRows:
         SUBJECT_IDS.pack_all(subject_ids),
         hashes_of(subject_ids),
         TEMPLATE_IDS.pack_all(batch.template_ids),
-        NAMES.pack_all(names) if any(names) else None,
+        _packed_names(names),
         groups,
         group_of,
         valid,
     )
+
+
+def _packed_names(names: Sequence[str]) -> Packed | None:
+    joined = NAMES.pack_all(names) if names else None
+    return joined if joined is not None and joined.raw.size else None
 
 
 def _deviation(batch: RowBatch) -> float:
@@ -101,7 +106,10 @@ def _deviation(batch: RowBatch) -> float:
 
 
 def _conditions(profiles: Sequence[SearchProfile]) -> tuple[tuple[Group, ...], Places | None, Moments | None]:
-    # A bulk load comes here with every subject, and with few profiles: each of those is looked at once.
+    # A bulk load comes here with every subject, and with few profiles, often one: each of those is looked at once.
+    alike = bool(profiles) and profiles.count(profiles[0]) == len(profiles)
+    if alike and group(profiles[0]) == NO_GROUP and validity(profiles[0]) == (FROM_EVER, UNTIL_EVER):
+        return (), None, None
     distinct = dict(zip(map(id, profiles), profiles, strict=True))
     groups, moments = [group(each) for each in distinct.values()], [validity(each) for each in distinct.values()]
     has_groups, has_moments = set(groups) - {NO_GROUP}, set(moments) - {(FROM_EVER, UNTIL_EVER)}

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gallery_svc.index.blocks import block
+from gallery_svc.rows import JoinedTexts
 from tessera.domain.errors import InvalidInputError
 
 Bytes = npt.NDArray[np.uint8]
@@ -92,18 +93,25 @@ class Spelling:
 
     def pack_all(self, texts: Sequence[str]) -> Packed:
         """As `pack` for each, by columns where all are alike."""
-        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-        joined = "".join(texts)
-        if joined.isascii():
-            raw = np.frombuffer(joined.encode(), np.uint8)
-            long = len(self.prefix) + _DIGITS
-            if not self.prefix:
-                return Packed(raw, lengths)
-            if (lengths == long).all() and (alike := self._halved(raw.reshape(-1, long))) is not None:
-                return Packed(alike.ravel(), np.full(len(texts), _PACKED_BYTES, np.int64))
-            if not (lengths == long).any():
-                return _marked(raw, lengths)
-        return packed([self.pack(text) for text in texts])
+        if isinstance(texts, JoinedTexts) and texts.prefix:
+            if texts.prefix == self.prefix and (texts.lengths == _PACKED_BYTES).all():
+                return Packed(np.frombuffer(texts.raw, np.uint8), texts.lengths)
+            texts = list(texts)
+        if isinstance(texts, JoinedTexts):
+            alike = self._packed_alike(np.frombuffer(texts.raw, np.uint8), texts.lengths)
+        else:
+            lengths, joined = np.fromiter(map(len, texts), np.int64, len(texts)), "".join(texts)
+            alike = self._packed_alike(np.frombuffer(joined.encode(), np.uint8), lengths) if joined.isascii() else None
+        return packed([self.pack(text) for text in texts]) if alike is None else alike
+
+    def _packed_alike(self, raw: Bytes, lengths: Places) -> Packed | None:
+        """Texts of ASCII, all of them packed or none; None: it is not so."""
+        long = len(self.prefix) + _DIGITS
+        if not self.prefix:
+            return Packed(raw, lengths)
+        if (lengths == long).all() and (alike := self._halved(raw.reshape(-1, long))) is not None:
+            return Packed(alike.ravel(), np.full(lengths.size, _PACKED_BYTES, np.int64))
+        return None if (lengths == long).any() else _marked(raw, lengths)
 
     def _halved(self, raw: Bytes) -> Bytes | None:
         digits = _HEX[raw[:, len(self.prefix) :]]

@@ -19,6 +19,7 @@ _SHIFT = np.int32(13)
 _LOW_UP, _DOWN = np.int32(16), np.int32(3)
 _SIGN_EXPONENT_FRACTION = np.int32(-0x70002000)
 """0x8FFFE000: without copies of the sign in bits 28 to 30, and without what is left of a neighbour in bits 0 to 12."""
+_LENGTHS_AT_A_TIME = 32_768
 Bits = npt.NDArray[np.int32]
 
 
@@ -68,7 +69,13 @@ def lengths(halves: HalfVectors) -> npt.NDArray[np.float32]:
         Shape (n,).
     """
     found = np.empty(len(halves), np.float32)
-    for first in range(0, len(halves), 4096):
-        rows = widened(halves[first : first + 4096]) * SCALE
-        found[first : first + 4096] = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    # So few at once that they stay in the processor's own memory from one pass to the next.
+    step = max(1, _LENGTHS_AT_A_TIME // max(1, halves.shape[1]))
+    room = np.empty((min(step, len(halves)), halves.shape[1]), np.int32)
+    for first in range(0, len(halves), step):
+        some = halves[first : first + step]
+        rows = widened(some, room[: len(some)])
+        np.multiply(rows, SCALE, out=rows)
+        np.einsum("ij,ij->i", rows, rows, out=found[first : first + step])
+    np.sqrt(found, out=found)
     return found

@@ -90,6 +90,22 @@ class Door(Protocol):
         """
         ...
 
+    async def read_raw(self, tag: str, command: Command) -> list[bytes]:
+        """Send a command that changes nothing to the primary that holds a hash tag.
+
+        Args:
+            tag: the hash tag that all its keys share, with its braces or without.
+            command: whose reply is no error and no simple string.
+
+        Returns:
+            The reply as the server wrote it, in pieces as they came.
+
+        Raises:
+            UnavailableError: no answer, whatever the cause.
+            CommandRefusedError: an error reply.
+        """
+        ...
+
     async def run(self, script: str, keys: Sequence[str], args: Sequence[bytes | str | int]) -> Any:  # noqa: ANN401 - Redis
         """Run a script that writes nothing durable: it reads, or holds a lease.
 

@@ -3,11 +3,15 @@
 It exists because that last question decides between "try again" and "nobody knows". A client library that connects
 again and sends again cannot answer it. Nothing here is ever sent twice, and a line that was left in the middle of an
 answer is closed, so that nobody reads the answer of another.
+
+Replies are taken apart here, but for those of a bulk load: whoever opens their values takes them apart, in a process of
+its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import select
 import socket
 from collections.abc import Sequence
@@ -59,6 +63,8 @@ class Line(asyncio.Protocol):
         self._poll = select.poll()
         self._wanted = 0
         self._replies: list[Any] = []
+        self._end = b""
+        self._pieces: list[bytes] = []
         self._answer: asyncio.Future[list[Any]] | None = None
         self._ended = asyncio.get_running_loop().create_future()
 
@@ -78,11 +84,31 @@ class Line(asyncio.Protocol):
             NotSentError: the connection was closed before.
             AnswerLostError: it broke, or the limit passed, after the commands had left.
         """
-        packed = b"".join(_packed(command) for command in commands)
+        return await self._exchanged(b"".join(_packed(command) for command in commands), len(commands), limit_s)
+
+    async def exchange_raw(self, command: Command, limit_s: float) -> list[bytes] | ErrorReply:
+        """Send a command and await its reply as the server wrote it, in pieces as they came; or its refusal.
+
+        The end is known by the answer to a PING that is sent behind it, with a word that nothing else can have.
+
+        Raises:
+            NotSentError: the connection was closed before.
+            AnswerLostError: it broke, or the limit passed, after the command had left.
+        """
+        word = secrets.token_hex(16).encode()
+        end = self._end = b"$%d\r\n%b\r\n" % (len(word), word)
+        self._pieces = []
+        try:
+            told = await self._exchanged(_packed(command) + _packed(("PING", word)), 2, limit_s)
+        finally:
+            pieces, self._pieces, self._end = self._pieces, [], b""
+        return told[0] if isinstance(told[0], ErrorReply) else _without(end, pieces)
+
+    async def _exchanged(self, packed: bytes, wanted: int, limit_s: float) -> list[Any]:
         if not self.usable or self._transport is None:
             raise NotSentError("the connection is closed")
         loop = asyncio.get_running_loop()
-        self._wanted, self._replies = len(commands), []
+        self._wanted, self._replies = wanted, []
         self._answer = loop.create_future()
         # Not `asyncio.timeout`: after a stall of the loop it throws an answer away that came in time.
         limit = loop.call_later(limit_s, self._lose_answer, "TIMEOUT")
@@ -121,6 +147,11 @@ class Line(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Collect replies until those of the exchange are complete."""
+        if self._end:
+            if self._pieces or data[:1] != b"-":
+                self._collect(data)
+                return
+            self._end = b""  # a refusal is taken apart
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not _MORE:
@@ -131,6 +162,14 @@ class Line(asyncio.Protocol):
         if self._answer is None or len(self._replies) > self._wanted:  # nobody asked for this
             self.abort()
         elif len(self._replies) == self._wanted and not self._answer.done():
+            self._answer.set_result(self._replies)
+
+    def _collect(self, piece: bytes) -> None:
+        """A piece of a reply that is not taken apart here."""
+        self._pieces.append(piece)
+        tail = piece if len(piece) >= len(self._end) else b"".join(self._pieces[-len(self._end) :])
+        if tail.endswith(self._end) and self._answer is not None and not self._answer.done():
+            self._replies = [None, None]
             self._answer.set_result(self._replies)
 
     def eof_received(self) -> None:
@@ -148,6 +187,17 @@ class Line(asyncio.Protocol):
 def _packed(command: Command) -> bytes:
     packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type] # its stub allows tuples of one element
     return packed
+
+
+def _without(end: bytes, pieces: list[bytes]) -> list[bytes]:
+    """Pieces without the end that they have in common."""
+    left = len(end)
+    while left:
+        last = pieces.pop()
+        if len(last) > left:
+            pieces.append(last[:-left])
+        left -= min(left, len(last))
+    return pieces
 
 
 async def open_line(

@@ -15,9 +15,12 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from importlib.util import find_spec
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
 
-from gallery_svc.store.loading import COUNT, RowRequest, message_of
-from gallery_svc.store.row_cutting import RowColumns
+from gallery_svc.store.loading import COUNT, message_of
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks
 
@@ -28,9 +31,8 @@ AT_ONCE = 2
 """Requests of each process: while it works at one, the next is on its way."""
 
 _MOST = 4
-_MODULE = "gallery_svc.store.loading"
-_STREAM_BYTES = 4 << 20
-_END_LIMIT_S = 1.0
+_IMPORTS = ("gallery_svc", "hiredis", "nacl", "_cffi_backend", "cryptography")
+_BEGIN = "import sys; sys.path += sys.argv[1:]; from gallery_svc.store.loading import main; main()"
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV")
 
 
@@ -38,6 +40,21 @@ def processes_here() -> int:
     """So many are good on this machine: none where there is only one processor for all."""
     cores = len(os.sched_getaffinity(0))
     return min(_MOST, cores) if cores > 1 else 0
+
+
+class OpenedPage(NamedTuple):
+    """A page of rows, opened; numbers in the order of this machine's bytes."""
+
+    id_lengths: memoryview
+    """u32 for each subject."""
+    ids: memoryview
+    """Of the subjects, one behind the other."""
+    row_lengths: memoryview
+    """u32 for each subject."""
+    rows: memoryview
+    """What `row_codec.pack_row` made, one behind the other."""
+    tags: memoryview
+    """16 bytes for each subject: of its sealed row."""
 
 
 class LoadProcesses:
@@ -82,18 +99,26 @@ class LoadProcesses:
         """How many requests may be under way at once; 0: none is ready."""
         return AT_ONCE * sum(process.ready for process in self._processes)
 
-    async def columns(self, request: RowRequest) -> RowColumns | None:
-        """Have rows opened by the one that has least to do; None: they must be opened here."""
+    async def opened(self, authenticated: bytes, reply: Sequence[bytes]) -> OpenedPage | None:
+        """Have a page opened by the one that has least to do.
+
+        Args:
+            authenticated: by each row, before the id of its subject.
+            reply: of HSCAN, in pieces.
+
+        Returns:
+            What was in it; None: it must be opened here.
+        """
         ready = [process for process in self._processes if process.ready]
-        return await min(ready, key=lambda process: process.due).columns(request) if ready else None
+        return await min(ready, key=lambda process: process.due).opened((authenticated, *reply)) if ready else None
 
     def pids(self) -> list[int]:
         """Those that run."""
         return [process.pid for process in self._processes if process.ready]
 
 
-class _Process:
-    """One of them.
+class _Process(asyncio.BufferedProtocol):
+    """One of them, and our end of its socket; what comes is written where it stays.
 
     Args:
         keys: what it opens with.
@@ -103,9 +128,10 @@ class _Process:
         self.ready = False
         self.pid = 0
         self._keys = keys
-        self._asked: deque[asyncio.Future[RowColumns | None]] = deque()
-        self._sending = asyncio.Lock()
-        self._writer: asyncio.StreamWriter | None = None
+        self._asked: deque[asyncio.Future[OpenedPage | None]] = deque()
+        self._ended = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.Transport | None = None
+        self._incoming = _Incoming()
         self._running = asyncio.create_task(self._run())
 
     @property
@@ -113,16 +139,14 @@ class _Process:
         """Requests that it has not answered."""
         return len(self._asked)
 
-    async def columns(self, request: RowRequest) -> RowColumns | None:
-        """Have rows opened; None: they must be opened here."""
-        answer: asyncio.Future[RowColumns | None] = asyncio.get_running_loop().create_future()
-        async with self._sending:
-            if self._writer is None or not self.ready:
-                return None
-            self._asked.append(answer)
-            self._writer.writelines(message_of(request))
-            with suppress(ConnectionError):  # whoever reads from it sees that, too
-                await self._writer.drain()
+    async def opened(self, request: Sequence[bytes]) -> OpenedPage | None:
+        """Have a page opened; None: it must be opened here."""
+        if self._transport is None or not self.ready:
+            return None
+        answer: asyncio.Future[OpenedPage | None] = asyncio.get_running_loop().create_future()
+        self._asked.append(answer)
+        # Whoever asks has but a few requests under way: nothing piles up here.
+        self._transport.writelines(message_of(request))
         return await answer
 
     async def end(self) -> None:
@@ -141,7 +165,7 @@ class _Process:
                 finally:
                     self.ready = False
                     await _ended(child)
-        except (OSError, EOFError, struct.error) as error:
+        except OSError as error:
             get_logger().warning("load.process_ended", process=self.pid, error=type(error).__name__)
         finally:
             self.ready = False
@@ -150,35 +174,109 @@ class _Process:
                     answer.set_result(None)
 
     async def _listen(self, line: socket.socket) -> None:
-        reader, self._writer = await asyncio.open_unix_connection(sock=line, limit=_STREAM_BYTES)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_unix_connection(lambda: self, sock=line)
         try:
-            self._writer.writelines(message_of([part for pair in self._keys.items() for part in pair]))
-            await _received(reader)
-            self.ready = True
-            while True:
-                parts = await _received(reader)
-                answer = self._asked.popleft()
-                if not answer.done():
-                    answer.set_result(RowColumns(*parts) if parts else None)
+            self._transport = transport
+            transport.writelines(message_of([part for pair in self._keys.items() for part in pair]))
+            await self._ended
         finally:
-            self._writer.close()
+            transport.abort()
+
+    # ---- what the event loop calls
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - we know what is to come
+        """Where the next bytes go."""
+        return self._incoming.room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many came."""
+        parts = self._incoming.take(nbytes)
+        if parts is None:
+            return
+        if not self.ready:  # the first message says no more than that
+            self.ready = True
+            return
+        answer = self._asked.popleft()
+        if not answer.done():
+            answer.set_result(OpenedPage(*parts) if parts else None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """It ended."""
+        self.ready = False
+        if not self._ended.done():
+            self._ended.set_exception(error if isinstance(error, OSError) else ConnectionResetError())
+
+
+class _Incoming:
+    """A message on its way: its count, its lengths, then all of its parts in one piece of memory."""
+
+    def __init__(self) -> None:
+        self._lengths: tuple[int, ...] | None = None
+        self._expect(COUNT.size)
+
+    @property
+    def room(self) -> memoryview:
+        """What is still to come of this step."""
+        return self._whole[self._used :]
+
+    def take(self, nbytes: int) -> list[memoryview] | None:
+        """So many more bytes are there.
+
+        Returns:
+            The parts of a message; None: it is not complete.
+        """
+        self._used += nbytes
+        while self._used == len(self._whole):
+            if self._lengths is None and len(self._whole) == COUNT.size:
+                (count,) = COUNT.unpack(self._whole)
+                if not count:
+                    return self._complete(())
+                self._lengths = ()
+                self._expect(8 * count)
+            elif not self._lengths:
+                self._lengths = struct.unpack(f"<{len(self._whole) // 8}Q", self._whole)
+                self._expect(sum(self._lengths))
+            else:
+                return self._complete(self._lengths)
+        return None
+
+    def _complete(self, lengths: Sequence[int]) -> list[memoryview]:
+        whole, starts = self._whole, accumulate(lengths, initial=0)
+        parts = [whole[start : start + length] for start, length in zip(starts, lengths, strict=False)]
+        self._lengths = None
+        self._expect(COUNT.size)
+        return parts
+
+    def _expect(self, count: int) -> None:
+        self._whole, self._used = memoryview(bytearray(count)), 0
 
 
 async def _started(line: socket.socket) -> asyncio.subprocess.Process:
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     nothing = asyncio.subprocess.DEVNULL
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", _MODULE, stdin=line.fileno(), stdout=nothing, stderr=nothing, env=environment
+        *(sys.executable, "-P", "-S", "-c", _BEGIN, *_folders()),
+        stdin=line.fileno(),
+        stdout=nothing,
+        stderr=nothing,
+        env=environment,
+        start_new_session=True,  # Ctrl-C is for the gallery, which decides
     )
+
+
+def _folders() -> list[str]:
+    """Where it finds what it imports: one that need not look through all that is installed begins in half the time."""
+    folders: dict[str, None] = {}
+    for name in _IMPORTS:
+        found = find_spec(name)
+        if found is not None and found.origin:
+            file = Path(found.origin)
+            folders[str(file.parents[1] if found.submodule_search_locations else file.parent)] = None
+    return list(folders)
 
 
 async def _ended(child: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         child.kill()  # it has nothing to finish
     await child.wait()
-
-
-async def _received(reader: asyncio.StreamReader) -> Sequence[bytes]:
-    (count,) = COUNT.unpack(await reader.readexactly(COUNT.size))
-    lengths = struct.unpack(f"<{count}Q", await reader.readexactly(8 * count))
-    return [await reader.readexactly(length) for length in lengths]

@@ -7,13 +7,16 @@ value. Stands below `sealing`, which names the value that did not open; this onl
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-ValueOpener = Callable[[Mapping[bytes, bytes], Iterable[bytes], Sequence[bytes]], list[bytes]]
+ValueOpener = Callable[[Mapping[bytes, bytes], Sequence[bytes], Sequence[bytes]], list[bytes]]
 """(key-encryption keys by the header of their values, what each value authenticates, the values) to the plain ones.
 
 Each value has at least the length of an empty one. Raises NotOpenedError.
 """
+
+JoinedOpener = Callable[[Mapping[bytes, bytes], Sequence[bytes], Sequence[bytes]], bytearray]
+"""As `ValueOpener`, to the plain ones one behind the other; each is `LEAST_BYTES` shorter than its value."""
 
 _front = struct.Struct("<8s12s48s12s").unpack_from
 _BODY_AT = 80
@@ -38,11 +41,28 @@ class NotOpenedError(Exception):
 
 def fastest_opener() -> ValueOpener:
     """The way that is fastest on this processor."""
-    return _sodium_opener() or open_with_cryptography
+    opener = _sodium_opener()
+    if opener is None:
+        return open_with_cryptography
+
+    def open_each(keys: Mapping[bytes, bytes], authenticated: Sequence[bytes], sealed: Sequence[bytes]) -> list[bytes]:
+        joined, at, plains = bytes(opener(keys, authenticated, sealed)), 0, []
+        for value in sealed:
+            end = at + len(value) - LEAST_BYTES
+            plains.append(joined[at:end])
+            at = end
+        return plains
+
+    return open_each
+
+
+def fastest_joined_opener() -> JoinedOpener:
+    """The same, without an object for each value."""
+    return _sodium_opener() or (lambda *load: bytearray().join(open_with_cryptography(*load)))
 
 
 def open_with_cryptography(
-    keys: Mapping[bytes, bytes], authenticated: Iterable[bytes], sealed: Sequence[bytes]
+    keys: Mapping[bytes, bytes], authenticated: Sequence[bytes], sealed: Sequence[bytes]
 ) -> list[bytes]:
     """As `ValueOpener` says, with OpenSSL."""
     # Here, and not above: a process that opens with libsodium begins in half of the time.
@@ -61,7 +81,7 @@ def open_with_cryptography(
     return plains
 
 
-def _sodium_opener() -> ValueOpener | None:
+def _sodium_opener() -> JoinedOpener | None:
     try:
         # The public binding copies each argument and result; at a million values that is seconds.
         from nacl._sodium import ffi, lib  # noqa: PLC0415 - optional
@@ -73,12 +93,12 @@ def _sodium_opener() -> ValueOpener | None:
         return None
 
     def open_with_sodium(
-        keys: Mapping[bytes, bytes], authenticated: Iterable[bytes], sealed: Sequence[bytes]
-    ) -> list[bytes]:
-        room = max(map(len, sealed), default=_BODY_AT) - _BODY_AT
-        plain, data_key = ffi.new("unsigned char[]", room), ffi.new("unsigned char[]", _DATA_KEY_BYTES)
-        plain_bytes = ffi.buffer(plain)
-        plains: list[bytes] = []
+        keys: Mapping[bytes, bytes], authenticated: Sequence[bytes], sealed: Sequence[bytes]
+    ) -> bytearray:
+        plains = bytearray(sum(map(len, sealed)) - LEAST_BYTES * len(sealed))
+        data_key, at = ffi.new("unsigned char[]", _DATA_KEY_BYTES), 0
+        room = ffi.from_buffer("unsigned char[]", plains, require_writable=True)
+        to = room + 0
         try:
             for bound, value, (header, wrap_nonce, wrapped, nonce) in zip(
                 authenticated, sealed, map(_front, sealed), strict=True
@@ -87,14 +107,19 @@ def _sodium_opener() -> ValueOpener | None:
                 body_bytes = len(body)
                 if decrypt(
                     data_key, null, null, wrapped, _WRAPPED_BYTES, bound, bound_bytes, wrap_nonce, keys[header]
-                ) or decrypt(plain, null, null, body, body_bytes, bound, bound_bytes, nonce, data_key):
-                    raise NotOpenedError(len(plains))
-                plains.append(plain_bytes[: body_bytes - _TAG_BYTES])
+                ) or decrypt(to, null, null, body, body_bytes, bound, bound_bytes, nonce, data_key):
+                    break
+                to += body_bytes - _TAG_BYTES
+                at += 1
         except KeyError:
-            raise NotOpenedError(len(plains)) from None
+            pass  # told as any other that does not open
         finally:
             wipe(data_key, _DATA_KEY_BYTES)
-            wipe(plain, room)
+            if at < len(sealed):
+                wipe(room, len(plains))
+            ffi.release(room)
+        if at < len(sealed):
+            raise NotOpenedError(at)
         return plains
 
     return open_with_sodium

@@ -112,6 +112,21 @@ class RedisDoor:
                 raise _error("read", reply)
         return replies
 
+    async def read_raw(self, tag: str, command: Command) -> list[bytes]:
+        """Send a command to the primary that holds a tag; its reply in pieces, not taken apart."""
+
+        async def send(line: Line, asked: bool) -> list[Any]:
+            if asked:
+                await line.exchange([("ASKING",)], self._timeout_s)
+            return [await line.exchange_raw(command, self._timeout_s)]
+
+        with self._timed("read"):
+            (reply,) = await self._answered(slot_of(tag), send)
+        if isinstance(reply, ErrorReply):
+            raise _error("read", reply)
+        pieces: list[bytes] = reply
+        return pieces
+
     async def run(self, script: str, keys: Sequence[str], args: Sequence[bytes | str | int]) -> Any:  # noqa: ANN401 - Redis
         """Run a script that writes nothing durable."""
         call = Call(self._scripts[script], keys, args)

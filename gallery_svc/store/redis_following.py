@@ -10,22 +10,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
+from itertools import compress
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gallery_svc.rows import RowBatch
-from gallery_svc.store.loading import request_of
+from gallery_svc.rows import JoinedTexts, Lengths, RowBatch
+from gallery_svc.store.first_seen import FirstSeen
+from gallery_svc.store.load_processes import OpenedPage
+from gallery_svc.store.loading import pairs_of
 from gallery_svc.store.records import Change, ChangeKind, CollectionRecord, Position
 from gallery_svc.store.redis_keys import ShardKeys
 from gallery_svc.store.redis_parts import Argument, RedisParts, mend, require_whole
 from gallery_svc.store.redis_trimming import require_shard
 from gallery_svc.store.redis_values import SubjectSeals
 from gallery_svc.store.row_codec import batch_of_columns, unpack_rows
-from gallery_svc.store.row_cutting import MalformedError
+from gallery_svc.store.row_cutting import MalformedError, cut_rows, pieces
 from tessera.chassis.tasks import end_tasks
 from tessera.domain.errors import NotFoundError, StoreCorruptError
 from tessera.domain.ids import CollectionId, SubjectId
@@ -38,12 +41,15 @@ SUBJECTS_A_BATCH = 1024
 
 TAG_BYTES = 16
 
+_FRONT_BYTES = 64
+"""A reply of HSCAN says in fewer where it goes on and how much it has."""
+
 Words = npt.NDArray[np.uint64]
 """An exclusive or of tags, as two numbers."""
 
 
-_Page = tuple[list[bytes], list[bytes]]
-"""Ids of subjects, and their sealed rows."""
+_Page = list[bytes]
+"""Ids of subjects and their sealed rows, as the server wrote them, in pieces."""
 
 
 class RedisFollowing(RedisParts):
@@ -54,70 +60,68 @@ class RedisFollowing(RedisParts):
         record = await self._existing(collection_id, fresh=True)
         require_shard(record, shard)
         keys = ShardKeys(collection_id, shard)
-        before, state = await self._standing(record, keys, epoch), np.zeros(2, np.uint64)
+        before = await self._standing(record, keys, epoch)
         (rows,) = await self._door.read(keys.tag, [("HLEN", keys.rows(epoch))])
         key_encryption_keys, _ = self._sealer.row_keys(record.generation, epoch)
-        seen: set[bytes] = set()
+        scan = _Scan(record.generation, epoch, FirstSeen(int(rows)))
         async with (
             self._load_processes.during(int(rows) * record.shards, key_encryption_keys),
-            aclosing(self._scanned(keys, keys.rows(epoch), seen)) as pages,
-            aclosing(self._opened(record.generation, epoch, pages, state)) as batches,
+            aclosing(self._scanned(keys, keys.rows(epoch))) as pages,
+            aclosing(self._batches(scan, pages)) as batches,
         ):
             async for batch in batches:
                 yield batch
         after = await self._standing(record, keys, epoch)
-        if before == after and state.tobytes() != (after[-1] or bytes(TAG_BYTES)):
+        if before == after and scan.state.tobytes() != (after[-1] or bytes(TAG_BYTES)):
             raise StoreCorruptError(
-                keys.rows(epoch), mend(f"its {len(seen)} values do not fold to what the shard's head says")
+                keys.rows(epoch), mend(f"its {scan.values} values do not fold to what the shard's head says")
             )
 
-    async def _opened(
-        self, generation: str, epoch: int, pages: AsyncIterator[_Page], state: Words
-    ) -> AsyncGenerator[RowBatch, None]:
-        """Pages as batches, and their tags into the fold; some pages at once where there are processes for it."""
-        _, authenticated = self._sealer.row_keys(generation, epoch)
-        under_way: deque[tuple[_Page, asyncio.Task[RowBatch | None]]] = deque()
+    async def _batches(self, scan: _Scan, pages: AsyncIterator[_Page]) -> AsyncGenerator[RowBatch, None]:
+        """Pages as batches, in their order; some pages at once where there are processes for it."""
+        _, authenticated = self._sealer.row_keys(scan.generation, scan.epoch)
+        under_way: deque[tuple[_Page, asyncio.Task[OpenedPage | None]]] = deque()
         try:
-            async for ids, sealed in pages:
-                state ^= folded(sealed)
+            async for page in pages:
                 room = self._load_processes.room
                 while under_way and len(under_way) >= room:
-                    async for batch in self._answered(generation, epoch, *under_way.popleft()):
+                    async for batch in self._answered(scan, *under_way.popleft()):
                         yield batch
                 if room:
-                    under_way.append(((ids, sealed), asyncio.create_task(self._beside(authenticated, ids, sealed))))
+                    opening = self._load_processes.opened(authenticated, page)
+                    under_way.append((page, asyncio.create_task(opening)))
                     continue
-                async for batch in self._opened_here(generation, epoch, ids, sealed):
+                async for batch in self._opened_here(scan, page):
                     yield batch
             while under_way:
-                async for batch in self._answered(generation, epoch, *under_way.popleft()):
+                async for batch in self._answered(scan, *under_way.popleft()):
                     yield batch
         finally:
             await end_tasks(*(task for _, task in under_way))
 
-    async def _beside(self, authenticated: bytes, ids: list[bytes], sealed: list[bytes]) -> RowBatch | None:
-        columns = await self._load_processes.columns(request_of(authenticated, ids, sealed))
-        try:
-            return None if columns is None else batch_of_columns([raw.decode() for raw in ids], columns)
-        except MalformedError:
-            return None
-
     async def _answered(
-        self, generation: str, epoch: int, page: _Page, task: asyncio.Task[RowBatch | None]
+        self, scan: _Scan, page: _Page, task: asyncio.Task[OpenedPage | None]
     ) -> AsyncIterator[RowBatch]:
-        batch = await task
-        if batch is not None:
-            yield batch
+        opened = await task
+        if opened is None or not scan.takes(opened):
+            async for batch in self._opened_here(scan, page):
+                yield batch
             return
-        async for some in self._opened_here(generation, epoch, *page):
-            yield some
+        subject_ids, row_lengths = ids_of(opened), lengths_of(opened.row_lengths)
+        try:
+            yield batch_of_columns(subject_ids, cut_rows(opened.rows, row_lengths))
+        except MalformedError:
+            rows = pieces(opened.rows, row_lengths)
+            for first in range(0, len(rows), SUBJECTS_A_BATCH):
+                some = slice(first, first + SUBJECTS_A_BATCH)
+                yield unpack_rows(subject_ids[some], rows[some])
+                await asyncio.sleep(0)
 
-    async def _opened_here(
-        self, generation: str, epoch: int, ids: list[bytes], sealed: list[bytes]
-    ) -> AsyncIterator[RowBatch]:
+    async def _opened_here(self, scan: _Scan, page: _Page) -> AsyncIterator[RowBatch]:
+        ids, sealed = scan.new_of(page)
         for first in range(0, len(ids), SUBJECTS_A_BATCH):
             some = slice(first, first + SUBJECTS_A_BATCH)
-            yield self._unpacked(generation, epoch, ids[some], sealed[some])
+            yield self._unpacked(scan.generation, scan.epoch, ids[some], sealed[some])
             await asyncio.sleep(0)
 
     async def _standing(self, record: CollectionRecord, keys: ShardKeys, epoch: int) -> list[bytes | None]:
@@ -128,27 +132,21 @@ class RedisFollowing(RedisParts):
         require_whole(keys, found[1], found[2])
         return list(found)
 
-    async def _scanned(self, keys: ShardKeys, key: str, seen: set[bytes]) -> AsyncGenerator[_Page, None]:
-        """Fields and values of a hash, each field once; the next ones are read while the caller works."""
+    async def _scanned(self, keys: ShardKeys, key: str) -> AsyncGenerator[_Page, None]:
+        """Fields and values of a hash, some of them perhaps twice; the next ones are read while the caller works."""
 
-        async def read(cursor: bytes | int) -> list[Any]:
-            (reply,) = await self._door.read(keys.tag, [("HSCAN", key, cursor, "COUNT", SUBJECTS_A_READ)])
-            return list(reply)
+        async def read(cursor: bytes | int) -> _Page:
+            return await self._door.read_raw(keys.tag, ("HSCAN", key, cursor, "COUNT", SUBJECTS_A_READ))
 
         reading = asyncio.create_task(read(0))
         try:
             while True:
-                cursor, told = await reading
+                page = await reading
+                cursor, count = cursor_of(page)
                 if int(cursor):
                     reading = asyncio.create_task(read(cursor))
-                fields, values = told[::2], told[1::2]
-                new = set(fields)
-                if len(new) < len(fields) or not seen.isdisjoint(new):  # the table grew, or shrank, while it was read
-                    first = {name: at for at, name in enumerate(fields) if name not in seen}
-                    fields, values = list(first), [values[at] for at in first.values()]
-                seen |= new
-                if fields:
-                    yield fields, values
+                if count:
+                    yield page
                 if not int(cursor):
                     return
         finally:
@@ -184,10 +182,73 @@ class RedisFollowing(RedisParts):
         return [_change(seals, epoch, told) for told in reply[1:]]
 
 
+class _Scan:
+    """How far a load is: who was seen, and what the tags fold to."""
+
+    def __init__(self, generation: str, epoch: int, seen: FirstSeen) -> None:
+        self.generation = generation
+        self.epoch = epoch
+        self.values = 0
+        self.state = np.zeros(2, np.uint64)
+        self._seen = seen
+
+    def takes(self, opened: OpenedPage) -> bool:
+        """Take note of a page that was opened elsewhere; False: some of it came before, and nothing is noted."""
+        subject_ids = ids_of(opened)
+        hashes = (
+            subject_ids.hashes
+            if isinstance(subject_ids, JoinedTexts)
+            else _hashes(name.encode() for name in subject_ids)
+        )
+        if self._seen.knows_any(hashes):
+            return False
+        self._seen.take(hashes)
+        self._count(len(subject_ids), opened.tags)
+        return True
+
+    def new_of(self, page: _Page) -> tuple[list[bytes], list[bytes]]:
+        """Ids and sealed rows of a page, without those that came before."""
+        ids, sealed = pairs_of(page)
+        first = self._seen.take(_hashes(ids))
+        if not first.all():
+            ids, sealed = list(compress(ids, first)), list(compress(sealed, first))
+        self._count(len(ids), b"".join([value[-TAG_BYTES:] for value in sealed]))
+        return ids, sealed
+
+    def _count(self, values: int, tags: bytes | memoryview) -> None:
+        self.values += values
+        self.state ^= _fold(tags)
+
+
+def cursor_of(page: _Page) -> tuple[bytes, int]:
+    """Where a scan goes on, and how much the page has."""
+    front = page[0] if len(page[0]) >= _FRONT_BYTES else b"".join(page)
+    _, _, cursor, count = front[:_FRONT_BYTES].split(b"\r\n", 4)[:4]
+    return cursor, int(count[1:])
+
+
+def ids_of(opened: OpenedPage) -> Sequence[str]:
+    """The subjects of a page."""
+    raw, lengths = bytes(opened.ids), lengths_of(opened.id_lengths)
+    return JoinedTexts(raw, lengths) if raw.isascii() else [each.decode() for each in pieces(raw, lengths)]
+
+
+def lengths_of(packed: memoryview) -> Lengths:
+    """Numbers that came from a process of a load."""
+    return np.frombuffer(packed, np.uint32).astype(np.int64)
+
+
+def _hashes(ids: Iterable[bytes]) -> npt.NDArray[np.int64]:
+    return np.fromiter(map(hash, ids), np.int64)
+
+
 def folded(sealed: list[bytes]) -> Words:
     """The exclusive or of the tags of many values."""
-    tags = np.frombuffer(b"".join([value[-TAG_BYTES:] for value in sealed]), np.uint64)
-    words: Words = np.bitwise_xor.reduce(tags.reshape(-1, 2), axis=0)
+    return _fold(b"".join([value[-TAG_BYTES:] for value in sealed]))
+
+
+def _fold(tags: bytes | memoryview) -> Words:
+    words: Words = np.bitwise_xor.reduce(np.frombuffer(tags, np.uint64).reshape(-1, 2), axis=0)
     return words
 
 

@@ -16,14 +16,13 @@ from __future__ import annotations
 import json
 import re
 import struct
-from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from gallery_svc.rows import HalfVector, HalfVectors, RowBatch, SearchProfile, SearchRow, TemplateRow
+from gallery_svc.rows import HalfVector, JoinedTexts, Lengths, RowBatch, SearchProfile, SearchRow, TemplateRow
 from gallery_svc.store.row_cutting import (
     COMPACT_BYTES,
     COMPACT_IDS,
@@ -35,7 +34,6 @@ from gallery_svc.store.row_cutting import (
     cut_rows,
     pieces,
     shape_of,
-    spans,
 )
 from tessera.domain.errors import InvalidInputError, StoreCorruptError
 from tessera.domain.ids import SubjectId, TemplateId
@@ -61,27 +59,31 @@ def pack_row(row: SearchRow) -> bytes:
     if len(templates) > 0xFFFF:
         raise InvalidInputError("templates", len(templates), "at most 65,535")
     dims = _dims(templates)
-    compact = all(_COMPACT.fullmatch(template.template_id) for template in templates)
+    ids = [template.template_id for template in templates]
+    compact = all(map(_COMPACT.fullmatch, ids))
     conditions = _condition_bytes(row.profile)
     header = HEADER.pack(VERSION, COMPACT_IDS if compact else 0, len(templates), dims, len(conditions))
-    vectors = b"".join(template.vector.astype("<f2", copy=False).tobytes() for template in templates)
-    ids = b"".join(_id_bytes(template.template_id, compact=compact) for template in templates)
-    return header + vectors + ids + conditions + row.profile.display_name.encode()
+    vectors = [template.vector.astype("<f2", copy=False).tobytes() for template in templates]
+    packed = map(_compact_bytes if compact else _spelt_out_bytes, ids)
+    return b"".join((header, *vectors, *packed, conditions, row.profile.display_name.encode()))
 
 
 def _dims(templates: Sequence[TemplateRow]) -> int:
-    shapes = {(str(template.vector.dtype), template.vector.shape) for template in templates}
-    if not shapes:
+    if not templates:
         return 0
-    (dtype, shape), *others = shapes
-    if others or dtype != "float16" or len(shape) != 1 or not 0 < shape[0] <= 0xFFFF:
-        raise InvalidInputError("templates", sorted(shapes), "float16 of one shape (d,), d at most 65,535")
+    shape = templates[0].vector.shape
+    alike = all(each.vector.dtype == np.float16 and each.vector.shape == shape for each in templates)
+    if not alike or len(shape) != 1 or not 0 < shape[0] <= 0xFFFF:
+        found = sorted({(str(each.vector.dtype), each.vector.shape) for each in templates})
+        raise InvalidInputError("templates", found, "float16 of one shape (d,), d at most 65,535")
     return int(shape[0])
 
 
-def _id_bytes(template_id: str, *, compact: bool) -> bytes:
-    if compact:
-        return bytes.fromhex(template_id.removeprefix(_COMPACT_PREFIX))
+def _compact_bytes(template_id: str) -> bytes:
+    return bytes.fromhex(template_id[len(_COMPACT_PREFIX) :])
+
+
+def _spelt_out_bytes(template_id: str) -> bytes:
     raw = template_id.encode()
     if not 0 < len(raw) <= 0xFF:
         raise InvalidInputError("template_id", template_id, "1 to 255 bytes")
@@ -89,7 +91,7 @@ def _id_bytes(template_id: str, *, compact: bool) -> bytes:
 
 
 def _condition_bytes(profile: SearchProfile) -> bytes:
-    if profile == SearchProfile(profile.display_name):
+    if not (profile.labels or profile.camera_ids or profile.valid_from or profile.valid_until):
         return b""
     validity = _VALIDITY.pack(
         _microseconds("valid_from", profile.valid_from, _ALWAYS_FROM),
@@ -224,7 +226,8 @@ def unpack_rows(subject_ids: Sequence[str], plains: Sequence[bytes]) -> RowBatch
     if len(subject_ids) != len(plains):
         raise InvalidInputError("plains", f"{len(plains)} rows", f"one for each of {len(subject_ids)} subjects")
     try:
-        return batch_of_columns(subject_ids, cut_rows(plains))
+        lengths = np.fromiter(map(len, plains), np.int64, len(plains))
+        return batch_of_columns(subject_ids, cut_rows(b"".join(plains), lengths))
     except MalformedError:
         # Read again one by one: the first that is malformed is told with its subject.
         return _of_rows(unpack_row(plain, SubjectId(name)) for name, plain in zip(subject_ids, plains, strict=True))
@@ -240,43 +243,43 @@ def batch_of_columns(subject_ids: Sequence[str], columns: RowColumns) -> RowBatc
     Raises:
         MalformedError: a text or a time in them is none.
     """
-    (dims,) = array("H", columns.dims)
-    lengths, which = array("I", columns.condition_lengths), array("I", columns.condition_of)
-    profiles = [SearchProfile("", *_conditions(raw)) for raw in pieces(columns.conditions, lengths)]
+    profiles = [SearchProfile("", *_conditions(raw)) for raw in columns.conditions]
+    which = columns.condition_of
     return RowBatch(
-        list(subject_ids),
+        subject_ids,
         list(map(profiles.__getitem__, which)) if which else profiles * len(subject_ids),
-        array("H", columns.counts).tolist(),
-        _spelt(columns.template_ids),
-        np.frombuffer(columns.vectors, "<f2").astype(np.float16, copy=False).reshape(-1, dims) if dims else _none(),
-        _texts(columns.names, array("I", columns.name_lengths)),
+        columns.counts.tolist(),
+        JoinedTexts(columns.template_ids, np.full(len(columns.vectors), COMPACT_BYTES), _COMPACT_PREFIX),
+        columns.vectors.astype(np.float16, copy=False),
+        _names_of(columns.names, columns.name_lengths) if columns.names else [],
     )
 
 
-def _none() -> HalfVectors:
-    return np.empty((0, 0), np.float16)
-
-
-def _texts(joined: bytes, lengths: Sequence[int]) -> list[str]:
-    if not joined.isascii():
-        return [_text(raw, "a name") for raw in pieces(joined, lengths)]
-    return list(map(joined.decode().__getitem__, spans(lengths)))
+def _names_of(joined: bytes, lengths: Lengths) -> Sequence[str]:
+    if joined.isascii():
+        return JoinedTexts(joined, lengths)
+    return [_text(raw, "a name") for raw in pieces(joined, lengths)]
 
 
 def _of_rows(rows: Iterable[SearchRow]) -> RowBatch:
     """A batch from rows that were read one by one: those with ids of other making, five times slower."""
-    batch = RowBatch()
+    subject_ids: list[str] = []
+    profiles: list[SearchProfile] = []
+    counts: list[int] = []
+    template_ids: list[str] = []
     vectors: list[HalfVector] = []
+    names: list[str] = []
     for row in rows:
-        batch.subject_ids.append(row.subject_id)
-        batch.profiles.append(replace(row.profile, display_name=""))
-        batch.names.append(row.profile.display_name)
-        batch.counts.append(len(row.templates))
-        batch.template_ids += [template.template_id for template in row.templates]
+        subject_ids.append(row.subject_id)
+        profiles.append(replace(row.profile, display_name=""))
+        names.append(row.profile.display_name)
+        counts.append(len(row.templates))
+        template_ids += [template.template_id for template in row.templates]
         vectors += [template.vector for template in row.templates]
         if vectors[-1:] and vectors[-1].size != vectors[0].size:
             why = f"vectors of {vectors[-1].size} numbers; those before it have {vectors[0].size}"
             raise StoreCorruptError(f"row of {row.subject_id}", why)
+    batch = RowBatch(subject_ids, profiles, counts, template_ids, names=names)
     if vectors:
         batch.vectors = np.stack(vectors)
     return batch

@@ -1,4 +1,4 @@
-"""Many rows of `row_codec` cut into columns of bytes, without NumPy, so that a process of a load begins within 50 ms.
+"""Many rows of `row_codec`, one behind the other, cut into columns: no step in Python for each of them.
 
 Whatever is cut here is checked as far as its places go; texts and times are read by `row_codec`, which also tells what
 is wrong with a row that is refused here. Stands between opened values and a `RowBatch`.
@@ -7,15 +7,19 @@ is wrong with a row that is refused here. Stands between opened values and a `Ro
 from __future__ import annotations
 
 import struct
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, chain
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gallery_svc.rows import HalfVectors, Lengths
 
 VERSION = 1
 COMPACT_IDS = 1
 COMPACT_BYTES = 12
 HEADER = struct.Struct("<BBHHH")
+_HEADER_TYPE = np.dtype([("version", "u1"), ("flags", "u1"), ("templates", "<u2"), ("dims", "<u2"), ("rest", "<u2")])
 
 
 class MalformedError(Exception):
@@ -33,25 +37,22 @@ class Shape(NamedTuple):
     """0 when it depends on the ids."""
 
 
-class RowColumns(NamedTuple):
-    """Rows as they are handed from one process to another; numbers in the order of this machine's bytes."""
+@dataclass(frozen=True, slots=True, eq=False)
+class RowColumns:
+    """Rows by columns."""
 
-    dims: bytes
-    """u16: numbers of a vector; 0: there is none."""
-    counts: bytes
-    """u16 for each subject: its templates."""
-    vectors: bytes
-    """float16, one behind the other."""
+    counts: Lengths
+    """Templates of each subject."""
+    vectors: HalfVectors
+    """One row for each template."""
     template_ids: bytes
     """12 bytes each."""
-    condition_lengths: bytes
-    """u32 for each of those that differ."""
-    conditions: bytes
-    """Those that differ, one behind the other."""
-    condition_of: bytes
-    """u32 for each subject: which of them it has; empty: all have the first."""
-    name_lengths: bytes
-    """u32 for each subject: bytes of its name; empty: nobody has one."""
+    conditions: list[bytes]
+    """Those that differ."""
+    condition_of: list[int]
+    """Which of them each subject has; empty: all have the first."""
+    name_lengths: Lengths
+    """Bytes of each subject's name."""
     names: bytes
     """One behind the other."""
 
@@ -73,75 +74,90 @@ def shape_of(plain: bytes) -> Shape:
     return Shape(templates, dims, conditions, ids_at, ids_at + COMPACT_BYTES * templates if flags else 0)
 
 
-class _Parts(NamedTuple):
-    """A piece of each row, by columns."""
-
-    vectors: Iterable[bytes]
-    template_ids: Iterable[bytes]
-    conditions: Sequence[bytes]
-    names: Sequence[bytes]
-
-
-def cut_rows(plains: Sequence[bytes]) -> RowColumns:
+def cut_rows(plains: bytes | bytearray | memoryview, lengths: Lengths) -> RowColumns:
     """Rows as columns.
 
     Args:
-        plains: what `row_codec.pack_row` made.
+        plains: what `row_codec.pack_row` made, one behind the other.
+        lengths: bytes of each.
 
     Raises:
         MalformedError: one of them is no such row, has vectors of another length than the rest, or has ids that are
             spelt out; all is well with the last, and only `row_codec` reads it.
     """
-    shapes = {header: shape_of(header) for header in {plain[: HEADER.size] for plain in plains}}
-    dims = {shape.dims for shape in shapes.values()} - {0}
-    if len(dims) > 1 or not all(shape.conditions_at for shape in shapes.values()):
-        raise MalformedError("not to be cut as a batch")
-    if len(shapes) == 1:  # nearly always
-        (shape,) = shapes.values()
-        counts, parts = array("H", (shape.templates,)) * len(plains), _cut_alike(plains, shape)
-    else:
-        each = [shapes[plain[: HEADER.size]] for plain in plains]
-        counts, parts = array("H", [shape.templates for shape in each]), _cut_one_by_one(plains, each)
-    distinct = {raw: number for number, raw in enumerate(dict.fromkeys(parts.conditions))}
-    names = b"".join(parts.names)
-    return RowColumns(
-        array("H", dims or (0,)).tobytes(),
-        counts.tobytes(),
-        b"".join(parts.vectors),
-        b"".join(parts.template_ids),
-        array("I", map(len, distinct)).tobytes(),
-        b"".join(distinct),
-        array("I", map(distinct.__getitem__, parts.conditions)).tobytes() if len(distinct) > 1 else b"",
-        array("I", map(len, parts.names)).tobytes() if names else b"",
-        names,
-    )
-
-
-def pieces(joined: bytes, lengths: Sequence[int]) -> list[bytes]:
-    """What was joined, taken apart again."""
-    return list(map(joined.__getitem__, spans(lengths)))
-
-
-def spans(lengths: Sequence[int]) -> Iterator[slice]:
-    """Where things of some lengths lie that were joined."""
-    return map(slice, accumulate(lengths, initial=0), accumulate(lengths))
-
-
-def _cut_alike(plains: Sequence[bytes], shape: Shape) -> _Parts:
-    # A list of slices for each column: a tuple for each row is something that the garbage collector looks at.
-    first, ids_at, conditions_at = HEADER.size, shape.ids_at, shape.conditions_at
-    name_at = conditions_at + shape.condition_bytes
-    if min(map(len, plains)) < name_at:
+    if lengths.size and int(lengths.min()) < HEADER.size:
         raise MalformedError("a row is cut")
-    return _Parts(
-        [plain[first:ids_at] for plain in plains],
-        [plain[ids_at:conditions_at] for plain in plains],
-        [plain[conditions_at:name_at] for plain in plains] if shape.condition_bytes else [b""] * len(plains),
-        [plain[name_at:] for plain in plains],
+    starts = np.cumsum(lengths) - lengths
+    heads = _at(plains, starts, HEADER.size).view(_HEADER_TYPE)
+    templates, each = heads["templates"].astype(np.int64), heads["dims"].astype(np.int64)
+    dims = int(each.max(initial=0))
+    if not (
+        (heads["version"] == VERSION).all()
+        and (heads["flags"] == COMPACT_IDS).all()
+        and (each == np.where(templates > 0, dims, 0)).all()
+    ):
+        raise MalformedError("not to be cut as a batch")
+    ids_at = HEADER.size + 2 * dims * templates
+    conditions_at = ids_at + COMPACT_BYTES * templates
+    name_at = conditions_at + heads["rest"]
+    if (name_at > lengths).any():
+        raise MalformedError("a row is cut")
+    conditions, condition_of = _distinct(plains, starts + conditions_at, heads["rest"])
+    return RowColumns(
+        templates,
+        _at(plains, _steps(starts + HEADER.size, templates, 2 * dims), 2 * dims).view("<f2").reshape(-1, dims)
+        if dims
+        else np.empty((0, 0), np.float16),
+        _at(plains, _steps(starts + ids_at, templates, COMPACT_BYTES), COMPACT_BYTES).tobytes(),
+        conditions,
+        condition_of,
+        lengths - name_at,
+        _ragged(plains, starts + name_at, lengths - name_at),
     )
 
 
-def _cut_one_by_one(plains: Sequence[bytes], shapes: Sequence[Shape]) -> _Parts:
-    parts = [_cut_alike((plain,), shape) for plain, shape in zip(plains, shapes, strict=True)]
-    columns = [list(chain.from_iterable(column)) for column in zip(*parts, strict=True)] if parts else [[], [], [], []]
-    return _Parts(*columns)
+def pieces(joined: bytes | bytearray | memoryview, lengths: Lengths) -> list[bytes]:
+    """What was joined, taken apart again."""
+    whole, ends = bytes(joined), np.cumsum(lengths)
+    return list(map(whole.__getitem__, map(slice, (ends - lengths).tolist(), ends.tolist())))
+
+
+def _at(plains: bytes | bytearray | memoryview, places: Lengths, size: int) -> npt.NDArray[Any]:
+    """As many bytes from each of some places, copied."""
+    if not places.size:
+        return np.empty(0, f"V{size}")
+    # Every place where so many bytes can begin: they overlap, and only those that are picked are touched.
+    windows = np.ndarray((max(1, len(plains) - size + 1),), f"V{size}", plains, strides=(1,))
+    copied: npt.NDArray[Any] = windows[places]
+    return copied
+
+
+def _steps(starts: Lengths, counts: Lengths, step: int) -> Lengths:
+    """Where things of one size begin, of which some lie behind each other from each start."""
+    if (counts == 1).all():
+        return starts
+    number = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(starts, counts) + step * number
+
+
+def _distinct(
+    plains: bytes | bytearray | memoryview, starts: Lengths, lengths: Lengths
+) -> tuple[list[bytes], list[int]]:
+    """The conditions that differ, and which of them each row has."""
+    if not lengths.any():
+        return [b""] if lengths.size else [], []
+    whole = memoryview(plains)
+    each = [
+        bytes(whole[start : start + length]) for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)
+    ]
+    numbers = {raw: number for number, raw in enumerate(dict.fromkeys(each))}
+    return list(numbers), list(map(numbers.__getitem__, each)) if len(numbers) > 1 else []
+
+
+def _ragged(plains: bytes | bytearray | memoryview, starts: Lengths, lengths: Lengths) -> bytes:
+    """Bytes from some places, as many as each has."""
+    if not (total := int(lengths.sum())):
+        return b""
+    # Byte i of the answer comes from its text's start plus what it is behind the text's first byte.
+    offsets = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(total)
+    return np.frombuffer(plains, np.uint8)[offsets].tobytes()

@@ -58,6 +58,10 @@ class BreakingDoor:
         """As the door."""
         return await self.door.read(tag, commands, blocking_s=blocking_s)
 
+    async def read_raw(self, tag: str, command: Command) -> list[bytes]:
+        """As the door."""
+        return await self.door.read_raw(tag, command)
+
     async def run(self, script: str, keys: Sequence[str], args: Sequence[bytes | str | int]) -> Any:
         """As the door."""
         return await self.door.run(script, keys, args)

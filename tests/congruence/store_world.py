@@ -149,7 +149,7 @@ async def rows_of(store: Store, shards: int, epoch: int = 1) -> dict[str, tuple[
             at = 0
             for subject_id, name, count in zip(batch.subject_ids, batch.display_names, batch.counts, strict=True):
                 vectors = batch.vectors[at : at + count].astype(np.float64).round(3).tolist()
-                found[subject_id] = (batch.template_ids[at : at + count], vectors, name)
+                found[subject_id] = (list(batch.template_ids[at : at + count]), vectors, name)
                 at += count
     return found
 
