@@ -10,6 +10,9 @@ PROTOS := $(wildcard proto/tessera/v1/*.proto proto/tessera/oip/*.proto)
 SERVICE_PROTOS := $(addprefix proto/tessera/,v1/encoder.proto v1/gallery.proto v1/events.proto v1/camera.proto v1/shard.proto oip/open_inference.proto)
 STUBS := tessera/v1 tessera/oip
 CODE := tessera encoder_svc gallery_svc camera_ingest gateway_svc siamese_lab benchmarks tests
+# Tests mostly wait, so that several processes share them, a file at a time; more than the memory of a laptop holds are none.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 2 ? 2 : n > 6 ? 6 : n)))
+SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help run test check lint types imports proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-template-recipes bench-runtimes clean
@@ -49,10 +52,10 @@ run: $(VENV)/.run ## Sets everything up and shows a live demo: real faces, live 
 	@$(BIN)/tessera up --demo $(ARGS)
 
 test: $(VENV)/.dev ## Sets everything up and passes the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(SHARED) $(ARGS)
 
 chaos: $(VENV)/.dev ## Cuts files at every byte, kills and pauses servers, 50 times each
-	@TESSERA_CHAOS=full $(BIN)/python -m pytest -m chaos tests/chaos tests/stateful $(ARGS)
+	@TESSERA_CHAOS=full $(BIN)/python -m pytest -n $(WORKERS) -m chaos tests/chaos tests/stateful $(ARGS)
 
 # ---- what CI runs
 

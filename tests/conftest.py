@@ -29,6 +29,19 @@ settings.load_profile(os.environ.get("TESSERA_HYPOTHESIS", "new-examples"))
 os.environ.setdefault("TESSERA_ENCODER_RUNTIME", "eager")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Where several workers share the machine, each computes on one thread; theirs would wait for each other's."""
+    if getattr(config.option, "numprocesses", None):
+        for library in ("OMP", "OPENBLAS", "MKL"):
+            os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules with slow tests come first, in their random order: no worker begins one when the others are done."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def portraits() -> Mapping[str, bytes]:
     """Official portraits as files: three of one man, one of another, and an astronaut."""

@@ -76,7 +76,7 @@ class PrivateServer:
             if self.process is None or time.monotonic() > give_up_s or self.process.poll() is not None:
                 raise TimeoutError(f"{self.binary} does not answer on port {self.port}")
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(0.01)
+                self.process.wait(0.003)
 
     def stop(self) -> None:
         """SIGTERM, and wait for its end."""

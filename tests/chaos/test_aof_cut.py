@@ -28,7 +28,7 @@ from tests.measure import Measure
 from tests.servers import binary_of
 from tests.told import tell
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(7200)]
 
 CUTS = 22
 """Of each operation when not every byte is tried: 66 of each kind of server."""

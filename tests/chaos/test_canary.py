@@ -28,7 +28,7 @@ from tessera.v1 import audit_pb2, gallery_pb2_grpc
 from tests.chaos.canary_world import CanaryWorld, Needles, running_canary_world, until
 from tests.told import tell
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(180)]
 
 CANARY, NEIGHBOUR = "canary", "neighbour"
 NAMES = {CANARY: "Quetzalli Zq7Xw-Canary", NEIGHBOUR: "Nyameka Wv3Kt-Neighbour"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from redis.asyncio import Redis
 from gallery_svc.store.door import Command, Door, NodeInfo
 from gallery_svc.store.durability import Durability
 from gallery_svc.store.keyring import Keyring
+from gallery_svc.store.lua import Script, load_scripts
 from gallery_svc.store.memory_side import Unstamped
 from gallery_svc.store.protocol import Stamps
 from gallery_svc.store.records import AuditStamp
@@ -41,8 +43,14 @@ def store_at(
         through: puts something before the door.
         log_kept: changes kept of each shard.
     """
-    door = open_door(address, durability or Durability("everysec"))
+    door = open_door(address, durability or Durability("everysec"), scripts=_scripts())
     return RedisStore(through(door), Sealer(keyring), stamps or Unstamped(), log_kept=log_kept)
+
+
+@functools.cache
+def _scripts() -> Mapping[str, Script]:
+    """Read once: some tests open thousands of stores."""
+    return load_scripts()
 
 
 @dataclass
