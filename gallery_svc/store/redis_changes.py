@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gallery_svc.store import codec
 from gallery_svc.store.merging import SubjectState
 from gallery_svc.store.records import (
     AuditRecord,
@@ -82,33 +83,40 @@ class RedisChanges(RedisRequests, RedisTrimming):
             RequestIdReusedError: the request id came before with other content.
             OverloadedError: others kept coming before.
         """
-        record, subject_id = await self._until_done(lambda: self._claimed(edit))
+        record, keys, subject_id = await self._until_done(lambda: self._claimed(edit))
         if isinstance(subject_id, Answer):
             return _of_kind(subject_id, edit)
         if subject_id != edit.subject_id:
             edit = edit.about(subject_id)
-        entry = Entry(self._stamps, ShardKeys.holding(record, subject_id).tag, edit.audit)
-        tries, written = _Tries(edit, entry, guess), False
+        entry = Entry(self._stamps, keys.tag, edit.audit)
+        tries, written = _Tries(edit, entry, guess, record, keys), False
         try:
             done = await self._until_done(lambda: self._try(tries))
             written = isinstance(done, Written)
         finally:
             entry.ended(written=written)
+        if isinstance(done, Written):
+            await self._trim_when_due(record, done.position)
+            return done
         if isinstance(done, Answer):
             return _of_kind(done, edit)
-        if not isinstance(done, Written):
-            return await self._write(edit.about(done), guess)
-        await self._trim_when_due(record, done.position)
-        return done
+        return await self._write(edit.about(done), guess)
 
-    async def _claimed(self, edit: Edit) -> tuple[CollectionRecord, SubjectId | Answer]:
+    async def _claimed(self, edit: Edit) -> tuple[CollectionRecord, ShardKeys, SubjectId | Answer]:
         record = await self._existing(edit.collection_id)
-        return record, await self._claim(record, edit.request, edit.subject_id)
+        keys = ShardKeys.holding(record, edit.subject_id)
+        if edit.request is None or ShardKeys.holding(record, edit.request.request_id) == keys:
+            return record, keys, edit.subject_id
+        about = await self._claim(record, edit.request, edit.subject_id)
+        if not isinstance(about, Answer) and about != edit.subject_id:
+            keys = ShardKeys.holding(record, about)
+        return record, keys, about
 
     async def _try(self, tries: _Tries) -> Written | Answer | SubjectId:
         """Write once; or the subject that the same request is about already."""
         edit, record = tries.edit, await self._existing(tries.edit.collection_id)
-        keys, seals = ShardKeys.holding(record, edit.subject_id), SubjectSeals(self._sealer, record.generation)
+        keys = tries.keys_in(record)
+        seals = SubjectSeals(self._sealer, record.generation)
         looked = tries.looked or await self._sealed_subject(record, keys, edit.subject_id)
         before = seals.state(edit.subject_id, looked)
         try:
@@ -173,11 +181,21 @@ class RedisChanges(RedisRequests, RedisTrimming):
 class _Tries:
     """What one try of a change leaves to the next."""
 
-    def __init__(self, edit: Edit, entry: Entry, guess: SealedSubject | None) -> None:
+    def __init__(
+        self, edit: Edit, entry: Entry, guess: SealedSubject | None, record: CollectionRecord, keys: ShardKeys
+    ) -> None:
         self.edit = edit
         self.entry = entry
         self.guess = guess
         self.looked = guess
+        self._record = record
+        self._keys = keys
+
+    def keys_in(self, record: CollectionRecord) -> ShardKeys:
+        """The keys of the subject's shard, by a record that may be newer."""
+        if record is not self._record:
+            self._record, self._keys = record, ShardKeys.holding(record, self.edit.subject_id)
+        return self._keys
 
 
 def wrote(reply: Any) -> bool:  # noqa: ANN401 - Redis
@@ -208,26 +226,20 @@ def _arguments(
     entry: Entry,
 ) -> list[bytes | str | int]:
     """What `change.lua` takes, in its order."""
-    data_key = seals.data_key(edit.subject_id, looked.record)
-    answer = seals.seal_answer(edit.subject_id, edit.request_id, edit.note, data_key) if edit.request else b""
+    writing = seals.writing(edit.subject_id, looked.record)
     templates_before = len(before.subject.templates) if before else 0
-    rows = seals.row_changes(before, after, epochs, data_key)
-    pictures = edit.pictures if record.keep_source_images else ()
-    return [
+    args: list[bytes | str | int] = [
         *(record.generation, layout_text(record, epochs), edit.subject_id),
-        *(tag_of(looked.record), seals.seal_record(after.subject, data_key), edit.kind, ",".join(edit.template_ids)),
+        *(tag_of(looked.record), writing.record(after.subject), edit.kind, ",".join(edit.template_ids)),
         len(after.subject.templates) - templates_before,
-        *(edit.request.content_digest if edit.request else "", after.subject.created_at.isoformat(), answer),
-        *(REQUEST_KEPT_MS, *entry.args),
-        *(part for epoch, row in zip(epochs, rows, strict=True) for part in (tag_of(looked.row(epoch)), row)),
-        len(pictures),
-        *(
-            part
-            for template_id, picture in pictures
-            for part in (
-                picture_field(edit.subject_id, template_id),
-                seals.seal_picture(edit.subject_id, template_id, picture, data_key),
-            )
-        ),
-        *(picture_field(edit.subject_id, template_id) for template_id in edit.pictures_end),
+        *(edit.request.content_digest if edit.request else "", codec.time_text(after.subject.created_at)),
+        *(writing.answer(edit.request_id, edit.note) if edit.request else b"", REQUEST_KEPT_MS, *entry.args),
     ]
+    for epoch, row in zip(epochs, writing.rows(before, after, epochs), strict=True):
+        args += (tag_of(looked.row(epoch)), row)
+    pictures = edit.pictures if record.keep_source_images else ()
+    args.append(len(pictures))
+    for template_id, picture in pictures:
+        args += (picture_field(edit.subject_id, template_id), writing.picture(template_id, picture))
+    args += [picture_field(edit.subject_id, template_id) for template_id in edit.pictures_end]
+    return args

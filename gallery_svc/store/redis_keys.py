@@ -36,6 +36,7 @@ events and audit entries say, which names a person by nothing but the subject id
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from gallery_svc.store.protocol import GLOBAL_LOG, shard_of
 from gallery_svc.store.records import CollectionRecord
@@ -50,7 +51,7 @@ GLOBAL_TAG = "_"
 ROOT = f"tessera:{{{GLOBAL_TAG}}}:"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: its names are made once
 class ShardKeys:
     """The keys of one shard."""
 
@@ -60,39 +61,39 @@ class ShardKeys:
     @classmethod
     def holding(cls, record: CollectionRecord, name: str) -> ShardKeys:
         """Those of the shard that holds a subject, or a request."""
-        return cls(record.collection_id, shard_of(name, record.shards))
+        return _shard_keys(record.collection_id, shard_of(name, record.shards))
 
-    @property
+    @cached_property
     def tag(self) -> str:
         """Their hash tag; also the name of the shard's audit log."""
         return f"{self.collection_id}/{self.shard:02d}"
 
-    @property
+    @cached_property
     def head(self) -> str:
         """Where the shard stands."""
         return self.of("head")
 
-    @property
+    @cached_property
     def subjects(self) -> str:
         """Subject records."""
         return self.of("subjects")
 
-    @property
+    @cached_property
     def order(self) -> str:
         """Subject ids in order."""
         return self.of("order")
 
-    @property
+    @cached_property
     def pictures(self) -> str:
         """Pictures."""
         return self.of("pictures")
 
-    @property
+    @cached_property
     def log(self) -> str:
         """The change log."""
         return self.of("log")
 
-    @property
+    @cached_property
     def audit(self) -> str:
         """The audit log."""
         return self.of("audit")
@@ -117,6 +118,9 @@ class ShardKeys:
     def of(self, name: str) -> str:
         """Any of them by its name."""
         return f"tessera:{{{self.tag}}}:{name}"
+
+
+_shard_keys = lru_cache(maxsize=4096)(ShardKeys)
 
 
 def record_tag(collection_id: CollectionId) -> str:

@@ -46,7 +46,8 @@ class RedisSubjects(RedisChanges):
 
         def change(record: CollectionRecord, subject_id: SubjectId, before: SubjectState | None) -> SubjectState:
             merging.require_model(record, enrollment)
-            return merging.enrolled(before, replace(enrollment, subject_id=subject_id), record.active_epoch)
+            about = enrollment if subject_id == enrollment.subject_id else replace(enrollment, subject_id=subject_id)
+            return merging.enrolled(before, about, record.active_epoch)
 
         edit = Edit(
             kind=ChangeKind.ENROLLED,
@@ -55,9 +56,9 @@ class RedisSubjects(RedisChanges):
             change=change,
             audit=enrollment.audit,
             request=enrollment.request,
-            template_ids=tuple(template.record.template_id for template in enrollment.templates),
+            template_ids=tuple([template.record.template_id for template in enrollment.templates]),
             note=enrollment.note,
-            pictures=tuple((t.record.template_id, t.picture) for t in enrollment.templates if t.picture is not None),
+            pictures=tuple([(t.record.template_id, t.picture) for t in enrollment.templates if t.picture is not None]),
         )
         done = await self._write(edit, SealedSubject())
         if isinstance(done, Answer):

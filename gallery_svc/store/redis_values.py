@@ -6,16 +6,16 @@ the subject. Nothing here asks a server.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import urandom
 
 from gallery_svc.rows import SearchRow
 from gallery_svc.store import codec
 from gallery_svc.store.merging import SubjectState
 from gallery_svc.store.records import SubjectRecord
 from gallery_svc.store.row_codec import pack_row, unpack_row
-from gallery_svc.store.sealing import DATA_KEY_BYTES, LEAST_BYTES, Place, Sealer
+from gallery_svc.store.sealing import DATA_KEY_BYTES, LEAST_BYTES, Place, Sealer, SubjectSealer
 from tessera.domain.errors import StoreCorruptError
 from tessera.domain.ids import SubjectId, TemplateId
 
@@ -99,35 +99,23 @@ class SubjectSeals:
     def data_key(self, subject_id: SubjectId, sealed: bytes) -> bytes:
         """The data key of a subject's record; a new one where there is none."""
         if not sealed:
-            return secrets.token_bytes(DATA_KEY_BYTES)
+            return urandom(DATA_KEY_BYTES)
         return self._sealer.data_key(subject_place(self._generation, subject_id), sealed)
 
     def seal_record(self, record: SubjectRecord, data_key: bytes) -> bytes:
         """A subject's record as bytes."""
-        place = subject_place(self._generation, record.subject_id)
-        return self._sealer.seal(place, codec.dump(record).encode(), data_key)
+        return self._writing(record.subject_id, data_key).record(record)
 
     def seal_row(self, row: SearchRow, epoch: int, data_key: bytes) -> bytes:
         """A subject's row as bytes."""
-        return self._sealer.seal(self._row_place(row.subject_id, epoch), pack_row(row), data_key)
+        return self._writing(row.subject_id, data_key).row(row, epoch)
 
-    def row_changes(
-        self, before: SubjectState | None, after: SubjectState, epochs: Sequence[int], data_key: bytes
-    ) -> list[bytes]:
-        """For each epoch the row to be written: empty for none, `UNCHANGED` where it stays."""
-        held = before.rows if before else {}
-        return [
-            b""
-            if epoch not in after.rows
-            else UNCHANGED
-            if after.rows[epoch] is held.get(epoch)
-            else self.seal_row(after.rows[epoch], epoch, data_key)
-            for epoch in epochs
-        ]
+    def writing(self, subject_id: SubjectId, sealed: bytes) -> SubjectWriting:
+        """What seals a change of a subject, under the data key of its record as it lies there."""
+        return self._writing(subject_id, self.data_key(subject_id, sealed))
 
-    def seal_picture(self, subject_id: SubjectId, template_id: TemplateId, picture: bytes, data_key: bytes) -> bytes:
-        """A picture as bytes."""
-        return self._sealer.seal(picture_place(self._generation, subject_id, template_id), picture, data_key)
+    def _writing(self, subject_id: SubjectId, data_key: bytes) -> SubjectWriting:
+        return SubjectWriting(self._sealer.subject(self._generation, subject_id, data_key))
 
     def picture(self, subject_id: SubjectId, template_id: TemplateId, sealed: bytes) -> bytes:
         """A picture.
@@ -138,18 +126,13 @@ class SubjectSeals:
         """
         return self._sealer.open(picture_place(self._generation, subject_id, template_id), sealed)
 
-    def seal_answer(self, subject_id: SubjectId, request_id: str, note: str, data_key: bytes) -> bytes:
-        """What a request is told again, readable as long as the subject is there."""
-        place = Place(self._generation, subject_id, "answer", 0, request_id)
-        return self._sealer.seal(place, note.encode(), data_key)[WRAP_BYTES:]
-
     def answer(self, subject_id: SubjectId, request_id: str, sealed: bytes, subject: bytes) -> str:
         """What a request was told.
 
         Args:
             subject_id: whose enrolment it was.
             request_id: of the request.
-            sealed: what `seal_answer` made.
+            sealed: what `SubjectWriting.answer` made.
             subject: the subject's record as it lies there now, sealed.
 
         Raises:
@@ -161,3 +144,38 @@ class SubjectSeals:
 
     def _row_place(self, subject_id: SubjectId, epoch: int) -> Place:
         return Place(self._generation, subject_id, "row", epoch)
+
+
+class SubjectWriting:
+    """Seals what a write leaves of one subject: one data key, one cipher for all of its values."""
+
+    def __init__(self, sealer: SubjectSealer) -> None:
+        self._sealer = sealer
+
+    def record(self, record: SubjectRecord) -> bytes:
+        """The subject's record as bytes."""
+        return self._sealer.seal("subject", codec.dump(record).encode())
+
+    def row(self, row: SearchRow, epoch: int) -> bytes:
+        """Its row of an epoch as bytes."""
+        return self._sealer.seal("row", pack_row(row), epoch)
+
+    def rows(self, before: SubjectState | None, after: SubjectState, epochs: Sequence[int]) -> list[bytes]:
+        """For each epoch the row to be written: empty for none, `UNCHANGED` where it stays."""
+        held = before.rows if before else {}
+        return [
+            b""
+            if epoch not in after.rows
+            else UNCHANGED
+            if after.rows[epoch] is held.get(epoch)
+            else self.row(after.rows[epoch], epoch)
+            for epoch in epochs
+        ]
+
+    def picture(self, template_id: TemplateId, picture: bytes) -> bytes:
+        """A picture as bytes."""
+        return self._sealer.seal("picture", picture, name=template_id)
+
+    def answer(self, request_id: str, note: str) -> bytes:
+        """What a request is told again, readable as long as the subject is there."""
+        return self._sealer.seal_body("answer", note.encode(), request_id)

@@ -13,10 +13,10 @@ A nonce is 12 random bytes: NIST asks for fewer than 2^32 wraps under one key (S
 
 from __future__ import annotations
 
-import secrets
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import urandom
 from typing import Literal, NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -36,6 +36,7 @@ _TAG_BYTES = 16
 _HEADER_BYTES = 8
 _BODY_AT = _HEADER_BYTES + _NONCE_BYTES + DATA_KEY_BYTES + _TAG_BYTES
 _FRONT = struct.Struct("12s48s12s")
+_PLACE = struct.Struct("<BcIHH")
 LEAST_BYTES = _BODY_AT + _NONCE_BYTES + _TAG_BYTES
 """Of any sealed value: that of an empty plain one."""
 
@@ -100,11 +101,21 @@ class Sealer:
             InvalidInputError: `data_key` has another length.
         """
         key = AESGCM.generate_key(256) if data_key is None else data_key
-        if len(key) != DATA_KEY_BYTES:
-            raise InvalidInputError("data_key", f"{len(key)} bytes", f"{DATA_KEY_BYTES} bytes")
-        authenticated = _authenticated(place)
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return self._ring.wrapped(key, authenticated) + nonce + AESGCM(key).encrypt(nonce, plain, authenticated)
+        subject = self.subject(place.generation, place.subject_id, key)
+        return subject.seal(place.kind, plain, place.epoch, place.name)
+
+    def subject(self, generation: str, subject_id: SubjectId, data_key: bytes) -> SubjectSealer:
+        """What seals several values of one subject, for one write.
+
+        Args:
+            generation: of the collection.
+            subject_id: whose values they are.
+            data_key: 32 bytes.
+
+        Raises:
+            InvalidInputError: `data_key` has another length.
+        """
+        return SubjectSealer(self._ring, generation, subject_id, data_key)
 
     def open(self, place: Place, sealed: bytes) -> bytes:
         """Decrypt a value.
@@ -215,6 +226,45 @@ class Sealer:
         return sealed[-_TAG_BYTES:]
 
 
+class SubjectSealer:
+    """Seals values of one subject under one data key; made by `Sealer.subject`."""
+
+    def __init__(self, ring: _Ring, generation: str, subject_id: SubjectId, data_key: bytes) -> None:
+        if len(data_key) != DATA_KEY_BYTES:
+            raise InvalidInputError("data_key", f"{len(data_key)} bytes", f"{DATA_KEY_BYTES} bytes")
+        self._ring = ring
+        self._data_key = data_key
+        self._encrypt = AESGCM(data_key).encrypt
+        self._generation = generation.encode()
+        self._subject_id = subject_id.encode()
+
+    def seal(self, kind: Kind, plain: bytes, epoch: int = 0, name: str = "") -> bytes:
+        """Encrypt a value, and wrap the data key for it.
+
+        Args:
+            kind: of the value.
+            plain: what it holds.
+            epoch: of the model, for rows.
+            name: what tells values of one kind apart.
+
+        Returns:
+            96 bytes more than `plain`.
+        """
+        authenticated = _authenticated_bytes(self._generation, self._subject_id, kind, epoch, name)
+        nonce = urandom(_NONCE_BYTES)
+        return self._ring.wrapped(self._data_key, authenticated) + nonce + self._encrypt(nonce, plain, authenticated)
+
+    def seal_body(self, kind: Kind, plain: bytes, name: str = "") -> bytes:
+        """The same without the wrapped key: it opens with that of another value.
+
+        Returns:
+            28 bytes more than `plain`.
+        """
+        nonce = urandom(_NONCE_BYTES)
+        authenticated = _authenticated_bytes(self._generation, self._subject_id, kind, 0, name)
+        return nonce + self._encrypt(nonce, plain, authenticated)
+
+
 class _Ring:
     """A keyring as sealing needs it: ciphers that are ready, by the header of the values that they open."""
 
@@ -224,10 +274,11 @@ class _Ring:
         self.keys_by_header = {header: key.key for header, key in keys.items()}
         self._ids = {header: key.key_id for header, key in keys.items()}
         self._ciphers = {header: AESGCM(key) for header, key in self.keys_by_header.items()}
+        self._wrap = self._ciphers[self.header].encrypt
 
     def wrapped(self, data_key: bytes, authenticated: bytes) -> bytes:
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return self.header + nonce + self._ciphers[self.header].encrypt(nonce, data_key, authenticated)
+        nonce = urandom(_NONCE_BYTES)
+        return self.header + nonce + self._wrap(nonce, data_key, authenticated)
 
     def unwrapped(self, place: Place, parts: _Parts, authenticated: bytes) -> bytes:
         self.key_id(parts.header)
@@ -258,11 +309,15 @@ class _RowPlaces:
 
 
 def _authenticated(place: Place) -> bytes:
+    return _authenticated_bytes(
+        place.generation.encode(), place.subject_id.encode(), place.kind, place.epoch, place.name
+    )
+
+
+def _authenticated_bytes(generation: bytes, subject_id: bytes, kind: Kind, epoch: int, name: str) -> bytes:
     # Every field but the last has its length in front of it or a fixed one, so that no two places read alike.
-    generation, name = place.generation.encode(), place.name.encode()
-    front = struct.pack("<BcI", VERSION, _KIND_BYTES[place.kind], place.epoch)
-    lengths = struct.pack("<HH", len(generation), len(name))
-    return b"".join((front, lengths, generation, name, place.subject_id.encode()))
+    told = name.encode()
+    return _PLACE.pack(VERSION, _KIND_BYTES[kind], epoch, len(generation), len(told)) + generation + told + subject_id
 
 
 def _header(fingerprint: bytes) -> bytes:

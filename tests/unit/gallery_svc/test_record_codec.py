@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gallery_svc.store import codec
 from gallery_svc.store.records import AuditRecord, SubjectProfile, SubjectRecord, TemplateRecord
@@ -91,3 +95,39 @@ def test_what_has_no_place_in_a_record_is_refused() -> None:
     """Bytes would be text that nobody reads back."""
     with pytest.raises(TypeError, match="bytes"):
         codec.dump(_One(b"1"))  # type: ignore[arg-type] # it is what must be refused
+
+
+@dataclass(frozen=True)
+class _Anything:
+    text: str
+    number: float
+    count: int
+    flag: bool
+    at: datetime
+    names: Mapping[str, str | None]
+    several: tuple[float, ...]
+
+
+@given(
+    st.builds(
+        _Anything,
+        text=st.text(),
+        number=st.floats(),
+        count=st.integers(),
+        flag=st.booleans(),
+        at=st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=2)), timezone(timedelta(0), "Z")])),
+        names=st.dictionaries(st.text(), st.none() | st.text()),
+        several=st.lists(st.floats()).map(tuple),
+    )
+)
+def test_a_text_is_what_jsons_own_encoder_writes(record: _Anything) -> None:
+    """Whatever the values are: a store holds texts of both ways to write them."""
+    plain = {"~": "_Anything"} | vars(record) | {"at": record.at.isoformat()}
+    assert codec.dump(record) == json.dumps(plain, separators=(",", ":"), ensure_ascii=False)
+
+
+def test_equal_times_of_two_zones_are_two_texts() -> None:
+    """A text is not kept for another time that is equal to its own."""
+    elsewhere = AT.astimezone(timezone(timedelta(hours=2)))
+    assert elsewhere == AT
+    assert [codec.time_text(at) for at in (AT, elsewhere, AT)] == [at.isoformat() for at in (AT, elsewhere, AT)]
