@@ -19,7 +19,7 @@ from tessera.domain.error_rates import comparisons_needed, threshold_at_fmr
 from tessera.domain.errors import CalibrationTooSmallError, InvalidInputError
 from tessera.domain.logistic import Floats, Weighing, fit_logistic
 
-LEAST_WEIGHT = 1e-3
+LEAST_WEIGHT = 0.01
 """What a frame of quality 0 still weighs, so that a tracklet of such frames has a mean."""
 
 

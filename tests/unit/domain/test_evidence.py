@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tessera.domain import evidence as ev
 from tessera.domain.errors import InvalidInputError
-from tessera.domain.logistic import fit_logistic, log_odds
+from tessera.domain.logistic import Floats, fit_logistic, log_odds
 
 GOLDEN: dict[str, list[dict[str, Any]]] = json.loads(
     (Path(__file__).parent / "golden" / "evidence_by_hand.json").read_text()
@@ -28,7 +28,7 @@ RISING: list[Callable[[Any], Any]] = [np.exp, np.arctan, lambda s: s**3 + s, lam
 each_rising = st.sampled_from(RISING)
 
 
-def _samples(seed: int, shift: float = 2.0, mates: int = 400, others: int = 4000) -> tuple[ev.Floats, ev.Floats]:
+def _samples(seed: int, shift: float = 2.0, mates: int = 400, others: int = 4000) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(seed)
     return rng.normal(shift, 1, mates), rng.normal(0, 1, others)
 
@@ -67,9 +67,9 @@ def test_posterior_by_hand() -> None:
 
 def test_reliability_by_hand() -> None:
     """Told 3/4 to one mate and one other: half came true, a quarter off."""
-    bins = ev.reliability([math.log(3)], [math.log(3)], bins=4)
-    assert bins == (ev.ReliabilityBin(pytest.approx(0.75), pytest.approx(0.5), pytest.approx(1.0)),)
-    assert ev.expected_calibration_error(bins) == pytest.approx(0.25)
+    (told,) = ev.reliability([math.log(3)], [math.log(3)], bins=4)
+    assert (told.predicted, told.observed, told.weight) == pytest.approx((0.75, 0.5, 1.0))
+    assert ev.expected_calibration_error((told,)) == pytest.approx(0.25)
 
 
 # ---- laws
@@ -173,7 +173,7 @@ def test_logistic_fit_is_the_least_cost() -> None:
     rng = np.random.default_rng(4)
     mated, non_mated, prior = rng.normal([1, 0.5], 1, (300, 2)), rng.normal(0, 1, (900, 2)), 0.1
 
-    def cost(weights: ev.Floats, offset: float) -> float:
+    def cost(weights: Floats, offset: float) -> float:
         bias = offset + log_odds(prior)
         mates = np.logaddexp(0, -(mated @ weights + bias)).mean()
         return float(prior * mates + (1 - prior) * np.logaddexp(0, non_mated @ weights + bias).mean())

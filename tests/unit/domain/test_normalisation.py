@@ -15,8 +15,9 @@ SAMPLES, COHORT, DIMENSIONS = 3, 12, 5
 
 
 def _unit(rng: np.random.Generator, rows: int) -> Vectors:
-    vectors = rng.normal(size=(rows, DIMENSIONS))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    vectors: Vectors = rng.normal(size=(rows, DIMENSIONS)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
 
 
 def test_norms_by_hand() -> None:
