@@ -33,7 +33,7 @@ class SearchCoverage:
 
     def for_nothing_left_out(self) -> SearchCoverage:
         """The same of an answer that needed nothing else than what was looked at."""
-        return replace(self, shards_searched=self.shards_total)
+        return self if self.complete else replace(self, shards_searched=self.shards_total)
 
 
 def own_coverage(live: LiveCollection, behind: Behind, shards: int) -> SearchCoverage:
@@ -44,12 +44,11 @@ def own_coverage(live: LiveCollection, behind: Behind, shards: int) -> SearchCov
         behind: how far it is behind the store.
         shards: so many of it were asked for.
     """
-    index = live.index.coverage
     return SearchCoverage(
         shards_total=len(live.positions),
         shards_searched=shards,
-        exact=index.exact,
-        vectors_in_clear=index.vectors_in_clear,
+        exact=live.is_exact,
+        vectors_in_clear=live.is_in_clear,
         behind_changes=behind.changes,
         behind_s=behind.seconds,
         subjects_searched=subjects_here(live),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import Any, TypeVar
@@ -64,6 +64,15 @@ class LiveCollection:
     """The shards that are in the index."""
     subjects_stored: int = 0
     """In all shards, as the store was last seen."""
+    is_exact: bool = field(init=False)
+    """Whether the index compares everybody; of each index for as long as it lives, as the next."""
+    is_in_clear: bool = field(init=False)
+    """Whether the index keeps vectors unencrypted outside of this process."""
+
+    def __post_init__(self) -> None:
+        """Ask the index once: to answer, it also measures its memory."""
+        coverage = self.index.coverage
+        self.is_exact, self.is_in_clear = coverage.exact, coverage.vectors_in_clear
 
     @property
     def is_whole(self) -> bool:
@@ -86,6 +95,14 @@ class LiveCollection:
     def sequence_of(self, shard: int) -> int:
         """How far it is in one shard; 0 for a shard that it does not have."""
         return self.positions[shard].sequence if shard < len(self.positions) else 0
+
+    def is_level_with(self, head: CollectionHead) -> bool:
+        """Whether the index has what the store has, and nothing else; False: `behind` and `parted_from` say why.
+
+        It compares what it holds nothing of, too: of that, `look` takes the store's word.
+        """
+        is_shut = isinstance(self.index, TableIndex) and self.index.is_shut
+        return not is_shut and head.generation == self.generation and head.positions == self.positions
 
     def behind(self, head: CollectionHead) -> int:
         """Changes that the store has and the index has not."""

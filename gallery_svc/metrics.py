@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from tessera.chassis.metrics import LATENCY_BUCKETS_S, ServiceMetrics
+from tessera.chassis.metrics import LATENCY_BUCKETS_S, Children, ServiceMetrics
 
 
 class GalleryMetrics(ServiceMetrics):
@@ -26,6 +26,7 @@ class GalleryMetrics(ServiceMetrics):
             ["method", "outcome"],
             registry=registry,
         )
+        self.decided = Children(self.decisions)
         self.inconclusive = Counter(
             "tessera_gallery_inconclusive_total",
             "Inconclusive answers, by method and first reason. CALIBRATION_TOO_SMALL: the collection has outgrown its "
@@ -202,6 +203,7 @@ class GalleryMetrics(ServiceMetrics):
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
+        self.store_seconds_of = Children(self.store_seconds)
         self.encoder_seconds = Histogram(
             "tessera_gallery_encoder_seconds",
             "Time of one call to the encoder as the gallery sees it, by outcome (ok, or the error's name). "

@@ -80,6 +80,6 @@ class Recorder:
 
 def count_decision(metrics: GalleryMetrics, method: str, decision: Decision) -> None:
     """Count one answer."""
-    metrics.decisions.labels(method.lower(), decision.outcome.value).inc()
+    metrics.decided.of(method.lower(), decision.outcome.value).inc()
     if decision.outcome is Outcome.INCONCLUSIVE:
         metrics.inconclusive.labels(method.lower(), decision.reasons[0].value).inc()

@@ -55,6 +55,9 @@ class Behind:
     """BEHIND or RELOADING."""
 
 
+_NOT_BEHIND = Behind()
+
+
 class _Followed:
     """One collection, and the one pass at a time that moves it on.
 
@@ -111,10 +114,13 @@ class _Followed:
     def behind(self, *, store_is_there: bool) -> Behind:
         """How far it is behind, as far as is known."""
         live, head = self.live, self.head
+        is_settled = store_is_there and self.loading is None and self.failure is None
+        if is_settled and live is not None and head is not None and live.is_level_with(head):
+            return _NOT_BEHIND
         changes = live.behind(head) if live is not None and head is not None else 0
         parted = live is None or head is None or live.parted_from(head) is not None
-        if store_is_there and not changes and not parted and self.loading is None and self.failure is None:
-            return Behind()
+        if is_settled and not changes and not parted:
+            return _NOT_BEHIND
         why = RELOADING if self.loading is not None else BEHIND
         return Behind(changes, self._clock.monotonic_s() - self.level_at_s, why)
 

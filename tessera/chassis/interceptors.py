@@ -7,14 +7,14 @@ import contextlib
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
+from prometheus_client import Counter
 
-from tessera.chassis.metrics import ServiceMetrics
+from tessera.chassis.metrics import Children, ServiceMetrics
 from tessera.chassis.status import rich_status, status_of
-from tessera.chassis.tracing import Metadata, Span, Tracing
+from tessera.chassis.tracing import OFF, Span, Tracing
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
@@ -33,28 +33,34 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         self._metrics = metrics
         self._max_deadline_s = max_deadline_s
         self._tracing = tracing
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
-        """Wrap the handler of this call."""
+        """Wrap the handler of this call: once for each method, since gRPC comes with the same one each time."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return handler
-        _, service, method = handler_call_details.method.split("/", 2)
-        named = _CallNames(service, method, handler_call_details.invocation_metadata)
-        if handler.response_streaming:
-            return self._streaming(handler, named)
-        return self._single(handler, named)
+        known = self._wrapped.get(handler_call_details.method)
+        if known is not None and known[0] is handler:
+            return known[1]
+        wrapped = self._wrap(handler, handler_call_details.method)
+        self._wrapped[handler_call_details.method] = handler, wrapped
+        return wrapped
 
-    def _single(self, handler: Any, named: _CallNames) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - four shapes of handler
+    def _wrap(self, handler: Any, path: str) -> Handler:  # noqa: ANN401 - four shapes of handler
+        counted = _Method(self._metrics, path)
+        return self._streaming(handler, counted) if handler.response_streaming else self._single(handler, counted)
+
+    def _single(self, handler: Any, method: _Method) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - four shapes of handler
         inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
         budget_s = _own_budget_s if handler.request_streaming else self._budget_s
 
         async def call(request: Any, context: Any) -> Any:  # noqa: ANN401 - whatever message the method has
-            with self._span(named) as span, _Count(self._metrics, named, span) as count:
+            with self._span(method, context) as span, _Count(method, span) as count:
                 try:
                     async with asyncio.timeout(budget_s(context)) as budget:
                         return await inner(request, context)
@@ -70,11 +76,11 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         )
         return make(call, handler.request_deserializer, handler.response_serializer)
 
-    def _streaming(self, handler: Any, named: _CallNames) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - four shapes of handler
+    def _streaming(self, handler: Any, method: _Method) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - four shapes of handler
         inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
 
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - whatever message the method has
-            with self._span(named) as span, _Count(self._metrics, named, span) as count:
+            with self._span(method, context) as span, _Count(method, span) as count:
                 try:
                     answering = inner(request, context)
                     if inspect.isawaitable(answering):  # it writes to the context, as grpc's own health service
@@ -92,8 +98,10 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         )
         return make(call, handler.request_deserializer, handler.response_serializer)
 
-    def _span(self, named: _CallNames) -> Span:
-        return self._tracing.call(f"{named.service}/{named.method}", named.metadata)
+    def _span(self, method: _Method, context: grpc.aio.ServicerContext[Any, Any]) -> Span:
+        if not self._tracing.on:
+            return OFF
+        return self._tracing.call(method.name, context.invocation_metadata())
 
     def _budget_s(self, context: grpc.aio.ServicerContext[Any, Any]) -> float:
         remaining_s = context.time_remaining()
@@ -124,31 +132,44 @@ def _code_of(context: Any) -> grpc.StatusCode:  # noqa: ANN401 - grpc's context
     return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
-class _CallNames:
-    service: str
-    method: str
-    metadata: Metadata | None
+class _Method:
+    """A method and what counts its calls.
+
+    Args:
+        metrics: where they are.
+        path: as gRPC names it, such as `/tessera.v1.GalleryService/Verify`.
+    """
+
+    def __init__(self, metrics: ServiceMetrics, path: str) -> None:
+        _, service, method = path.split("/", 2)
+        self.name = f"{service}/{method}"
+        self.started = metrics.rpc_started.labels(service, method)
+        self.seconds = metrics.rpc_seconds.labels(service, method)
+        self._handled = Children(metrics.rpc_handled)
+        self._labels = service, method
+
+    def handled(self, code: grpc.StatusCode) -> Counter:
+        """What counts the calls that ended so."""
+        return self._handled.of(*self._labels, code.name)
 
 
 class _Count:
     """Counts one RPC when it ends, whatever ended it, and tells its span how."""
 
-    def __init__(self, metrics: ServiceMetrics, named: _CallNames, span: Span) -> None:
-        self._metrics = metrics
-        self._labels = (named.service, named.method)
+    def __init__(self, method: _Method, span: Span) -> None:
+        self._method = method
         self._span = span
         self._started_s = 0.0
         self.code = grpc.StatusCode.OK
 
     def __enter__(self) -> _Count:
-        self._metrics.rpc_started.labels(*self._labels).inc()
+        self._method.started.inc()
         self._started_s = time.monotonic()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             self.code = grpc.StatusCode.CANCELLED
-        self._metrics.rpc_handled.labels(*self._labels, self.code.name).inc()
-        self._metrics.rpc_seconds.labels(*self._labels).observe(time.monotonic() - self._started_s)
+        self._method.handled(self.code).inc()
+        self._method.seconds.observe(time.monotonic() - self._started_s)
         self._span.ended_with(self.code)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import platform
+from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from tessera import __version__
+
+Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 LATENCY_BUCKETS_S = (
     0.001,
@@ -74,6 +77,27 @@ class ServiceMetrics:
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
+
+
+class Children(Generic[Metric]):
+    """A metric's children by their label values, each looked up once: `labels()` takes longer than to count.
+
+    For a metric none of whose children is ever removed: one that is would be counted here and told nowhere.
+
+    Args:
+        metric: with labels.
+    """
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric: Metric = metric
+        self._known: dict[tuple[str, ...], Metric] = {}
+
+    def of(self, *values: str) -> Metric:
+        """The child with these label values, in the metric's order."""
+        child = self._known.get(values)
+        if child is None:
+            child = self._known[values] = self._metric.labels(*values)
+        return child
 
 
 def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> tuple[int, object]:

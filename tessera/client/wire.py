@@ -19,6 +19,8 @@ from tessera.domain.observation import Box, Observation, Quality
 from tessera.domain.reasons import Reason
 from tessera.v1 import biometrics_pb2 as pb
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 # ---- enums: the same names on both sides
 
 
@@ -27,9 +29,13 @@ def enum_name(enum: Any, number: int, prefix: str) -> str:  # noqa: ANN401 - pro
     return str(enum.Name(number)).removeprefix(prefix) if number in enum.values() else ""
 
 
+_REASONS = {reason: pb.Reason.Value(f"REASON_{reason.value}") for reason in Reason}
+_OUTCOMES = {outcome: pb.Outcome.Value(f"OUTCOME_{outcome.value}") for outcome in Outcome}
+
+
 def reason_to_wire(reason: Reason) -> pb.Reason.ValueType:
     """`Reason.NO_FACE` as `REASON_NO_FACE`."""
-    return pb.Reason.Value(f"REASON_{reason.value}")
+    return _REASONS[reason]
 
 
 def reason_from_wire(reason: int) -> Reason:
@@ -58,7 +64,7 @@ def modality_from_wire(modality: int, field: str = "modality") -> Modality:
 
 def outcome_to_wire(outcome: Outcome) -> pb.Outcome.ValueType:
     """`Outcome.MATCH` as `OUTCOME_MATCH`."""
-    return pb.Outcome.Value(f"OUTCOME_{outcome.value}")
+    return _OUTCOMES[outcome]
 
 
 def outcome_from_wire(outcome: int) -> Outcome:
@@ -71,9 +77,9 @@ def outcome_from_wire(outcome: int) -> Outcome:
 
 def time_to_wire(moment: datetime) -> Timestamp:
     """A moment with its zone as a Timestamp."""
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp
+    # Not `FromDatetime`, which goes by way of a calendar and takes four times as long.
+    since = moment - _EPOCH
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)
 
 
 def time_from_wire(timestamp: Timestamp, field: str = "timestamp") -> datetime:
