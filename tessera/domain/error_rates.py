@@ -84,20 +84,33 @@ def equal_error_rate(mated: npt.ArrayLike, non_mated: npt.ArrayLike) -> tuple[fl
 def wilson_interval(errors: int, trials: int) -> Interval:
     """95 % interval of a rate from independent trials.
 
-    Biometric comparisons that share subjects are *not* independent: for those use the subject bootstrap; this one is
-    for independent decisions, and as the optimistic bound.
+    Biometric comparisons that share subjects are *not* independent: `tessera.domain.dependence` is for those. This one is
+    for independent decisions, and the optimistic bound beside the others.
 
     Source: Wilson, JASA 22 (1927).
     """
     if trials < 1 or not 0 <= errors <= trials:
         raise InvalidInputError("errors", (errors, trials), "0 <= errors <= trials, trials >= 1")
-    rate, z2 = errors / trials, Z_95**2
+    return wilson_interval_of_rate(errors / trials, trials)
+
+
+def wilson_interval_of_rate(rate: float, trials: float, deviations: float = Z_95) -> Interval:
+    """Wilson's interval around a rate, for any effective number of independent trials.
+
+    Args:
+        rate: as measured, in [0, 1].
+        trials: how many independent trials the measurement is worth; need not be whole.
+        deviations: standard deviations to each side; 1.96 for 95 % where the variance is known.
+
+    Source: Wilson, JASA 22 (1927).
+    """
+    if not (0.0 <= rate <= 1.0 and 0.0 < trials < math.inf and deviations > 0.0):
+        raise InvalidInputError("rate", (rate, trials), "a rate in [0, 1] of more than 0 trials")
+    z2 = deviations**2
     centre = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = Z_95 / (1 + z2 / trials) * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2))
+    half = deviations / (1 + z2 / trials) * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2))
     # At the ends the bounds are exact; rounding would leave 1e-19 in their place.
-    return Interval(
-        0.0 if errors == 0 else max(0.0, centre - half), 1.0 if errors == trials else min(1.0, centre + half)
-    )
+    return Interval(0.0 if rate == 0.0 else max(0.0, centre - half), 1.0 if rate == 1.0 else min(1.0, centre + half))
 
 
 def comparisons_needed(rate: float) -> int:
