@@ -23,6 +23,7 @@ from encoder_svc.device import (
     tune_interpreter,
 )
 from encoder_svc.encoders import EncoderFacts, Encoders
+from encoder_svc.explaining import Explainer
 from encoder_svc.loading import compile_and_replace, describe_encoder, load_pipeline
 from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.oip_servicer import OpenInferenceServicer
@@ -75,7 +76,8 @@ async def running(
     wanted = [(settings.encoder, 0), *parse_more_encoders(settings.more_encoders)]
     _require_known(wanted)
     rules = StreamRules(settings.stream_credits, settings.stream_idle_s, settings.max_streams)
-    ours = EncoderServicer(encoders, rules, clock=clock, metrics=metrics, tracing=tracing)
+    explainer = Explainer(encoders, parts)
+    ours = EncoderServicer(encoders, explainer, rules, clock=clock, metrics=metrics, tracing=tracing)
     adding = _adding(ours, OpenInferenceServicer(encoders, clock))
     server = Server(settings.server, metrics, [SERVICE, oip_servicer.SERVICE], adding, tracing)
     await server.start()
@@ -107,6 +109,7 @@ def build_parts(settings: EncoderSettings, clock: Clock, metrics: EncoderMetrics
         WorkClass.INTERACTIVE: QueueRule(settings.interactive_queue, refuse, window),
         WorkClass.ENROLMENT: QueueRule(settings.enrolment_queue, refuse, window),
         WorkClass.STREAM: QueueRule(settings.stream_queue, drop, window),
+        WorkClass.EXPLANATION: QueueRule(settings.explanation_queue, refuse, window=1),
     }
     scheduler = Scheduler(
         BatchRules(settings.slice_ms / 1e3, settings.linger_share, settings.stream_batch_frames),

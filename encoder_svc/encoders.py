@@ -139,6 +139,15 @@ class Encoders:
         """
         return self._status(self._serving(wanted, modality))
 
+    def version(self, wanted: str = "", modality: Modality = Modality.FACE) -> EncoderVersion:
+        """The version that takes work now, for what is more than one picture's way through it.
+
+        Raises:
+            NotFoundError: there is no such encoder.
+            UnavailableError: it takes no work now.
+        """
+        return self._serving(wanted, modality).serving_version
+
     def retired(self, model_id: str) -> asyncio.Event:
         """Set once no version with this model id serves any more.
 
@@ -170,7 +179,7 @@ class Encoders:
         metrics, work_class = self._parts.metrics, picture.work_class.value
         metrics.received(work_class)
         try:
-            version = self._serving(wanted, modality).serving_version
+            version = self.version(wanted, modality)
             with metrics.pending.labels(work_class).track_inprogress():
                 frame = await version.encode(picture)
         except BaseException as error:

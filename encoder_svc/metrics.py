@@ -163,7 +163,7 @@ class EncoderMetrics(ServiceMetrics):
             ["model_id", "modality", "device", "runtime"],
             registry=registry,
         )
-        for work_class in ("interactive", "enrolment", "stream"):
+        for work_class in ("interactive", "enrolment", "stream", "explanation"):
             # Present from the start, so that a rate over them is 0 and not nothing.
             self.pending.labels(work_class).set(0)
             self.queue_depth.labels(work_class).set(0)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from encoder_svc.encoders import EncoderState, EncoderStatus
 from encoder_svc.frames import EncodedFrame, EncodeOptions
-from encoder_svc.scheduling.work import WorkClass
+from encoder_svc.scheduling.work import ASKED_FOR, WorkClass
 from encoder_svc.wire import MAX_OBSERVATIONS
 from tessera import __version__
 from tessera.domain.artifact import Manifest
@@ -41,8 +41,8 @@ _ANY = -1
 
 # In the order of precedence, which is also how the protocol counts: 1 goes first. 0: not given.
 _PRIORITIES: dict[int | str, WorkClass] = {
-    **dict(enumerate(WorkClass, start=1)),
-    **{work_class.value: work_class for work_class in WorkClass},
+    **dict(enumerate(ASKED_FOR, start=1)),
+    **{work_class.value: work_class for work_class in ASKED_FOR},
 }
 _REPOSITORY_STATES = {
     EncoderState.LOADING: "LOADING",

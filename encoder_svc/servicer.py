@@ -12,6 +12,7 @@ import grpc
 
 from encoder_svc import wire
 from encoder_svc.encoders import Encoders
+from encoder_svc.explaining import Explainer
 from encoder_svc.frames import EncodeOptions
 from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.streams import StreamRegister, StreamRules, StreamSession
@@ -32,6 +33,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
 
     Args:
         encoders: do the work.
+        explainer: has them explain a score.
         rules: of streams.
         clock: for expiry.
         metrics: of streams.
@@ -41,6 +43,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     def __init__(
         self,
         encoders: Encoders,
+        explainer: Explainer,
         rules: StreamRules,
         *,
         clock: Clock,
@@ -48,6 +51,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         tracing: Tracing | None = None,
     ) -> None:
         self._encoders = encoders
+        self._explainer = explainer
         self._rules = rules
         self._clock = clock
         self._metrics = metrics
@@ -60,9 +64,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         modality = wire.modality_wanted(request.options)
         work_class = wire.work_class_from_wire(request.priority)
         serving = self._encoders.serving(request.options.model_id, modality).facts.manifest
-        remaining_s = context.time_remaining()
-        expires_at_s = None if remaining_s is None else self._clock.monotonic_s() + remaining_s
-        picture = Picture(request.image.data, options, work_class, expires_at_s=expires_at_s)
+        picture = Picture(request.image.data, options, work_class, expires_at_s=self._expires_at_s(context))
         frame = await self._encoders.encode(picture, serving.model_id, modality)
         return wire.encode_response(frame, serving.model_id)
 
@@ -83,6 +85,11 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                 async for event in events:
                     yield wire.stream_event_to_wire(event)
 
+    async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
+        """What in a picture drives its score with a reference."""
+        question = wire.explain_question(request, self._expires_at_s(context))
+        return wire.explain_response(await self._explainer.explain(question))
+
     async def ListEncoders(self, request: pb.ListEncodersRequest, context: Context) -> pb.ListEncodersResponse:
         """The encoders and their state."""
         wanted = wire.wanted_modality(request)
@@ -98,6 +105,10 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     async def UnloadEncoder(self, request: pb.UnloadEncoderRequest, context: Context) -> pb.UnloadEncoderResponse:
         """Take an encoder out of service."""
         return pb.UnloadEncoderResponse(unloaded=await self._encoders.unload(request.model_id))
+
+    def _expires_at_s(self, context: Context) -> float | None:
+        remaining_s = context.time_remaining()
+        return None if remaining_s is None else self._clock.monotonic_s() + remaining_s
 
     async def _first(self, messages: AsyncIterator[pb.EncodeStreamRequest]) -> pb.EncodeStreamRequest:
         try:

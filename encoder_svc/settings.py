@@ -103,6 +103,8 @@ class EncoderSettings:
     """Enrolment pictures that may wait; one more is refused."""
     stream_queue: int = 64
     """Camera frames that may wait; one more drops the oldest."""
+    explanation_queue: int = 8
+    """Explanations that may wait while one is under way; one more is refused."""
 
     max_streams: int = 64
     """Streams at a time; one more is refused."""
@@ -143,7 +145,7 @@ class EncoderSettings:
         require(fits, "pad_sha256", self.pad_sha256, "64 hexadecimal digits, the sha256 of pad_weights")
         for name in ("threads", "max_image_bytes", "max_image_pixels", "max_streams"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("interactive_queue", "enrolment_queue", "stream_queue"):
+        for name in ("interactive_queue", "enrolment_queue", "stream_queue", "explanation_queue"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(64 <= self.detect_side_px <= 4096, "detect_side_px", self.detect_side_px, "64 to 4096 pixels")
         require(self.stream_credits in {1, 2}, "stream_credits", self.stream_credits, "1 or 2")

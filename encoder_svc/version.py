@@ -7,9 +7,12 @@ batches with other pictures, the rest one by one. Between two stages it is seen 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
+
+import numpy as np
 
 from encoder_svc.admission import Admission
 from encoder_svc.frames import EncodedFrame, EncodeOptions, FoundFaces, PreparedFrame
@@ -21,7 +24,11 @@ from encoder_svc.scheduling.work import Asker, Done, Stage, Want, WorkClass
 from tessera.chassis.clock import Clock
 from tessera.chassis.tracing import record
 from tessera.client.stream_values import KnownTracklet
-from tessera.domain.errors import ExpiredError
+from tessera.domain.embedding import Vectors
+from tessera.domain.errors import ExpiredError, ImageRejectedError
+from tessera.domain.observation import Observation
+from tessera.domain.reasons import Reason
+from tessera.imaging.decode import Image
 from tessera.imaging.refine import VIEWS
 
 _WARM_UP_SIZES_PX = ((360, 640), (480, 640), (640, 360), (640, 640))
@@ -58,6 +65,19 @@ class Picture:
     source: str = ""
     """The stream that it comes from; empty: none."""
 
+    @property
+    def asker(self) -> Asker:
+        """For whom it is encoded."""
+        return Asker(self.work_class, self.source, self.expires_at_s)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlignedFace:
+    """The one face of a picture, and the pixels that its embedding was made of."""
+
+    observation: Observation
+    crop: Image
+
 
 class EncoderVersion:
     """A pipeline behind the queues of its device.
@@ -85,6 +105,7 @@ class EncoderVersion:
         self._align = beside("align", 4, pipeline.realign)
         self._pad = Stage("pad", name, 5, EMBED_BATCH, pipeline.judge, priority)
         self._embed = Stage("embed", name, 5, EMBED_BATCH, pipeline.embed, priority)
+        self._beside = beside("explain", 6, lambda work: work())
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -107,14 +128,67 @@ class EncoderVersion:
             OverloadedError: a queue was full, or newer work took its place.
             UnavailableError: the scheduler is closed.
         """
+        with self.working():
+            return await self._encode(picture)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """While the block runs this version is not taken out of service."""
         self._under_way += 1
         self._idle.clear()
         try:
-            return await self._encode(picture)
+            yield
         finally:
             self._under_way -= 1
             if self._under_way == 0:
                 self._idle.set()
+
+    # ---- for what goes on with a face after its embedding; whoever calls these has been admitted
+
+    async def only_face(self, picture: Picture, field: str) -> AlignedFace:
+        """Encode a picture with exactly one face.
+
+        Args:
+            picture: and who wants it.
+            field: the request field that held it, for errors.
+
+        Raises:
+            ImageRejectedError: it cannot be used; NO_FACE and EXCEEDS_MAX_FACES too.
+            ExpiredError: its time ran out first.
+            UnavailableError: the scheduler is closed.
+        """
+        try:
+            size = await self._decoded_bytes(picture)
+            async with self._parts.admission.pixels.held(picture.work_class, size):
+                self._require_wanted(picture)
+                return await self._travel(self._way_of_one(picture), picture.asker)
+        except ImageRejectedError as error:
+            raise error.in_field(field) from None
+
+    async def embed(self, make: Callable[[], Sequence[Image]], asker: Asker) -> Vectors:
+        """Embed pictures that are aligned already.
+
+        Args:
+            make: gives them, at most `EMBED_BATCH`, all of one shape; called when its turn comes.
+            asker: for whom.
+
+        Returns:
+            float32 (n, d), each row of length 1.
+
+        Raises:
+            ExpiredError: its time ran out first.
+            UnavailableError: the scheduler is closed.
+        """
+        return await self._travel(self._way_of_made(make), asker)
+
+    async def run_beside(self, work: Callable[[], T], asker: Asker) -> T:
+        """Have something done where pictures are decoded and measured, when its turn comes.
+
+        Raises:
+            ExpiredError: its time ran out first.
+            UnavailableError: the scheduler is closed.
+        """
+        return await self._travel(self._way_of(work), asker)
 
     async def warm_up(self) -> None:
         """Run every network at the usual shapes and batch sizes, so that no caller pays for what is built on first use,
@@ -150,12 +224,12 @@ class EncoderVersion:
             size = await self._decoded_bytes(picture)
             async with parts.admission.pixels.held(picture.work_class, size):
                 self._require_wanted(picture)
-                frame = await self._travel(self._way(picture), picture)
+                frame, _ = await self._travel(self._way(picture), picture.asker)
         total_ms = (parts.clock.monotonic_s() - received_s) * 1e3
         queue_ms = max(0.0, total_ms - frame.times.total_ms)
         return replace(frame, times=replace(frame.times, queue_ms=queue_ms, total_ms=total_ms))
 
-    def _way(self, picture: Picture) -> Way[EncodedFrame]:
+    def _way(self, picture: Picture) -> Way[tuple[EncodedFrame, FoundFaces]]:
         """What is done with a picture, step by step."""
         (prepared,) = yield [Want(self._decode, None, (picture.data,))]
         frame: PreparedFrame = prepared.output
@@ -175,11 +249,28 @@ class EncoderVersion:
             embedded = yield [Want(self._embed, face.crop.shape, face.crop) for face in found.wanted]
             self.pipeline.give_embeddings(found.wanted, [one.output for one in embedded])
         detect_ms = _run_ms(detected) + _run_ms(looked)
-        return self.pipeline.seen(frame, found, detect_ms, _run_ms(embedded))
+        return self.pipeline.seen(frame, found, detect_ms, _run_ms(embedded)), found
 
-    async def _travel(self, way: Way[T], picture: Picture) -> T:
+    def _way_of_one(self, picture: Picture) -> Way[AlignedFace]:
+        frame, found = yield from self._way(picture)
+        if not frame.faces:
+            raise ImageRejectedError(Reason.NO_FACE, "no face is seen; allowed: exactly one")
+        if len(frame.faces) > 1:
+            raise ImageRejectedError(Reason.EXCEEDS_MAX_FACES, "several faces are seen; allowed: exactly one")
+        return AlignedFace(frame.observations[0], found.wanted[0].crop)
+
+    def _way_of_made(self, make: Callable[[], Sequence[Image]]) -> Way[Vectors]:
+        crops = yield from self._way_of(make)
+        embedded = yield [Want(self._embed, crop.shape, crop) for crop in crops]
+        return np.stack([one.output for one in embedded])
+
+    def _way_of(self, work: Callable[[], T]) -> Way[T]:
+        (done,) = yield [Want(self._beside, None, (work,))]
+        output: T = done.output
+        return output
+
+    async def _travel(self, way: Way[T], asker: Asker) -> T:
         """The end of a way; what was done on it goes to the trace, also when the way was not finished."""
-        asker = Asker(picture.work_class, picture.source, picture.expires_at_s)
         journey = Journey(way, self._parts.scheduler, asker)
         journey.begin()
         try:
@@ -196,7 +287,7 @@ class EncoderVersion:
         """What the decoded picture will take. Reading a header takes microseconds, unless a long file hides it."""
         if len(picture.data) <= _HEADER_READ_AT_ONCE_BYTES:
             return self.pipeline.decoded_bytes(picture.data)
-        return await self._travel(self._way_of_a_header(picture), picture)
+        return await self._travel(self._way_of_a_header(picture), picture.asker)
 
     def _way_of_a_header(self, picture: Picture) -> Way[int]:
         (read,) = yield [Want(self._header, None, (picture.data,))]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from encoder_svc.encoders import EncoderStatus
+from encoder_svc.explaining import METHOD, ExplainQuestion, Explanation
 from encoder_svc.frames import EncodedFrame, EncodeOptions, SeenFace
 from encoder_svc.scheduling.work import WorkClass
 from encoder_svc.streams import CreditGrant, ExpiredFrame, FailedFrame, FrameAnswer, SkippedFrame, StreamFrame
 from tessera.client import wire
 from tessera.client.stream_values import KnownTracklet
 from tessera.client.stream_wire import stage_times_to_wire
-from tessera.domain.embedding import Modality
+from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.errors import InvalidInputError
 from tessera.domain.ids import TrackletId, checked_id
 from tessera.v1 import biometrics_pb2
@@ -162,6 +163,44 @@ def stream_event_to_wire(event: FrameAnswer | CreditGrant) -> pb.EncodeStreamRes
         case FailedFrame(reason, detail):
             result.failed.CopyFrom(pb.Failed(reason=wire.reason_to_wire(reason), detail=detail))
     return pb.EncodeStreamResponse(result=result)
+
+
+def explain_question(message: pb.ExplainRequest, expires_at_s: float | None) -> ExplainQuestion:
+    """What is to be explained.
+
+    Raises:
+        InvalidInputError: there is no reference, or it is no embedding.
+    """
+    match message.reference.WhichOneof("sample"):
+        case "image":
+            reference: bytes | Embedding = message.reference.image.data
+        case "embedding":
+            reference = wire.embedding_from_wire(message.reference.embedding, "reference.embedding")
+        case _:
+            raise InvalidInputError("reference", "neither", "an image or an embedding")
+    return ExplainQuestion(
+        picture=message.image.data,
+        reference=reference,
+        modality=wire.modality_from_wire(message.modality),
+        wanted=message.model_id,
+        grid=message.grid,
+        expires_at_s=expires_at_s,
+    )
+
+
+def explain_response(explanation: Explanation) -> pb.ExplainResponse:
+    """An explanation; it holds no score and no embedding."""
+    rows, columns = explanation.weights.shape
+    drawn = pb.ExplanationMap(
+        rows=rows,
+        columns=columns,
+        weights=explanation.weights.ravel().tolist(),
+        overlay_png=explanation.overlay_png,
+        method=METHOD,
+        faithfulness=explanation.faithfulness,
+    )
+    seen = wire.observation_to_wire(explanation.observation)
+    return pb.ExplainResponse(map=drawn, observation=seen, model_id=explanation.model_id)
 
 
 def encoder_to_wire(status: EncoderStatus) -> pb.Encoder:

@@ -131,7 +131,7 @@ def build_parts(
     """What encoders share, not started."""
     clock, metrics = clock or SystemClock(), EncoderMetrics(CollectorRegistry())
     refuse, drop = OverflowPolicy.REFUSE_NEWEST, OverflowPolicy.DROP_OLDEST
-    policies = {WorkClass.INTERACTIVE: refuse, WorkClass.ENROLMENT: refuse, WorkClass.STREAM: drop}
+    policies = dict.fromkeys(WorkClass, refuse) | {WorkClass.STREAM: drop}
     gates = {work_class: QueueRule(limit, policy, window) for work_class, policy in policies.items()}
     scheduler = Scheduler(
         rules, RESERVED, lanes=lanes, helpers=helpers, clock=clock, metrics=metrics, on_start=lambda: None

@@ -19,6 +19,13 @@ class WorkClass(StrEnum):
     """Somebody enrols people."""
     STREAM = "stream"
     """A camera looks on."""
+    EXPLANATION = "explanation"
+    """Somebody looks into a score: hundreds of embeddings, none of which anybody else may wait for. Nobody can ask for
+    it but `Explain`, and no share is reserved for it."""
+
+
+ASKED_FOR = (WorkClass.INTERACTIVE, WorkClass.ENROLMENT, WorkClass.STREAM)
+"""What a caller may name for a picture, in the order of the contracts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
