@@ -10,8 +10,8 @@ PROTOS := $(wildcard proto/tessera/v1/*.proto proto/tessera/oip/*.proto)
 SERVICE_PROTOS := $(addprefix proto/tessera/,v1/encoder.proto v1/gallery.proto v1/events.proto v1/camera.proto v1/shard.proto oip/open_inference.proto)
 STUBS := tessera/v1 tessera/oip
 CODE := tessera encoder_svc gallery_svc camera_ingest gateway_svc siamese_lab benchmarks tests
-# Tests mostly wait, so that several processes share them, a file at a time; more than the memory of a laptop holds are none.
-WORKERS ?= $(shell n=$$(nproc); echo $$((n < 2 ? 2 : n > 6 ? 6 : n)))
+# Tests mostly wait, so that more processes than processors share them, a file at a time; each takes up to 3 GB.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 5 ? n + 1 : 6)))
 SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := install --quiet --disable-pip-version-check -c constraints.txt
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socketserver
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,12 @@ os.environ.setdefault("TESSERA_ENCODER_RUNTIME", "eager")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where several workers share the machine, each computes on one thread; theirs would wait for each other's."""
+    """Have nobody wait for nothing.
+
+    Where several workers share the machine, each computes on one thread: theirs would wait for each other's. A page of
+    metrics looks fifty times a second whether it shall end: by default twice, and hundreds of tests end one.
+    """
+    socketserver.BaseServer.serve_forever.__defaults__ = (0.02,)
     if getattr(config.option, "numprocesses", None):
         for library in ("OMP", "OPENBLAS", "MKL"):
             os.environ.setdefault(f"{library}_NUM_THREADS", "1")

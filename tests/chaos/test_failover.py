@@ -80,6 +80,7 @@ async def _failed_over(pair: PrimaryAndReplica, durability: Durability) -> Told:
         await _write(store, [f"before-{number}" for number in range(BEFORE)], told)
         until(lambda: _has_all(pair))  # also without WAIT: only what comes now is in danger
         with socket.create_connection(("127.0.0.1", pair.replica.port)) as order:
+            _accepted(order)
             pair.replica.pause()
             await _write(store, [f"meanwhile-{number}" for number in range(MEANWHILE)], told)
             order.sendall(b"REPLICAOF NO ONE\r\n")
@@ -87,6 +88,12 @@ async def _failed_over(pair: PrimaryAndReplica, durability: Durability) -> Told:
             pair.replica.resume()
             until(lambda: _leads(pair.replica))
     return told
+
+
+def _accepted(order: socket.socket) -> None:
+    """Have the server know the connection: it would read what its primary sent before it took a new one."""
+    order.sendall(b"PING\r\n")
+    assert order.recv(64) == b"+PONG\r\n"
 
 
 @asynccontextmanager

@@ -400,6 +400,8 @@ async def _in_memory() -> Store:
     return MemoryStore()
 
 
+@pytest.mark.chaos
+@pytest.mark.timeout(1200)
 def test_two_replicas_answer_what_a_dictionary_would() -> None:
     """Over the store in memory; the same examples each time."""
     tried = Counter[str]()
