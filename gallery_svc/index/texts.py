@@ -55,7 +55,7 @@ class Spelling:
 
     def pack(self, text: str) -> bytes:
         """One text as bytes; `unpack` gives it back exactly."""
-        if self.prefix and re.fullmatch(rf"{self.prefix}[0-9a-f]{{{_DIGITS}}}", text):
+        if self.prefix and text.startswith(self.prefix) and re.fullmatch(rf"{self.prefix}[0-9a-f]{{{_DIGITS}}}", text):
             return bytes.fromhex(text[len(self.prefix) :])
         plain = text.encode()
         return _LITERAL + plain if self.prefix and len(plain) == _PACKED_BYTES else plain
