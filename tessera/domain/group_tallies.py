@@ -17,6 +17,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tessera.domain.dependence import AllPairs, ListedPairs, dependence_adjusted_wilson, subject_adjusted_wilson
+from tessera.domain.error_rates import Interval
+
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
@@ -65,6 +68,10 @@ class Tally(Protocol):
         """Errors and comparisons of each group, where subject i is there `weights[i]` times."""
         ...
 
+    def interval(self) -> Interval:
+        """95 %, of the rate of all of its comparisons."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MissTally:
@@ -94,6 +101,10 @@ class MissTally:
     def resampled(self, labels: Indices, groups: int, weights: Floats) -> tuple[Floats, Floats]:
         """Each subject counts by its weight."""
         return _sums(labels, weights * self.errors, groups), _sums(labels, weights * self.trials, groups)
+
+    def interval(self) -> Interval:
+        """95 %, of the rate of all comparisons, clustered by subject."""
+        return subject_adjusted_wilson(self.errors, self.trials)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,6 +160,11 @@ class MatchTally:
         trials, _ = self._trials(labels, groups, weights * self.samples)
         group, first, second, count = self._within(labels)
         return _sums(group, count * weights[first] * weights[second], groups), trials
+
+    def interval(self) -> Interval:
+        """95 %, of the rate of all comparisons, which share subjects."""
+        first, second = _each(self.first, self.second, self.errors)
+        return dependence_adjusted_wilson(first, second, AllPairs(self.samples))
 
     def across(self, labels: Indices, groups: int) -> tuple[Floats, Floats]:
         """Errors and comparisons of each pair of groups: both of shape (groups, groups), symmetric."""
@@ -220,6 +236,11 @@ class ListedMatchTally:
         weight = np.where(group == labels[self.second], weights[self.first] * weights[self.second], 0.0)
         return _sums(group, weight * self.errors, groups), _sums(group, weight * self.trials, groups)
 
+    def interval(self) -> Interval:
+        """95 %, of the rate of all comparisons, which share subjects."""
+        first, second = _each(self.first, self.second, self.errors)
+        return dependence_adjusted_wilson(first, second, ListedPairs(*_each(self.first, self.second, self.trials)))
+
     def across(self, labels: Indices, groups: int) -> tuple[Floats, Floats]:
         """Errors and comparisons of each pair of groups: both of shape (groups, groups), symmetric."""
         cell = labels[self.first] * groups + labels[self.second]
@@ -235,6 +256,12 @@ def _by_pair(first: Indices, second: Indices, subjects: int) -> tuple[Indices, I
     low, high = np.minimum(first, second), np.maximum(first, second)
     pair, count = np.unique(low * subjects + high, return_counts=True)
     return pair // max(subjects, 1), pair % max(subjects, 1), count.astype(np.float64)
+
+
+def _each(first: Indices, second: Indices, times: Floats) -> tuple[Indices, Indices]:
+    """Pairs that are there several times, one by one."""
+    whole = times.astype(np.intp)
+    return np.repeat(first, whole), np.repeat(second, whole)
 
 
 def _places(kept: Indices, subjects: int) -> tuple[npt.NDArray[np.bool_], Indices]:

@@ -10,14 +10,14 @@ studentised, so that it stays close where they differ in size and spread alone.
 
 Source: ISO/IEC 19795-10:2024 for the terms; Grother, "Face recognition vendor test part 8", NISTIR 8429 (2022), for
 max / min and max / geometric mean; Chung and Romano, "Exact and asymptotically robust permutation tests", Ann. Stat. 41
-(2013), for studentising; Westfall and Young, "Resampling-based multiple testing" (1993), for the maximum over groups;
-Holm, Scand. J. Stat. 6 (1979), over thresholds and rates.
+(2013), for studentising; Westfall and Young, "Resampling-based multiple testing" (1993), for the maximum
+over pairs of groups; Holm, Scand. J. Stat. 6 (1979), over thresholds and rates.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -77,7 +77,7 @@ class GroupRate:
     needed: int | None
     """About so many comparisons would be needed before anything is said of differences; None: it has enough."""
     stands_out: bool = False
-    """Differs from the groups' geometric mean, at 5 % after correction."""
+    """Differs from more than half of the other groups, at 5 % after correction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,14 +221,16 @@ def _of_kind(tally: ErrorTallies, kind: ErrorKind) -> Tally:
 # ---- one threshold, one error rate
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Test:
     """What the permutations say, before correction over tests."""
 
     p_value: float
     """That no group differs from the others."""
-    by_group: Mapping[str, float]
-    """The same of each group, corrected over groups."""
+    by_pair: Floats
+    """The same of each two groups, corrected over pairs."""
+    names: tuple[str, ...]
+    """Of the groups that were compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +259,7 @@ class _Look:
 def _judge(look: _Look, tally: Tally, draws: _Draws) -> _Judged:
     counts = tally.by_group(look.labels, len(look.names))
     needed = _needed(counts)
-    rates = tuple(_rate(counts, at, name, look.labels, needed) for at, name in enumerate(look.names))
+    rates = tuple(_rate(counts, at, tally, look, needed) for at in range(len(look.names)))
     enough = [at for at, trials in enumerate(counts.trials) if trials >= needed]
     if len(enough) < 2:
         nothing = Disparity(None, None)
@@ -265,10 +267,10 @@ def _judge(look: _Look, tally: Tally, draws: _Draws) -> _Judged:
         return _Judged(told, None)
     kept = np.flatnonzero(np.isin(look.labels, enough))
     compared, labels = tally.restricted(kept), np.searchsorted(enough, look.labels[kept]).astype(np.intp)
-    p_value, by_group = _permutation_test(compared, labels, len(enough), draws)
+    p_value, by_pair = _permutation_test(compared, labels, len(enough), draws)
     over_min, over_mean = _disparities(compared, labels, [rates[at] for at in enough], draws)
     told = GroupDifference(look.kind, look.threshold, rates, Finding.NO_DIFFERENCE_FOUND, p_value, over_min, over_mean)
-    return _Judged(told, _Test(p_value, {look.names[at]: p for at, p in zip(enough, by_group, strict=True)}))
+    return _Judged(told, _Test(p_value, by_pair, tuple(look.names[at] for at in enough)))
 
 
 def _needed(counts: GroupCounts) -> int:
@@ -285,52 +287,39 @@ def _needed(counts: GroupCounts) -> int:
     return max(comparisons_needed(min(rate, 0.999)), math.ceil(_TELLING_ERRORS * dependence / rate))
 
 
-def _rate(counts: GroupCounts, at: int, name: str, labels: Indices, needed: int) -> GroupRate:
+def _rate(counts: GroupCounts, at: int, tally: Tally, look: _Look, needed: int) -> GroupRate:
     trials, errors = round(counts.trials[at]), round(counts.errors[at])
+    members = np.flatnonzero(look.labels == at)
     return GroupRate(
-        group=name,
-        subjects=int((labels == at).sum()),
+        group=look.names[at],
+        subjects=members.size,
         comparisons=trials,
         errors=errors,
         rate=errors / trials if trials else None,
-        interval=_interval(errors, trials, float(counts.variance[at])) if trials else None,
+        interval=tally.restricted(members).interval() if trials else None,
         needed=needed if trials < needed else None,
-    )
-
-
-def _interval(errors: int, trials: int, variance: float) -> Interval:
-    """Wilson's, with as many trials as independent ones would need to vary as much (Fogliato et al., section 4.2)."""
-    rate = errors / trials
-    independent = trials * rate * (1.0 - rate)
-    effective = trials * min(1.0, independent / variance) if variance > 0 else float(trials)
-    z2 = Z_95**2
-    centre = (rate + z2 / (2 * effective)) / (1 + z2 / effective)
-    half = Z_95 / (1 + z2 / effective) * math.sqrt(rate * (1 - rate) / effective + z2 / (4 * effective**2))
-    return Interval(
-        0.0 if errors == 0 else max(0.0, centre - half), 1.0 if errors == trials else min(1.0, centre + half)
     )
 
 
 # ---- the claim
 
 
-def _permutation_test(tally: Tally, labels: Indices, groups: int, draws: _Draws) -> tuple[float, list[float]]:
-    """P values of "the groups differ in nothing": of all, and of each group by the maximum over groups."""
-    observed = _deviations(tally.by_group(labels, groups))
+def _permutation_test(tally: Tally, labels: Indices, groups: int, draws: _Draws) -> tuple[float, Floats]:
+    """P values of "the groups differ in nothing": of all, and of each pair by the maximum over pairs."""
+    observed = _distances(tally.by_group(labels, groups))
     highest = np.array(
-        [_deviations(tally.by_group(draws.rng.permutation(labels), groups)).max() for _ in range(draws.permutations)]
+        [_distances(tally.by_group(draws.rng.permutation(labels), groups)).max() for _ in range(draws.permutations)]
     )
-    by_group = [(1.0 + float((highest >= one - 1e-12).sum())) / (draws.permutations + 1.0) for one in observed]
-    return min(by_group), by_group
+    reached = (highest[:, None, None] >= observed - 1e-12).sum(axis=0)
+    by_pair: Floats = (1.0 + reached) / (draws.permutations + 1.0)
+    return float(by_pair.min()), by_pair
 
 
-def _deviations(counts: GroupCounts) -> Floats:
-    """How many standard errors each group's log rate is from the mean of all."""
-    groups = counts.errors.size
+def _distances(counts: GroupCounts) -> Floats:
+    """How many standard errors the log rates of each two groups are apart: shape (groups, groups)."""
     log_rates, variance = counts.log_rates(), counts.log_variance()
-    spread = variance * (1.0 - 2.0 / groups) + variance.sum() / groups**2
-    deviations: Floats = np.abs(log_rates - log_rates.mean()) / np.sqrt(spread)
-    return deviations
+    apart: Floats = np.abs(log_rates[:, None] - log_rates) / np.sqrt(variance[:, None] + variance)
+    return apart
 
 
 def _corrected(judged: Sequence[_Judged]) -> list[GroupDifference]:
@@ -350,14 +339,17 @@ def _p_value(one: _Judged) -> float:
 
 
 def _claimed(one: _Judged, factor: int, p_value: float) -> GroupDifference:
-    by_group = one.test.by_group if one.test is not None else {}
     differs = p_value < SIGNIFICANCE
-    groups = tuple(
-        replace(rate, stands_out=differs and factor * by_group.get(rate.group, 1.0) < SIGNIFICANCE)
-        for rate in one.difference.groups
-    )
+    out = _standing_out(one.test, factor) if differs and one.test is not None else set()
+    groups = tuple(replace(rate, stands_out=rate.group in out) for rate in one.difference.groups)
     finding = Finding.DIFFERENCE if differs else Finding.NO_DIFFERENCE_FOUND
     return replace(one.difference, groups=groups, finding=finding, p_value=p_value)
+
+
+def _standing_out(test: _Test, factor: int) -> set[str]:
+    """Those that differ from more than half of the others: of three of which one is high, that one and not the two."""
+    apart = (factor * test.by_pair < SIGNIFICANCE).sum(axis=0)
+    return {name for name, others in zip(test.names, apart, strict=True) if 2 * others > len(test.names) - 1}
 
 
 # ---- ratios
