@@ -37,6 +37,10 @@ class StoreServer:
         """A blocking client."""
         return Redis(port=self.port, protocol=2, socket_timeout=60.0)
 
+    def cpu_s(self) -> float:
+        """Seconds that its main thread has had of a processor."""
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
+
     def file_bytes(self) -> int:
         """Size of its append-only file."""
         with self.client() as client:
