@@ -28,24 +28,21 @@ class FirstSeen:
         self._taken = 0
         self._make_cells(expected)
 
-    def knows_any(self, hashes: Hashes) -> bool:
-        """Whether one of these came before, or comes twice among them.
+    def take_all(self, hashes: Hashes) -> bool:
+        """Take note of these, if all of them come for the first time.
 
         Args:
             hashes: shape (n,).
+
+        Returns:
+            Whether they do; if not, nothing is noted.
         """
         marks = _marks(hashes)
-        ordered = np.sort(marks)
-        if (ordered[1:] == ordered[:-1]).any():
-            return True
-        cells = self._first_cells(marks)
-        while marks.size:
-            found = self._cells[cells]
-            if (found == marks).any():
-                return True
-            taken = found != _EMPTY
-            marks, cells = marks[taken], self._next_cells(cells[taken])
-        return False
+        are_new = not self._knows_any(marks)
+        if are_new:
+            self._make_room(marks.size)
+            self._put(marks)
+        return are_new
 
     def take(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
         """Take note of some.
@@ -59,9 +56,23 @@ class FirstSeen:
         marks = _marks(hashes)
         self._make_room(marks.size)
         first = np.zeros(marks.size, np.bool_)
-        at = np.unique(marks, return_index=True)[1] if self.knows_any(hashes) else np.arange(marks.size)
+        at = np.unique(marks, return_index=True)[1]
         first[at] = self._put(marks[at])
         return first
+
+    def _knows_any(self, marks: Marks) -> bool:
+        """Whether one of these came before, or comes twice among them."""
+        ordered = np.sort(marks)
+        if (ordered[1:] == ordered[:-1]).any():
+            return True
+        cells = self._first_cells(marks)
+        while marks.size:
+            found = self._cells[cells]
+            if (found == marks).any():
+                return True
+            taken = found != _EMPTY
+            marks, cells = marks[taken], self._next_cells(cells[taken])
+        return False
 
     def _put(self, marks: Marks) -> npt.NDArray[np.bool_]:
         """Put marks that differ into their cells; which of them were not there."""

@@ -200,9 +200,8 @@ class _Scan:
             if isinstance(subject_ids, JoinedTexts)
             else _hashes(name.encode() for name in subject_ids)
         )
-        if self._seen.knows_any(hashes):
+        if not self._seen.take_all(hashes):
             return False
-        self._seen.take(hashes)
         self._count(len(subject_ids), opened.tags)
         return True
 
