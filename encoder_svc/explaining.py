@@ -21,6 +21,7 @@ from encoder_svc.frames import EncodeOptions
 from encoder_svc.pipeline import EMBED_BATCH
 from encoder_svc.scheduling.work import Asker, WorkClass
 from encoder_svc.version import AlignedFace, EncoderVersion, Parts, Picture
+from tessera.client.explanations import ExplanationMap
 from tessera.domain.embedding import Embedding, Modality, Vector
 from tessera.domain.errors import InvalidInputError, ModelMismatchError
 from tessera.domain.ids import ModelId
@@ -28,7 +29,6 @@ from tessera.domain.observation import Observation
 from tessera.domain.saliency import (
     PATCH_CELLS,
     Cells,
-    Weights,
     cell_weights,
     checked_grid,
     faithfulness,
@@ -69,10 +69,7 @@ class Explanation:
     observation: Observation
     """Of the face that is explained, without its embedding."""
     model_id: ModelId
-    weights: Weights
-    overlay_png: bytes
-    faithfulness: float
-    """What covering the map's strongest tenth does to the score, against a random tenth; at most 100."""
+    map: ExplanationMap
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,13 +125,9 @@ class Explainer:
         weights = cell_weights(await self._changes(version, pair, covered), covered)
         tests = np.concatenate((strongest(weights), random_parts(weights.shape)))
         changes = await self._changes(version, pair, tests)
-        return Explanation(
-            observation=replace(face.observation, embedding=None),
-            model_id=version.pipeline.model_id,
-            weights=weights,
-            overlay_png=await version.run_beside(partial(draw, face.crop, weights), asker),
-            faithfulness=faithfulness(weights, float(changes[0]), changes[1:]),
-        )
+        drawn = await version.run_beside(partial(draw, face.crop, weights), asker)
+        told = ExplanationMap(weights, drawn, METHOD, faithfulness(weights, float(changes[0]), changes[1:]))
+        return Explanation(replace(face.observation, embedding=None), version.pipeline.model_id, told)
 
     async def _changes(self, version: EncoderVersion, pair: _Pair, covered: Cells) -> npt.NDArray[np.float32]:
         """By how much each variant scores lower than the picture as it is."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from encoder_svc.encoders import EncoderStatus
-from encoder_svc.explaining import METHOD, ExplainQuestion, Explanation
+from encoder_svc.explaining import ExplainQuestion, Explanation
 from encoder_svc.frames import EncodedFrame, EncodeOptions, SeenFace
 from encoder_svc.scheduling.work import WorkClass
 from encoder_svc.streams import CreditGrant, ExpiredFrame, FailedFrame, FrameAnswer, SkippedFrame, StreamFrame
 from tessera.client import wire
+from tessera.client.explanation_wire import map_to_wire
 from tessera.client.stream_values import KnownTracklet
 from tessera.client.stream_wire import stage_times_to_wire
 from tessera.domain.embedding import Embedding, Modality
@@ -190,17 +191,11 @@ def explain_question(message: pb.ExplainRequest, expires_at_s: float | None) -> 
 
 def explain_response(explanation: Explanation) -> pb.ExplainResponse:
     """An explanation; it holds no score and no embedding."""
-    rows, columns = explanation.weights.shape
-    drawn = pb.ExplanationMap(
-        rows=rows,
-        columns=columns,
-        weights=explanation.weights.ravel().tolist(),
-        overlay_png=explanation.overlay_png,
-        method=METHOD,
-        faithfulness=explanation.faithfulness,
+    return pb.ExplainResponse(
+        map=map_to_wire(explanation.map),
+        observation=wire.observation_to_wire(explanation.observation),
+        model_id=explanation.model_id,
     )
-    seen = wire.observation_to_wire(explanation.observation)
-    return pb.ExplainResponse(map=drawn, observation=seen, model_id=explanation.model_id)
 
 
 def encoder_to_wire(status: EncoderStatus) -> pb.Encoder:

@@ -22,6 +22,7 @@ _COMMANDS = {
     "verify": LazyCommand("tessera.cli.comparisons", "verify", "Is this the person who is enrolled as SUBJECT?"),
     "identify": LazyCommand("tessera.cli.comparisons", "identify", "Who is this, if anybody?"),
     "compare": LazyCommand("tessera.cli.comparisons", "compare", "Are these two the same person?"),
+    "explain": LazyCommand("tessera.cli.explain", "explain", "What in a picture speaks for or against a match?"),
     "subjects": LazyCommand("tessera.cli.subjects", "subjects", "List, show or erase people."),
     "camera": LazyCommand("tessera.cli.cameras", "camera", "Add, list or remove cameras."),
     "encoder": LazyCommand("tessera.cli.encoders", "encoder", "Bring, list, load or unload encoders."),
@@ -31,6 +32,9 @@ _COMMANDS = {
     "import": LazyCommand("tessera.cli.collection_files", "import_collection", "Bring the people of a file in."),
     "backup": LazyCommand("tessera.cli.backup", "backup", "Write all collections to a folder."),
     "restore": LazyCommand("tessera.cli.backup", "restore", "Bring a backup back, without those erased since."),
+    "calibrate": LazyCommand(
+        "tessera.cli.calibrate", "calibrate", "Fit thresholds to error rates, choose which decide, write a report."
+    ),
     "reembed": LazyCommand("tessera.cli.reembed", "reembed", "Move a collection to another encoder."),
     "keys": LazyCommand("tessera.cli.keys", "keys", "Make, list and rotate the keys of the store."),
     "store": LazyCommand("tessera.cli.store", "store", "Check, repair or migrate the store."),

@@ -87,6 +87,14 @@ def wants_json() -> bool:
     return bool(click.get_current_context().meta.get(f"{_META}json", False))
 
 
+def given_deadline_s() -> float | None:
+    """What --deadline says; None when the command was called without it."""
+    context = click.get_current_context()
+    if context.get_parameter_source("deadline") is click.core.ParameterSource.DEFAULT:
+        return None
+    return float(context.meta[f"{_META}deadline"])
+
+
 @contextmanager
 def connect() -> Iterator[Tessera]:
     """A connection to the addresses that the command was called with.

@@ -10,9 +10,11 @@ import grpc
 
 from tessera.chassis.status import StatusDetail, detail_of
 from tessera.client import wire
+from tessera.client.explanation_wire import explain_request, explanation_from_wire
+from tessera.client.explanations import Explanation
 from tessera.client.stream_values import StageTimes
 from tessera.client.stream_wire import stage_times_from_wire
-from tessera.domain.embedding import Modality
+from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.errors import (
     ExpiredError,
     ImageRejectedError,
@@ -146,6 +148,42 @@ class EncoderClient:
             height_px=response.height_px,
             stage_times=stage_times_from_wire(response.stage_times),
         )
+
+    async def explain(
+        self,
+        image: bytes,
+        reference: Embedding,
+        *,
+        deadline_s: float,
+        modality: Modality = Modality.FACE,
+        grid: int = 0,
+        field: str = "image",
+    ) -> Explanation:
+        """Ask what in a picture makes it look like, or unlike, a reference; made behind all other work.
+
+        Args:
+            image: a file with exactly one face.
+            reference: made by the encoder that is asked.
+            deadline_s: how long the answer is wanted.
+            modality: what to look for.
+            grid: rows and columns of the map, 4 to 28; 0: 14.
+            field: the request field that held the picture, for errors.
+
+        Raises:
+            ImageRejectedError: the bytes cannot be used; NO_FACE and EXCEEDS_MAX_FACES too.
+            InvalidInputError: an option cannot be used.
+            PreconditionError: the encoder of that name is of another model now (MODEL_MISMATCH).
+            NotFoundError: there is no encoder of the reference's model.
+            OverloadedError: too many explanations wait.
+            ExpiredError: the deadline passed.
+            UnavailableError: the encoder is away, warming up or draining.
+        """
+        request = explain_request(image, reference, modality, reference.model_id, grid)
+        try:
+            response = await self._stub.Explain(request, timeout=deadline_s)
+        except grpc.aio.AioRpcError as error:
+            _raise(error, field)
+        return explanation_from_wire(response)
 
     async def list_encoders(self, modality: Modality | None = None, deadline_s: float = 5.0) -> tuple[EncoderInfo, ...]:
         """The encoders and their state; of one modality, or of all.

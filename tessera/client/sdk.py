@@ -24,11 +24,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tessera.chassis.channel import open_blocking_channel
 from tessera.chassis.limits import MAX_MESSAGE_BYTES
 from tessera.client import answers as a
-from tessera.client import answers_wire, wire
+from tessera.client import answers_wire, explanation_wire, wire
+from tessera.client.calibrations import Calibrations
 from tessera.client.calls import Caller
 from tessera.client.encoder import EncoderInfo, encoder_info
 from tessera.client.errors import TesseraCallError
 from tessera.client.events import FROM_NOW, EventKind, EventWatch, WatchFilter
+from tessera.client.explanations import EXPLAIN_DEADLINE_S, Explanation, MatchExplanation
 from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.errors import InvalidInputError
 from tessera.domain.ids import ModelId
@@ -101,6 +103,7 @@ class Tessera:
         self._cameras = camera_pb2_grpc.CameraServiceStub(self._endpoints["ingest"].channel)
         self._encoder = self._endpoints["encoder"].caller
         self._encoders = encoder_pb2_grpc.EncoderServiceStub(self._endpoints["encoder"].channel)
+        self.calibrations = Calibrations(self._gallery, self._subjects)
 
     def __enter__(self) -> Tessera:
         return self
@@ -250,6 +253,80 @@ class Tessera:
             modality=wire.modality_to_wire(modality),
         )
         return answers_wire.comparison_from_wire(self._gallery.call(self._subjects.Compare, request))
+
+    # ---- explanations
+
+    def explain(
+        self,
+        image: Sample,
+        reference: Sample,
+        *,
+        model_id: str = "",
+        encoder: str = "",
+        modality: Modality = Modality.FACE,
+        grid: int = 0,
+        deadline_s: float = EXPLAIN_DEADLINE_S,
+    ) -> Explanation:
+        """Ask what in a picture makes it look like, or unlike, a reference. Decides nothing, and tells no score.
+
+        Args:
+            image: a picture with exactly one face.
+            reference: another one, or an embedding.
+            model_id: who made the reference, when it is a bare array.
+            encoder: which one's score; empty: the modality's default.
+            modality: what the pictures show.
+            grid: rows and columns of the map, 4 to 28; 0: 14.
+            deadline_s: how long the answer is wanted: it is made behind all other work.
+
+        Raises:
+            BadInput: a picture cannot be used, has no face or several, or a value is out of range.
+            NotAllowedNow: the reference is of another model.
+            TesseraCallError: as `tessera.client.errors` tells.
+        """
+        request = encoder_pb2.ExplainRequest(
+            image=_image(image),
+            reference=_probe(reference, model_id),
+            modality=wire.modality_to_wire(modality),
+            model_id=encoder,
+            grid=grid,
+        )
+        caller = Caller("encoder", self._encoder.address, deadline_s)
+        return explanation_wire.explanation_from_wire(caller.call(self._encoders.Explain, request))
+
+    def explain_match(
+        self,
+        subject_id: str,
+        image: Sample,
+        *,
+        collection_id: str = "",
+        grid: int = 0,
+        request_id: str = "",
+        deadline_s: float = EXPLAIN_DEADLINE_S,
+    ) -> MatchExplanation:
+        """Ask what in a picture makes it look like, or unlike, somebody who is enrolled. It is in the audit log.
+
+        Args:
+            subject_id: who; the template that scores highest is taken.
+            image: a picture with exactly one face.
+            collection_id: empty: the collection "default".
+            grid: rows and columns of the map, 4 to 28; 0: 14.
+            request_id: names the question in the audit log; empty: a new one.
+            deadline_s: how long the answer is wanted: it is made behind all other work.
+
+        Raises:
+            NotFound: no such subject or collection.
+            BadInput: the picture cannot be used, has no face or several, or a value is out of range.
+            TesseraCallError: as `tessera.client.errors` tells.
+        """
+        request = matching_pb2.ExplainMatchRequest(
+            collection_id=collection_id,
+            subject_id=subject_id,
+            image=_image(image),
+            grid=grid,
+            request_id=request_id or _new_id(),
+        )
+        caller = Caller("gallery", self._gallery.address, deadline_s)
+        return explanation_wire.match_explanation_from_wire(caller.call(self._subjects.ExplainMatch, request))
 
     # ---- subjects
 
@@ -657,6 +734,12 @@ class Tessera:
 
 def _new_id() -> str:
     return uuid.uuid4().hex
+
+
+def _image(sample: Sample) -> biometrics_pb2.Image:
+    if not isinstance(sample, Path | str | bytes):
+        raise InvalidInputError("image", type(sample).__name__, "a picture: a path, or the bytes of its file")
+    return _probe(sample, "").image
 
 
 def _probe(sample: Sample, model_id: str) -> biometrics_pb2.Probe:

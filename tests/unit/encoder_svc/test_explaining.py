@@ -136,6 +136,7 @@ async def _held(embedder: Corner) -> None:
 
 
 QUESTION = ExplainQuestion(noise(), noise())
+SMALL = replace(QUESTION, grid=6)
 
 
 # ---- the map
@@ -146,21 +147,21 @@ async def test_an_encoder_that_looks_at_one_corner_lights_up_that_corner(cell: t
     """There the map is 1 and what is two cells away is 0: the covering is where the network looks, to the pixel."""
     async with explaining(Corner(*cell)) as world:
         explanation = await world.explainer.explain(QUESTION)
-    weights = explanation.weights
+    weights = explanation.map.weights
     rows, columns = np.indices(weights.shape)
     away = np.maximum(abs(rows - cell[0]), abs(columns - cell[1]))
     assert weights.shape == (14, 14)
     assert weights[cell] == 1.0
     assert abs(weights[away >= 2]).max() == 0.0
-    assert explanation.faithfulness > 1.5
+    assert explanation.map.faithfulness > 1.5
     assert explanation.model_id == world.model_id
-    assert explanation.overlay_png.startswith(b"\x89PNG")
+    assert explanation.map.overlay_png.startswith(b"\x89PNG")
 
 
 async def test_a_map_is_as_fine_as_it_was_asked_for() -> None:
     """A grid of 28 has cells of four pixels: the corner is four of them."""
     async with explaining(Corner(13, 0)) as world:
-        weights = (await world.explainer.explain(replace(QUESTION, grid=28))).weights
+        weights = (await world.explainer.explain(replace(QUESTION, grid=28))).map.weights
     assert weights.shape == (28, 28)
     assert weights[26:, :2].min() > 0.1
     assert abs(weights[:25]).max() == abs(weights[:, 3:]).max() == 0.0
@@ -174,13 +175,13 @@ async def test_a_reference_may_be_an_embedding() -> None:
         assert embedding is not None
         by_picture = await world.explainer.explain(ExplainQuestion(noise(), noise(1)))
         by_embedding = await world.explainer.explain(ExplainQuestion(noise(), embedding))
-    np.testing.assert_allclose(by_embedding.weights, by_picture.weights, atol=1e-4)
+    np.testing.assert_allclose(by_embedding.map.weights, by_picture.map.weights, atol=1e-4)
 
 
 async def test_what_is_told_of_the_face_holds_no_embedding() -> None:
     """Box and quality, and no vector: a score could be computed from it."""
     async with explaining(Corner()) as world:
-        seen = (await world.explainer.explain(QUESTION)).observation
+        seen = (await world.explainer.explain(SMALL)).observation
     assert seen.embedding is None
     assert seen.box.area_px > 0
 
@@ -220,17 +221,17 @@ async def test_one_too_many_is_refused() -> None:
     """One is explained, one waits; the third is told that the queue is full."""
     embedder = Corner(hold_at=2)
     async with explaining(embedder, limit=1) as world:
-        first = asyncio.create_task(world.explainer.explain(QUESTION))
+        first = asyncio.create_task(world.explainer.explain(SMALL))
         await _held(embedder)
-        second = asyncio.create_task(world.explainer.explain(QUESTION))
+        second = asyncio.create_task(world.explainer.explain(SMALL))
         gauge = {"work_class": "explanation"}
         await eventually(lambda: _is(world.value("tessera_encoder_queue_depth", **gauge), 1))
         with pytest.raises(OverloadedError):
-            await world.explainer.explain(QUESTION)
+            await world.explainer.explain(SMALL)
         overflow = {"work_class": "explanation", "policy": "refuse_newest"}
         assert world.value("tessera_encoder_queue_overflows_total", **overflow) == 1
         embedder.may_go.set()
-        assert [(await one).weights[0, 0] for one in (first, second)] == [1.0, 1.0]
+        assert [(await one).map.weights[0, 0] for one in (first, second)] == [1.0, 1.0]
 
 
 async def _is(value: float, wanted: float) -> bool:
@@ -246,10 +247,10 @@ def _is_bright(batch: torch.Tensor) -> list[bool]:
 
 @pytest.mark.parametrize("work_class", [WorkClass.INTERACTIVE, WorkClass.ENROLMENT, WorkClass.STREAM])
 async def test_a_picture_waits_for_one_batch_of_an_explanation_at_most(work_class: WorkClass) -> None:
-    """While one part is embedded a picture comes: its face is in the very next batch, and hundreds of parts are not."""
+    """While one part is embedded a picture comes: its face is in the very next batch, and the many parts that wait are not."""
     embedder = Corner(hold_at=4)
     async with explaining(embedder) as world:
-        explanation = asyncio.create_task(world.explainer.explain(QUESTION))
+        explanation = asyncio.create_task(world.explainer.explain(SMALL))
         await _held(embedder)
         bright = Picture(noise(mean=BRIGHT), EncodeOptions(), work_class)
         encoded = asyncio.create_task(world.encoders.encode(bright))
@@ -257,9 +258,9 @@ async def test_a_picture_waits_for_one_batch_of_an_explanation_at_most(work_clas
         embedder.may_go.set()
         assert len((await encoded).faces) == 1
         assert any(_is_bright(embedder.batches[5]))
-        assert (await explanation).weights[0, 0] == 1.0
+        assert (await explanation).map.weights[0, 0] == 1.0
     assert sum(any(_is_bright(batch)) for batch in embedder.batches) == 1
-    assert len(embedder.batches) > 200
+    assert len(embedder.batches) > 50
 
 
 async def _waits_for_its_turn(world: World) -> bool:
@@ -285,10 +286,10 @@ def test_an_explanation_has_no_share_however_long_it_waited(device: HeldDevice) 
 
 
 async def test_a_cancelled_explanation_stops_after_the_batch_that_runs() -> None:
-    """Nobody waits for it any more: of more than two hundred parts no further one is embedded."""
+    """Nobody waits for it any more: of more than fifty parts no further one is embedded."""
     embedder = Corner(hold_at=4)
     async with explaining(embedder) as world:
-        explanation = asyncio.create_task(world.explainer.explain(QUESTION))
+        explanation = asyncio.create_task(world.explainer.explain(SMALL))
         await _held(embedder)
         explanation.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -304,7 +305,7 @@ async def test_an_explanation_ends_with_its_deadline() -> None:
     """The time runs out while a part is embedded: it is the last one."""
     embedder = Corner(hold_at=4)
     async with explaining(embedder) as world:
-        question = replace(QUESTION, expires_at_s=embedder.clock.monotonic_s() + 100.0)
+        question = replace(SMALL, expires_at_s=embedder.clock.monotonic_s() + 100.0)
         explanation = asyncio.create_task(world.explainer.explain(question))
         await _held(embedder)
         embedder.clock.advance(100.0)
@@ -319,12 +320,12 @@ async def test_a_version_is_not_forgotten_while_it_explains() -> None:
     embedder = Corner(hold_at=4)
     async with explaining(embedder) as world:
         version = world.encoders.version()
-        explanation = asyncio.create_task(world.explainer.explain(QUESTION))
+        explanation = asyncio.create_task(world.explainer.explain(SMALL))
         await _held(embedder)
         assert version.under_way == 1
         world.encoders.drain()
         with pytest.raises(UnavailableError):
-            await world.explainer.explain(QUESTION)
+            await world.explainer.explain(SMALL)
         embedder.may_go.set()
-        assert (await explanation).weights[0, 0] == 1.0
+        assert (await explanation).map.weights[0, 0] == 1.0
         await version.finished()
