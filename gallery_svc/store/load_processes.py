@@ -99,18 +99,18 @@ class LoadProcesses:
         """How many requests may be under way at once; 0: none is ready."""
         return AT_ONCE * sum(process.ready for process in self._processes)
 
-    async def opened(self, authenticated: bytes, reply: Sequence[bytes]) -> OpenedPage | None:
+    async def opened(self, authenticated: bytes, replies: Sequence[bytes]) -> OpenedPage | None:
         """Have a page opened by the one that has least to do.
 
         Args:
             authenticated: by each row, before the id of its subject.
-            reply: of HSCAN, in pieces.
+            replies: of HSCAN, in pieces.
 
         Returns:
             What was in it; None: it must be opened here.
         """
         ready = [process for process in self._processes if process.ready]
-        return await min(ready, key=lambda process: process.due).opened((authenticated, *reply)) if ready else None
+        return await min(ready, key=lambda process: process.due).opened((authenticated, *replies)) if ready else None
 
     def pids(self) -> list[int]:
         """Those that run."""

@@ -36,13 +36,13 @@ def message_of(parts: Sequence[bytes | bytearray]) -> list[bytes | bytearray]:
 
 
 def opened(
-    authenticated: bytes, reply: Sequence[bytes | bytearray], keys: Mapping[bytes, bytes], opener: JoinedOpener
+    authenticated: bytes, replies: Sequence[bytes | bytearray], keys: Mapping[bytes, bytes], opener: JoinedOpener
 ) -> Sequence[bytes | bytearray]:
     """What is in a page of sealed rows.
 
     Args:
         authenticated: by each of them, before the id of its subject.
-        reply: of HSCAN, in pieces: ids of subjects and their sealed rows.
+        replies: of HSCAN, in pieces: ids of subjects and their sealed rows.
         keys: key-encryption keys by the header of the values that they open.
         opener: opens them.
 
@@ -50,7 +50,7 @@ def opened(
         Lengths of the ids (u32 each), the ids, the lengths of the rows, the rows, and the tags of the sealed ones, each
         in the order of the page; nothing: one of them does not open.
     """
-    ids, sealed = pairs_of(reply)
+    ids, sealed = pairs_of(replies)
     if min(map(len, sealed), default=LEAST_BYTES) < LEAST_BYTES:
         return ()
     try:
@@ -62,12 +62,13 @@ def opened(
     return array("I", map(len, ids)).tobytes(), b"".join(ids), lengths.tobytes(), rows, tags
 
 
-def pairs_of(reply: Sequence[bytes | bytearray]) -> tuple[list[bytes], list[bytes]]:
-    """Fields and values of an HSCAN's reply."""
-    reader = hiredis.Reader()
-    for piece in reply:
+def pairs_of(replies: Sequence[bytes | bytearray]) -> tuple[list[bytes], list[bytes]]:
+    """Fields and values of some replies of HSCAN, in pieces."""
+    reader, told = hiredis.Reader(notEnoughData=None), []
+    for piece in replies:
         reader.feed(bytes(piece))
-    _, told = reader.gets()
+    while reply := reader.gets():
+        told += reply[1]
     return told[::2], told[1::2]
 
 
@@ -78,8 +79,8 @@ def serve() -> None:
     opener = fastest_joined_opener()
     _send(())  # ready
     while parts := _received():
-        authenticated, *reply = parts
-        _send(opened(bytes(authenticated), reply, keys, opener))
+        authenticated, *replies = parts
+        _send(opened(bytes(authenticated), replies, keys, opener))
 
 
 def main() -> None:

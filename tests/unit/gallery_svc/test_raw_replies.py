@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gallery_svc.rows import half
+from gallery_svc.store import redis_following
 from gallery_svc.store.door import Command, CommandRefusedError
 from gallery_svc.store.durability import Durability
 from gallery_svc.store.keyring import Keyring
@@ -110,9 +111,13 @@ class StammeringDoor:
         return [page.replace(b"$1\r\n0\r\n", b"$2\r\n77\r\n", 1)]
 
 
+@pytest.mark.parametrize("at_once", [1, 1000])
 @pytest.mark.parametrize("processes", [0, 1])
-async def test_who_is_shown_twice_is_loaded_once(server: PrivateServer, door: RedisDoor, processes: int) -> None:
-    """With processes that open and without, and the tags fold to what the shard's head says."""
+async def test_who_is_shown_twice_is_loaded_once(
+    server: PrivateServer, door: RedisDoor, processes: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With processes that open and without, in one page and in two; and the tags fold to what the head says."""
+    monkeypatch.setattr(redis_following, "SUBJECTS_A_PAGE", at_once)
     sealer = Sealer(Keyring.load("ephemeral"))
     store = RedisStore(door, sealer, Unstamped(), load_processes=processes)
     await store.prepare()
