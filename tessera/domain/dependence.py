@@ -206,14 +206,26 @@ def subject_spread(errors_by_subject: npt.ArrayLike, trials_by_subject: npt.Arra
 
 
 def _spread(errors: Floats, trials: Floats, rate: float, total: int, twice: float) -> Spread:
-    """From the rate without each subject in turn, less what that counts twice."""
     rest = total - trials
     # Nothing remains without a subject of every single comparison: the rate of others may be as far off as can be.
     without = np.divide(rate * total - errors, rest, out=np.full(errors.size, 1.0 - round(rate)), where=rest > 0)
-    squares = (without - rate)[trials > 0] ** 2
-    independent = rate * (1.0 - rate) / total
-    variance = max(float(squares.sum()) - twice, independent)
-    return Spread(rate, variance, _degrees_of_freedom(squares), total)
+    return jackknife_spread(without[trials > 0], rate, total, twice, rate * (1.0 - rate) / total)
+
+
+def jackknife_spread(without: Floats, rate: float, trials: int, twice: float, least: float) -> Spread:
+    """The spread of a rate that was measured anew without each subject in turn.
+
+    Args:
+        without: shape (subjects,): the rate without each.
+        rate: with all of them.
+        trials: the number of comparisons; no more are claimed to be independent.
+        twice: the variance of single comparisons, which leaving out either of two subjects counts twice.
+        least: what the variance would be if all comparisons were independent.
+
+    Source: Efron and Stein, Annals of Statistics 9 (1981).
+    """
+    squares = (without - rate) ** 2
+    return Spread(rate, max(float(squares.sum()) - twice, least), _degrees_of_freedom(squares), trials)
 
 
 def _degrees_of_freedom(squares: Floats) -> float:

@@ -1,29 +1,35 @@
-"""From labelled embeddings to measured operating points: every pair compared, intervals by resampling subjects.
+"""From labelled embeddings to measured operating points: every pair compared, intervals that know who was in which.
 
-Comparisons that share a subject are not independent, so the intervals resample whole subjects; an interval that
-treated each pair as a coin toss would be several times too narrow.
-
-Source: Bolle, Ratha and Pankanti, "Error analysis of pattern recognition systems: the subsets bootstrap", CVIU 93
-(2004); for two-sample statistics as here: each pair weighs the product of its subjects' multiplicities.
+Comparisons that share a subject are not independent; `tessera.domain.dependence` says what they are worth. The points
+end at the strictest FMR that the data can carry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from tessera.domain.calibration import OperatingPoint
+from tessera.domain.dependence import (
+    AllPairs,
+    PairTrials,
+    dependence_adjusted_wilson,
+    subject_adjusted_wilson,
+    subject_resamples,
+)
 from tessera.domain.embedding import Vectors
-from tessera.domain.error_rates import RULE_OF_THREE, Interval
+from tessera.domain.error_rates import RULE_OF_THREE
 from tessera.domain.errors import InvalidInputError
 
 LOOSEST_FMR = 0.1
 POINTS_PER_DECADE = 10
-REPLICATES = 400
 _ROWS_PER_BLOCK = 512
+_MOST_KEPT = 2_000_000
+"""Non-mated scores in memory: of more than some twenty million comparisons, the table begins at a lower FMR."""
+
+__all__ = ["Comparisons", "compare_all_pairs", "measure_operating_points", "subject_resamples"]
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
@@ -47,11 +53,18 @@ class Comparisons:
     """All non-mated pairs."""
     samples_by_subject: Indices
     """Shape (subjects,): how many samples each has."""
+    non_mated_trials: PairTrials | None = None
+    """How the non-mated pairs spread over subjects; None: every sample was compared with all of other subjects."""
+
+    @property
+    def trials(self) -> PairTrials:
+        """How the non-mated pairs spread over subjects."""
+        return self.non_mated_trials or AllPairs(self.samples_by_subject)
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """The pairs of some rows with all later rows."""
+    """Scores, with the subjects that each joins."""
 
     scores: Floats
     first: Indices
@@ -77,13 +90,13 @@ def compare_all_pairs(vectors: Vectors, subjects: npt.ArrayLike, keep_fmr: float
     mated_total = int((counts * (counts - 1) // 2).sum())
     if mated_total in (0, total):
         raise InvalidInputError("subjects", f"{counts.size} subjects", "two or more, one of them with two samples")
-    keep = int(np.ceil((total - mated_total) * keep_fmr)) + 1
+    keep = scores_kept(total - mated_total, keep_fmr)
     mated: list[_Block] = []
     top = _Block(np.empty(0), np.empty(0, np.intp), np.empty(0, np.intp))
-    for block in _blocks(vectors, owner):
-        same = block.first == block.second
-        mated.append(_Block(block.scores[same], block.first[same], block.second[same]))
-        top = _highest(top, _Block(block.scores[~same], block.first[~same], block.second[~same]), keep)
+    for start in range(0, owner.size, _ROWS_PER_BLOCK):
+        same, others = _compare(vectors, owner, start, top.scores.min() if top.scores.size == keep else -np.inf)
+        mated.append(same)
+        top = _highest(top, others, keep)
     order = np.argsort(-top.scores, kind="stable")
     return Comparisons(
         mated_scores=np.concatenate([part.scores for part in mated]),
@@ -96,13 +109,22 @@ def compare_all_pairs(vectors: Vectors, subjects: npt.ArrayLike, keep_fmr: float
     )
 
 
-def _blocks(vectors: Vectors, owner: Indices) -> Iterator[_Block]:
-    for start in range(0, owner.size, _ROWS_PER_BLOCK):
-        rows = np.arange(start, min(start + _ROWS_PER_BLOCK, owner.size))
-        scores = vectors[rows] @ vectors[start:].T
-        later = np.arange(start, owner.size)[None, :] > rows[:, None]
-        first, second = np.broadcast_arrays(owner[rows][:, None], owner[None, start:])
-        yield _Block(scores[later].astype(np.float64), first[later], second[later])
+def scores_kept(non_mated: int, keep_fmr: float = LOOSEST_FMR) -> int:
+    """How many of the highest non-mated scores the operating points need: at least what the rule of 3 is about."""
+    return min(max(int(np.ceil(non_mated * keep_fmr)), int(RULE_OF_THREE)), _MOST_KEPT) + 1
+
+
+def _compare(vectors: Vectors, owner: Indices, start: int, above: float) -> tuple[_Block, _Block]:
+    """Some rows with all later ones: the mated pairs, and of the others those that score higher than `above`."""
+    scores = vectors[start : start + _ROWS_PER_BLOCK] @ vectors[start:].T
+    later = np.triu(np.ones(scores.shape, np.bool_), 1)
+    same = owner[start : start + len(scores), None] == owner[None, start:]
+
+    def pairs(chosen: npt.NDArray[np.bool_]) -> _Block:
+        row, column = np.nonzero(chosen)
+        return _Block(scores[row, column].astype(np.float64), owner[row + start], owner[column + start])
+
+    return pairs(later & same), pairs(later & ~same & (scores > above))
 
 
 def _highest(top: _Block, more: _Block, keep: int) -> _Block:
@@ -115,35 +137,37 @@ def _highest(top: _Block, more: _Block, keep: int) -> _Block:
     return _Block(scores, first, second)
 
 
-def measure_operating_points(
-    comparisons: Comparisons, rng: np.random.Generator, replicates: int = REPLICATES
-) -> tuple[OperatingPoint, ...]:
+def measure_operating_points(comparisons: Comparisons) -> tuple[OperatingPoint, ...]:
     """Operating points from the loosest FMR that was kept down to the strictest that the data can carry (rule of 3).
 
     Args:
         comparisons: from `compare_all_pairs`.
-        rng: draws the subjects of each replicate.
-        replicates: subject resamples; 400 give a 95 % interval to about a tenth of its width.
 
     Returns:
         Ten points a decade, on the powers of ten, strictly rising in threshold and strictly falling in FMR.
+
+    Raises:
+        InvalidInputError: no threshold tells non-mated comparisons apart.
     """
-    c = comparisons
-    thresholds = _thresholds(c)
-    fmr, fnmr = _rates(c, thresholds, np.ones(c.samples_by_subject.size))
-    resampled = [
-        _rates(c, thresholds, weights) for weights in subject_resamples(c.samples_by_subject.size, rng, replicates)
-    ]
-    fmr_low, fmr_high = np.quantile([rates[0] for rates in resampled], [0.025, 0.975], axis=0)
-    fnmr_low, fnmr_high = np.quantile([rates[1] for rates in resampled], [0.025, 0.975], axis=0)
     points: list[OperatingPoint] = []
-    for i, threshold in enumerate(thresholds):
-        if points and fmr[i] >= points[-1].fmr:
-            continue
-        fmr_interval = Interval(float(min(fmr_low[i], fmr[i])), float(max(fmr_high[i], fmr[i])))
-        fnmr_interval = Interval(float(min(fnmr_low[i], fnmr[i])), float(max(fnmr_high[i], fnmr[i])))
-        points.append(OperatingPoint(float(threshold), float(fmr[i]), fmr_interval, float(fnmr[i]), fnmr_interval))
+    for threshold in _thresholds(comparisons):
+        point = _point(comparisons, float(threshold))
+        if 0.0 < point.fmr < (points[-1].fmr if points else 1.0):
+            points.append(point)
+    if not points:
+        raise InvalidInputError("non_mated", comparisons.non_mated_total, "scores that are not all alike")
     return tuple(points)
+
+
+def _point(c: Comparisons, threshold: float) -> OperatingPoint:
+    above = int(np.searchsorted(-c.non_mated_scores, -threshold, side="right"))
+    fmr_interval = dependence_adjusted_wilson(c.non_mated_first[:above], c.non_mated_second[:above], c.trials)
+    subjects = c.samples_by_subject.size
+    mated = np.bincount(c.mated_subject, minlength=subjects)
+    missed = np.bincount(c.mated_subject[c.mated_scores < threshold], minlength=subjects)
+    fnmr_interval = subject_adjusted_wilson(missed, mated)
+    fmr, fnmr = above / c.non_mated_total, float(missed.sum()) / c.mated_scores.size
+    return OperatingPoint(threshold, fmr, fmr_interval, fnmr, fnmr_interval)
 
 
 def _thresholds(c: Comparisons) -> Floats:
@@ -156,22 +180,3 @@ def _thresholds(c: Comparisons) -> Floats:
     may_match = np.floor(targets * c.non_mated_total + 1e-9).astype(np.intp)
     at = np.minimum(may_match, c.non_mated_scores.size - 1)
     return np.unique(np.nextafter(c.non_mated_scores[at], np.inf))
-
-
-def _rates(c: Comparisons, thresholds: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """FMR and FNMR at each threshold, each subject weighted."""
-    pair_weights = weights[c.non_mated_first] * weights[c.non_mated_second]
-    reached = np.concatenate([[0.0], np.cumsum(pair_weights)])
-    above = np.searchsorted(-c.non_mated_scores, -thresholds, side="right")
-    samples = weights * c.samples_by_subject
-    non_mated_weight = (samples.sum() ** 2 - (samples**2).sum()) / 2.0
-    order = np.argsort(c.mated_scores)
-    missed = np.concatenate([[0.0], np.cumsum(weights[c.mated_subject[order]])])
-    below = np.searchsorted(c.mated_scores[order], thresholds, side="left")
-    return reached[above] / non_mated_weight, missed[below] / max(missed[-1], 1e-12)
-
-
-def subject_resamples(subjects: int, rng: np.random.Generator, replicates: int) -> Iterator[Floats]:
-    """How often each subject is drawn, for each replicate: shape (subjects,), with mean 1."""
-    for _ in range(replicates):
-        yield np.bincount(rng.integers(0, subjects, subjects), minlength=subjects).astype(np.float64)
