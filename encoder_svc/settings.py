@@ -15,6 +15,7 @@ from tessera.domain.embedding import Modality
 from tessera.imaging.decode import DecodeLimits
 
 PREFIX = "TESSERA_ENCODER_"
+_EXPLAIN = "tessera.v1.EncoderService/Explain"
 
 
 class DeviceChoice(StrEnum):
@@ -48,6 +49,8 @@ class EncoderSettings:
     """HTTP for /metrics; 0 lets the system choose."""
     max_deadline_s: float = 10.0
     """A unary call is ended after this, whatever its client asked for."""
+    explain_deadline_s: float = 60.0
+    """The same for an explanation, which is made behind all other work."""
     drain_s: float = 20.0
     """After SIGTERM, work under way has so long to finish."""
 
@@ -130,7 +133,7 @@ class EncoderSettings:
         """
         require_port("port", self.port)
         require_port("metrics_port", self.metrics_port)
-        for name in ("max_deadline_s", "stream_idle_s", "load_retry_s"):
+        for name in ("max_deadline_s", "explain_deadline_s", "stream_idle_s", "load_retry_s"):
             require(getattr(self, name) > 0, name, getattr(self, name), "more than 0 seconds")
         require(self.drain_s >= 0, "drain_s", self.drain_s, "0 seconds or more")
         for name in ("lanes", "decode_threads", "window", "linger_share"):
@@ -154,7 +157,8 @@ class EncoderSettings:
     @property
     def server(self) -> ServerSettings:
         """Where it listens."""
-        return ServerSettings(self.host, self.port, self.metrics_port, self.max_deadline_s, self.drain_s)
+        longer_s = {_EXPLAIN: self.explain_deadline_s}
+        return ServerSettings(self.host, self.port, self.metrics_port, self.max_deadline_s, self.drain_s, longer_s)
 
     @property
     def limits(self) -> DecodeLimits:

@@ -77,6 +77,26 @@ class Recorder:
         count_decision(self._metrics, attempt.method, decision)
         return Recorded(decision, entry.evidence_id, now)
 
+    async def record_question(self, attempt: Attempt, subject_id: SubjectId) -> None:
+        """Write that somebody was asked about, where nothing is decided; as `record`, before the answer is told.
+
+        Raises:
+            UnavailableError: the store is away; the answer must not be told.
+            OutcomeUnknownError: it may be on record or not; the answer must not be told either.
+            OverloadedError: too many entries wait to be recorded.
+        """
+        now = self._clock.now()
+        entry = AuditRecord(
+            method=attempt.method,
+            at=now,
+            evidence_id=time_ordered_id("ev", now),
+            caller=attempt.caller,
+            collection_id=attempt.collection_id,
+            subject_id=subject_id,
+            request_id=attempt.request_id,
+        )
+        await self._batcher.record(audit_log(attempt.collection_id, 0), entry)
+
 
 def count_decision(metrics: GalleryMetrics, method: str, decision: Decision) -> None:
     """Count one answer."""

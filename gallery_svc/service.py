@@ -24,6 +24,7 @@ from gallery_svc.engine_indexes import EngineIndexes
 from gallery_svc.enrolment import Enroller
 from gallery_svc.erasing import Eraser, ErasureFinisher
 from gallery_svc.events import EventLog
+from gallery_svc.explaining import ExplainingEncoder, MatchExplainer
 from gallery_svc.exporting import Exporter
 from gallery_svc.following import Follower
 from gallery_svc.holding import Holding
@@ -37,7 +38,7 @@ from gallery_svc.members import SignsOfLife
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.own_part import OwnPart
 from gallery_svc.peers import GalleryPeer
-from gallery_svc.probes import Encoder, ProbeReader
+from gallery_svc.probes import ProbeReader
 from gallery_svc.recording import Recorder
 from gallery_svc.reembedding import Reembedder
 from gallery_svc.reembedding_wire import ReembedMethod
@@ -76,11 +77,13 @@ SERVICES = (
     events_pb2.DESCRIPTOR.services_by_name["EventService"],
 )
 
+EXPLAIN_METHOD = "tessera.v1.GalleryService/ExplainMatch"
+
 
 @contextlib.asynccontextmanager
 async def running_gallery(
     settings: GallerySettings,
-    encoder: Encoder,
+    encoder: ExplainingEncoder,
     thresholds: Thresholds,
     clock: Clock,
     tracing: Tracing | None = None,
@@ -150,7 +153,7 @@ class _Ground:
     def __init__(
         self,
         settings: GallerySettings,
-        encoder: Encoder,
+        encoder: ExplainingEncoder,
         thresholds: Thresholds,
         clock: Clock,
         make_index: Callable[[ModelId], Index] | None,
@@ -180,6 +183,7 @@ class _Ground:
             engine=self.engine,
         )
         self.collections = Collections(self.store, self.replica, thresholds, clock, settings.shards)
+        self.encoder = encoder
         self.probes = ProbeReader(encoder, thresholds, self.metrics)
         self.threads = ThreadPoolExecutor(settings.search_threads, thread_name_prefix="search")
         self.searcher = Searcher(
@@ -213,7 +217,7 @@ class _Ground:
 
 def _parts(ground: _Ground) -> GalleryParts:
     store, replica, clock, metrics = ground.store, ground.replica, ground.clock, ground.metrics
-    upkeep = _upkeep(ground)
+    upkeep, recorder = _upkeep(ground), Recorder(ground.batcher, clock, metrics)
     return GalleryParts(
         collections=ground.collections,
         subjects=Subjects(store, replica, clock, metrics),
@@ -233,14 +237,16 @@ def _parts(ground: _Ground) -> GalleryParts:
             probes=ground.probes,
             thresholds=ground.thresholds,
             scatter=ground.scatter,
-            recorder=Recorder(ground.batcher, clock, metrics),
+            recorder=recorder,
             clock=clock,
         ),
+        explainer=MatchExplainer(store, ground.encoder, ground.probes, recorder),
         sightings=_sightings(ground),
         thresholds=ground.thresholds,
         metrics=metrics,
         clock=clock,
         max_deadline_s=ground.settings.max_deadline_s,
+        explain_deadline_s=ground.settings.explain_deadline_s,
         closing=ground.closing,
         later=LaterParts(
             export=upkeep.export,
@@ -474,5 +480,6 @@ def _listening(settings: GallerySettings) -> ServerSettings:
         port=settings.port,
         metrics_port=settings.metrics_port,
         max_deadline_s=settings.max_deadline_s,
+        longer_s={EXPLAIN_METHOD: settings.explain_deadline_s},
         drain_s=settings.drain_s,
     )

@@ -10,12 +10,13 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 
-from gallery_svc import audit_wire, collection_wire, erasure_wire, event_wire, wire
+from gallery_svc import audit_wire, collection_wire, erasure_wire, event_wire, explanation_wire, wire
 from gallery_svc.audit_query import AuditQuery
 from gallery_svc.collections import Collections
 from gallery_svc.enrolment import Enroller
 from gallery_svc.erasing import Eraser
 from gallery_svc.events import EventLog
+from gallery_svc.explaining import MatchExplainer
 from gallery_svc.matching import Matcher
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Deadline
@@ -79,11 +80,14 @@ class GalleryParts:
     audit: AuditQuery
     enroller: Enroller
     matcher: Matcher
+    explainer: MatchExplainer
     sightings: Sightings
     thresholds: Thresholds
     metrics: GalleryMetrics
     clock: Clock
     max_deadline_s: float
+    explain_deadline_s: float
+    """Instead of it, where a score is explained."""
     closing: asyncio.Event
     """Set when the service goes down: streams end."""
     later: LaterParts = LaterParts()
@@ -229,6 +233,15 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
         )
         return wire.compare_response(answer, with_score=request.with_score)
 
+    async def ExplainMatch(
+        self, request: matching_pb2.ExplainMatchRequest, context: Context
+    ) -> matching_pb2.ExplainMatchResponse:
+        """What in a picture makes it look like, or unlike, the subject?"""
+        question = explanation_wire.explain_question(request)
+        attempt = explanation_wire.explain_attempt(request, context.peer())
+        deadline = self._deadline(context, self._parts.explain_deadline_s)
+        return explanation_wire.explain_response(await self._parts.explainer.explain(question, attempt, deadline))
+
     async def MatchStream(
         self, request_iterator: AsyncIterator[matching_pb2.MatchStreamRequest], context: Context
     ) -> AsyncIterator[matching_pb2.MatchStreamResponse]:
@@ -305,9 +318,9 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
         async for response in _built(self._parts.later.rotate_keys, "RotateKeys")(request, context.peer()):
             yield response
 
-    def _deadline(self, context: Context) -> Deadline:
+    def _deadline(self, context: Context, limit_s: float | None = None) -> Deadline:
         remaining_s = context.time_remaining()
-        limit_s = self._parts.max_deadline_s
+        limit_s = limit_s or self._parts.max_deadline_s
         return Deadline(self._parts.clock, limit_s if remaining_s is None else min(remaining_s, limit_s))
 
 

@@ -118,6 +118,8 @@ class GallerySettings:
     """gRPC for other galleries, while `holds` is set; 0 lets the system choose."""
     max_deadline_s: float = 30.0
     """A unary call is ended after this, whatever its client asked for."""
+    explain_deadline_s: float = 60.0
+    """The same where a score is explained: the encoder does that behind all other work."""
     drain_s: float = 10.0
     """After SIGTERM, calls under way have so long to finish."""
     follow_interval_s: float = 0.25
@@ -189,6 +191,7 @@ class GallerySettings:
             "store_timeout_s",
             "replica_timeout_s",
             "max_deadline_s",
+            "explain_deadline_s",
             "max_position_wait_s",
             "max_lag_s",
             "follow_interval_s",

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 import grpc
@@ -27,10 +27,18 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         max_deadline_s: a unary call whose client set no deadline, or a longer one, is ended after this. One that
             streams its request takes as long as its client gives it.
         tracing: makes one span for each call.
+        longer_s: unary methods that may take longer than that, such as `tessera.v1.EncoderService/Explain`: how long.
     """
 
-    def __init__(self, metrics: ServiceMetrics, max_deadline_s: float, tracing: Tracing) -> None:
+    def __init__(
+        self,
+        metrics: ServiceMetrics,
+        max_deadline_s: float,
+        tracing: Tracing,
+        longer_s: Mapping[str, float] | None = None,
+    ) -> None:
         self._metrics = metrics
+        self._longer_s = dict(longer_s or {})
         self._max_deadline_s = max_deadline_s
         self._tracing = tracing
         self._wrapped: dict[str, tuple[Handler, Handler]] = {}
@@ -57,12 +65,12 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
 
     def _single(self, handler: Any, method: _Method) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - four shapes of handler
         inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
-        budget_s = _own_budget_s if handler.request_streaming else self._budget_s
+        limit_s = None if handler.request_streaming else self._longer_s.get(method.name, self._max_deadline_s)
 
         async def call(request: Any, context: Any) -> Any:  # noqa: ANN401 - whatever message the method has
             with self._span(method, context) as span, _Count(method, span) as count:
                 try:
-                    async with asyncio.timeout(budget_s(context)) as budget:
+                    async with asyncio.timeout(_budget_s(context, limit_s)) as budget:
                         return await inner(request, context)
                 except Exception as error:  # noqa: BLE001 - the edge of a call
                     # A TimeoutError of something inside is no deadline of this call: it is a defect and is logged.
@@ -103,14 +111,12 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             return OFF
         return self._tracing.call(method.name, context.invocation_metadata())
 
-    def _budget_s(self, context: grpc.aio.ServicerContext[Any, Any]) -> float:
-        remaining_s = context.time_remaining()
-        return self._max_deadline_s if remaining_s is None else min(remaining_s, self._max_deadline_s)
 
-
-def _own_budget_s(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
+def _budget_s(context: grpc.aio.ServicerContext[Any, Any], limit_s: float | None) -> float | None:
     remaining_s: float | None = context.time_remaining()
-    return remaining_s
+    if remaining_s is None or limit_s is None:
+        return limit_s if remaining_s is None else remaining_s
+    return min(remaining_s, limit_s)
 
 
 def _answer(error: Exception, context: Any, count: _Count) -> None:  # noqa: ANN401 - grpc's context

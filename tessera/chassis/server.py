@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -47,6 +47,8 @@ class ServerSettings:
     """A unary call is ended after this, whatever its client asked for."""
     drain_s: float = 10.0
     """After SIGTERM, calls under way have so long to finish."""
+    longer_s: Mapping[str, float] = field(default_factory=dict)
+    """Unary methods that may take longer than `max_deadline_s`, such as `tessera.v1.EncoderService/Explain`."""
 
 
 class Server:
@@ -88,7 +90,8 @@ class Server:
         """
         s = self._settings
         server = grpc.aio.server(
-            interceptors=[RpcInterceptor(self._metrics, s.max_deadline_s, self._tracing)], options=_SERVER_OPTIONS
+            interceptors=[RpcInterceptor(self._metrics, s.max_deadline_s, self._tracing, s.longer_s)],
+            options=_SERVER_OPTIONS,
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self._add_servicers(server)

@@ -37,7 +37,7 @@ _TELLS_LITTLE = 1.5
     show_default=True,
     help="Rows and columns of the map.",
 )
-@click.option("--encoder-name", "model_id", default="", metavar="MODEL", help="Which encoder; not with --subject.")
+@click.option("--model", "model_id", default="", metavar="MODEL", help="Which encoder; not with --subject.")
 @collection_option
 @connection_options
 def explain(
@@ -82,7 +82,7 @@ def _check_choice(reference: str | None, subject_id: str, model_id: str) -> None
     if subject_id and model_id:
         raise Failure(
             "a subject is compared by the model of its collection",
-            field="--encoder-name",
+            field="--model",
             value=model_id,
             allowed="nothing beside --subject",
         )

@@ -140,9 +140,13 @@ async def test_a_defect_tells_an_incident_and_nothing_else(metrics: ServiceMetri
     assert "secret" not in detail.message
 
 
-async def test_a_call_without_deadline_ends_anyway(metrics: ServiceMetrics) -> None:
-    """The server's own limit holds."""
-    settings = ServerSettings(max_deadline_s=0.2)
+@pytest.mark.parametrize(
+    "settings",
+    [ServerSettings(max_deadline_s=0.2), ServerSettings(longer_s={"tessera.v1.EncoderService/Encode": 0.2})],
+    ids=["of all methods", "of this method"],
+)
+async def test_a_call_without_deadline_ends_anyway(metrics: ServiceMetrics, settings: ServerSettings) -> None:
+    """The server's own limit holds; a method may have one of its own instead."""
     async with serving(metrics, settings) as server, open_channel(f"127.0.0.1:{server.port}") as channel:
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await rpc.EncoderServiceStub(channel).Encode(encode("slow"))
