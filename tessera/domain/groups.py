@@ -23,6 +23,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from tessera.domain.dependence import REPLICATES
 from tessera.domain.error_rates import Z_95, Interval, comparisons_needed
 from tessera.domain.errors import InvalidInputError
 from tessera.domain.group_tallies import (
@@ -34,7 +35,7 @@ from tessera.domain.group_tallies import (
     MissTally,
     Tally,
 )
-from tessera.domain.measurement import REPLICATES, Comparisons
+from tessera.domain.measurement import Comparisons
 
 SIGNIFICANCE = 0.05
 PERMUTATIONS = 999

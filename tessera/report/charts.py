@@ -225,7 +225,9 @@ def search_chart(rows: Sequence[SearchRow]) -> Markup:
 def _search_dot(plot: Plot, row: SearchRow) -> Markup:
     told = f"{numbers.count(row.gallery_size)} people: FNIR {numbers.percent(row.fnir or 0.0)}"
     at = (plot.x(row.gallery_size), plot.y(row.fnir or 0.0))
-    return dot(at, "mark hollow" if row.extrapolated else "mark", told + (", extrapolated" if row.extrapolated else ""))
+    return dot(
+        at, "mark hollow" if row.extrapolated else "mark", told + (", beyond the data" if row.extrapolated else "")
+    )
 
 
 # ---- groups

@@ -141,7 +141,7 @@ def _searches(report: CalibrationReport) -> Markup:
     if not report.searches:
         return _section("search", title, _lead("Not measured."))
     picture = search_chart(report.searches)
-    caption = "The band is the 95 % interval. Hollow points are extrapolated."
+    caption = "The band is the 95 % interval. Hollow points lie beyond the data."
     return _section(
         "search", title,
         _lead("Each person more who is enrolled is one more chance to be mistaken, so that the threshold rises with "
@@ -227,8 +227,9 @@ def _method(report: CalibrationReport) -> Markup:
     words = together(together([element("dt", None, word), element("dd", None, said)]) for word, said in _WORDS)
     method = (
         "Every sample was compared with every other unless the scores came ready made. Intervals are 95 % and count "
-        "people, not comparisons: a person who looks like many others is in many false matches. A rate is stated only "
-        "where three such errors would be expected (rule of 3). Terms: ISO/IEC 19795-1 and 19795-10."
+        "people, not comparisons: a person who looks like many others is in many false matches "
+        f"({report.calibration.interval_method}). A rate is stated only where three such errors would be expected "
+        "(rule of 3). Terms: ISO/IEC 19795-1 and 19795-10."
     )
     version = f"Tessera. Calibration {report.calibration.calibration_id} of {report.calibration.model_id}."
     return together([

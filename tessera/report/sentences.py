@@ -52,7 +52,7 @@ def _search(report: CalibrationReport) -> str:
             "the data is too small for them." if report.searches else "they were not measured."
         )
     row = next((one for one in reversed(stated) if not one.extrapolated), stated[-1])
-    beyond = ", extrapolated beyond the people in the data" if row.extrapolated else ""
+    beyond = ", as far as it can be said of more people than the data has" if row.extrapolated else ""
     return (
         f"Among {numbers.count(row.gallery_size)} enrolled people, {numbers.one_in(report.target_fpir)} searches for a "
         f"stranger names somebody, and {numbers.percent(row.fnir or 0.0)} of searches for an enrolled person find "
@@ -221,4 +221,8 @@ def _capture(report: CalibrationReport) -> Limit:
 
 def _larger(report: CalibrationReport) -> Limit:
     people = numbers.counted(report.calibration.data.subjects, "subject", "subjects")
-    return Limit("Larger galleries.", f"The data has {people}; rows of larger galleries are extrapolated, and marked.")
+    return Limit(
+        "Larger galleries.",
+        f"The data has {people}. Rows of galleries that are larger than what was searched are worked out from those "
+        "that were, on the safe side, and marked.",
+    )

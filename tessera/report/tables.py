@@ -42,7 +42,7 @@ def search_table(rows: Sequence[SearchRow], target_fpir: float, comparisons: int
 
 
 def _search_row(row: SearchRow, comparisons: int) -> Markup:
-    tag = element("span", {"class": "tag doubt"}, "extrapolated") if row.extrapolated else None
+    tag = element("span", {"class": "tag doubt"}, "beyond the data") if row.extrapolated else None
     name = element("th", {"scope": "row", "data-value": repr(row.gallery_size)}, numbers.count(row.gallery_size), tag)
     if row.threshold is None:
         return _missing(name, search_not_carried(row, comparisons), 3)
