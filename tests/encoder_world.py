@@ -26,7 +26,7 @@ from tessera.domain.artifact import Manifest, load_manifest
 from tessera.domain.ids import ModelId
 from tessera.nets.artifact import FaceNetworks
 
-LIMIT_S = 10.0
+LIMIT_S = 40.0
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SIDE_PX = 64
 _STRIDES = (8, 16, 32)

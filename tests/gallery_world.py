@@ -183,6 +183,7 @@ async def running_world(store: str, thresholds: Thresholds = THRESHOLDS, **setti
     common = {
         "keys": f"env:{_KEYS_VARIABLE}",
         "durability": DurabilityWord.EVERYSEC,
+        "store_timeout_s": 8.0,
         "follow_interval_s": 0.02,
         "drain_s": 1.0,
     }

@@ -38,7 +38,7 @@ __all__ = [
 
 KINDS = ("valkey", "redis7", "redis8")
 SLOTS = 16384
-_LIMIT_S = 20.0
+_LIMIT_S = 60.0
 _PACE_S = 0.02
 _PRIMARY_NAME = "main"
 

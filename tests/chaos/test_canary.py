@@ -28,14 +28,14 @@ from tessera.v1 import audit_pb2, gallery_pb2_grpc
 from tests.chaos.canary_world import CanaryWorld, Needles, running_canary_world, until
 from tests.told import tell
 
-pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(600)]
 
 CANARY, NEIGHBOUR = "canary", "neighbour"
 NAMES = {CANARY: "Quetzalli Zq7Xw-Canary", NEIGHBOUR: "Nyameka Wv3Kt-Neighbour"}
 DIMENSIONS = 128
 _PIECES = (0, 48, 112)
 """Numbers from which pieces of a vector are looked for, so that one that is half overwritten is found too."""
-_LIMIT_S = 60.0
+_LIMIT_S = 180.0
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ from tests.congruence.store_world import (
 from tests.servers import PrimaryAndReplica, PrivateServer, client_of, running_pair, until
 from tests.told import tell
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 BEFORE, MEANWHILE = 20, 40
 PICTURE = bytes(50_000)

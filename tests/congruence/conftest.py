@@ -18,6 +18,7 @@ from gallery_svc.store.protocol import Store
 from gallery_svc.store.redis import RedisStore
 from gallery_svc.store.redis_door import open_door
 from gallery_svc.store.sealing import Sealer
+from tests.congruence.redis_world import TIMEOUT_S
 from tests.congruence.store_world import collection
 from tests.servers import PrivateServer, binary_of, running_cluster, running_sentinels, running_server
 
@@ -88,7 +89,7 @@ async def store(servers: Servers | None) -> AsyncIterator[Store]:
         yield MemoryStore(events_kept=EVENTS_KEPT)
         return
     servers.empty()
-    door = open_door(servers.address, Durability("everysec"))
+    door = open_door(servers.address, Durability("everysec"), timeout_s=TIMEOUT_S)
     redis = RedisStore(door, Sealer(Keyring.load("ephemeral")), Unstamped(), events_kept=EVENTS_KEPT)
     await redis.prepare()
     yield redis

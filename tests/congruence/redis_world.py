@@ -21,6 +21,8 @@ from gallery_svc.store.redis_door import open_door
 from gallery_svc.store.sealing import Sealer
 from tessera.domain.errors import UnavailableError
 
+TIMEOUT_S = 10.0
+"""Longer than a gallery waits for its store: a busy machine is no fault."""
 KEYRING = Keyring.load("ephemeral")
 
 
@@ -43,7 +45,7 @@ def store_at(
         through: puts something before the door.
         log_kept: changes kept of each shard.
     """
-    door = open_door(address, durability or Durability("everysec"), scripts=_scripts())
+    door = open_door(address, durability or Durability("everysec"), timeout_s=TIMEOUT_S, scripts=_scripts())
     return RedisStore(through(door), Sealer(keyring), stamps or Unstamped(), log_kept=log_kept)
 
 

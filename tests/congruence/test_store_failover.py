@@ -23,7 +23,7 @@ from tests.eventually import eventually
 from tests.servers import PrivateServer, SentinelGroup, client_of, running_cluster, running_sentinels
 from tests.told import tell
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SHARDS = 8
 WRITERS = 4
@@ -96,11 +96,11 @@ async def _end_of(group: Group, told: Told) -> None:
     async def taken_over() -> bool:
         return told.unknown > 0 and await asyncio.to_thread(group.is_led_by_another)
 
-    await eventually(enough, 30)
+    await eventually(enough, 90)
     group.doomed.kill()
     # The new primary has no replica now: writes to it are unknown until the old one is back. Were it back before,
     # it would lead again, without what was only on its way to its file.
-    await eventually(taken_over, 30)
+    await eventually(taken_over, 90)
     group.doomed.start()
 
 

@@ -24,7 +24,7 @@ from tessera.v1.camera_pb2_grpc import CameraServiceStub
 from tests.eventually import eventually
 from tests.valkey import PrivateServer, forcing_server, free_port
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 class Process:

@@ -27,7 +27,9 @@ from tessera.v1.encoder_pb2_grpc import EncoderServiceStub
 from tests.encoder_world import encoder_settings
 from tests.eventually import eventually
 
-LIMIT_S = 30.0
+pytestmark = pytest.mark.timeout(400)
+
+LIMIT_S = 90.0
 SHIPPED = "face-sface-1"
 READY, LOADING = pb.ENCODER_STATE_READY, pb.ENCODER_STATE_LOADING
 

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 Requests = list[pb.EncodeStreamRequest]
 
 
-async def _until(condition: Callable[[], bool], limit_s: float = 30.0) -> None:
+async def _until(condition: Callable[[], bool], limit_s: float = 90.0) -> None:
     async with asyncio.timeout(limit_s):
         while not condition():  # noqa: ASYNC110 - the state belongs to threads and other tasks
             await asyncio.sleep(0.01)

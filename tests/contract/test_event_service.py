@@ -77,7 +77,7 @@ async def told(world: World, count: int, **request: Any) -> list[events_pb2.Watc
     """The first `count` events of a watch."""
     events: list[events_pb2.WatchEventsResponse] = []
     watch = world.events.WatchEvents(events_pb2.WatchEventsRequest(**request))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         async for response in watch:
             if response.HasField("event"):
                 events.append(response)
@@ -255,7 +255,7 @@ async def test_a_watch_tells_what_was_and_then_what_comes(world: World) -> None:
 
 
 async def _next_event(stream: AsyncIterator[events_pb2.WatchEventsResponse]) -> events_pb2.WatchEventsResponse:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         async for response in stream:
             if response.HasField("event"):
                 return response

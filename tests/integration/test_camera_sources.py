@@ -29,6 +29,8 @@ from camera_ingest.sources.url import parse_url
 from tessera.chassis.clock import SystemClock
 
 LIMITS = AvLimits(open_s=1.0, read_s=0.7)
+SLACK_S = 10.0
+"""For a machine that is busy: libav itself would wait for ever."""
 BOUNDARY = b"frame"
 
 
@@ -158,7 +160,7 @@ def test_a_stream_that_falls_silent_is_lost_in_time() -> None:
         with pytest.raises(SourceError, match="no answer"):
             for _ in source.frames(threading.Event()):
                 began_s = time.monotonic()
-        assert time.monotonic() - began_s < LIMITS.read_s + 2.0
+        assert time.monotonic() - began_s < LIMITS.read_s + SLACK_S
         source.close()
 
 
@@ -169,7 +171,7 @@ def test_a_peer_that_never_answers_times_out(scheme: str) -> None:
         began_s = time.monotonic()
         with pytest.raises(SourceError, match=r"^no answer for \d\.\d s$"):
             opened(f"{scheme}://user:${{CAMERA_PW}}@127.0.0.1:{port}/x")
-        assert time.monotonic() - began_s < LIMITS.open_s + 2.0
+        assert time.monotonic() - began_s < LIMITS.open_s + SLACK_S
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])

@@ -51,7 +51,7 @@ def test_it_names_the_data_it_was_measured_on(
     assert calibration.data.digest == digest(everything)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_real_pairs_fall_on_the_right_side(
     folder: Path,
     pictures: Mapping[str, Picture],

@@ -581,7 +581,7 @@ async def test_a_write_that_too_few_replicas_have_is_unknown(pair: PrimaryAndRep
 
 
 async def _counted_once_replicas_follow(door: RedisDoor) -> int:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while True:
             with contextlib.suppress(OutcomeUnknownError):
                 return int((await door.write("count", [COUNT], []))[1])

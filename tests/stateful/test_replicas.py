@@ -47,7 +47,7 @@ from gallery_svc.store.records import (
 )
 from tessera.chassis.clock import SystemClock
 from tessera.domain.embedding import Embedding
-from tessera.domain.errors import NotFoundError, PositionNotReachedError, PreconditionError
+from tessera.domain.errors import ExpiredError, NotFoundError, PositionNotReachedError, PreconditionError
 from tessera.domain.ids import CollectionId, SubjectId, TemplateId
 from tests.congruence.redis_world import store_at
 from tests.congruence.store_world import MODEL, STAFF, audit, collection, request, template
@@ -318,7 +318,7 @@ class TwoReplicas(RuleBasedStateMachine):
 
     def _replica(self, tail: HeldTail) -> Replica:
         metrics = GalleryMetrics(CollectorRegistry())
-        return Replica(cast("Store", tail), ExactIndex, metrics, SystemClock(), max_position_wait_s=20.0)
+        return Replica(cast("Store", tail), ExactIndex, metrics, SystemClock(), max_position_wait_s=60.0)
 
     def _now(self) -> datetime:
         return BEGIN + timedelta(seconds=self.writes)
@@ -355,9 +355,13 @@ class TwoReplicas(RuleBasedStateMachine):
         if held and STAFF not in self.replicas[which].positions():
             return None  # nothing is loaded, so that there is nothing to be asked
         try:
-            return self._run(self.replicas[which].at_positions(STAFF, wanted, _soon(0.01 if held else 20.0)))
+            return self._run(self.replicas[which].at_positions(STAFF, wanted, _soon(0.01 if held else 60.0)))
         except PositionNotReachedError as refused:
             if not held or refused.why == HISTORY_LOST:
+                raise
+            return None
+        except ExpiredError:  # a busy machine had not even begun
+            if not held:
                 raise
             return None
 

@@ -157,8 +157,8 @@ def test_a_load_process_runs_in_an_interpreter_of_its_own() -> None:
     """It starts, says that it is ready, and ends when its orders end."""
     with Worker("benchmarks.encoder.load", ["127.0.0.1:1"]) as worker:
         assert worker.pid != os.getpid()
-        worker.begin(order_to_json(Closed(1, 0.2, 0.0, deadline_s=0.1)))
-        tally = Tally(**worker.answer(30))
+        worker.begin(order_to_json(Closed(1, 1.0, 0.0, deadline_s=0.1)))
+        tally = Tally(**worker.answer(90))
     assert tally.count() == 0
     assert tally.counts
 

@@ -25,7 +25,7 @@ from tessera.v1 import (
 MODEL = "test@1"
 
 
-async def eventually(condition: Callable[[], bool], what: str, limit_s: float = 10.0) -> None:
+async def eventually(condition: Callable[[], bool], what: str, limit_s: float = 40.0) -> None:
     """Wait until `condition` holds; fails with `what` after the limit."""
     until_s = time.monotonic() + limit_s
     while not condition():

@@ -195,7 +195,7 @@ async def test_errors_are_told_without_whom_they_were_about(
 ) -> None:
     """The code; ERROR for what the server answers for; never the error's text, which may name somebody."""
     async with serving(tracing, Encoder(tracing)) as address:
-        assert await call(address, what, timeout=0.5) is code
+        assert await call(address, what, timeout=30) is code
         (span,) = await ended(exported, 1)
     assert span.attributes is not None
     assert span.attributes["rpc.grpc.status_code"] == code.value[0]
@@ -284,7 +284,7 @@ def test_off_opentelemetry_is_not_imported() -> None:
         "assert not Tracing.from_environment('x', {}).on; "
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=110)
     assert done.stdout.strip() == "[]"
 
 

@@ -25,7 +25,7 @@ def _up(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=110,
         env={**os.environ, **environ},
     )
 

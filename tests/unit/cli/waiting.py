@@ -9,7 +9,7 @@ from collections.abc import Callable
 _STEP_S = 0.02
 
 
-def wait_until(condition: Callable[[], object], limit_s: float = 10.0, what: str = "the condition") -> None:
+def wait_until(condition: Callable[[], object], limit_s: float = 40.0, what: str = "the condition") -> None:
     """Return as soon as the condition holds.
 
     Raises:

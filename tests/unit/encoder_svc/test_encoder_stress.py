@@ -126,7 +126,7 @@ async def test_hundreds_of_pictures_that_come_and_go_are_all_answered(seed: int,
             storm.chance.choice(tasks[-30:]).cancel()
         if storm.chance.random() < 0.5:
             await asyncio.sleep(storm.chance.random() * 0.01)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         ends = await asyncio.gather(*tasks, return_exceptions=True)
     assert not changing.done()
     changing.cancel()

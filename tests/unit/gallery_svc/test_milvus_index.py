@@ -36,8 +36,8 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 POOL = np.random.default_rng(5).normal(size=(40, 8))
 POOL[20:30] = POOL[0]  # ten templates that are the same, so that ties are common
 POOL = (POOL / np.linalg.norm(POOL, axis=1, keepdims=True)).astype(np.float32)
-LIMIT_S = 3.0
-"""Six times what a call may take: the library tries again within it, and connects anew."""
+LIMIT_S = 10.0
+"""Twenty times what a call may take: the library tries again within it, and connects anew."""
 NASTY = ['"', "'", "\\", '\\"', '"] or true or labels in ["', "a\nb", "{x}", "%", "ä\t€", " "]
 
 Held = Mapping[SubjectId, SearchRow]

@@ -134,7 +134,7 @@ def as_process(url: str, *arguments: str, keys: str) -> subprocess.CompletedProc
     settings = {"STORE": url, "KEYS": keys, "DURABILITY": "everysec"}
     environ = {**os.environ, **{f"TESSERA_GALLERY_{name}": value for name, value in settings.items()}}
     command = [sys.executable, "-P", "-m", "gallery_svc.store_upkeep", *arguments]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=110)
 
 
 async def test_the_process_speaks_json_and_ends_with_its_code(filled: str, redis: Redis, tmp_path: Path) -> None:

