@@ -60,7 +60,13 @@ def opened(
             return ()
         lengths = array("I", [len(value) - LEAST_BYTES for value in sealed])
         tags = b"".join([value[-_TAG_BYTES:] for value in sealed])
-        parts = array("I", map(len, ids)).tobytes(), b"".join(ids), lengths.tobytes(), rows, tags
+        parts: list[bytes | bytearray] = [
+            array("I", map(len, ids)).tobytes(),
+            b"".join(ids),
+            lengths.tobytes(),
+            rows,
+            tags,
+        ]
         for column, part in zip(columns, parts, strict=True):
             column.append(part)
     return [b"".join(column) for column in columns]
