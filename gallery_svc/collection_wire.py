@@ -1,4 +1,4 @@
-"""Messages of collections and calibrations to domain values and back."""
+"""Messages of collections to domain values and back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf import duration_pb2
 
 from gallery_svc.collections import CollectionChange, CollectionView
+from gallery_svc.policy_wire import DUPLICATE, OUTLIER, duplicate_policy_from, outlier_policy_from
 from gallery_svc.store.records import (
     CollectionRecord,
     DuplicatePolicy,
@@ -20,11 +21,10 @@ from gallery_svc.store.records import (
 )
 from gallery_svc.wire import MAX_SHARDS, collection_id_from, fields_from, optional, request_id_from
 from tessera.client import wire
-from tessera.domain.calibration import Calibration, OperatingPoint
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import InvalidInputError
 from tessera.domain.ids import ModelId
-from tessera.v1 import calibration_pb2, collection_pb2
+from tessera.v1 import collection_pb2
 
 _CHANGEABLE = {
     "display_name": "display_name",
@@ -38,8 +38,6 @@ _CHANGEABLE = {
     "keep_source_images": "keep_source_images",
 }
 """A record's field for each path that the mask of an update may have."""
-
-_DUPLICATE, _OUTLIER = "DUPLICATE_POLICY_", "OUTLIER_POLICY_"
 
 _NOT_YET = datetime(1970, 1, 1, tzinfo=UTC)
 """The gallery sets the time when it makes the collection."""
@@ -83,30 +81,6 @@ def _stated(wanted: collection_pb2.Collection) -> CollectionRecord:
     )
 
 
-def duplicate_policy_from(number: collection_pb2.DuplicatePolicy.ValueType) -> DuplicatePolicy | None:
-    """What an enrolment does with duplicates; None: not said.
-
-    Raises:
-        InvalidInputError: a number that is none.
-    """
-    names = {value: name.removeprefix(_DUPLICATE) for name, value in collection_pb2.DuplicatePolicy.items()}
-    if number and number not in names:
-        raise InvalidInputError("duplicate_policy", number, ", ".join(DuplicatePolicy))
-    return DuplicatePolicy(names[number]) if number else None
-
-
-def outlier_policy_from(number: collection_pb2.OutlierPolicy.ValueType) -> OutlierPolicy | None:
-    """What an enrolment does with outliers; None: not said.
-
-    Raises:
-        InvalidInputError: a number that is none.
-    """
-    names = {value: name.removeprefix(_OUTLIER) for name, value in collection_pb2.OutlierPolicy.items()}
-    if number and number not in names:
-        raise InvalidInputError("outlier_policy", number, ", ".join(OutlierPolicy))
-    return OutlierPolicy(names[number]) if number else None
-
-
 def collection_to_wire(view: CollectionView) -> collection_pb2.Collection:
     """A collection and its counts."""
     record, head = view.record, view.head
@@ -119,8 +93,8 @@ def collection_to_wire(view: CollectionView) -> collection_pb2.Collection:
         quality_gate=collection_pb2.QualityGate(
             **{name: getattr(record.gate, name) for name in GateRecord.__dataclass_fields__}
         ),
-        duplicate_policy=collection_pb2.DuplicatePolicy.Value(_DUPLICATE + record.duplicate_policy),
-        outlier_policy=collection_pb2.OutlierPolicy.Value(_OUTLIER + record.outlier_policy),
+        duplicate_policy=collection_pb2.DuplicatePolicy.Value(DUPLICATE + record.duplicate_policy),
+        outlier_policy=collection_pb2.OutlierPolicy.Value(OUTLIER + record.outlier_policy),
         retention=None if record.retention_s is None else _duration(record.retention_s),
         labels=record.labels,
         camera_policies={camera: _policy(policy) for camera, policy in record.camera_policies.items()},
@@ -133,38 +107,6 @@ def collection_to_wire(view: CollectionView) -> collection_pb2.Collection:
         epochs=[_epoch(epoch) for epoch in _epochs(record)],
         keep_source_images=record.keep_source_images,
         revision=record.revision,
-    )
-
-
-def calibration_to_wire(calibration: Calibration) -> calibration_pb2.Calibration:
-    """A calibration with its points."""
-    data = calibration.data
-    created = datetime.fromisoformat(calibration.created)
-    return calibration_pb2.Calibration(
-        calibration_id=calibration.calibration_id,
-        model_id=calibration.model_id,
-        modality=wire.modality_to_wire(calibration.modality),
-        created_at=wire.time_to_wire(created if created.tzinfo else created.replace(tzinfo=UTC)),
-        active=True,
-        data_name=data.name,
-        data_digest=data.digest,
-        subjects=data.subjects,
-        samples=data.samples,
-        mated_comparisons=data.mated,
-        non_mated_comparisons=data.non_mated,
-        points=[_point(point) for point in calibration.points],
-    )
-
-
-def _point(point: OperatingPoint) -> calibration_pb2.CalibrationPoint:
-    return calibration_pb2.CalibrationPoint(
-        threshold=point.threshold,
-        fmr=point.fmr,
-        fmr_low=point.fmr_interval.low,
-        fmr_high=point.fmr_interval.high,
-        fnmr=point.fnmr,
-        fnmr_low=point.fnmr_interval.low,
-        fnmr_high=point.fnmr_interval.high,
     )
 
 

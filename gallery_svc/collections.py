@@ -234,9 +234,9 @@ class Collections:
 
 
 def _require_carried(calibration: Calibration, policy: PolicyRecord) -> None:
-    size = max(1, policy.planned_gallery_size)
-    calibration.threshold_for_fmr(policy.verify_target_fmr)
-    calibration.threshold_for_fpir(policy.identify_target_fpir, size)
+    beyond, size = policy.allow_extrapolation, max(1, policy.planned_gallery_size)
+    calibration.threshold_for_fmr(policy.verify_target_fmr, allow_extrapolation=beyond)
+    calibration.threshold_for_fpir(policy.identify_target_fpir, size, allow_extrapolation=beyond)
 
 
 def _named(policies: Mapping[str, PolicyRecord]) -> Iterator[tuple[str, PolicyRecord]]:

@@ -1,5 +1,8 @@
 """Enrolment: each sample is judged, those that are good enough become templates, and all of it is one write or none.
 
+A sample is good enough when its quality is, when it looks like the subject's others, and when it is nobody else's: the
+collection says what follows where it is not (`integrity` looks, this module decides).
+
 A retry with the same request id gets the first answer again, without the encoder being asked. A call without a request
 id gets one here: when nobody can say whether its write holds, the error has the id that settles it.
 """
@@ -14,8 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from gallery_svc.collections import DEFAULT_COLLECTION, Collections
-from gallery_svc.gate import Judgement, judge_sample
+from gallery_svc.gate import HINTS, Judgement, judge_sample
 from gallery_svc.ids import time_ordered_id
+from gallery_svc.integrity import DuplicateFound, IntegrityChecks, Newcomer
 from gallery_svc.live import LiveCollection
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Deadline, Picture, Probe, ProbeReader, Sample
@@ -26,9 +30,11 @@ from gallery_svc.store.protocol import Store, shard_of
 from gallery_svc.store.records import (
     AuditRecord,
     CollectionRecord,
+    DuplicatePolicy,
     Enrolled,
     Enrollment,
     NewTemplate,
+    OutlierPolicy,
     RequestKey,
     SubjectProfile,
     TemplateRecord,
@@ -38,6 +44,7 @@ from tessera.chassis.logs import get_logger
 from tessera.client.encoder import Priority
 from tessera.domain.embedding import Embedding
 from tessera.domain.errors import (
+    DuplicateSubjectError,
     ImageRejectedError,
     InvalidInputError,
     ModelMismatchError,
@@ -50,6 +57,8 @@ from tessera.domain.observation import Box, Quality
 from tessera.domain.reasons import Reason
 
 MAX_SAMPLES = 16
+MAX_DISTINCT = 16
+"""Subjects that one is known to differ from."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +75,10 @@ class EnrolmentRequest:
     require_all: bool
     """Every sample must be accepted."""
     caller: str = ""
+    duplicate_policy: DuplicatePolicy | None = None
+    """None: the collection's."""
+    outlier_policy: OutlierPolicy | None = None
+    """None: the collection's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +86,22 @@ class SampleOutcome:
     """What became of one sample."""
 
     reasons: tuple[Reason, ...]
-    """Why it was not accepted; empty: it was."""
+    """Why it was not accepted; of one that was, what is told of it all the same."""
     detail: str
     template_id: TemplateId | None
+    """None: it was not accepted."""
     quality: Quality | None
     box: Box | None
 
 
 @dataclass(frozen=True, slots=True)
 class SampleOutcomes:
-    """What became of each sample, in order; kept with the request id."""
+    """What became of each sample, in order, and whom they look like; kept with the request id."""
 
     samples: tuple[SampleOutcome, ...]
+    duplicates: tuple[DuplicateFound, ...] = ()
+    merged: bool = False
+    """The samples went to the subject that they already were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +110,37 @@ class EnrolmentAnswer:
 
     enrolled: Enrolled
     outcomes: tuple[SampleOutcome, ...]
+    duplicates: tuple[DuplicateFound, ...] = ()
+    merged: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judged:
+    """One sample and what was found."""
+
+    sample: Sample | None
+    judgement: Judgement
+    reported: tuple[Reason, ...] = ()
+    """Told, and no reason to leave it out."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Taken:
+    """What is to be written, and what is told of it."""
+
+    templates: tuple[NewTemplate, ...]
+    outcomes: tuple[SampleOutcome, ...]
+    destination: _Destination
+
+
+@dataclass(frozen=True, slots=True)
+class _Destination:
+    """Where samples go."""
+
+    subject_id: SubjectId | None
+    profile: SubjectProfile
+    duplicates: tuple[DuplicateFound, ...] = ()
+    merged: bool = False
 
 
 class Enroller:
@@ -103,6 +151,7 @@ class Enroller:
         replica: what must see them at once.
         collections: makes the default collection when it is missing.
         probes: makes samples.
+        checks: looks for outliers and duplicates.
         clock: for the times of records.
         metrics: where it counts.
     """
@@ -114,6 +163,7 @@ class Enroller:
         replica: Replica,
         collections: Collections,
         probes: ProbeReader,
+        checks: IntegrityChecks,
         clock: Clock,
         metrics: GalleryMetrics,
     ) -> None:
@@ -121,6 +171,7 @@ class Enroller:
         self._replica = replica
         self._collections = collections
         self._probes = probes
+        self._checks = checks
         self._clock = clock
         self._metrics = metrics
 
@@ -131,6 +182,7 @@ class Enroller:
             NotFoundError: the collection does not exist.
             InvalidInputError: no samples, or too many.
             SamplesRejectedError: no sample can be used, or not each, where each must be.
+            DuplicateSubjectError: the samples already are another subject's, and that is refused.
             ModelMismatchError: an embedding is of another model than the collection.
             RequestIdReusedError: the request id came before with other content.
         """
@@ -152,23 +204,81 @@ class Enroller:
         self, request: EnrolmentRequest, key: RequestKey, live: LiveCollection, deadline: Deadline
     ) -> Enrolled:
         try:
-            return await self._judge_and_write(request, key, live.record, deadline)
+            return await self._judge_and_write(request, key, live, deadline)
         except ModelMismatchError:
             # Another encoder may just have become the collection's: pictures can be embedded by that one.
             newer = await self._replica.catch_up(request.collection_id)
             if newer.record.model_id == live.record.model_id:
                 raise
-            return await self._judge_and_write(request, key, newer.record, deadline)
+            return await self._judge_and_write(request, key, newer, deadline)
 
     async def _judge_and_write(
-        self, request: EnrolmentRequest, key: RequestKey, record: CollectionRecord, deadline: Deadline
+        self, request: EnrolmentRequest, key: RequestKey, live: LiveCollection, deadline: Deadline
     ) -> Enrolled:
+        record = live.record
         judged = await self._judge_all(request, record, deadline)
+        judged = await self._without_outliers(request, record, judged)
         now = self._clock.now()
         templates, outcomes = _templates(judged, request.samples, now, keep_pictures=record.keep_source_images)
         self._count_samples(outcomes)
         self._require_usable(outcomes, request.require_all)
-        return await self._store.enroll(self._enrollment(request, key, record, templates, outcomes))
+        usable = [one.sample for one in judged if one.sample is not None and not one.judgement.reasons]
+        destination = await self._destination(request, live, usable, deadline)
+        taken = _Taken(templates, outcomes, destination)
+        return await self._store.enroll(self._enrollment(request, key, record, taken))
+
+    async def _without_outliers(
+        self, request: EnrolmentRequest, record: CollectionRecord, judged: list[_Judged]
+    ) -> list[_Judged]:
+        """What was judged, with what is said of samples that do not look like the subject's others."""
+        policy = request.outlier_policy or record.outlier_policy
+        good = [at for at, one in enumerate(judged) if one.sample is not None and not one.judgement.reasons]
+        if policy is OutlierPolicy.IGNORE or not good:
+            return judged
+        samples = [sample for at in good if (sample := judged[at].sample) is not None]
+        odd = await self._checks.outliers(record, request.subject_id, samples)
+        told = list(judged)
+        for at in (at for at, is_odd in zip(good, odd, strict=True) if is_odd):
+            if policy is OutlierPolicy.REJECT:
+                told[at] = replace(judged[at], judgement=Judgement((Reason.OUTLIER,), HINTS[Reason.OUTLIER]))
+            else:
+                told[at] = replace(judged[at], reported=(Reason.OUTLIER,))
+        return told
+
+    async def _destination(
+        self, request: EnrolmentRequest, live: LiveCollection, samples: list[Sample], deadline: Deadline
+    ) -> _Destination:
+        """Where the samples go, by what is to happen to samples that already are another subject's."""
+        plain = _Destination(request.subject_id, request.profile)
+        policy = request.duplicate_policy or live.record.duplicate_policy
+        if policy is DuplicatePolicy.IGNORE:
+            return plain
+        found = await self._checks.duplicates(
+            live,
+            Newcomer(request.subject_id, frozenset(request.profile.distinct_from)),
+            samples,
+            deadline,
+            allow_partial=policy is DuplicatePolicy.REPORT,
+        )
+        if not found:
+            return plain
+        self._metrics.duplicates.labels(policy.value.lower()).inc()
+        others = tuple(one.subject_id for one in found)
+        match policy:
+            case DuplicatePolicy.REPORT:
+                return replace(plain, duplicates=found)
+            case DuplicatePolicy.KEEP_APART:
+                apart = tuple(dict.fromkeys((*request.profile.distinct_from, *others)))[:MAX_DISTINCT]
+                return replace(plain, profile=replace(request.profile, distinct_from=apart), duplicates=found)
+            case DuplicatePolicy.MERGE if len(found) == 1 and await self._is_new(request):
+                return _Destination(others[0], SubjectProfile(), found, merged=True)
+            case _:
+                self._metrics.enrolments.labels("duplicate").inc()
+                raise DuplicateSubjectError(others)
+
+    async def _is_new(self, request: EnrolmentRequest) -> bool:
+        subject_id = request.subject_id
+        return subject_id is None or await self._store.find_subject(request.collection_id, subject_id) is None
 
     def _key(self, request: EnrolmentRequest) -> RequestKey:
         made = RequestId(time_ordered_id("request", self._clock.now()))
@@ -185,32 +295,29 @@ class Enroller:
 
     async def _judge_all(
         self, request: EnrolmentRequest, record: CollectionRecord, deadline: Deadline
-    ) -> list[tuple[Sample | None, Judgement]]:
+    ) -> list[_Judged]:
         return await asyncio.gather(
             *(self._judge(probe, f"samples[{at}]", record, deadline) for at, probe in enumerate(request.samples))
         )
 
-    async def _judge(
-        self, probe: Probe, field: str, record: CollectionRecord, deadline: Deadline
-    ) -> tuple[Sample | None, Judgement]:
+    async def _judge(self, probe: Probe, field: str, record: CollectionRecord, deadline: Deadline) -> _Judged:
         try:
             seen = await self._probes.read(
                 probe, record.model_id, record.modality, priority=Priority.ENROLMENT, deadline=deadline, field=field
             )
         except ImageRejectedError as error:
-            return None, Judgement((error.reason,), error.detail)
-        return judge_sample(seen, record.gate)
+            return _Judged(None, Judgement((error.reason,), error.detail))
+        return _Judged(*judge_sample(seen, record.gate))
 
     def _enrollment(
         self,
         request: EnrolmentRequest,
         key: RequestKey,
         record: CollectionRecord,
-        templates: tuple[NewTemplate, ...],
-        outcomes: tuple[SampleOutcome, ...],
+        taken: _Taken,
     ) -> Enrollment:
         now = self._clock.now()
-        subject_id = request.subject_id or _made_subject_id(now, key.request_id, record.shards)
+        subject_id = taken.destination.subject_id or _made_subject_id(now, key.request_id, record.shards)
         audit = AuditRecord(
             method="EnrollSubject",
             at=now,
@@ -220,39 +327,45 @@ class Enroller:
             subject_id=subject_id,
             request_id=key.request_id,
         )
-        note = codec.dump(SampleOutcomes(outcomes))
-        return Enrollment(request.collection_id, subject_id, request.profile, templates, now, audit, key, note)
+        note = codec.dump(SampleOutcomes(taken.outcomes, taken.destination.duplicates, taken.destination.merged))
+        return Enrollment(
+            request.collection_id, subject_id, taken.destination.profile, taken.templates, now, audit, key, note
+        )
 
     def _answer(self, enrolled: Enrolled) -> EnrolmentAnswer:
-        outcomes = codec.load(SampleOutcomes, enrolled.note, "note").samples
+        told = codec.load(SampleOutcomes, enrolled.note, "note")
         self._metrics.enrolments.labels("replayed" if enrolled.replayed else "enrolled").inc()
         if enrolled.replayed:
             self._metrics.replays.labels("EnrollSubject").inc()
         get_logger().info(
             "subject.enrolled",
             collection=enrolled.subject.collection_id,
-            templates=sum(not outcome.reasons for outcome in outcomes),
+            templates=sum(outcome.template_id is not None for outcome in told.samples),
             replayed=enrolled.replayed,
+            duplicates=len(told.duplicates),
+            merged=told.merged,
         )
-        return EnrolmentAnswer(enrolled, outcomes)
+        return EnrolmentAnswer(enrolled, told.samples, told.duplicates, told.merged)
 
     def _count_samples(self, outcomes: tuple[SampleOutcome, ...]) -> None:
         for outcome in outcomes:
-            self._metrics.samples.labels(outcome.reasons[0].value if outcome.reasons else "ACCEPTED").inc()
+            self._metrics.samples.labels(outcome.reasons[0].value if outcome.template_id is None else "ACCEPTED").inc()
 
     def _require_usable(self, outcomes: tuple[SampleOutcome, ...], require_all: bool) -> None:
-        rejected = [outcome for outcome in outcomes if outcome.reasons]
+        rejected = [outcome for outcome in outcomes if outcome.template_id is None]
         if len(rejected) == len(outcomes) or (rejected and require_all):
             self._metrics.enrolments.labels("rejected").inc()
-            raise SamplesRejectedError(tuple(outcome.reasons for outcome in outcomes), rejected[0].detail)
+            reasons = tuple(outcome.reasons if outcome.template_id is None else () for outcome in outcomes)
+            raise SamplesRejectedError(reasons, rejected[0].detail)
 
 
 def _templates(
-    judged: list[tuple[Sample | None, Judgement]], probes: tuple[Probe, ...], now: datetime, *, keep_pictures: bool
+    judged: list[_Judged], probes: tuple[Probe, ...], now: datetime, *, keep_pictures: bool
 ) -> tuple[tuple[NewTemplate, ...], tuple[SampleOutcome, ...]]:
     templates: list[NewTemplate] = []
     outcomes: list[SampleOutcome] = []
-    for (sample, judgement), probe in zip(judged, probes, strict=True):
+    for one, probe in zip(judged, probes, strict=True):
+        sample, judgement = one.sample, one.judgement
         quality, box = (sample.quality, sample.box) if sample is not None else (None, None)
         outcome = SampleOutcome(judgement.reasons, judgement.detail, None, quality, box)
         if sample is not None and not judgement.reasons:
@@ -265,7 +378,8 @@ def _templates(
             )
             picture = probe.data if keep_pictures and isinstance(probe, Picture) else None
             templates.append(NewTemplate(record, half(sample.embedding.vector), picture))
-            outcome = replace(outcome, template_id=record.template_id)
+            hints = "; ".join(HINTS[reason] for reason in one.reported)
+            outcome = replace(outcome, template_id=record.template_id, reasons=one.reported, detail=hints)
         outcomes.append(outcome)
     return tuple(templates), tuple(outcomes)
 
@@ -284,6 +398,7 @@ def _digest(request: EnrolmentRequest) -> str:
         "samples": [_sample_digest(probe) for probe in request.samples],
         "profile": asdict(request.profile),
         "require_all": request.require_all,
+        "policies": [request.duplicate_policy, request.outlier_policy],
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 

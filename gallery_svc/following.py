@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
+from gallery_svc.calibrations import Calibrations
 from gallery_svc.collections import DEFAULT_COLLECTION, Collections
 from gallery_svc.members import SignsOfLife
 from gallery_svc.metrics import GalleryMetrics
@@ -25,6 +26,7 @@ class Follower:
         prepare: checks the store and sets it up.
         replica: what is kept in step.
         collections: makes the default collection when it is missing.
+        calibrations: what takes to the choices that stand in the store.
         signs: tells the others how far this process is.
         metrics: where it counts.
         interval_s: the pace.
@@ -38,6 +40,7 @@ class Follower:
         prepare: Callable[[], Awaitable[None]],
         replica: Replica,
         collections: Collections,
+        calibrations: Calibrations,
         signs: SignsOfLife,
         metrics: GalleryMetrics,
         interval_s: float,
@@ -47,6 +50,7 @@ class Follower:
         self._prepare = prepare
         self._replica = replica
         self._collections = collections
+        self._calibrations = calibrations
         self._signs = signs
         self._metrics = metrics
         self._interval_s = interval_s
@@ -100,6 +104,7 @@ class Follower:
         if not self._prepared:
             await self._prepare()
             self._prepared = True
+        await self._calibrations.refresh()  # before anything is decided by what is loaded
         records = await self._replica.refresh()
         if DEFAULT_COLLECTION not in {record.collection_id for record in records}:
             await self._collections.ensure_default()

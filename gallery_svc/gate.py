@@ -13,7 +13,7 @@ from gallery_svc.store.records import GateRecord
 from tessera.domain.observation import Quality
 from tessera.domain.reasons import Reason
 
-_HINTS = {
+HINTS = {
     Reason.NO_FACE: "no face was found; allowed: exactly one",
     Reason.EXCEEDS_MAX_FACES: "several faces were found; allowed: exactly one",
     Reason.LOW_SHARPNESS: "the face is blurred; a sharper picture is needed",
@@ -25,6 +25,7 @@ _HINTS = {
     Reason.LOW_DETECTION_PROBABILITY: "it is not clear that this is a face",
     Reason.LOW_FIDELITY: "the picture is compressed too much; send it at a higher quality",
     Reason.OCCLUDED: "something covers the face; take it off",
+    Reason.OUTLIER: "it does not look like the subject's other samples; is it the same person?",
 }
 
 
@@ -42,11 +43,11 @@ def judge_sample(seen: Seen, gate: GateRecord) -> tuple[Sample | None, Judgement
     sample, reason = seen.only()
     if sample is None or reason is not None:
         why = reason or Reason.NO_FACE
-        return None, Judgement((why,), _HINTS[why])
+        return None, Judgement((why,), HINTS[why])
     if sample.quality is None:
         return sample, Judgement((), "")
     reasons = _reasons(sample.quality, gate)
-    return sample, Judgement(reasons, "; ".join(_HINTS.get(why, why.value) for why in reasons))
+    return sample, Judgement(reasons, "; ".join(HINTS.get(why, why.value) for why in reasons))
 
 
 def _reasons(quality: Quality, gate: GateRecord) -> tuple[Reason, ...]:

@@ -40,8 +40,22 @@ def judge_search(hits: Sequence[Hit], threshold: Threshold, reasons: Sequence[Re
     return _weakened(decide_identification(best, threshold), reasons)
 
 
-def comparison_threshold(thresholds: Thresholds, record: CollectionRecord, asked: float | None) -> Threshold | Decision:
-    """The threshold of a verification: of the rate that was asked for, else of the collection's policy.
+def comparison_threshold(
+    thresholds: Thresholds,
+    record: CollectionRecord,
+    asked: float | None,
+    *,
+    camera_id: str = "",
+    templates: int = 1,
+) -> Threshold | Decision:
+    """The threshold of a verification: of the rate that was asked for, else of the policy for the camera that asks.
+
+    Args:
+        thresholds: the error rates.
+        record: of the collection.
+        asked: the rate that the caller named; None: the policy's.
+        camera_id: that asks; empty: no camera does.
+        templates: of the subject; the best of them counts.
 
     Returns:
         INCONCLUSIVE (CALIBRATION_TOO_SMALL) when the policy's rate cannot be kept.
@@ -50,18 +64,29 @@ def comparison_threshold(thresholds: Thresholds, record: CollectionRecord, asked
         CalibrationTooSmallError: the rate that was asked for cannot be kept.
         NoCalibrationError: the model has no calibration.
     """
-    if asked is not None:
-        return thresholds.for_comparison(record.model_id, asked)
+    policy = record.policy_for(camera_id)
+    rate = policy.verify_target_fmr if asked is None else asked
     try:
-        return thresholds.for_comparison(record.model_id, record.policy.verify_target_fmr)
+        return thresholds.for_comparison(
+            record.model_id, rate, templates=templates, allow_extrapolation=policy.allow_extrapolation
+        )
     except CalibrationTooSmallError:
+        if asked is not None:
+            raise
         return inconclusive(Reason.CALIBRATION_TOO_SMALL, model_id=record.model_id)
 
 
 def search_threshold(
-    thresholds: Thresholds, record: CollectionRecord, subjects: int, asked: float | None = None
+    thresholds: Thresholds, record: CollectionRecord, subjects: int, asked: float | None = None, *, camera_id: str = ""
 ) -> Threshold | Decision:
     """The threshold of a search: for the larger of the planned and the present number of subjects.
+
+    Args:
+        thresholds: the error rates.
+        record: of the collection.
+        subjects: that it has now.
+        asked: the rate that the caller named; None: that of the policy for the camera that asks.
+        camera_id: that asks; empty: no camera does.
 
     Returns:
         INCONCLUSIVE: EMPTY_COLLECTION when nobody is enrolled; CALIBRATION_TOO_SMALL when the policy's rate cannot be
@@ -71,11 +96,11 @@ def search_threshold(
         CalibrationTooSmallError: the rate that was asked for cannot be kept.
         NoCalibrationError: the model has no calibration.
     """
-    size = max(1, record.policy.planned_gallery_size, subjects)
+    policy = record.policy_for(camera_id)
+    size = max(1, policy.planned_gallery_size, subjects)
+    rate = policy.identify_target_fpir if asked is None else asked
     try:
-        threshold = thresholds.for_search(
-            record.model_id, record.policy.identify_target_fpir if asked is None else asked, size
-        )
+        threshold = thresholds.for_search(record.model_id, rate, size, allow_extrapolation=policy.allow_extrapolation)
     except CalibrationTooSmallError:
         if asked is not None:
             raise

@@ -205,7 +205,9 @@ class Matcher:
         """
         started_s = time.perf_counter()
         live = await self._live_with(question, deadline)
-        threshold = comparison_threshold(self._thresholds, live.record, question.target_fmr)
+        threshold = comparison_threshold(
+            self._thresholds, live.record, question.target_fmr, camera_id=question.camera_id
+        )
         store_ms = _since_ms(started_s)
         seen = await self._read(question.probe, live, deadline, max_faces=2)
 
@@ -333,7 +335,9 @@ class Matcher:
     async def _identify(
         self, question: IdentifyQuestion, attempt: Attempt, live: LiveCollection, deadline: Deadline
     ) -> Identifications:
-        threshold = search_threshold(self._thresholds, live.record, subjects_of(live), question.target_fpir)
+        threshold = search_threshold(
+            self._thresholds, live.record, subjects_of(live), question.target_fpir, camera_id=question.camera_id
+        )
         seen = await self._read(question.probe, live, deadline, question.max_faces)
         if not seen.samples or isinstance(threshold, Decision):
             nobody = inconclusive(Reason.NO_FACE, model_id=live.record.model_id)

@@ -36,8 +36,16 @@ class GalleryMetrics(ServiceMetrics):
         )
         self.enrolments = Counter(
             "tessera_gallery_enrolments_total",
-            "Enrolment calls, by outcome: enrolled, replayed (a retry), rejected (no sample could be used).",
+            "Enrolment calls, by outcome: enrolled, replayed (a retry), rejected (no sample could be used), duplicate "
+            "(refused: the samples already are another subject's).",
             ["outcome"],
+            registry=registry,
+        )
+        self.duplicates = Counter(
+            "tessera_gallery_duplicates_total",
+            "Enrolments whose samples looked like another subject, by what was done: report, reject, merge, "
+            "keep_apart. Many: somebody enrols the same people again; look at how ids are given.",
+            ["policy"],
             registry=registry,
         )
         self.samples = Counter(

@@ -286,10 +286,16 @@ class Reembedder:
             raise InvalidInputError("target_model_id", model_id, f"a model for {record.modality}")
         head = (await self._store.heads([record.collection_id])).get(record.collection_id)
         size = max(1, record.policy.planned_gallery_size, head.subject_count if head else 0)
-        policy, thresholds = record.policy, self._thresholds
-        _require_as_good(lambda model: thresholds.for_comparison(model, policy.verify_target_fmr), model_id, record)
+        policy, thresholds, beyond = record.policy, self._thresholds, record.policy.allow_extrapolation
         _require_as_good(
-            lambda model: thresholds.for_search(model, policy.identify_target_fpir, size), model_id, record
+            lambda model: thresholds.for_comparison(model, policy.verify_target_fmr, allow_extrapolation=beyond),
+            model_id,
+            record,
+        )
+        _require_as_good(
+            lambda model: thresholds.for_search(model, policy.identify_target_fpir, size, allow_extrapolation=beyond),
+            model_id,
+            record,
         )
 
     async def _require_held(self, record: CollectionRecord, epoch: EpochRecord, order: ReembedOrder) -> None:

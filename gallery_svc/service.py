@@ -16,9 +16,11 @@ from prometheus_client import CollectorRegistry
 
 from gallery_svc.audit_query import AuditQuery
 from gallery_svc.auditing import AuditBatcher, AuditStamper
+from gallery_svc.calibrations import Calibrations
 from gallery_svc.checkpointed_log import TrailPlace
 from gallery_svc.checkpointing import Checkpointer
 from gallery_svc.collections import Collections
+from gallery_svc.correcting import Corrector
 from gallery_svc.counted_door import CountedDoor
 from gallery_svc.engine_indexes import EngineIndexes
 from gallery_svc.enrolment import Enroller
@@ -33,6 +35,8 @@ from gallery_svc.importing import Importer
 from gallery_svc.index.exact import ExactIndex
 from gallery_svc.index.milvus_engine import EngineAddress, EngineIndex, MilvusEngine, pymilvus
 from gallery_svc.index.protocol import Index
+from gallery_svc.integrity import IntegrityChecks
+from gallery_svc.labelled import OwnSamples
 from gallery_svc.matching import Matcher
 from gallery_svc.members import SignsOfLife
 from gallery_svc.metrics import GalleryMetrics
@@ -164,7 +168,7 @@ class _Ground:
             ThreadPoolExecutor(1, thread_name_prefix="search-helper") for _ in range(settings.search_threads - 1)
         ]
         self.make_index = make_index or partial(ExactIndex, helpers=self.helpers)
-        self.thresholds = thresholds
+        self.thresholds = thresholds.of_one_gallery()
         self.clock = clock
         self.metrics = GalleryMetrics(CollectorRegistry())
         self.member_id = time_ordered_id("gallery", clock.now())
@@ -182,9 +186,9 @@ class _Ground:
             holding=self.holding,
             engine=self.engine,
         )
-        self.collections = Collections(self.store, self.replica, thresholds, clock, settings.shards)
+        self.collections = Collections(self.store, self.replica, self.thresholds, clock, settings.shards)
         self.encoder = encoder
-        self.probes = ProbeReader(encoder, thresholds, self.metrics)
+        self.probes = ProbeReader(encoder, self.thresholds, self.metrics)
         self.threads = ThreadPoolExecutor(settings.search_threads, thread_name_prefix="search")
         self.searcher = Searcher(
             self.threads,
@@ -201,6 +205,7 @@ class _Ground:
         self.eraser = Eraser(
             store=self.store, replica=self.replica, signer=self.signer, clock=clock, metrics=self.metrics
         )
+        self.calibrations = Calibrations(self.store, self.thresholds, OwnSamples(self.store), clock)
         self.closing = asyncio.Event()
 
     async def close(self) -> None:
@@ -217,18 +222,25 @@ class _Ground:
 
 def _parts(ground: _Ground) -> GalleryParts:
     store, replica, clock, metrics = ground.store, ground.replica, ground.clock, ground.metrics
-    upkeep, recorder = _upkeep(ground), Recorder(ground.batcher, clock, metrics)
+    upkeep, subjects = _upkeep(ground), Subjects(store, replica, clock, metrics)
+    recorder = Recorder(ground.batcher, clock, metrics)
+    checks = IntegrityChecks(store, ground.scatter, ground.thresholds)
+    enroller = _enroller(ground, checks)
     return GalleryParts(
         collections=ground.collections,
-        subjects=Subjects(store, replica, clock, metrics),
-        enroller=Enroller(
+        subjects=subjects,
+        enroller=enroller,
+        corrector=Corrector(
             store=store,
             replica=replica,
-            collections=ground.collections,
             probes=ground.probes,
+            subjects=subjects,
+            enroller=enroller,
+            checks=checks,
+            thresholds=ground.thresholds,
             clock=clock,
-            metrics=metrics,
         ),
+        calibrations=ground.calibrations,
         eraser=ground.eraser,
         audit=AuditQuery(store),
         matcher=Matcher(
@@ -242,7 +254,6 @@ def _parts(ground: _Ground) -> GalleryParts:
         ),
         explainer=MatchExplainer(store, ground.encoder, ground.probes, recorder),
         sightings=_sightings(ground),
-        thresholds=ground.thresholds,
         metrics=metrics,
         clock=clock,
         max_deadline_s=ground.settings.max_deadline_s,
@@ -254,6 +265,18 @@ def _parts(ground: _Ground) -> GalleryParts:
             rotate_keys=upkeep.rotate_keys,
             reembed=ReembedMethod(_reembedder(ground), clock),
         ),
+    )
+
+
+def _enroller(ground: _Ground, checks: IntegrityChecks) -> Enroller:
+    return Enroller(
+        store=ground.store,
+        replica=ground.replica,
+        collections=ground.collections,
+        probes=ground.probes,
+        checks=checks,
+        clock=ground.clock,
+        metrics=ground.metrics,
     )
 
 
@@ -318,6 +341,7 @@ def _follower(ground: _Ground, server: Server) -> Follower:
         prepare=_preparation(ground),
         replica=ground.replica,
         collections=ground.collections,
+        calibrations=ground.calibrations,
         signs=SignsOfLife(ground.store, ground.replica, ground.clock, ground.member_id),
         metrics=ground.metrics,
         interval_s=ground.settings.follow_interval_s,

@@ -10,9 +10,20 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 
-from gallery_svc import audit_wire, collection_wire, erasure_wire, event_wire, explanation_wire, wire
+from gallery_svc import (
+    audit_wire,
+    calibration_wire,
+    collection_wire,
+    erasure_wire,
+    event_wire,
+    explanation_wire,
+    subject_wire,
+    wire,
+)
 from gallery_svc.audit_query import AuditQuery
+from gallery_svc.calibrations import Calibrations
 from gallery_svc.collections import Collections
+from gallery_svc.correcting import Corrector
 from gallery_svc.enrolment import Enroller
 from gallery_svc.erasing import Eraser
 from gallery_svc.events import EventLog
@@ -24,7 +35,6 @@ from gallery_svc.recording import Attempt
 from gallery_svc.replica import Replica
 from gallery_svc.sightings import Sightings
 from gallery_svc.subjects import Subjects
-from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
 from tessera.client import wire as shared
 from tessera.domain.errors import (
@@ -79,10 +89,11 @@ class GalleryParts:
     eraser: Eraser
     audit: AuditQuery
     enroller: Enroller
+    corrector: Corrector
+    calibrations: Calibrations
     matcher: Matcher
     explainer: MatchExplainer
     sightings: Sightings
-    thresholds: Thresholds
     metrics: GalleryMetrics
     clock: Clock
     max_deadline_s: float
@@ -151,8 +162,8 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
         self, request: subject_pb2.EnrollSubjectRequest, context: Context
     ) -> subject_pb2.EnrollSubjectResponse:
         """Add templates to a subject, and the subject itself when it is new."""
-        wanted = wire.enrolment_request(request, context.peer())
-        return wire.enrolment_response(await self._parts.enroller.enroll(wanted, self._deadline(context)))
+        wanted = subject_wire.enrolment_request(request, context.peer())
+        return subject_wire.enrolment_response(await self._parts.enroller.enroll(wanted, self._deadline(context)))
 
     async def GetSubject(
         self, request: subject_pb2.GetSubjectRequest, context: Context
@@ -161,7 +172,7 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
         subject = await self._parts.subjects.get(
             wire.collection_id_from(request.collection_id), wire.subject_id_from(request.subject_id)
         )
-        return subject_pb2.GetSubjectResponse(subject=wire.subject_to_wire(subject))
+        return subject_pb2.GetSubjectResponse(subject=subject_wire.subject_to_wire(subject))
 
     async def ListSubjects(
         self, request: subject_pb2.ListSubjectsRequest, context: Context
@@ -171,18 +182,18 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
             wire.collection_id_from(request.collection_id),
             wire.id_from_token(request.page_token),
             wire.page_size_from(request.page_size),
-            wire.subject_filter(request),
+            subject_wire.subject_filter(request),
         )
-        return wire.subjects_response(page)
+        return subject_wire.subjects_response(page)
 
     async def UpdateSubject(
         self, request: subject_pb2.UpdateSubjectRequest, context: Context
     ) -> subject_pb2.UpdateSubjectResponse:
         """Change what is said of a subject."""
-        change = wire.subject_change(request, context.peer())
+        change = subject_wire.subject_change(request, context.peer())
         changed = await self._parts.subjects.update(change, self._deadline(context))
         return subject_pb2.UpdateSubjectResponse(
-            subject=wire.subject_to_wire(changed.subject), position=changed.position.wire
+            subject=subject_wire.subject_to_wire(changed.subject), position=changed.position.wire
         )
 
     async def DeleteSubject(
@@ -196,10 +207,10 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
         self, request: subject_pb2.DeleteTemplateRequest, context: Context
     ) -> subject_pb2.DeleteTemplateResponse:
         """Remove one template of a subject."""
-        choice = wire.template_choice(request, context.peer())
+        choice = subject_wire.template_choice(request, context.peer())
         changed = await self._parts.subjects.delete_template(choice, self._deadline(context))
         return subject_pb2.DeleteTemplateResponse(
-            subject=wire.subject_to_wire(changed.subject), position=changed.position.wire
+            subject=subject_wire.subject_to_wire(changed.subject), position=changed.position.wire
         )
 
     async def GetErasureReceipt(
@@ -208,6 +219,13 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
         """How far an erasure is."""
         collection_id, receipt_id = erasure_wire.receipt_question(request)
         return erasure_wire.receipt_response(await self._parts.eraser.receipt(collection_id, receipt_id))
+
+    async def CorrectSubject(
+        self, request: subject_pb2.CorrectSubjectRequest, context: Context
+    ) -> subject_pb2.CorrectSubjectResponse:
+        """Not this person, or this person after all."""
+        wanted = subject_wire.correction_request(request, context.peer())
+        return subject_wire.correction_response(await self._parts.corrector.correct(wanted, self._deadline(context)))
 
     # ---- comparisons
 
@@ -271,18 +289,40 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
     async def Calibrate(
         self, request: calibration_pb2.CalibrateRequest, context: Context
     ) -> calibration_pb2.CalibrateResponse:
-        """Not built yet."""
-        _not_built("Calibrate")
+        """Fit a calibration and keep it."""
+        kept, replayed = await self._parts.calibrations.fit(calibration_wire.fit_order(request, context.peer()))
+        return calibration_pb2.CalibrateResponse(
+            calibration=calibration_wire.calibration_to_wire(kept), replayed=replayed
+        )
 
     async def GetCalibration(
         self, request: calibration_pb2.GetCalibrationRequest, context: Context
     ) -> calibration_pb2.GetCalibrationResponse:
-        """The calibration that decides for a model."""
-        calibration = self._parts.thresholds.find(
+        """The calibration that decides for a model, or the one of an id."""
+        kept = await self._parts.calibrations.find(
             model_id=ModelId(request.model_id) if request.model_id else None,
             calibration_id=CalibrationId(request.calibration_id) if request.calibration_id else None,
         )
-        return calibration_pb2.GetCalibrationResponse(calibration=collection_wire.calibration_to_wire(calibration))
+        return calibration_pb2.GetCalibrationResponse(calibration=calibration_wire.calibration_to_wire(kept))
+
+    async def ListCalibrations(
+        self, request: calibration_pb2.ListCalibrationsRequest, context: Context
+    ) -> calibration_pb2.ListCalibrationsResponse:
+        """The shipped ones and those that were fitted here."""
+        kept = await self._parts.calibrations.list(ModelId(request.model_id) if request.model_id else None)
+        return calibration_pb2.ListCalibrationsResponse(
+            calibrations=[calibration_wire.calibration_to_wire(one) for one in kept]
+        )
+
+    async def ActivateCalibration(
+        self, request: calibration_pb2.ActivateCalibrationRequest, context: Context
+    ) -> calibration_pb2.ActivateCalibrationResponse:
+        """Have a calibration decide from now on."""
+        order = calibration_wire.activation_order(request, context.peer())
+        kept, previous = await self._parts.calibrations.activate(order)
+        return calibration_pb2.ActivateCalibrationResponse(
+            calibration=calibration_wire.calibration_to_wire(kept), previous_calibration_id=previous
+        )
 
     # ---- the collection as a whole
 

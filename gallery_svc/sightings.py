@@ -141,10 +141,10 @@ class Sightings:
     async def _decide(self, state: TrackletState, live: LiveCollection, camera_id: CameraId) -> tuple[Standing, str]:
         """What is decided now, and the name of who was recognised, as far as this search told it."""
         best = None
-        threshold = search_threshold(self._thresholds, live.record, subjects_of(live))
+        threshold = search_threshold(self._thresholds, live.record, subjects_of(live), camera_id=camera_id)
         if isinstance(threshold, Decision):
             decision = threshold
-        elif state.usable_samples < live.record.policy.min_tracklet_frames:
+        elif state.usable_samples < live.record.policy_for(camera_id).min_tracklet_frames:
             decision = inconclusive(Reason.TOO_FEW_FRAMES, model_id=live.record.model_id, threshold=threshold)
         else:
             wanted = Wanted(camera_id=camera_id, at=valid_at(self._clock))

@@ -1,6 +1,7 @@
-"""From target error rates to thresholds, out of the calibrations that ship with the encoders; nothing is guessed.
+"""From target error rates to thresholds, out of the calibrations that decide; nothing is guessed.
 
-A calibration decides for its own model alone. A search of many subjects needs a lower FMR for each comparison than
+A calibration decides for its own model alone: the one that ships with its encoder, or the one that was chosen since
+(`calibrations`). A search of many subjects needs a lower FMR for each comparison than
 the calibration may be able to state: `for_search` says so by raising, and whoever asked decides whether that is an
 error (the caller named the rate) or an answer (the collection's own policy met a gallery that outgrew it).
 """
@@ -14,7 +15,7 @@ from tessera.chassis.logs import get_logger
 from tessera.domain.artifact import DEFAULT_ENCODERS, Manifest, available_encoders, load_calibration_for, load_manifest
 from tessera.domain.calibration import Calibration, Threshold
 from tessera.domain.embedding import Embedding, Modality
-from tessera.domain.errors import InvalidInputError, NoCalibrationError, NotFoundError, TesseraError
+from tessera.domain.errors import InvalidInputError, NoCalibrationError, TesseraError
 from tessera.domain.ids import CalibrationId, ModelId
 
 
@@ -22,9 +23,10 @@ class Thresholds:
     """The calibrations that decide, by model.
 
     Args:
-        calibrations: at most one for a model.
+        calibrations: those that ship with encoders; at most one for a model.
         default_models: for each modality, the model that new collections get.
         dimensions: length of an embedding, by model.
+        modalities: what each model compares; of a calibrated one its calibration says it.
     """
 
     def __init__(
@@ -32,10 +34,65 @@ class Thresholds:
         calibrations: Iterable[Calibration],
         default_models: Mapping[Modality, ModelId],
         dimensions: Mapping[ModelId, int],
+        modalities: Mapping[ModelId, Modality] | None = None,
     ) -> None:
-        self._by_model = {calibration.model_id: calibration for calibration in calibrations}
+        self._shipped = {calibration.model_id: calibration for calibration in calibrations}
+        self._by_model = dict(self._shipped)
         self._default_models = default_models
         self._dimensions = dimensions
+        self._modalities = dict(modalities or {})
+
+    def of_one_gallery(self) -> Thresholds:
+        """The same, for a gallery that chooses for itself."""
+        return Thresholds(self._shipped.values(), self._default_models, self._dimensions, self._modalities)
+
+    # ---- which calibration decides
+
+    def choose(self, model_id: ModelId, calibration: Calibration | None) -> None:
+        """Decide by this calibration from now on.
+
+        Args:
+            model_id: for which model.
+            calibration: of that model; None: the shipped one.
+        """
+        if calibration is not None:
+            calibration.require_model(model_id)
+            self._by_model[model_id] = calibration
+        elif model_id in self._shipped:
+            self._by_model[model_id] = self._shipped[model_id]
+        else:
+            self.withhold(model_id)
+
+    def withhold(self, model_id: ModelId) -> None:
+        """Decide nothing for this model until a calibration is chosen."""
+        self._by_model.pop(model_id, None)
+
+    def all_shipped(self) -> tuple[Calibration, ...]:
+        """The calibrations that came with encoders."""
+        return tuple(self._shipped.values())
+
+    def shipped_for(self, model_id: ModelId) -> Calibration | None:
+        """The calibration that came with an encoder, or None."""
+        return self._shipped.get(model_id)
+
+    def shipped(self, calibration_id: CalibrationId) -> Calibration | None:
+        """The shipped calibration of an id, or None."""
+        return next((one for one in self._shipped.values() if one.calibration_id == calibration_id), None)
+
+    def modality(self, model_id: ModelId) -> Modality:
+        """What a model compares.
+
+        Raises:
+            InvalidInputError: nothing is known of it here.
+        """
+        if model_id in self._shipped:
+            return self._shipped[model_id].modality
+        if model_id not in self._modalities:
+            known = sorted({*self._shipped, *self._modalities})
+            raise InvalidInputError("model_id", model_id, "one of " + ", ".join(known))
+        return self._modalities[model_id]
+
+    # ---- what models there are
 
     def require_dimensions(self, embedding: Embedding, field: str) -> None:
         """Refuse a vector that its model cannot have made.
@@ -69,31 +126,29 @@ class Thresholds:
             raise NoCalibrationError(model_id)
         return self._by_model[model_id]
 
-    def find(self, *, model_id: ModelId | None = None, calibration_id: CalibrationId | None = None) -> Calibration:
-        """The calibration that a request names, by model or by its own id.
+    def for_comparison(
+        self, model_id: ModelId, target_fmr: float, *, templates: int = 1, allow_extrapolation: bool = False
+    ) -> Threshold:
+        """The threshold of one claim.
 
-        Raises:
-            InvalidInputError: neither is named.
-            NotFoundError: there is none.
-        """
-        if not model_id and not calibration_id:
-            raise InvalidInputError("model_id", "", "a model id, or a calibration id")
-        for calibration in self._by_model.values():
-            if calibration_id in (None, calibration.calibration_id) and model_id in (None, calibration.model_id):
-                return calibration
-        raise NotFoundError("calibration", calibration_id or model_id or "")
-
-    def for_comparison(self, model_id: ModelId, target_fmr: float) -> Threshold:
-        """The threshold of one comparison.
+        Args:
+            model_id: that is compared with.
+            target_fmr: of the whole claim.
+            templates: of the subject; the best of them counts.
+            allow_extrapolation: go beyond what was measured, and say so.
 
         Raises:
             NoCalibrationError: the model has none.
             InvalidInputError: the target is no rate.
             CalibrationTooSmallError: the data cannot carry the target.
         """
-        return self.calibration(model_id).threshold_for_fmr(target_fmr)
+        return self.calibration(model_id).threshold_for_fmr(
+            target_fmr, templates=templates, allow_extrapolation=allow_extrapolation
+        )
 
-    def for_search(self, model_id: ModelId, target_fpir: float, gallery_size: int) -> Threshold:
+    def for_search(
+        self, model_id: ModelId, target_fpir: float, gallery_size: int, *, allow_extrapolation: bool = False
+    ) -> Threshold:
         """The threshold of a search of `gallery_size` subjects.
 
         Raises:
@@ -101,7 +156,9 @@ class Thresholds:
             InvalidInputError: the target is no rate.
             CalibrationTooSmallError: the data cannot carry the target for so many subjects.
         """
-        return self.calibration(model_id).threshold_for_fpir(target_fpir, gallery_size)
+        return self.calibration(model_id).threshold_for_fpir(
+            target_fpir, gallery_size, allow_extrapolation=allow_extrapolation
+        )
 
 
 def shipped_thresholds(folders: Sequence[Path] = ()) -> Thresholds:
@@ -118,6 +175,7 @@ def shipped_thresholds(folders: Sequence[Path] = ()) -> Thresholds:
         found,
         _default_models([manifest for manifest, _ in shipped], calibrated),
         {manifest.model_id: manifest.dimensions for manifest, _ in (*shipped, *brought)},
+        {manifest.model_id: manifest.modality for manifest, _ in (*shipped, *brought)},
     )
 
 

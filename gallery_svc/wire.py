@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sized
-from datetime import datetime
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 from google.protobuf import field_mask_pb2
 
 from gallery_svc.collections import DEFAULT_COLLECTION
 from gallery_svc.coverage import SearchCoverage
-from gallery_svc.enrolment import EnrolmentAnswer, EnrolmentRequest, SampleOutcome
+from gallery_svc.enrolment import SampleOutcome
 from gallery_svc.matching import (
     CompareQuestion,
     Comparison,
@@ -26,31 +25,16 @@ from gallery_svc.probes import Picture, Probe, Sample
 from gallery_svc.recording import Attempt, Recorded
 from gallery_svc.store.records import (
     ShardPosition,
-    SubjectPage,
-    SubjectProfile,
-    SubjectRecord,
-    TemplateRecord,
 )
-from gallery_svc.subjects import SubjectChange, SubjectFilter, TemplateChoice
 from tessera.client import wire
 from tessera.client.stream_values import StageTimes
 from tessera.domain.errors import InvalidInputError
-from tessera.domain.ids import CollectionId, RequestId, SubjectId, TemplateId, checked_id, is_id
+from tessera.domain.ids import CollectionId, RequestId, SubjectId, checked_id, is_id
 from tessera.v1 import biometrics_pb2 as pb
-from tessera.v1 import encoder_pb2, matching_pb2, subject_pb2
+from tessera.v1 import encoder_pb2, matching_pb2
 
 MAX_PAGE = 1000
 MAX_SHARDS = 64
-_CHANGEABLE = (
-    "display_name",
-    "external_id",
-    "labels",
-    "metadata",
-    "valid_from",
-    "valid_until",
-    "consent_reference",
-    "camera_ids",
-)
 _DEFAULT_PAGE = 100
 
 # ---- what many requests have
@@ -127,6 +111,19 @@ def _in_range(field: str, value: int, default: int, most: int) -> int:
     return value or default
 
 
+def fields_from(mask: field_mask_pb2.FieldMask, allowed: Mapping[str, str]) -> frozenset[str]:
+    """The fields of a record that a mask names.
+
+    Args:
+        mask: of an update.
+        allowed: a record's field for each path that may be named.
+    """
+    unknown = sorted(set(mask.paths) - allowed.keys())
+    if unknown or not mask.paths:
+        raise InvalidInputError("update_mask", ", ".join(unknown), "one or more of " + ", ".join(sorted(allowed)))
+    return frozenset(allowed[path] for path in mask.paths)
+
+
 # ---- comparisons
 
 
@@ -148,8 +145,8 @@ def verify_response(answer: Verification, *, with_score: bool) -> matching_pb2.V
         decision=decision_to_wire(answer.recorded, with_score=with_score),
         subject_id=answer.subject_id,
         template_id=answer.template_id or "",
-        probe_quality=_quality(answer.sample),
-        probe_box=_box(answer.sample),
+        probe_quality=quality_of(answer.sample),
+        probe_box=box_of(answer.sample),
         times=_times(answer.times),
         coverage=coverage_to_wire(answer.coverage),
         position=answer.position,
@@ -197,10 +194,10 @@ def compare_response(answer: Comparison, *, with_score: bool) -> matching_pb2.Co
     """A comparison's answer."""
     return matching_pb2.CompareResponse(
         decision=decision_to_wire(answer.recorded, with_score=with_score),
-        first_quality=_quality(answer.first),
-        second_quality=_quality(answer.second),
-        first_box=_box(answer.first),
-        second_box=_box(answer.second),
+        first_quality=quality_of(answer.first),
+        second_quality=quality_of(answer.second),
+        first_box=box_of(answer.first),
+        second_box=box_of(answer.second),
     )
 
 
@@ -213,8 +210,8 @@ def _identification(face: Identification, *, with_score: bool) -> matching_pb2.I
     return matching_pb2.Identification(
         decision=decision_to_wire(face.recorded, with_score=with_score),
         candidates=[_candidate(found, with_score=with_score) for found in face.candidates],
-        box=_box(face.sample),
-        quality=_quality(face.sample),
+        box=box_of(face.sample),
+        quality=quality_of(face.sample),
     )
 
 
@@ -243,11 +240,11 @@ def coverage_to_wire(coverage: SearchCoverage) -> matching_pb2.SearchCoverage:
     )
 
 
-def _quality(sample: Sample | SampleOutcome | None) -> pb.Quality | None:
+def quality_of(sample: Sample | SampleOutcome | None) -> pb.Quality | None:
     return wire.quality_to_wire(sample.quality) if sample is not None and sample.quality is not None else None
 
 
-def _box(sample: Sample | SampleOutcome | None) -> pb.Box | None:
+def box_of(sample: Sample | SampleOutcome | None) -> pb.Box | None:
     return wire.box_to_wire(sample.box) if sample is not None and sample.box is not None else None
 
 
@@ -263,169 +260,3 @@ def _times(times: MatchTimes) -> matching_pb2.VerifyTimes:
 
 def _stages(stages: StageTimes) -> encoder_pb2.StageTimes:
     return encoder_pb2.StageTimes(**{name: getattr(stages, name) for name in StageTimes.__dataclass_fields__})
-
-
-# ---- subjects
-
-
-def enrolment_request(message: subject_pb2.EnrollSubjectRequest, caller: str) -> EnrolmentRequest:
-    """What a caller wants enrolled."""
-    return EnrolmentRequest(
-        collection_id=collection_id_from(message.collection_id),
-        subject_id=subject_id_from(message.subject_id) if message.subject_id else None,
-        samples=tuple(probe_from(sample, f"samples[{at}]") for at, sample in enumerate(message.samples)),
-        profile=_profile(message),
-        request_id=request_id_from(message.request_id),
-        require_all=message.require_all,
-        caller=caller,
-    )
-
-
-def enrolment_response(answer: EnrolmentAnswer) -> subject_pb2.EnrollSubjectResponse:
-    """What was written."""
-    return subject_pb2.EnrollSubjectResponse(
-        subject=subject_to_wire(answer.enrolled.subject),
-        results=[_sample_result(at, outcome) for at, outcome in enumerate(answer.outcomes)],
-        position=answer.enrolled.position.wire,
-        replayed=answer.enrolled.replayed,
-        enrolled_at=wire.time_to_wire(answer.enrolled.subject.updated_at),
-    )
-
-
-def subject_change(message: subject_pb2.UpdateSubjectRequest, caller: str) -> SubjectChange:
-    """What a caller wants changed of a subject."""
-    return SubjectChange(
-        collection_id=collection_id_from(message.subject.collection_id),
-        subject_id=subject_id_from(message.subject.subject_id),
-        profile=_profile(message.subject, "subject."),
-        fields=fields_from(message.update_mask, {name: name for name in _CHANGEABLE}),
-        expected_revision=message.expected_revision,
-        request_id=request_id_from(message.request_id),
-        caller=caller,
-    )
-
-
-def template_choice(message: subject_pb2.DeleteTemplateRequest, caller: str) -> TemplateChoice:
-    """The template that a caller wants gone."""
-    return TemplateChoice(
-        collection_id=collection_id_from(message.collection_id),
-        subject_id=subject_id_from(message.subject_id),
-        template_id=TemplateId(checked_id("template_id", message.template_id)),
-        request_id=request_id_from(message.request_id),
-        caller=caller,
-    )
-
-
-def fields_from(mask: field_mask_pb2.FieldMask, allowed: Mapping[str, str]) -> frozenset[str]:
-    """The fields of a record that a mask names.
-
-    Args:
-        mask: of an update.
-        allowed: a record's field for each path that may be named.
-    """
-    unknown = sorted(set(mask.paths) - allowed.keys())
-    if unknown or not mask.paths:
-        raise InvalidInputError("update_mask", ", ".join(unknown), "one or more of " + ", ".join(sorted(allowed)))
-    return frozenset(allowed[path] for path in mask.paths)
-
-
-def subject_filter(message: subject_pb2.ListSubjectsRequest) -> SubjectFilter:
-    """Which subjects a list wants."""
-    return SubjectFilter(frozenset(message.labels), message.external_id)
-
-
-def subjects_response(page: SubjectPage) -> subject_pb2.ListSubjectsResponse:
-    """One page of subjects."""
-    return subject_pb2.ListSubjectsResponse(
-        subjects=[subject_to_wire(subject) for subject in page.subjects], next_page_token=page.next_after
-    )
-
-
-def subject_to_wire(subject: SubjectRecord) -> subject_pb2.Subject:
-    """One subject."""
-    profile = subject.profile
-    return subject_pb2.Subject(
-        subject_id=subject.subject_id,
-        collection_id=subject.collection_id,
-        display_name=profile.display_name,
-        external_id=profile.external_id,
-        labels=profile.labels,
-        metadata=profile.metadata,
-        valid_from=wire.time_to_wire(profile.valid_from) if profile.valid_from else None,
-        valid_until=wire.time_to_wire(profile.valid_until) if profile.valid_until else None,
-        camera_ids=profile.camera_ids,
-        consent_reference=profile.consent_reference,
-        templates=[_template(template) for template in subject.templates],
-        created_at=wire.time_to_wire(subject.created_at),
-        updated_at=wire.time_to_wire(subject.updated_at),
-        revision=subject.revision,
-    )
-
-
-def _template(template: TemplateRecord) -> subject_pb2.Template:
-    return subject_pb2.Template(
-        template_id=template.template_id,
-        model_id=template.model_id,
-        quality=wire.quality_to_wire(template.quality) if template.quality is not None else None,
-        created_at=wire.time_to_wire(template.created_at),
-        source_sha256=template.source_sha256,
-    )
-
-
-def _sample_result(index: int, outcome: SampleOutcome) -> subject_pb2.SampleResult:
-    return subject_pb2.SampleResult(
-        index=index,
-        accepted=not outcome.reasons,
-        reasons=[wire.reason_to_wire(reason) for reason in outcome.reasons],
-        detail=outcome.detail,
-        template_id=outcome.template_id or "",
-        quality=_quality(outcome),
-        box=_box(outcome),
-    )
-
-
-def _profile(message: subject_pb2.EnrollSubjectRequest | subject_pb2.Subject, prefix: str = "") -> SubjectProfile:
-    for name in ("display_name", "external_id", "consent_reference"):
-        _require_short(prefix + name, getattr(message, name), 256)
-    for name in ("labels", "camera_ids"):
-        _require_few(prefix + name, getattr(message, name), 32)
-    _require_each_short(prefix + "labels", message.labels, 64)
-    _require_few(prefix + "metadata", message.metadata, 64)
-    _require_each_short(prefix + "metadata", message.metadata.keys(), 64)
-    _require_each_short(prefix + "metadata", message.metadata.values(), 1024)
-    valid_from, valid_until = _moment(message, "valid_from", prefix), _moment(message, "valid_until", prefix)
-    if valid_from is not None and valid_until is not None and valid_until <= valid_from:
-        raise InvalidInputError(prefix + "valid_until", valid_until.isoformat(), "a moment after valid_from")
-    return SubjectProfile(
-        display_name=message.display_name,
-        external_id=message.external_id,
-        labels=tuple(message.labels),
-        metadata=dict(message.metadata),
-        consent_reference=message.consent_reference,
-        valid_from=valid_from,
-        valid_until=valid_until,
-        camera_ids=tuple(checked_id(prefix + "camera_ids", camera_id) for camera_id in message.camera_ids),
-    )
-
-
-def _moment(
-    message: subject_pb2.EnrollSubjectRequest | subject_pb2.Subject,
-    name: Literal["valid_from", "valid_until"],
-    prefix: str,
-) -> datetime | None:
-    return wire.time_from_wire(getattr(message, name), prefix + name) if message.HasField(name) else None
-
-
-def _require_few(field: str, values: Sized, most: int) -> None:
-    if len(values) > most:
-        raise InvalidInputError(field, f"{len(values)}", f"at most {most}")
-
-
-def _require_short(field: str, text: str, most: int) -> None:
-    if len(text) > most:
-        raise InvalidInputError(field, text, f"at most {most} characters")
-
-
-def _require_each_short(field: str, texts: Iterable[str], most: int) -> None:
-    for text in texts:
-        _require_short(field, text, most)

@@ -555,3 +555,5 @@ class AuditRecord:
     request_id: str = ""
     outcome: Outcome | None = None
     threshold: Threshold | None = None
+    detail: str = ""
+    """What else was asked, such as the id of a calibration."""

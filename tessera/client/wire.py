@@ -214,11 +214,15 @@ def threshold_to_wire(threshold: Threshold) -> pb.Threshold:
         fmr_high=threshold.fmr_interval.high,
         gallery_size=threshold.gallery_size,
         calibration_id=threshold.calibration_id,
+        extrapolated=threshold.extrapolated,
     )
-    if threshold.kind is RateKind.FPIR:
-        message.target_fpir = threshold.target_rate
-    else:
+    if threshold.kind is RateKind.FMR:
         message.target_fmr = threshold.target_rate
+        return message
+    message.target_fpir = threshold.target_rate
+    if threshold.fpir is not None and threshold.fpir_interval is not None:
+        message.fpir = threshold.fpir
+        message.fpir_low, message.fpir_high = threshold.fpir_interval.low, threshold.fpir_interval.high
     return message
 
 
@@ -234,6 +238,9 @@ def threshold_from_wire(message: pb.Threshold, model_id: ModelId) -> Threshold:
         gallery_size=message.gallery_size,
         model_id=model_id,
         calibration_id=CalibrationId(message.calibration_id),
+        fpir=message.fpir if message.HasField("fpir") else None,
+        fpir_interval=Interval(message.fpir_low, message.fpir_high) if message.HasField("fpir") else None,
+        extrapolated=message.extrapolated,
     )
 
 

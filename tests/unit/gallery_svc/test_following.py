@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from gallery_svc.calibrations import Calibrations
 from gallery_svc.collections import DEFAULT_COLLECTION, Collections
 from gallery_svc.following import Follower
+from gallery_svc.labelled import OwnSamples
 from gallery_svc.members import SignsOfLife
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.replica import RELOADING, Replica
@@ -72,10 +74,12 @@ class Stage:
         self.metrics = GalleryMetrics(CollectorRegistry())
         self.replica = Replica(self.store, PlainIndex, self.metrics, self.clock)
         self.told: list[bool] = []
+        thresholds = THRESHOLDS.of_one_gallery()
         self.follower = Follower(
             prepare=self.store.prepare,
             replica=self.replica,
-            collections=Collections(self.store, self.replica, THRESHOLDS, self.clock),
+            collections=Collections(self.store, self.replica, thresholds, self.clock),
+            calibrations=Calibrations(self.store, thresholds, OwnSamples(self.store), self.clock),
             signs=SignsOfLife(self.store, self.replica, self.clock, "gallery-1"),
             metrics=self.metrics,
             interval_s=0.05,

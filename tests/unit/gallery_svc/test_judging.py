@@ -16,8 +16,8 @@ from gallery_svc.thresholds import Thresholds, shipped_thresholds
 from tessera.domain.calibration import Threshold
 from tessera.domain.decision import Decision, Outcome
 from tessera.domain.embedding import Embedding, Modality
-from tessera.domain.errors import CalibrationTooSmallError, InvalidInputError, NoCalibrationError, NotFoundError
-from tessera.domain.ids import CalibrationId, CollectionId, ModelId, SubjectId, TemplateId
+from tessera.domain.errors import CalibrationTooSmallError, InvalidInputError, NoCalibrationError
+from tessera.domain.ids import CollectionId, ModelId, SubjectId, TemplateId
 from tessera.domain.observation import Quality
 from tessera.domain.reasons import Reason
 from tests.gallery_world import CALIBRATION, MODEL, THRESHOLDS
@@ -97,17 +97,12 @@ def test_nobody_enrolled_is_told_as_such() -> None:
 
 
 def test_a_model_without_a_calibration_decides_nothing() -> None:
-    """Neither 1:1 nor 1:N; a calibration is found by model or by id, or not at all."""
+    """Neither 1:1 nor 1:N."""
     other = replace(RECORD, model_id=ModelId("other@1"))
     with pytest.raises(NoCalibrationError):
         comparison_threshold(THRESHOLDS, other, None)
     with pytest.raises(NoCalibrationError):
         search_threshold(THRESHOLDS, other, 5)
-    assert THRESHOLDS.find(calibration_id=CalibrationId("cal-notes-1")) == CALIBRATION
-    with pytest.raises(NotFoundError):
-        THRESHOLDS.find(model_id=MODEL, calibration_id=CalibrationId("another"))
-    with pytest.raises(InvalidInputError):
-        THRESHOLDS.find()
 
 
 def test_default_models_and_lengths_are_known() -> None:

@@ -1,0 +1,140 @@
+"""Not this person, and its opposite, over gRPC: what goes, what stays, what is added, and what is on record."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from tessera.domain.reasons import Reason
+from tessera.v1 import audit_pb2, subject_pb2
+from tessera.v1 import biometrics_pb2 as pb
+from tessera.v1 import collection_pb2 as c
+from tests.eventually import eventually
+from tests.gallery_world import World, embedded, enroll, person, probe_of, refused, running_world, verify
+
+NOT_THIS, THIS = subject_pb2.VERDICT_NOT_THIS_SUBJECT, subject_pb2.VERDICT_THIS_SUBJECT
+KEPT, REMOVED = subject_pb2.CORRECTION_ACTION_KEPT, subject_pb2.CORRECTION_ACTION_REMOVED
+ADDED, REFUSED = subject_pb2.CORRECTION_ACTION_ADDED, subject_pb2.CORRECTION_ACTION_REFUSED
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """A gallery in memory; FMR 1e-4 is at 0.5."""
+    async with running_world("memory") as world:
+        await eventually(world.is_ready)
+        yield world
+
+
+async def correct(
+    world: World, sample: pb.Probe, verdict: subject_pb2.Verdict.ValueType, **fields: Any
+) -> subject_pb2.CorrectSubjectResponse:
+    """Say something of Ada."""
+    request = subject_pb2.CorrectSubjectRequest(subject_id="ada", sample=sample, verdict=verdict, **fields)
+    return await world.stub.CorrectSubject(request)
+
+
+async def test_the_picture_of_somebody_else_goes_and_the_door_stays_shut(world: World) -> None:
+    """A stranger who matched by a wrong template does not match any more; the subject's own templates stay."""
+    await enroll(world, "ada", embedded(person(1)), embedded(person(1, 0.2)))
+    await enroll(world, "ada", embedded(person(9)), outlier_policy=c.OUTLIER_POLICY_IGNORE)
+    stranger = embedded(person(9, 0.1))
+    assert (await verify(world, "ada", stranger)).decision.outcome == pb.OUTCOME_MATCH
+    answer = await correct(world, stranger, NOT_THIS)
+    (one,) = answer.corrections
+    assert (one.action, list(one.reasons)) == (REMOVED, [pb.REASON_OUTLIER])
+    assert len(answer.subject.templates) == 2
+    assert answer.position > 0
+    assert (await verify(world, "ada", stranger)).decision.outcome == pb.OUTCOME_NO_MATCH
+    assert (await verify(world, "ada", embedded(person(1, 0.1)))).decision.outcome == pb.OUTCOME_MATCH
+    assert not (await correct(world, stranger, NOT_THIS)).corrections
+
+
+async def test_templates_that_agree_stay_and_the_answer_says_why(world: World) -> None:
+    """A look-alike takes nothing from a subject whose templates look like each other."""
+    await enroll(world, "ada", embedded(person(1)), embedded(person(1, 0.05)))
+    answer = await correct(world, embedded(person(1, 0.6)), NOT_THIS)
+    assert {one.action for one in answer.corrections} == {KEPT}
+    assert "look alike" in answer.corrections[0].detail
+    assert (len(answer.subject.templates), answer.position) == (2, 0)
+
+
+async def test_the_only_template_stays(world: World) -> None:
+    """A subject is never left without a template; the answer says what to do first."""
+    await enroll(world, "ada", embedded(person(1)))
+    (one,) = (await correct(world, embedded(person(1, 0.1)), NOT_THIS)).corrections
+    assert one.action == KEPT
+    assert "enrol" in one.detail
+
+
+async def test_a_dry_run_changes_nothing(world: World) -> None:
+    """It tells what would be done."""
+    await enroll(world, "ada", embedded(person(1)), embedded(person(1, 0.2)))
+    await enroll(world, "ada", embedded(person(9)), outlier_policy=c.OUTLIER_POLICY_IGNORE)
+    answer = await correct(world, embedded(person(9)), NOT_THIS, dry_run=True)
+    assert [one.action for one in answer.corrections] == [REMOVED]
+    assert len(answer.subject.templates) == 3
+
+
+async def test_a_missed_sample_becomes_a_template(world: World) -> None:
+    """Somebody who knows says that it is Ada after all: from then on it matches."""
+    await enroll(world, "ada", embedded(person(1)))
+    older = embedded(person(1, 0.9))
+    assert (await verify(world, "ada", older)).decision.outcome == pb.OUTCOME_NO_MATCH
+    (one,) = (await correct(world, older, THIS, request_id="c-1")).corrections
+    assert one.action == ADDED
+    assert one.template_id
+    assert (await verify(world, "ada", older)).decision.outcome == pb.OUTCOME_MATCH
+    again = await correct(world, older, THIS, request_id="c-1")
+    assert [each.template_id for each in again.corrections] == [one.template_id]
+    assert len(again.subject.templates) == 2
+
+
+async def test_a_sample_of_somebody_else_is_refused(world: World) -> None:
+    """A mistaken correction does not make one person of two."""
+    await enroll(world, "ada", embedded(person(1)))
+    await enroll(world, "bob", embedded(person(9)))
+    (one,) = (await correct(world, embedded(person(9, 0.1)), THIS)).corrections
+    assert (one.action, list(one.reasons)) == (REFUSED, [pb.REASON_DUPLICATE])
+    assert "bob" in one.detail
+
+
+async def test_a_blurred_sample_is_refused(world: World) -> None:
+    """What would be refused at an enrolment does not come in as a correction."""
+    await enroll(world, "ada", embedded(person(1)))
+    blurred = probe_of(person(1, 0.9), reasons=[Reason.LOW_SHARPNESS])
+    (one,) = (await correct(world, blurred, THIS)).corrections
+    assert (one.action, list(one.reasons)) == (REFUSED, [pb.REASON_LOW_SHARPNESS])
+
+
+async def test_what_was_said_is_on_record(world: World) -> None:
+    """The audit log has who said what of which decision, also for a dry run."""
+    await enroll(world, "ada", embedded(person(1)))
+    await correct(world, embedded(person(1)), NOT_THIS, evidence_id="ev-123", dry_run=True)
+    page = await world.stub.QueryAudit(audit_pb2.QueryAuditRequest(collection_id="default", subject_id="ada"))
+    (entry,) = [one for one in page.entries if one.method == "CorrectSubject"]
+    assert b"NOT_THIS_SUBJECT ev-123 (dry run)" in entry.entry
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "reason"),
+    [
+        ({"verdict": 0}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+        ({"verdict": 99}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+        ({"verdict": NOT_THIS, "subject_id": "nobody"}, grpc.StatusCode.NOT_FOUND, "SUBJECT_NOT_FOUND"),
+        ({"verdict": NOT_THIS, "collection_id": "nowhere"}, grpc.StatusCode.NOT_FOUND, None),
+        ({"verdict": NOT_THIS, "sample": pb.Probe()}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+        ({"verdict": NOT_THIS, "sample": probe_of()}, grpc.StatusCode.INVALID_ARGUMENT, "NO_FACE"),
+    ],
+)
+async def test_what_cannot_be_done_is_refused(
+    world: World, fields: dict[str, Any], code: grpc.StatusCode, reason: str | None
+) -> None:
+    """Each wrong request has its code and reason."""
+    await enroll(world, "ada", embedded(person(1)))
+    whole = {"subject_id": "ada", "sample": embedded(person(1)), **fields}
+    detail = await refused(world.stub.CorrectSubject(subject_pb2.CorrectSubjectRequest(**whole)))
+    assert detail.code is code
+    assert reason in (None, detail.reason)
