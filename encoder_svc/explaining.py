@@ -136,7 +136,8 @@ class Explainer:
         for first in range(0, len(covered), EMBED_BATCH):
             make = partial(cover, pair.face.crop, pair.filling, covered[first : first + EMBED_BATCH])
             scores.append(await version.embed(make, pair.asker) @ pair.reference)
-        changes: npt.NDArray[np.float32] = whole - np.concatenate(scores)
+        # A network that sees nothing in what is left may give zeros, which point nowhere: like nobody.
+        changes: npt.NDArray[np.float32] = whole - np.nan_to_num(np.concatenate(scores))
         return changes
 
     async def _reference(self, version: EncoderVersion, question: ExplainQuestion) -> Vector:
