@@ -9,7 +9,7 @@ import base64
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +88,9 @@ class NoteReader(encoder_pb2_grpc.EncoderServiceServicer):
     """An encoder that sees what the note says, and remembers how it was asked."""
 
     asked: list[encoder_pb2.EncodeRequest] = field(default_factory=list)
+    explained: list[encoder_pb2.ExplainRequest] = field(default_factory=list)
+    while_explaining: Callable[[], None] = lambda: None
+    """What happens elsewhere meanwhile."""
 
     async def Encode(self, request: encoder_pb2.EncodeRequest, context: Any) -> encoder_pb2.EncodeResponse:
         """Read one note."""
@@ -114,6 +117,26 @@ class NoteReader(encoder_pb2_grpc.EncoderServiceServicer):
             height_px=480,
             stage_times=encoder_pb2.StageTimes(decode_ms=1.0, total_ms=2.0),
         )
+
+    async def Explain(self, request: encoder_pb2.ExplainRequest, context: Any) -> encoder_pb2.ExplainResponse:
+        """A map of no meaning over the one face of a note; what is no such note is refused as `Encode` and as the real
+        one does."""
+        self.explained.append(request)
+        self.while_explaining()
+        two = encoder_pb2.EncodeOptions(max_observations=2)
+        seen = await self.Encode(encoder_pb2.EncodeRequest(image=request.image, options=two), context)
+        self.asked.pop()
+        if len(seen.observations) != 1:
+            reason = "EXCEEDS_MAX_FACES" if seen.observations else "NO_FACE"
+            metadata = {"field": "image", "allowed": "exactly one"}
+            detail = StatusDetail(grpc.StatusCode.INVALID_ARGUMENT, reason, "refused", metadata)
+            await context.abort_with_status(rich_status(detail))
+        drawn = encoder_pb2.ExplanationMap(
+            rows=2, columns=2, weights=[1.0, 0.5, 0.0, -0.5], overlay_png=b"png", method="notes", faithfulness=3.0
+        )
+        face = seen.observations[0]
+        face.ClearField("embedding")
+        return encoder_pb2.ExplainResponse(map=drawn, observation=face, model_id=MODEL)
 
     async def EncodeStream(
         self, request_iterator: Any, context: Any
