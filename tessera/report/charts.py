@@ -28,7 +28,7 @@ from tessera.report.values import ScoreHistogram, SearchRow, TargetRow
 WIDTH = 760.0
 _LEFT, _RIGHT = 64.0, 740.0
 _FNIR_STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-_LABEL_HEIGHT = 17.0
+_LABEL_HEIGHT, _LABEL_WIDTH = 17.0, 36.0
 _FMR_TICKS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _FNMR_TICKS = (
     0.0001,
@@ -173,12 +173,12 @@ def _threshold_lines(x: Scale, rows: Sequence[TargetRow]) -> list[Markup]:
     shown = [(row.target_fmr, x(row.point.threshold)) for row in rows if row.point is not None]
     lines = [rule((at, 46.0), (at, 390.0), "threshold") for _, at in shown]
     words: list[Markup] = []
-    last = -math.inf
+    last, raised = -math.inf, False
     for target, at in shown:
-        if at - last >= 28.0:  # closer ones would lie over each other; their lines stay
-            words.append(label(numbers.power_of_ten(target), at, 38.0, "middle", "mark-label"))
-            last = at
-    return [*lines, *words, label("FMR", shown[0][1] - 22, 38.0, "end", "tick")] if shown else []
+        raised = at - last < _LABEL_WIDTH and not raised  # two that are close stand at two heights
+        words.append(label(numbers.power_of_ten(target), at, 26.0 if raised else 40.0, "middle", "mark-label"))
+        last = at
+    return [*lines, *words, label("FMR", shown[0][1] - 22, 40.0, "end", "tick")] if shown else []
 
 
 def _legend() -> list[Markup]:

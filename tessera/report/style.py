@@ -5,7 +5,7 @@ from __future__ import annotations
 STYLE = """
 :root {
   color-scheme: light dark;
-  --paper: #ffffff; --ink: #1b2430; --soft: #5b6776; --faint: #8a94a3; --line: #e2e6ec; --wash: #f5f7f9;
+  --paper: #ffffff; --ink: #1b2430; --soft: #5b6776; --faint: #687383; --line: #e2e6ec; --wash: #f5f7f9;
   --same: #0d7a70; --same-wash: #0d7a7026; --other: #c2632a; --other-wash: #c2632a33;
   --mark: #1b2430; --alert: #a93226; --alert-wash: #fbeceb; --calm: #0d7a70; --calm-wash: #e8f4f2;
   --doubt: #7a5b12; --doubt-wash: #faf3e0;
@@ -57,9 +57,9 @@ dl.facts dd.hash { font: 12.5px/1.5 ui-monospace, "SF Mono", "Cascadia Mono", "D
 figure { margin: 18px 0 0; }
 figcaption { margin-top: 4px; color: var(--soft); font-size: 13.5px; max-width: 74ch; }
 svg { display: block; width: 100%; height: auto; overflow: visible; }
-
-
-g text { font: 12.5px Inter, "Segoe UI", system-ui, -apple-system, "Noto Sans", "Helvetica Neue", Arial, sans-serif; }
+svg text {
+  font: 12.5px Inter, "Segoe UI", system-ui, -apple-system, "Noto Sans", "Helvetica Neue", Arial, sans-serif;
+}
 svg .tick { fill: var(--faint); } svg .axis-title { fill: var(--soft); } svg .mark-label { fill: var(--ink); }
 svg .mark-label { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; }
 svg .grid { stroke: var(--line); stroke-width: 1; } svg .axis { fill: none; stroke: var(--faint); stroke-width: 1; }

@@ -313,3 +313,15 @@ def test_light_dark_and_paper_have_their_colours() -> None:
     assert len(blocks) == 3
     for block in blocks:
         assert used <= set(re.findall(r"(--[a-z-]+):", block))
+
+
+def test_the_style_sheet_knows_every_class_of_the_page() -> None:
+    """Nothing is left to the browser's taste, and every rule that is opened is closed."""
+    text = render(whole())
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert style.count("{") == style.count("}")
+    used = {one for name, value in Page.of(text).attributes if name == "class" for one in value.split()}
+    assert used <= set(re.findall(r"\.([a-z-]+)", style))
+    assert {"svg text", "table", "figcaption", "dl.words", "details"} <= set(
+        re.findall(r"^([a-z. ]+) \{", style, re.MULTILINE)
+    )
