@@ -77,5 +77,5 @@ class TesseraPeople:
             valid_until=wire.time_to_wire(valid_until) if valid_until is not None else None,
         )
         # The SDK's own parts: the two belong together until `Tessera.enroll` takes the two dates.
-        gallery, stub = self._tessera._gallery, self._tessera._subjects
+        gallery, stub = self._tessera._gallery, self._tessera._gallery_stub
         return answers_wire.enrolment_from_wire(gallery.call(stub.EnrollSubject, request), request_id)

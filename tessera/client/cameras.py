@@ -1,0 +1,95 @@
+"""Cameras, and what happens in front of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tessera.client import answers as a
+from tessera.client import answers_wire, wire
+from tessera.client.connection import Connection
+from tessera.client.events import FROM_NOW, EventKind, EventWatch, WatchFilter
+from tessera.v1 import camera_pb2
+
+
+class Cameras(Connection):
+    """Cameras of the camera worker, and the gallery's events."""
+
+    def add_camera(
+        self, camera_id: str, url: str, *, sample_rate_hz: float = 0.0, collection_id: str = "", loop: bool = False
+    ) -> a.Camera:
+        """Watch a camera; it need not answer yet. The same camera with the same content may be added again.
+
+        Args:
+            camera_id: its name.
+            url: rtsp://, rtsps://, http://, https://, a file path, v4l2:/dev/video0, folder:PATH or demo:.
+            sample_rate_hz: frames a second to look at, at most 30; 0: 5.
+            collection_id: where its people are looked for; empty: the collection "default".
+            loop: files and folders start again at their end.
+
+        Raises:
+            BadInput: no camera can have such a URL.
+            AlreadyExists: there is another camera of that name.
+        """
+        camera = camera_pb2.Camera(
+            camera_id=camera_id, url=url, sample_rate_hz=sample_rate_hz, collection_id=collection_id, loop=loop
+        )
+        response = self._ingest.call(self._ingest_stub.AddCamera, camera_pb2.AddCameraRequest(camera=camera))
+        return answers_wire.camera_from_wire(response.camera)
+
+    def cameras(self) -> Iterator[a.Camera]:
+        """Every camera by id with its status, page after page."""
+        for page in self._ingest.pages(self._ingest_stub.ListCameras, camera_pb2.ListCamerasRequest()):
+            yield from map(answers_wire.camera_entry_from_wire, page.entries)
+
+    def remove_camera(self, camera_id: str) -> bool:
+        """Stop watching a camera and forget it.
+
+        Returns:
+            False: it was not there.
+        """
+        request = camera_pb2.RemoveCameraRequest(camera_id=camera_id)
+        return self._ingest.call(self._ingest_stub.RemoveCamera, request).removed
+
+    def camera_status(self, camera_id: str) -> a.CameraStatus:
+        """How a camera does.
+
+        Raises:
+            NotFound: no such camera.
+        """
+        request = camera_pb2.GetCameraStatusRequest(camera_id=camera_id)
+        return answers_wire.camera_status_from_wire(
+            self._ingest.call(self._ingest_stub.GetCameraStatus, request).status
+        )
+
+    def snapshot(self, camera_id: str) -> a.Snapshot:
+        """The newest sampled frame of a camera.
+
+        Raises:
+            NotFound: no such camera.
+            ServiceUnavailable: there is no frame yet.
+        """
+        request = camera_pb2.GetSnapshotRequest(camera_id=camera_id)
+        response = self._ingest.call(self._ingest_stub.GetSnapshot, request)
+        return a.Snapshot(response.image.data, wire.time_from_wire(response.capture_time))
+
+    def watch(
+        self,
+        *,
+        after_cursor: str = FROM_NOW,
+        camera_ids: Sequence[str] = (),
+        kinds: Sequence[EventKind] = (),
+        collection_id: str = "",
+        patience_s: float | None = None,
+    ) -> EventWatch:
+        """Events as they happen; after a broken connection it goes on from the last one, and tells none twice.
+
+        Args:
+            after_cursor: `FROM_NOW`, `FROM_OLDEST`, or the cursor of the last event that you have seen.
+            camera_ids: only these; empty: all.
+            kinds: only these; empty: all.
+            collection_id: only this one; empty: all.
+            patience_s: how long a broken connection is tried again; None: for ever.
+        """
+        endpoint = self._endpoints["gallery"]
+        wanted = WatchFilter(camera_ids, kinds, collection_id)
+        return EventWatch(endpoint.channel, endpoint.caller.address, after_cursor, wanted, patience_s=patience_s)
