@@ -45,6 +45,7 @@ def encoder_settings(**changes: object) -> EncoderSettings:
         "metrics_port": 0,
         "device": DeviceChoice.CPU,
         "runtime": RuntimeChoice.EAGER,
+        "max_deadline_s": 60.0,
         "drain_s": 5.0,
     }
     return EncoderSettings(**(fixed | changes))  # type: ignore[arg-type]

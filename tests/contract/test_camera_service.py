@@ -282,7 +282,7 @@ def _answer_without_store(process: Process, store: PrivateServer) -> None:
                 return False
 
             await eventually(is_waiting, LIMIT_S)
-            detail = await refused(CameraServiceStub(channel).AddCamera(add("new", "demo:"), timeout=5))
+            detail = await refused(CameraServiceStub(channel).AddCamera(add("new", "demo:"), timeout=30))
             assert (detail.code, detail.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
 
     asyncio.run(ask())

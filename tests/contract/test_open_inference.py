@@ -82,7 +82,7 @@ class Triton:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(what).encode() + b"\n")
-        return json.loads(await asyncio.wait_for(self._process.stdout.readline(), 30))
+        return json.loads(await asyncio.wait_for(self._process.stdout.readline(), 90))
 
 
 @asynccontextmanager
@@ -101,7 +101,13 @@ async def speaking(encoders: Encoders) -> AsyncIterator[str]:
 async def served(face_weights: Mapping[str, Path]) -> AsyncIterator[Served]:
     """A warm encoder; it speaks the protocol on the port of its own contract."""
     settings = EncoderSettings(
-        port=0, metrics_port=0, encoder=NAME, device=DeviceChoice.CPU, runtime=RuntimeChoice.EAGER, drain_s=5.0
+        port=0,
+        metrics_port=0,
+        encoder=NAME,
+        device=DeviceChoice.CPU,
+        runtime=RuntimeChoice.EAGER,
+        drain_s=5.0,
+        max_deadline_s=60.0,  # for sixty-four pictures on a busy machine
     )
     async with running(settings) as encoder:
         await until(encoder.encoders.ready)

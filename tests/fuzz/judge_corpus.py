@@ -2,7 +2,8 @@
 
     python judge_corpus.py FOLDER
 
-One JSON object: the answers by file name, the slowest decode, and how far the memory's high-water mark rose.
+One JSON object: the answers by file name, the slowest decode in the processor's time, and how far the memory's
+high-water mark rose.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ def main() -> int:
     answers, slowest_s = {}, (0.0, "")
     for path in names:
         data = path.read_bytes()
-        started_s = time.perf_counter()
+        started_s = time.process_time()
         answers[path.name] = answer(data)
-        slowest_s = max(slowest_s, (time.perf_counter() - started_s, path.name))
+        slowest_s = max(slowest_s, (time.process_time() - started_s, path.name))
     told = {"answers": answers, "slowest_s": slowest_s, "risen_mib": (_high_water_kib() - before_kib) / 1024}
     sys.stdout.write(json.dumps(told))
     return 0
