@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from gallery_svc.gallery_size import GallerySize
 from gallery_svc.index.protocol import Index
 from gallery_svc.judging import search_threshold
 from gallery_svc.rows import HalfVector, RowBatch
@@ -141,7 +142,7 @@ class Comparer:
 
     def _side(self, record: CollectionRecord, index: Index, rows: Mapping[SubjectId, Vectors]) -> _Side:
         of_model = replace(record, model_id=index.model_id)
-        threshold = search_threshold(self._thresholds, of_model, index.subject_count)
+        threshold = search_threshold(self._thresholds, of_model, GallerySize(index.subject_count, index.template_count))
         return _Side(index.model_id, index, rows, threshold)
 
     async def _rows(self, record: CollectionRecord, epoch: EpochRecord) -> AsyncIterator[RowBatch]:

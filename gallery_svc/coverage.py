@@ -61,8 +61,15 @@ def subjects_here(live: LiveCollection) -> int:
 
 
 def subjects_of(live: LiveCollection) -> int:
-    """Subjects of the whole collection, whoever holds them: what a threshold is chosen for."""
+    """Subjects of the whole collection, whoever holds them."""
     return subjects_here(live) if live.is_whole else live.subjects_stored
+
+
+def templates_of(live: LiveCollection) -> int:
+    """Templates of the whole collection, whoever holds them."""
+    if live.is_whole and not is_elsewhere(live.index):
+        return live.index.template_count
+    return live.templates_stored
 
 
 def joined(parts: Sequence[SearchCoverage]) -> SearchCoverage:

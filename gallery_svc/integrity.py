@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gallery_svc.coverage import subjects_of
+from gallery_svc.gallery_size import size_of
 from gallery_svc.index.protocol import Hit, Wanted
 from gallery_svc.live import LiveCollection
 from gallery_svc.own_part import Asked
@@ -119,13 +119,13 @@ class IntegrityChecks:
         return tuple(DuplicateFound(hit.subject_id, threshold) for hit in others[:MAX_DUPLICATES])
 
     def _threshold(self, live: LiveCollection) -> Threshold | None:
-        subjects, model_id = subjects_of(live), live.record.model_id
-        if subjects == 0:
+        size, model_id = size_of(live), live.record.model_id
+        if size.subjects == 0:
             return None
         try:
-            return self._thresholds.for_search(model_id, DUPLICATE_FPIR, subjects, allow_extrapolation=True)
+            return self._thresholds.for_search(model_id, DUPLICATE_FPIR, size.compared(0), allow_extrapolation=True)
         except (CalibrationTooSmallError, NoCalibrationError):
-            get_logger().warning("enrolment.duplicates_not_checked", model=model_id, subjects=subjects)
+            get_logger().warning("enrolment.duplicates_not_checked", model=model_id, subjects=size.subjects)
             return None
 
     async def _known_apart(self, collection_id: CollectionId, subject_id: SubjectId | None) -> frozenset[str]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from gallery_svc.gallery_size import GallerySize
 from gallery_svc.index.protocol import Hit
 from gallery_svc.store.records import CollectionRecord
 from gallery_svc.thresholds import Thresholds
@@ -77,14 +78,19 @@ def comparison_threshold(
 
 
 def search_threshold(
-    thresholds: Thresholds, record: CollectionRecord, subjects: int, asked: float | None = None, *, camera_id: str = ""
+    thresholds: Thresholds,
+    record: CollectionRecord,
+    size: GallerySize,
+    asked: float | None = None,
+    *,
+    camera_id: str = "",
 ) -> Threshold | Decision:
-    """The threshold of a search: for the larger of the planned and the present number of subjects.
+    """The threshold of a search: for the larger of the planned and the present gallery.
 
     Args:
         thresholds: the error rates.
         record: of the collection.
-        subjects: that it has now.
+        size: that it has now.
         asked: the rate that the caller named; None: that of the policy for the camera that asks.
         camera_id: that asks; empty: no camera does.
 
@@ -97,15 +103,19 @@ def search_threshold(
         NoCalibrationError: the model has no calibration.
     """
     policy = record.policy_for(camera_id)
-    size = max(1, policy.planned_gallery_size, subjects)
     rate = policy.identify_target_fpir if asked is None else asked
     try:
-        threshold = thresholds.for_search(record.model_id, rate, size, allow_extrapolation=policy.allow_extrapolation)
+        threshold = thresholds.for_search(
+            record.model_id,
+            rate,
+            size.compared(policy.planned_gallery_size),
+            allow_extrapolation=policy.allow_extrapolation,
+        )
     except CalibrationTooSmallError:
         if asked is not None:
             raise
         return inconclusive(Reason.CALIBRATION_TOO_SMALL, model_id=record.model_id)
-    if subjects == 0:
+    if size.subjects == 0:
         return inconclusive(Reason.EMPTY_COLLECTION, model_id=record.model_id, threshold=threshold)
     return threshold
 

@@ -64,6 +64,8 @@ class LiveCollection:
     """The shards that are in the index."""
     subjects_stored: int = 0
     """In all shards, as the store was last seen."""
+    templates_stored: int = 0
+    """In all shards, as the store was last seen."""
     is_exact: bool = field(init=False)
     """Whether the index compares everybody; of each index for as long as it lives, as the next."""
     is_in_clear: bool = field(init=False)
@@ -141,6 +143,7 @@ class LiveCollection:
         pairs = enumerate(zip(self.positions, head.positions, strict=True))
         self.positions = tuple(here if shard in self.held else there for shard, (here, there) in pairs)
         self.subjects_stored = head.subject_count
+        self.templates_stored = head.template_count
 
     async def take(self, shard: int, changes: Sequence[Change]) -> LoadReason | None:
         """Apply changes that follow the shard's position, all at once for those who search.
@@ -225,7 +228,9 @@ class CollectionReader:
                 held = self._holding.of(len(head.positions))
                 index = await self._engine.open(record) if self._engine else self._make_index(record.model_id)
                 index.expect(head.subject_count * len(held) // len(head.positions))
-                return LiveCollection(record, index, head.generation, head.positions, held, head.subject_count)
+                return LiveCollection(
+                    record, index, head.generation, head.positions, held, head.subject_count, head.template_count
+                )
         raise UnavailableError("store", f"collection {self._collection_id}: its record and its shards do not agree")
 
     async def fill(self, live: LiveCollection, *, anew: bool = True) -> LoadReason | None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gallery_svc.coverage import SearchCoverage, own_coverage, subjects_of
+from gallery_svc.coverage import SearchCoverage, own_coverage
+from gallery_svc.gallery_size import size_of
 from gallery_svc.index.protocol import Hit, Wanted
 from gallery_svc.judging import comparison_threshold, judge_comparison, judge_search, search_threshold, valid_at
 from gallery_svc.live import LiveCollection
@@ -205,9 +206,7 @@ class Matcher:
         """
         started_s = time.perf_counter()
         live = await self._live_with(question, deadline)
-        threshold = comparison_threshold(
-            self._thresholds, live.record, question.target_fmr, camera_id=question.camera_id
-        )
+        threshold = self._claimed(question, live, 1)
         store_ms = _since_ms(started_s)
         seen = await self._read(question.probe, live, deadline, max_faces=2)
 
@@ -215,6 +214,8 @@ class Matcher:
         sample, reason = seen.only()
         compared = await self._compared(question, live, sample, deadline)
         hit = compared.hit
+        if hit is not None and hit.compared > 1:  # the rate is that of the whole claim, however many templates it met
+            threshold = self._claimed(question, live, hit.compared)
         decision = _verified(threshold, sample, reason or compared.why_not, hit, live.record.model_id)
         compare_ms = _since_ms(compared_s)
 
@@ -317,6 +318,16 @@ class Matcher:
             await self._require_stored(question)
         return _Compared(best.coverage, best.position, best.hit)
 
+    def _claimed(self, question: VerifyQuestion, live: LiveCollection, templates: int) -> Threshold | Decision:
+        """The threshold of a claim that is compared with so many templates."""
+        return comparison_threshold(
+            self._thresholds,
+            live.record,
+            question.target_fmr,
+            camera_id=question.camera_id,
+            templates=templates,
+        )
+
     def _coverage(self, live: LiveCollection) -> SearchCoverage:
         """Of an answer that needed no search."""
         behind = self._replica.behind(live.record.collection_id)
@@ -336,7 +347,7 @@ class Matcher:
         self, question: IdentifyQuestion, attempt: Attempt, live: LiveCollection, deadline: Deadline
     ) -> Identifications:
         threshold = search_threshold(
-            self._thresholds, live.record, subjects_of(live), question.target_fpir, camera_id=question.camera_id
+            self._thresholds, live.record, size_of(live), question.target_fpir, camera_id=question.camera_id
         )
         seen = await self._read(question.probe, live, deadline, question.max_faces)
         if not seen.samples or isinstance(threshold, Decision):

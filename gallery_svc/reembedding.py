@@ -29,6 +29,7 @@ from gallery_svc.epochs import (
     with_shadow,
     without,
 )
+from gallery_svc.gallery_size import GallerySize
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.index.protocol import Index
 from gallery_svc.probes import ProbeReader
@@ -285,7 +286,8 @@ class Reembedder:
         if calibration.modality is not record.modality:
             raise InvalidInputError("target_model_id", model_id, f"a model for {record.modality}")
         head = (await self._store.heads([record.collection_id])).get(record.collection_id)
-        size = max(1, record.policy.planned_gallery_size, head.subject_count if head else 0)
+        now = GallerySize(head.subject_count, head.template_count) if head else GallerySize(0, 0)
+        size = now.compared(record.policy.planned_gallery_size)
         policy, thresholds, beyond = record.policy, self._thresholds, record.policy.allow_extrapolation
         _require_as_good(
             lambda model: thresholds.for_comparison(model, policy.verify_target_fmr, allow_extrapolation=beyond),

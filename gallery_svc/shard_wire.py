@@ -151,12 +151,22 @@ def _probes_from_wire(data: bytes, count: int, model_id: ModelId, field: str) ->
 
 def _hit_to_wire(hit: Hit) -> shard_pb2.ShardHit:
     return shard_pb2.ShardHit(
-        subject_id=hit.subject_id, template_id=hit.template_id, score=hit.score, display_name=hit.display_name
+        subject_id=hit.subject_id,
+        template_id=hit.template_id,
+        score=hit.score,
+        display_name=hit.display_name,
+        compared=hit.compared,
     )
 
 
 def _hit_from_wire(message: shard_pb2.ShardHit) -> Hit:
-    return Hit(SubjectId(message.subject_id), TemplateId(message.template_id), message.score, message.display_name)
+    return Hit(
+        SubjectId(message.subject_id),
+        TemplateId(message.template_id),
+        message.score,
+        message.display_name,
+        max(1, message.compared),
+    )
 
 
 def _coverage_from_wire(message: matching_pb2.SearchCoverage) -> SearchCoverage:

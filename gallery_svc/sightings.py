@@ -12,8 +12,8 @@ import weakref
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from gallery_svc.coverage import subjects_of
 from gallery_svc.events import EventLog
+from gallery_svc.gallery_size import size_of
 from gallery_svc.ids import sighting_event_id, time_ordered_id
 from gallery_svc.index.protocol import Wanted
 from gallery_svc.judging import judge_search, search_threshold, valid_at
@@ -141,7 +141,7 @@ class Sightings:
     async def _decide(self, state: TrackletState, live: LiveCollection, camera_id: CameraId) -> tuple[Standing, str]:
         """What is decided now, and the name of who was recognised, as far as this search told it."""
         best = None
-        threshold = search_threshold(self._thresholds, live.record, subjects_of(live), camera_id=camera_id)
+        threshold = search_threshold(self._thresholds, live.record, size_of(live), camera_id=camera_id)
         if isinstance(threshold, Decision):
             decision = threshold
         elif state.usable_samples < live.record.policy_for(camera_id).min_tracklet_frames:

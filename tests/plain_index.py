@@ -121,4 +121,4 @@ def score_of(vector: HalfVector, probe: Embedding) -> float:
 def _best(row: SearchRow, probe: Embedding) -> Hit:
     scored = [(-score_of(template.vector, probe), template.template_id) for template in row.templates]
     score, template_id = min(scored)
-    return Hit(row.subject_id, template_id, -score, row.profile.display_name)
+    return Hit(row.subject_id, template_id, -score, row.profile.display_name, len(row.templates))

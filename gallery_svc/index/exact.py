@@ -137,7 +137,7 @@ class ExactIndex:
         run = segment.run(first_row)
         scores = exact_scores(segment.halves[run.start : run.stop], vectors[0]).tolist()
         best, template_id = min((-score, segment.template_id(row)) for row, score in zip(run, scores, strict=True))
-        return Hit(subject_id, template_id, -best, segment.name(first_row))
+        return Hit(subject_id, template_id, -best, segment.name(first_row), len(run))
 
     def name_of(self, subject_id: SubjectId) -> str:
         """The subject's display name; empty when it has none or is not here."""

@@ -22,7 +22,7 @@ import functools
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from gallery_svc.index.milvus_engine import MOST_ROWS, EngineIndex, MilvusEngine, MilvusTable
@@ -234,7 +234,8 @@ class MilvusIndex:
             if self._table.dimensions() is None:
                 return None
             found = self._table.rows(both(of_subjects([subject_id]), wanted_expression(wanted)))
-            return next(iter(ranked(found, probe, 1, self._names)), None)
+            best = next(iter(ranked(found, probe, 1, self._names)), None)
+            return None if best is None else replace(best, compared=len(found))
 
     def name_of(self, subject_id: SubjectId) -> str:
         """The subject's display name; empty when it has none or is not here."""

@@ -22,6 +22,8 @@ class Hit:
     """Cosine similarity in [-1, 1]; higher = more alike."""
     display_name: str = ""
     """Of the subject; empty when it has none."""
+    compared: int = 1
+    """Templates of the subject that were compared; of a search it is not counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,6 +215,7 @@ def threshold_to_wire(threshold: Threshold) -> pb.Threshold:
         gallery_size=threshold.gallery_size,
         calibration_id=threshold.calibration_id,
         extrapolated=threshold.extrapolated,
+        template_count=threshold.templates,
     )
     if threshold.kind is RateKind.FMR:
         message.target_fmr = threshold.target_rate
@@ -241,6 +242,7 @@ def threshold_from_wire(message: pb.Threshold, model_id: ModelId) -> Threshold:
         fpir=message.fpir if message.HasField("fpir") else None,
         fpir_interval=Interval(message.fpir_low, message.fpir_high) if message.HasField("fpir") else None,
         extrapolated=message.extrapolated,
+        templates=max(1, message.template_count),
     )
 
 

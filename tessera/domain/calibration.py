@@ -16,7 +16,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -78,6 +78,8 @@ class Threshold:
     """Its 95 % interval."""
     extrapolated: bool = False
     """True: no data carries these rates; a straight line was drawn through those that it does carry."""
+    templates: int = 1
+    """Of one subject: the best score of so many comparisons is held against it, and the rates are those of the best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,8 @@ class Calibration:
         if templates < 1:
             raise InvalidInputError("templates", templates, "at least 1")
         found = self._comparison(of_one(target_fmr, templates), allow_extrapolation=allow_extrapolation)
-        return self._threshold(found.of_any(templates), RateKind.FMR, target_fmr, gallery_size=1)
+        claim = self._threshold(found.of_any(templates), RateKind.FMR, target_fmr, gallery_size=1)
+        return replace(claim, templates=templates)
 
     def threshold_for_fpir(
         self, target_fpir: float, gallery_size: int, *, allow_extrapolation: bool = False

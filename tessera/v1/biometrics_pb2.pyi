@@ -459,7 +459,7 @@ class Threshold(google.protobuf.message.Message):
     fmr_low: builtins.float
     fmr_high: builtins.float
     gallery_size: builtins.int
-    """Subjects that the search compared with; 1 for a verification."""
+    """Samples that the search compared with, the templates of all subjects; 1 for a verification."""
     calibration_id: builtins.str
     extrapolated: builtins.bool
     """True when the rate lies beyond what the data measured. Never so unless the collection's policy allows it."""
@@ -468,7 +468,7 @@ class Threshold(google.protobuf.message.Message):
     fpir_low: builtins.float
     fpir_high: builtins.float
     template_count: builtins.int
-    """Templates that the claim was compared with; the stated rate is that of the best of them. Absent for a search."""
+    """Templates of the subject that the claim was compared with: the stated rate is that of the best of them. 1 otherwise."""
     def __init__(
         self,
         *,
@@ -484,18 +484,16 @@ class Threshold(google.protobuf.message.Message):
         fpir: builtins.float | None = ...,
         fpir_low: builtins.float | None = ...,
         fpir_high: builtins.float | None = ...,
-        template_count: builtins.int | None = ...,
+        template_count: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_fpir", b"_fpir", "_fpir_high", b"_fpir_high", "_fpir_low", b"_fpir_low", "_template_count", b"_template_count", "fpir", b"fpir", "fpir_high", b"fpir_high", "fpir_low", b"fpir_low", "target", b"target", "target_fmr", b"target_fmr", "target_fpir", b"target_fpir", "template_count", b"template_count"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_fpir", b"_fpir", "_fpir_high", b"_fpir_high", "_fpir_low", b"_fpir_low", "_template_count", b"_template_count", "calibration_id", b"calibration_id", "extrapolated", b"extrapolated", "fmr", b"fmr", "fmr_high", b"fmr_high", "fmr_low", b"fmr_low", "fpir", b"fpir", "fpir_high", b"fpir_high", "fpir_low", b"fpir_low", "gallery_size", b"gallery_size", "score", b"score", "target", b"target", "target_fmr", b"target_fmr", "target_fpir", b"target_fpir", "template_count", b"template_count"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_fpir", b"_fpir", "_fpir_high", b"_fpir_high", "_fpir_low", b"_fpir_low", "fpir", b"fpir", "fpir_high", b"fpir_high", "fpir_low", b"fpir_low", "target", b"target", "target_fmr", b"target_fmr", "target_fpir", b"target_fpir"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_fpir", b"_fpir", "_fpir_high", b"_fpir_high", "_fpir_low", b"_fpir_low", "calibration_id", b"calibration_id", "extrapolated", b"extrapolated", "fmr", b"fmr", "fmr_high", b"fmr_high", "fmr_low", b"fmr_low", "fpir", b"fpir", "fpir_high", b"fpir_high", "fpir_low", b"fpir_low", "gallery_size", b"gallery_size", "score", b"score", "target", b"target", "target_fmr", b"target_fmr", "target_fpir", b"target_fpir", "template_count", b"template_count"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_fpir", b"_fpir"]) -> typing.Literal["fpir"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_fpir_high", b"_fpir_high"]) -> typing.Literal["fpir_high"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_fpir_low", b"_fpir_low"]) -> typing.Literal["fpir_low"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_template_count", b"_template_count"]) -> typing.Literal["template_count"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["target", b"target"]) -> typing.Literal["target_fmr", "target_fpir"] | None: ...
 

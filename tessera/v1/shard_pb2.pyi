@@ -166,11 +166,14 @@ class ShardHit(google.protobuf.message.Message):
     TEMPLATE_ID_FIELD_NUMBER: builtins.int
     SCORE_FIELD_NUMBER: builtins.int
     DISPLAY_NAME_FIELD_NUMBER: builtins.int
+    COMPARED_FIELD_NUMBER: builtins.int
     subject_id: builtins.str
     template_id: builtins.str
     score: builtins.float
     """Cosine similarity in [-1, 1], as it ranks."""
     display_name: builtins.str
+    compared: builtins.int
+    """Templates of the subject that were compared; of a search it is not counted."""
     def __init__(
         self,
         *,
@@ -178,8 +181,9 @@ class ShardHit(google.protobuf.message.Message):
         template_id: builtins.str = ...,
         score: builtins.float = ...,
         display_name: builtins.str = ...,
+        compared: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["display_name", b"display_name", "score", b"score", "subject_id", b"subject_id", "template_id", b"template_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["compared", b"compared", "display_name", b"display_name", "score", b"score", "subject_id", b"subject_id", "template_id", b"template_id"]) -> None: ...
 
 Global___ShardHit: typing_extensions.TypeAlias = ShardHit
 

@@ -546,3 +546,14 @@ async def test_a_second_gallery_sees_what_the_first_one_wrote(valkey: PrivateSer
             return found.identifications[0].decision.outcome != pb.OUTCOME_MATCH
 
         await eventually(is_forgotten)
+
+
+async def test_a_claim_against_several_templates_is_no_looser(world: World) -> None:
+    """The more templates a stranger may hit, the higher the score that each must reach; the answer says how many."""
+    await enroll(world, "one", embedded(person(0)))
+    await enroll(world, "two", embedded(person(5)), embedded(person(5, 0.1)))
+    one = (await verify(world, "one", embedded(person(0)), target_fmr=1e-3)).decision.threshold
+    two = (await verify(world, "two", embedded(person(5)), target_fmr=1e-3)).decision.threshold
+    assert (one.template_count, two.template_count) == (1, 2)
+    assert one.score < two.score
+    assert two.fmr <= 1e-3

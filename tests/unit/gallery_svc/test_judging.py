@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from gallery_svc.gallery_size import GallerySize
 from gallery_svc.gate import judge_sample
 from gallery_svc.index.protocol import Hit
 from gallery_svc.judging import comparison_threshold, judge_comparison, judge_search, search_threshold
@@ -25,6 +26,11 @@ from tests.gallery_world import CALIBRATION, MODEL, THRESHOLDS
 RECORD = CollectionRecord(CollectionId("c"), Modality.FACE, MODEL, datetime(2026, 11, 22, tzinfo=UTC))
 AT_1E_4 = CALIBRATION.threshold_for_fmr(1e-4)
 WEAK = (Reason.EXTREME_POSE,)
+
+
+def of(subjects: int, each: int = 1) -> GallerySize:
+    """A gallery of so many subjects with so many templates each."""
+    return GallerySize(subjects, subjects * each)
 
 
 def _hit(score: float) -> Hit:
@@ -64,25 +70,47 @@ def test_a_search_says_who_or_nobody_or_why_not(hits: list[Hit], reasons: tuple[
 def test_a_search_threshold_follows_the_larger_of_planned_and_present() -> None:
     """Planned for 100, it stands still up to 100 subjects and then grows stricter."""
     record = replace(RECORD, policy=PolicyRecord(planned_gallery_size=100))
-    found = [search_threshold(THRESHOLDS, record, subjects) for subjects in (1, 100, 101, 1000)]
+    found = [search_threshold(THRESHOLDS, record, of(subjects)) for subjects in (1, 100, 101, 1000)]
     assert [(t.gallery_size, t.score) for t in found if isinstance(t, Threshold)] == [
         (100, 0.5),
         (100, 0.5),
         (101, 0.6),
         (1000, 0.6),
     ]
-    small = search_threshold(THRESHOLDS, RECORD, 9)
+    small = search_threshold(THRESHOLDS, RECORD, of(9))
     assert isinstance(small, Threshold)
     assert small.score == 0.4
 
 
+def test_each_template_of_a_gallery_counts() -> None:
+    """Fifty subjects with four templates each are as many comparisons as two hundred; planned ones get as many each."""
+    four_each, planned = search_threshold(THRESHOLDS, RECORD, of(50, each=4)), PolicyRecord(planned_gallery_size=200)
+    assert isinstance(four_each, Threshold)
+    assert (four_each.gallery_size, four_each.score) == (200, 0.6)
+    one_each = search_threshold(THRESHOLDS, RECORD, of(50))
+    assert isinstance(one_each, Threshold)
+    assert one_each.score == 0.5
+    later = search_threshold(THRESHOLDS, replace(RECORD, policy=planned), of(50, each=4))
+    assert isinstance(later, Threshold)
+    assert later.gallery_size == 800
+
+
+@pytest.mark.parametrize(("templates", "score"), [(1, 0.4), (2, 0.5), (10, 0.5), (16, 0.6)])
+def test_a_claim_that_meets_several_templates_is_held_to_the_rate_of_the_best(templates: int, score: float) -> None:
+    """At a claim's FMR of 1e-3 each of ten comparisons has 1e-4, which is at 0.5."""
+    threshold = comparison_threshold(THRESHOLDS, RECORD, 1e-3, templates=templates)
+    assert isinstance(threshold, Threshold)
+    assert (threshold.score, threshold.templates, threshold.target_rate) == (score, templates, 1e-3)
+    assert threshold.fmr <= 1e-3 * (1 + 1e-9)
+
+
 def test_an_outgrown_calibration_is_an_answer_by_policy_and_an_error_on_request() -> None:
     """10,000 subjects at FPIR 1e-2 need an FMR of 1e-6, which a million comparisons cannot show."""
-    grown = search_threshold(THRESHOLDS, RECORD, 10_000)
+    grown = search_threshold(THRESHOLDS, RECORD, of(10_000))
     assert isinstance(grown, Decision)
     assert (grown.outcome, grown.reasons) == (Outcome.INCONCLUSIVE, (Reason.CALIBRATION_TOO_SMALL,))
     with pytest.raises(CalibrationTooSmallError):
-        search_threshold(THRESHOLDS, RECORD, 10_000, asked=0.01)
+        search_threshold(THRESHOLDS, RECORD, of(10_000), asked=0.01)
     strict = replace(RECORD, policy=PolicyRecord(verify_target_fmr=1e-7))
     assert isinstance(comparison_threshold(THRESHOLDS, strict, None), Decision)
     with pytest.raises(CalibrationTooSmallError):
@@ -91,7 +119,7 @@ def test_an_outgrown_calibration_is_an_answer_by_policy_and_an_error_on_request(
 
 def test_nobody_enrolled_is_told_as_such() -> None:
     """A search in an empty collection answers EMPTY_COLLECTION: it is more often a wrong name than a stranger."""
-    empty = search_threshold(THRESHOLDS, RECORD, 0)
+    empty = search_threshold(THRESHOLDS, RECORD, of(0))
     assert isinstance(empty, Decision)
     assert empty.reasons == (Reason.EMPTY_COLLECTION,)
 
@@ -102,7 +130,7 @@ def test_a_model_without_a_calibration_decides_nothing() -> None:
     with pytest.raises(NoCalibrationError):
         comparison_threshold(THRESHOLDS, other, None)
     with pytest.raises(NoCalibrationError):
-        search_threshold(THRESHOLDS, other, 5)
+        search_threshold(THRESHOLDS, other, of(5))
 
 
 def test_default_models_and_lengths_are_known() -> None:

@@ -827,7 +827,7 @@ def test_the_figures_are_those_of_a_naive_loop(people: list[int], seed: int) -> 
         assert isinstance(last, EpochComparison)
         return last
 
-    threshold = THRESHOLDS.for_search(OLD, 0.01, max(1, len(people))).score
+    threshold = THRESHOLDS.for_search(OLD, 0.01, max(1, sum(people))).score
     agreed, changed = list[bool](), list[bool]()
     for name, templates in sides[OLD].items():
         for template in templates:
