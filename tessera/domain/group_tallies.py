@@ -17,7 +17,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tessera.domain.dependence import AllPairs, ListedPairs, dependence_adjusted_wilson, subject_adjusted_wilson
+from tessera.domain.dependence import (
+    AllPairs,
+    ListedPairs,
+    Spread,
+    dependence_adjusted_wilson,
+    pair_spread,
+    subject_adjusted_wilson,
+    subject_spread,
+)
 from tessera.domain.error_rates import Interval
 
 Floats = npt.NDArray[np.float64]
@@ -72,6 +80,10 @@ class Tally(Protocol):
         """95 %, of the rate of all of its comparisons."""
         ...
 
+    def spread(self) -> Spread:
+        """How far the rate of all of its comparisons is uncertain."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MissTally:
@@ -105,6 +117,10 @@ class MissTally:
     def interval(self) -> Interval:
         """95 %, of the rate of all comparisons, clustered by subject."""
         return subject_adjusted_wilson(self.errors, self.trials)
+
+    def spread(self) -> Spread:
+        """How far the rate is uncertain, over subjects."""
+        return subject_spread(self.errors, self.trials)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,6 +181,10 @@ class MatchTally:
         """95 %, of the rate of all comparisons, which share subjects."""
         first, second = _each(self.first, self.second, self.errors)
         return dependence_adjusted_wilson(first, second, AllPairs(self.samples))
+
+    def spread(self) -> Spread:
+        """How far the rate is uncertain, over subjects."""
+        return pair_spread(*_each(self.first, self.second, self.errors), AllPairs(self.samples))
 
     def across(self, labels: Indices, groups: int) -> tuple[Floats, Floats]:
         """Errors and comparisons of each pair of groups: both of shape (groups, groups), symmetric."""
@@ -240,6 +260,11 @@ class ListedMatchTally:
         """95 %, of the rate of all comparisons, which share subjects."""
         first, second = _each(self.first, self.second, self.errors)
         return dependence_adjusted_wilson(first, second, ListedPairs(*_each(self.first, self.second, self.trials)))
+
+    def spread(self) -> Spread:
+        """How far the rate is uncertain, over subjects."""
+        first, second = _each(self.first, self.second, self.errors)
+        return pair_spread(first, second, ListedPairs(*_each(self.first, self.second, self.trials)))
 
     def across(self, labels: Indices, groups: int) -> tuple[Floats, Floats]:
         """Errors and comparisons of each pair of groups: both of shape (groups, groups), symmetric."""

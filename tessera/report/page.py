@@ -184,8 +184,8 @@ def _groups(report: CalibrationReport) -> Markup:
     return _section(
         "groups", title,
         _lead("Each group's people are compared with each other, since people are mostly taken for somebody of their "
-              "own group. A difference is claimed only if chance would show one in fewer than 5 of 100 such looks, all "
-              f"{numbers.counted(told.tests, 'test', 'tests')} together."),
+              "own group. A difference is claimed only where chance alone would show one in fewer than 5 of 100 "
+              f"reports, over all of its {numbers.count(told.tests)} looks together."),
         *[_difference(f"group-{at}", one) for at, one in enumerate(told.differences)],
         *_across(told),
     )  # fmt: skip

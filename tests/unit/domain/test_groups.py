@@ -164,7 +164,8 @@ def test_nobody_erring_is_not_enough_data() -> None:
     groups = ["a", "b", "c"] * 100
     report = compare_groups([tallies], groups, np.random.default_rng(1))
     assert {one.finding for one in report.differences} == {Finding.NOT_ENOUGH_DATA}
-    assert report.tests == 0
+    assert report.tests == 2
+    assert {one.p_value for one in report.differences} == {None}
 
 
 def _none() -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
