@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
@@ -29,8 +29,8 @@ def plain(value: object) -> Any:  # noqa: ANN401 - whatever json.dumps takes
         return value.value
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    if isinstance(value, datetime):
-        return value.isoformat()
+    if isinstance(value, datetime | timedelta):
+        return value.isoformat() if isinstance(value, datetime) else value.total_seconds()
     if isinstance(value, Mapping):
         return {str(plain(key)): plain(member) for key, member in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes):

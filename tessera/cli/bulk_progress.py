@@ -14,7 +14,7 @@ _TROUBLE = (BulkStatus.REJECTED, BulkStatus.FAILED)
 
 
 class BulkProgress:
-    """Shows done, not enrolled, rate and what remains; on standard error.
+    """Shows done, not enrolled, what was found, rate and what remains; on standard error.
 
     Args:
         total: subjects.
@@ -28,14 +28,17 @@ class BulkProgress:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[trouble]} not enrolled"),
+            TextColumn("{task.fields[told]}"),
             _Rate(),
             TimeRemainingColumn(),
             console=console,
             disable=hidden or not console.is_terminal,
         )
-        self._task = self._progress.add_task("Enrolling", total=total, trouble=0)
+        self._task = self._progress.add_task("Enrolling", total=total, told="")
         self._trouble = 0
+        self._duplicates = 0
+        self._outliers = 0
+        self._progress.update(self._task, told=self._told())
 
     def __enter__(self) -> BulkProgress:
         self._progress.start()
@@ -51,7 +54,13 @@ class BulkProgress:
         if result.status is BulkStatus.NOT_SENT:
             return
         self._trouble += result.status in _TROUBLE
-        self._progress.update(self._task, advance=1, trouble=self._trouble)
+        self._duplicates += bool(result.duplicates)
+        self._outliers += result.outliers
+        self._progress.update(self._task, advance=1, told=self._told())
+
+    def _told(self) -> str:
+        found = {"like others": self._duplicates, "wrong pictures": self._outliers}
+        return ", ".join([f"{self._trouble} not enrolled", *(f"{n} {what}" for what, n in found.items() if n)])
 
     def ending(self) -> None:
         """Say that those under way are waited for."""

@@ -14,7 +14,7 @@ from tessera.client.bulk_pictures import CHANGED, OUTSIDE_FOLDER, SAME_PICTURE, 
 from tessera.domain.errors import InvalidInputError
 from tessera.domain.reasons import Reason
 
-HEADER = ("subject", "status", "accepted", "reasons", "detail")
+HEADER = ("subject", "status", "accepted", "reasons", "detail", "looks_like")
 
 _OWN_REASONS = {
     OUTSIDE_FOLDER: "it lies outside of the folder",
@@ -63,9 +63,12 @@ class BulkReport:
             return
         refused = [picture for picture in result.pictures if not picture.accepted]
         reasons = "; ".join(f"{picture.name}: {'+'.join(picture.reasons) or 'REJECTED'}" for picture in refused)
-        details = [result.detail, *(f"{picture.name}: {picture.detail}" for picture in refused if picture.detail)]
+        told = [picture for picture in result.pictures if picture.detail and (picture.reasons or not picture.accepted)]
+        merged = f"the pictures went to {result.merged_into}" if result.merged_into else ""
+        details = [result.detail, merged, *(f"{picture.name}: {picture.detail}" for picture in told)]
         detail = "; ".join(text for text in details if text)
-        row = (result.subject_id, result.status.value, str(result.accepted), reasons, detail)
+        others = "; ".join(result.duplicates)
+        row = (result.subject_id, result.status.value, str(result.accepted), reasons, detail, others)
         csv.writer(self._file).writerow([_not_a_formula(cell) for cell in row])
         self._file.flush()
 
@@ -83,14 +86,32 @@ def counts_text(outcome: BulkOutcome, *, dry_run: bool) -> str:
     shown = [status for status in BulkStatus if status is always or counts.get(status)]
     parts = [f"{words.get(status, status.value)} {counts.get(status, 0)}" for status in shown]
     text = f"{sum(counts.values())} people: {', '.join(parts)}"
-    refused = outcome.pictures_refused
-    return text + (f"; {refused} picture{'' if refused == 1 else 's'} refused" if refused else "")
+    found = (
+        (outcome.pictures_refused, "picture refused", "pictures refused"),
+        (outcome.duplicates, "person looks like somebody else", "people look like somebody else"),
+        (outcome.outliers, "picture unlike its person's others", "pictures unlike their person's others"),
+    )
+    return "; ".join([text, *(f"{number} {one if number == 1 else many}" for number, one, many in found if number)])
 
 
-def trouble_text(result: SubjectResult) -> str:
-    """Why somebody was not enrolled, on one line."""
-    refused = [_picture_text(picture) for picture in result.pictures if picture.reasons]
-    return f"{result.subject_id}: {result.status.value}: " + ("; ".join(refused) or result.detail)
+def is_told(result: SubjectResult) -> bool:
+    """Somebody was not enrolled, or something was found that somebody should look at; by this run."""
+    if result.status in {BulkStatus.REJECTED, BulkStatus.FAILED}:
+        return True
+    return result.status is BulkStatus.ENROLLED and bool(result.duplicates or result.outliers)
+
+
+def told_text(result: SubjectResult) -> str:
+    """What `is_told` is about, on one line."""
+    pictures = [_picture_text(picture) for picture in result.pictures if picture.reasons]
+    who = f"looks like {', '.join(result.duplicates)}" if result.duplicates else ""
+    if result.merged_into:
+        who = f"is {result.merged_into}, who has the pictures now"
+    if result.status is BulkStatus.ENROLLED:
+        said = [who, *(text for text in pictures if text)]
+    else:
+        said = [who, *pictures] if pictures else [result.detail]
+    return f"{result.subject_id}: {result.status.value}: " + "; ".join(text for text in said if text)
 
 
 def _picture_text(picture: PictureResult) -> str:

@@ -8,7 +8,7 @@ from tessera.client.errors import NotBuilt, ServiceFailed, ServiceUnavailable, T
 
 _NEXT = {
     "SUBJECT_NOT_FOUND": "`tessera subjects list` shows who is enrolled; `tessera enroll` adds somebody",
-    "COLLECTION_NOT_FOUND": "leave --collection out; in Python, Tessera().create_collection(ID) makes one",
+    "COLLECTION_NOT_FOUND": "`tessera collections list` shows them; `tessera collections create ID` makes one",
     "CAMERA_NOT_FOUND": "`tessera camera list` shows the cameras",
     "ENCODER_NOT_FOUND": "`tessera encoder list` shows those that are loaded; `tessera encoder import` brings one",
     "ENCODER_LOADING": "wait for it: `tessera encoder list` shows how it does",
@@ -30,6 +30,10 @@ _NEXT = {
     "LOW_CONTRAST": "use a picture with more contrast",
     "SMALL_BOUNDING_BOX": "use a picture taken from nearer, or of a higher resolution",
     "EXTREME_POSE": "use a picture in which the person looks at the camera",
+    "OUTLIER": "leave out what shows somebody else; --outliers report takes it all the same",
+    "DUPLICATE_SUBJECT": "the same one: --duplicates merge, or that person's id; two people: --duplicates keep-apart",
+    "COLLECTION_EXISTS": "take another name; `tessera collections update` changes the one that is there",
+    "REVISION_CHANGED": "look at it again: somebody else has just changed it",
     "CALIBRATION_TOO_SMALL": "ask for a higher error rate: the calibration's data cannot prove a lower one",
     "MODEL_MISMATCH": "use embeddings that the collection's own model made",
     "CURSOR_TRIMMED": "start from now, or with --from-oldest",

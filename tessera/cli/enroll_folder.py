@@ -15,11 +15,13 @@ import click
 
 from tessera.cli.as_json import echo_json
 from tessera.cli.bulk_progress import BulkProgress
-from tessera.cli.bulk_report import BulkReport, counts_text, trouble_text
+from tessera.cli.bulk_report import BulkReport, counts_text, is_told, told_text
 from tessera.cli.call_failure import failure_of
+from tessera.cli.choices import duplicates_option, outliers_option
 from tessera.cli.connection import collection_option, connect, connection_options, wants_json
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.failure import Failure
+from tessera.client.answers import DuplicatePolicy, OutlierPolicy
 from tessera.client.bulk import DEFAULT_PARALLEL, BulkEnrolment, BulkOutcome, Done
 from tessera.client.bulk_journal import JOURNAL_NAME, BulkStatus, Journal, SubjectResult, Target, read_done
 from tessera.client.bulk_people import TesseraPeople
@@ -62,6 +64,8 @@ class _Options:
     restart: bool
     journal: Path
     report: Path | None
+    duplicate_policy: DuplicatePolicy | None
+    outlier_policy: OutlierPolicy | None
 
 
 @click.command(
@@ -85,6 +89,8 @@ class _Options:
 @click.option(
     "--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.csv", help="Each person and picture."
 )
+@duplicates_option
+@outliers_option
 @collection_option
 @connection_options
 def enroll_folder(  # noqa: PLR0917 - click passes them by name
@@ -96,6 +102,8 @@ def enroll_folder(  # noqa: PLR0917 - click passes them by name
     restart: bool,
     journal: Path | None,
     report: Path | None,
+    duplicate_policy: DuplicatePolicy | None,
+    outlier_policy: OutlierPolicy | None,
     collection_id: str,
 ) -> int:
     """Add everybody out of a folder PATH/SUBJECT_ID/*.jpg, or out of a CSV file.
@@ -110,7 +118,9 @@ def enroll_folder(  # noqa: PLR0917 - click passes them by name
     """
     plan = _plan(source, consent, require_consent=require_consent)
     beside = journal or (source if source.is_dir() else source.parent) / JOURNAL_NAME
-    options = _Options(source, collection_id, parallel, dry_run, restart, beside, report)
+    options = _Options(
+        source, collection_id, parallel, dry_run, restart, beside, report, duplicate_policy, outlier_policy
+    )
     with connect() as tessera:
         people = TesseraPeople(tessera)
         outcome = _run(people, plan, Target(people.address, collection_id or "default"), options)
@@ -149,7 +159,15 @@ def _run(people: TesseraPeople, plan: Plan, target: Target, options: _Options) -
             raise Failure(
                 what, exit_code=_WRONG_USE, field=error.field, value=str(error.value), allowed=error.allowed
             ) from None
-        bulk = BulkEnrolment(people, plan, journal, collection_id=options.collection_id, parallel=options.parallel)
+        bulk = BulkEnrolment(
+            people,
+            plan,
+            journal,
+            collection_id=options.collection_id,
+            duplicate_policy=options.duplicate_policy,
+            outlier_policy=options.outlier_policy,
+            parallel=options.parallel,
+        )
         shown = opened.enter_context(BulkProgress(len(plan.subjects), hidden=wants_json()))
         opened.enter_context(_interrupt_ends(bulk, shown))
         trouble = _Trouble()
@@ -214,17 +232,17 @@ def _interrupt_ends(bulk: BulkEnrolment, shown: BulkProgress) -> Iterator[None]:
 
 
 class _Trouble:
-    """Those who were not enrolled: the first of them in words."""
+    """Those who were not enrolled, or of whom something was found: the first of them in words."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._count = 0
 
     def add(self, result: SubjectResult) -> None:
-        if result.status in {BulkStatus.REJECTED, BulkStatus.FAILED}:
+        if is_told(result):
             self._count += 1
             if self._count <= _SHOWN:
-                self._lines.append(trouble_text(result))
+                self._lines.append(told_text(result))
 
     def show(self, report: Path | None) -> None:
         for line in self._lines:
@@ -237,7 +255,12 @@ class _Trouble:
 def _tell(outcome: BulkOutcome, options: _Options) -> None:
     if wants_json():
         counts = {status.value.replace(" ", "_"): outcome.counts.get(status, 0) for status in BulkStatus}
-        rest = {"pictures_refused": outcome.pictures_refused, "interrupted": outcome.interrupted}
+        rest = {
+            "pictures_refused": outcome.pictures_refused,
+            "duplicates": outcome.duplicates,
+            "outliers": outcome.outliers,
+            "interrupted": outcome.interrupted,
+        }
         echo_json({**counts, **rest, "dry_run": options.dry_run})
         return
     click.echo(counts_text(outcome, dry_run=options.dry_run))

@@ -1,17 +1,16 @@
-"""`tessera enroll` and `tessera subjects`: the people who are known."""
+"""`tessera enroll` and `tessera subjects`: the people who are known. What an enrolment found is worded beside it."""
 
 from __future__ import annotations
 
 import click
 
 from tessera.cli.as_json import echo_json
+from tessera.cli.choices import duplicates_option, outliers_option
 from tessera.cli.connection import collection_option, connect, connection_options, wants_json
+from tessera.cli.enrolment_text import count_text, enrolment_text
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.samples import ImageFile, read_samples
-from tessera.cli.words import quality_text, reason_text
-from tessera.client.answers import Enrolment, SampleResult, Subject
-
-_MAX_SAMPLES = 16
+from tessera.client.answers import DuplicatePolicy, OutlierPolicy, Subject
 
 
 @click.command()
@@ -22,6 +21,8 @@ _MAX_SAMPLES = 16
 @click.option("--consent", "consent_reference", default="", metavar="TEXT", help="Where the consent is recorded.")
 @click.option("--require-all", is_flag=True, help="Enrol nothing unless every picture is good enough.")
 @click.option("--request-id", default="", metavar="ID", help="The same id with the same pictures enrols once.")
+@duplicates_option
+@outliers_option
 @collection_option
 @connection_options
 def enroll(  # noqa: PLR0917 - click passes them by name
@@ -32,12 +33,15 @@ def enroll(  # noqa: PLR0917 - click passes them by name
     consent_reference: str,
     require_all: bool,
     request_id: str,
+    duplicate_policy: DuplicatePolicy | None,
+    outlier_policy: OutlierPolicy | None,
     collection_id: str,
 ) -> int:
     """Add pictures of a person, and the person when SUBJECT is new.
 
     Each IMAGE shows this one person alone, from near, looking at the camera; 1 to 16 of them, - reads one from standard
-    input. A picture that is not good enough is told with its reason; the others are enrolled.
+    input. A picture that is not good enough, or does not look like the person's others, is told with its reason; the
+    others are enrolled. Whoever looks like the person and is enrolled already is told too.
     """
     samples = read_samples(images)
     with connect() as tessera:
@@ -49,39 +53,20 @@ def enroll(  # noqa: PLR0917 - click passes them by name
             labels=labels,
             consent_reference=consent_reference,
             require_all=require_all,
+            duplicate_policy=duplicate_policy,
+            outlier_policy=outlier_policy,
             request_id=request_id,
         )
     if wants_json():
         echo_json(enrolment)
     else:
-        click.echo(_enrolment_text(enrolment, images))
+        click.echo(enrolment_text(enrolment, images, subject_id))
     return ExitCode.DONE
-
-
-def _enrolment_text(enrolment: Enrolment, images: tuple[str, ...]) -> str:
-    lines = [_result_text(images[result.index], result) for result in enrolment.results]
-    subject = enrolment.subject
-    templates = _count(len(subject.templates), "template")
-    head = f"Enrolled {_count(enrolment.accepted, 'picture')} of {subject.subject_id}, who now has {templates}"
-    if enrolment.replayed:
-        head += " (this request was done before; nothing was written now)"
-    return "\n".join([head, *lines])
-
-
-def _result_text(image: str, result: SampleResult) -> str:
-    if result.accepted:
-        return f"  {image}: enrolled" + (f", {quality_text(result.quality)}" if result.quality else "")
-    why = "; ".join(reason_text(reason) for reason in result.reasons)
-    return f"  {image}: refused, {why}" + (f" ({result.detail})" if result.detail else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @click.group()
 def subjects() -> None:
-    """List, show or erase the people who are enrolled."""
+    """List, show, keep apart or erase the people who are enrolled."""
 
 
 @subjects.command("list")
@@ -99,7 +84,7 @@ def list_subjects(labels: tuple[str, ...], collection_id: str) -> int:
     else:
         width = max(len(subject.subject_id) for subject in found)
         for subject in found:
-            templates = _count(len(subject.templates), "template")
+            templates = count_text(len(subject.templates), "template")
             click.echo(f"{subject.subject_id:<{width}}  {templates:>12}  {subject.display_name}".rstrip())
     return ExitCode.DONE
 
@@ -126,6 +111,7 @@ def _subject_text(subject: Subject) -> str:
         "collection": subject.collection_id,
         "labels": ", ".join(subject.labels),
         "consent": subject.consent_reference,
+        "is not": ", ".join(subject.distinct_from),
         "enrolled": f"{subject.created_at.astimezone():%Y-%m-%d %H:%M:%S}",
         "changed": f"{subject.updated_at.astimezone():%Y-%m-%d %H:%M:%S}",
     }
@@ -134,6 +120,30 @@ def _subject_text(subject: Subject) -> str:
         made = f"{template.created_at.astimezone():%Y-%m-%d %H:%M:%S}"
         lines.append(f"{'template':<11}{template.template_id}  {template.model_id}  {made}")
     return "\n".join(lines)
+
+
+@subjects.command("keep-apart")
+@click.argument("subject_id", metavar="SUBJECT")
+@click.argument("others", metavar="OTHER...", nargs=-1, required=True)
+@collection_option
+@connection_options
+def keep_apart(subject_id: str, others: tuple[str, ...], collection_id: str) -> int:
+    """Say that people who look alike are different people: they are not told as duplicates of each other again."""
+    with connect() as tessera:
+        known = tessera.get_subject(subject_id, collection_id=collection_id)
+        for other in others:
+            tessera.get_subject(other, collection_id=collection_id)  # a name mistyped would keep nobody apart
+        change = tessera.update_subject(
+            subject_id,
+            collection_id=collection_id,
+            distinct_from=tuple(dict.fromkeys((*known.distinct_from, *others))),
+            expected_revision=known.revision,
+        )
+    if wants_json():
+        echo_json(change.subject)
+    else:
+        click.echo(f"{subject_id} is known to be another than {', '.join(change.subject.distinct_from)}")
+    return ExitCode.DONE
 
 
 @subjects.command("delete")
@@ -150,6 +160,6 @@ def delete_subject(subject_id: str, yes: bool, collection_id: str) -> int:
     if wants_json():
         echo_json(receipt)
     else:
-        erased = _count(receipt.templates_erased, "template")
+        erased = count_text(receipt.templates_erased, "template")
         click.echo(f"Erased {receipt.subject_id} with {erased}; receipt {receipt.receipt_id}")
     return ExitCode.DONE

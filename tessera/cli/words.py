@@ -5,6 +5,7 @@ from __future__ import annotations
 from tessera.client.answers import Answer, Event
 from tessera.domain.calibration import RateKind, Threshold
 from tessera.domain.decision import Outcome
+from tessera.domain.error_rates import Interval
 from tessera.domain.observation import Quality
 from tessera.domain.reasons import Reason
 
@@ -27,6 +28,8 @@ _REASONS = {
     Reason.LOW_DETECTION_PROBABILITY: "it is hardly a face",
     Reason.LOW_FIDELITY: "compression has damaged the face",
     Reason.OCCLUDED: "something covers the face",
+    Reason.DUPLICATE: "it is somebody else who is enrolled",
+    Reason.OUTLIER: "it does not look like the person's others",
     Reason.NO_TEMPLATE: "the subject has no template of this model",
     Reason.EMPTY_COLLECTION: "nobody is enrolled",
     Reason.MODEL_MISMATCH: "two models met",
@@ -69,13 +72,22 @@ def target_text(threshold: Threshold | None) -> str:
 
 
 def threshold_text(threshold: Threshold) -> str:
-    """The rate that was asked for, and what was measured."""
-    low, high = rate_text(threshold.fmr_interval.low), rate_text(threshold.fmr_interval.high)
-    measured = f"measured {rate_text(threshold.fmr)}, 95 % {low}..{high}"
+    """The rate that was asked for, and what was measured; or that no data carries it."""
+    how = "extrapolated" if threshold.extrapolated else "measured"
+    of_one = f"{how} {_with_interval(threshold.fmr, threshold.fmr_interval)}"
     if threshold.kind is RateKind.FMR:
-        return f"{target_text(threshold)} ({measured})"
+        return f"{target_text(threshold)} ({of_one})"
     people = "1 subject" if threshold.gallery_size == 1 else f"{threshold.gallery_size} subjects"
-    return f"{target_text(threshold)} among {people} (FMR of one comparison: {measured})"
+    head = f"{target_text(threshold)} among {people}"
+    if threshold.fpir is None or threshold.fpir_interval is None:
+        return f"{head} (FMR of one comparison: {of_one})"
+    # From measured searches where there are some, else a bound from comparisons: the answer does not say which.
+    how = "extrapolated" if threshold.extrapolated else "estimated"
+    return f"{head} ({how} {_with_interval(threshold.fpir, threshold.fpir_interval)})"
+
+
+def _with_interval(rate: float, interval: Interval) -> str:
+    return f"{rate_text(rate)}, 95 % {rate_text(interval.low)}..{rate_text(interval.high)}"
 
 
 def decision_text(answer: Answer, who: str = "", *, with_score: bool = False) -> str:

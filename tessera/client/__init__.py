@@ -3,6 +3,8 @@
 from tessera.client import Tessera
 """
 
+from tessera.client.collection_values import DecisionPolicy, DuplicatePolicy, OutlierPolicy, QualityGate
 from tessera.client.sdk import Tessera
+from tessera.client.subject_values import Verdict
 
-__all__ = ["Tessera"]
+__all__ = ["DecisionPolicy", "DuplicatePolicy", "OutlierPolicy", "QualityGate", "Tessera", "Verdict"]

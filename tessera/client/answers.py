@@ -1,17 +1,80 @@
-"""What the SDK answers, in the field's words: frozen values without any message or transport in them."""
+"""What the SDK answers, in the field's words: frozen values without any message or transport in them.
+
+Those about people who are enrolled are in `subject_values`, those about collections in `collection_values`; all of
+them can be had from here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from tessera.client.collection_values import (
+    Collection,
+    DecisionPolicy,
+    DuplicatePolicy,
+    ModelEpoch,
+    OutlierPolicy,
+    QualityGate,
+)
+from tessera.client.subject_values import (
+    Correction,
+    CorrectionAction,
+    DuplicateCandidate,
+    Enrolment,
+    ErasureReceipt,
+    ErasureState,
+    SampleResult,
+    Subject,
+    SubjectChange,
+    Template,
+    TemplateCorrection,
+    Verdict,
+)
 from tessera.domain.calibration import Threshold
 from tessera.domain.decision import Outcome
-from tessera.domain.embedding import Modality
 from tessera.domain.observation import Box, Quality
 from tessera.domain.reasons import Reason
+
+__all__ = [
+    "Answer",
+    "Camera",
+    "CameraChange",
+    "CameraState",
+    "CameraStatus",
+    "Collection",
+    "Comparison",
+    "Correction",
+    "CorrectionAction",
+    "DecisionPolicy",
+    "DuplicateCandidate",
+    "DuplicatePolicy",
+    "Enrolment",
+    "ErasureReceipt",
+    "ErasureState",
+    "Event",
+    "Identification",
+    "MatchCandidate",
+    "ModelEpoch",
+    "OutlierPolicy",
+    "QualityGate",
+    "SampleResult",
+    "SearchCoverage",
+    "SearchMode",
+    "ServiceState",
+    "ServiceStatus",
+    "Sighting",
+    "Snapshot",
+    "Subject",
+    "SubjectChange",
+    "Template",
+    "TemplateCorrection",
+    "Verdict",
+    "Verification",
+    "VerifyTimes",
+]
 
 # ---- decisions
 
@@ -138,145 +201,6 @@ class Identification(Answer):
     def display_name(self) -> str:
         """The matched subject's name for people to read; empty unless the outcome is MATCH."""
         return self.candidates[0].display_name if self.is_match and self.candidates else ""
-
-
-# ---- subjects and collections
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """One enrolled sample, without its vector."""
-
-    template_id: str
-    model_id: str
-    created_at: datetime
-    source_sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """One person who is enrolled."""
-
-    subject_id: str
-    collection_id: str
-    display_name: str
-    external_id: str
-    labels: tuple[str, ...]
-    consent_reference: str
-    templates: tuple[Template, ...]
-    created_at: datetime
-    updated_at: datetime
-    revision: int
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    valid_from: datetime | None = None
-    """Decisions find the subject from then on; None: always."""
-    valid_until: datetime | None = None
-    """Decisions find the subject before then; None: for ever."""
-    camera_ids: tuple[str, ...] = ()
-    """Only these cameras find the subject; empty: all."""
-
-
-@dataclass(frozen=True, slots=True)
-class SampleResult:
-    """What became of one sample of an enrolment."""
-
-    index: int
-    accepted: bool
-    reasons: tuple[Reason, ...]
-    """Why not; empty when accepted."""
-    detail: str
-    template_id: str
-    quality: Quality | None
-
-
-@dataclass(frozen=True, slots=True)
-class Enrolment:
-    """What an enrolment wrote."""
-
-    subject: Subject
-    results: tuple[SampleResult, ...]
-    position: int
-    """A query that carries it as `min_position` sees this enrolment."""
-    replayed: bool
-    """The first answer to this request id, given again: nothing was written now."""
-    request_id: str
-
-    @property
-    def accepted(self) -> int:
-        """Samples that became templates."""
-        return sum(result.accepted for result in self.results)
-
-
-@dataclass(frozen=True, slots=True)
-class SubjectChange:
-    """What a change of a subject wrote."""
-
-    subject: Subject
-    position: int
-    """A query that carries it as `min_position` sees this change."""
-
-
-class ErasureState(StrEnum):
-    """How far an erasure is."""
-
-    ACCEPTED = "ACCEPTED"
-    """Gone from the store and from the gallery that answered; other galleries and the store's files follow."""
-    COMPLETE = "COMPLETE"
-    """Gone from everywhere."""
-    UNSPECIFIED = "UNSPECIFIED"
-
-
-@dataclass(frozen=True, slots=True)
-class ErasureReceipt:
-    """What was erased. Written as JSON, it is what `tessera receipt verify` reads."""
-
-    receipt_id: str
-    collection_id: str
-    subject_id: str
-    templates_erased: int
-    events_erased: int
-    erased_at: datetime
-    state: ErasureState = ErasureState.UNSPECIFIED
-    completed_at: datetime | None = None
-    replicas_confirmed: int = 0
-    """Galleries that have told that their indexes are without it."""
-    pictures_erased: int = 0
-    statement: str = ""
-    """The signed text: what stands above, as canonical JSON; empty when the gallery signs nothing."""
-    signature: str = ""
-    """Ed25519 over `statement`, base64."""
-    signing_key_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Collection:
-    """Who is searched together, by which encoder."""
-
-    collection_id: str
-    display_name: str
-    modality: Modality
-    model_id: str
-    subject_count: int
-    template_count: int
-    shard_count: int = 1
-    positions: tuple[int, ...] = ()
-    """Of the last change of each shard."""
-    keep_source_images: bool = False
-    """Pictures of templates are kept, sealed, so that another encoder can embed them."""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    revision: int = 0
-    epochs: tuple[ModelEpoch, ...] = ()
-    """The models whose templates it holds, oldest first; one is active."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelEpoch:
-    """The templates of one model."""
-
-    epoch: int
-    model_id: str
-    state: str
-    """SHADOW, ACTIVE or RETIRED."""
 
 
 # ---- cameras

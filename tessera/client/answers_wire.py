@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-from datetime import datetime
 from typing import Any
 
 from tessera.client import answers as a
 from tessera.client import wire
-from tessera.domain.observation import Box, Quality
-from tessera.v1 import (
-    biometrics_pb2,
-    camera_pb2,
-    collection_pb2,
-    encoder_pb2,
-    events_pb2,
-    matching_pb2,
-    subject_pb2,
-)
+from tessera.client.optional_fields import box_of, milliseconds_of, quality_of, time_of
+from tessera.v1 import biometrics_pb2, camera_pb2, encoder_pb2, events_pb2, matching_pb2
 
 # ---- decisions
 
@@ -32,7 +22,7 @@ def answer_from_wire(message: biometrics_pb2.Decision) -> a.Answer:
         score=decision.score,
         model_id=message.model_id,
         evidence_id=message.evidence_id,
-        decided_at=_time(message, "decided_at"),
+        decided_at=time_of(message, "decided_at"),
     )
 
 
@@ -42,8 +32,8 @@ def verification_from_wire(message: matching_pb2.VerifyResponse) -> a.Verificati
         **_decision(message.decision),
         subject_id=message.subject_id,
         template_id=message.template_id,
-        quality=_quality(message, "probe_quality"),
-        box=_box(message, "probe_box"),
+        quality=quality_of(message, "probe_quality"),
+        box=box_of(message, "probe_box"),
         times=_times(message.times) if message.HasField("times") else None,
         coverage=_coverage(message),
         position=message.position,
@@ -54,10 +44,10 @@ def comparison_from_wire(message: matching_pb2.CompareResponse) -> a.Comparison:
     """The answer of a comparison."""
     return a.Comparison(
         **_decision(message.decision),
-        first_quality=_quality(message, "first_quality"),
-        second_quality=_quality(message, "second_quality"),
-        first_box=_box(message, "first_box"),
-        second_box=_box(message, "second_box"),
+        first_quality=quality_of(message, "first_quality"),
+        second_quality=quality_of(message, "second_quality"),
+        first_box=box_of(message, "first_box"),
+        second_box=box_of(message, "second_box"),
     )
 
 
@@ -68,8 +58,8 @@ def identifications_from_wire(message: matching_pb2.IdentifyResponse) -> tuple[a
         a.Identification(
             **_decision(face.decision),
             candidates=tuple(_candidate(candidate) for candidate in face.candidates),
-            box=_box(face, "box"),
-            quality=_quality(face, "quality"),
+            box=box_of(face, "box"),
+            quality=quality_of(face, "quality"),
             coverage=coverage,
             positions=positions,
         )
@@ -117,99 +107,6 @@ def _times(message: matching_pb2.VerifyTimes) -> a.VerifyTimes:
     return a.VerifyTimes(message.encode_ms, message.compare_ms, message.store_ms, message.total_ms, stages)
 
 
-# ---- subjects and collections
-
-
-def subject_from_wire(message: subject_pb2.Subject) -> a.Subject:
-    """One person who is enrolled."""
-    return a.Subject(
-        subject_id=message.subject_id,
-        collection_id=message.collection_id,
-        display_name=message.display_name,
-        external_id=message.external_id,
-        labels=tuple(message.labels),
-        metadata=dict(message.metadata),
-        valid_from=_time(message, "valid_from"),
-        valid_until=_time(message, "valid_until"),
-        camera_ids=tuple(message.camera_ids),
-        consent_reference=message.consent_reference,
-        templates=tuple(_template(template) for template in message.templates),
-        created_at=wire.time_from_wire(message.created_at),
-        updated_at=wire.time_from_wire(message.updated_at),
-        revision=message.revision,
-    )
-
-
-def _template(message: subject_pb2.Template) -> a.Template:
-    created_at = wire.time_from_wire(message.created_at)
-    return a.Template(message.template_id, message.model_id, created_at, message.source_sha256)
-
-
-def enrolment_from_wire(message: subject_pb2.EnrollSubjectResponse, request_id: str) -> a.Enrolment:
-    """What an enrolment wrote."""
-    return a.Enrolment(
-        subject=subject_from_wire(message.subject),
-        results=tuple(_sample_result(result) for result in message.results),
-        position=message.position,
-        replayed=message.replayed,
-        request_id=request_id,
-    )
-
-
-def _sample_result(message: subject_pb2.SampleResult) -> a.SampleResult:
-    return a.SampleResult(
-        index=message.index,
-        accepted=message.accepted,
-        reasons=tuple(wire.reason_from_wire(reason) for reason in message.reasons),
-        detail=message.detail,
-        template_id=message.template_id,
-        quality=_quality(message, "quality"),
-    )
-
-
-def receipt_from_wire(message: subject_pb2.ErasureReceipt) -> a.ErasureReceipt:
-    """What was erased."""
-    state = wire.enum_name(subject_pb2.ErasureState, message.state, "ERASURE_STATE_")
-    return a.ErasureReceipt(
-        receipt_id=message.receipt_id,
-        collection_id=message.collection_id,
-        subject_id=message.subject_id,
-        templates_erased=message.templates_erased,
-        events_erased=message.events_erased,
-        erased_at=wire.time_from_wire(message.erased_at),
-        state=a.ErasureState.__members__.get(state, a.ErasureState.UNSPECIFIED),
-        completed_at=_time(message, "completed_at"),
-        replicas_confirmed=message.replicas_confirmed,
-        pictures_erased=message.pictures_erased,
-        statement=message.statement,
-        signature=base64.b64encode(message.signature).decode(),
-        signing_key_id=message.signing_key_id,
-    )
-
-
-def collection_from_wire(message: collection_pb2.Collection) -> a.Collection:
-    """Who is searched together."""
-    return a.Collection(
-        collection_id=message.collection_id,
-        display_name=message.display_name,
-        modality=wire.modality_from_wire(message.modality),
-        model_id=message.model_id,
-        subject_count=message.subject_count,
-        template_count=message.template_count,
-        shard_count=message.shard_count,
-        positions=tuple(message.positions),
-        keep_source_images=message.keep_source_images,
-        labels=dict(message.labels),
-        revision=message.revision,
-        epochs=tuple(_epoch(epoch) for epoch in message.epochs),
-    )
-
-
-def _epoch(message: collection_pb2.ModelEpoch) -> a.ModelEpoch:
-    state = wire.enum_name(collection_pb2.EpochState, message.state, "EPOCH_STATE_")
-    return a.ModelEpoch(message.epoch, message.model_id, state)
-
-
 # ---- cameras
 
 
@@ -237,7 +134,7 @@ def camera_status_from_wire(message: camera_pb2.CameraStatus) -> a.CameraStatus:
         camera_id=message.camera_id,
         state=_camera_state(message.state),
         detail=message.detail,
-        last_frame_time=_time(message, "last_frame_time"),
+        last_frame_time=time_of(message, "last_frame_time"),
         frames_sampled=message.frames_sampled,
         frames_encoded=message.frames_encoded,
         frames_skipped=message.frames_skipped,
@@ -247,7 +144,7 @@ def camera_status_from_wire(message: camera_pb2.CameraStatus) -> a.CameraStatus:
         skip_counts={wire.reason_from_wire(count.reason): count.frames for count in message.skip_counts},
         width_px=message.width_px,
         height_px=message.height_px,
-        latency_ms=_milliseconds(message, "latency"),
+        latency_ms=milliseconds_of(message, "latency"),
         active_tracklets=message.active_tracklets,
         reconnects=message.reconnects,
     )
@@ -289,29 +186,10 @@ def _sighting(message: events_pb2.Sighting) -> a.Sighting:
         last_seen=wire.time_from_wire(message.last_seen),
         frame_count=message.frame_count,
         ended=message.ended,
-        capture_to_decision_ms=_milliseconds(message, "capture_to_decision"),
+        capture_to_decision_ms=milliseconds_of(message, "capture_to_decision"),
     )
 
 
 def _camera_change(message: events_pb2.CameraEvent) -> a.CameraChange:
     kind = wire.enum_name(events_pb2.CameraEventKind, message.kind, "CAMERA_EVENT_KIND_")
     return a.CameraChange(kind or "UNSPECIFIED", message.detail)
-
-
-# ---- fields that may be absent
-
-
-def _time(message: Any, name: str) -> datetime | None:  # noqa: ANN401 - whichever message has the field
-    return wire.time_from_wire(getattr(message, name)) if message.HasField(name) else None
-
-
-def _milliseconds(message: Any, name: str) -> float | None:  # noqa: ANN401 - whichever message has the field
-    return wire.seconds_from_wire(getattr(message, name)) * 1e3 if message.HasField(name) else None
-
-
-def _quality(message: Any, name: str) -> Quality | None:  # noqa: ANN401 - whichever message has the field
-    return wire.quality_from_wire(getattr(message, name)) if message.HasField(name) else None
-
-
-def _box(message: Any, name: str) -> Box | None:  # noqa: ANN401 - whichever message has the field
-    return wire.box_from_wire(getattr(message, name)) if message.HasField(name) else None

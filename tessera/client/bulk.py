@@ -7,19 +7,17 @@ request ids after a day, and never what a template was made of.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol, TypeVar
 
 from tessera.chassis.clock import Clock, SystemClock
-from tessera.client.answers import Enrolment, Subject
+from tessera.client.answers import DuplicatePolicy, Enrolment, OutlierPolicy, Subject
 from tessera.client.bulk_journal import BulkStatus, SubjectResult
 from tessera.client.bulk_pictures import (
     PictureFile,
@@ -30,8 +28,10 @@ from tessera.client.bulk_pictures import (
     requests_of,
 )
 from tessera.client.bulk_plan import Plan, PlannedSubject
+from tessera.client.bulk_results import differences, joined, not_sent, refused_duplicate, rejected, request_id_of
 from tessera.client.errors import (
     BadInput,
+    DuplicateSubject,
     NotAllowedNow,
     NotBuilt,
     NotFound,
@@ -47,6 +47,9 @@ DEFAULT_PATIENCE_S = 120.0
 _GIVEN_UP_IN_A_ROW = 3
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
+
+_NO_PICTURE = "no picture that can be sent"
+_PRESENT = "is a template already"
 
 T = TypeVar("T")
 
@@ -70,6 +73,8 @@ class People(Protocol):
         consent_reference: str = "",
         valid_from: datetime | None = None,
         valid_until: datetime | None = None,
+        duplicate_policy: DuplicatePolicy | None = None,
+        outlier_policy: OutlierPolicy | None = None,
         request_id: str = "",
     ) -> Enrolment:
         """Add samples to a subject; the same request id writes once."""
@@ -98,6 +103,10 @@ class BulkOutcome:
     """`stop` was called before everybody had their answer."""
     ended_by: TesseraCallError | None
     """Why the run ended itself: nobody would have been enrolled from there on."""
+    duplicates: int = 0
+    """People who look like somebody else who is enrolled, whatever became of them."""
+    outliers: int = 0
+    """Pictures that do not look like their person's others, refused or not."""
 
     @property
     def everybody_is_enrolled(self) -> bool:
@@ -121,6 +130,8 @@ class BulkEnrolment:
         plan: whom to enrol.
         journal: what earlier runs did.
         collection_id: where; empty: the collection "default".
+        duplicate_policy: for people who already are there under another id; None: the collection's.
+        outlier_policy: for pictures unlike their person's others; None: the collection's.
         parallel: subjects under way at once.
         patience_s: a subject for whom there is no answer is tried again for so long.
         clock: for the patience.
@@ -134,6 +145,8 @@ class BulkEnrolment:
         journal: Done,
         *,
         collection_id: str = "",
+        duplicate_policy: DuplicatePolicy | None = None,
+        outlier_policy: OutlierPolicy | None = None,
         parallel: int = DEFAULT_PARALLEL,
         patience_s: float = DEFAULT_PATIENCE_S,
         clock: Clock | None = None,
@@ -143,6 +156,8 @@ class BulkEnrolment:
         self._plan = plan
         self._journal = journal
         self._collection_id = collection_id
+        self._duplicate_policy = duplicate_policy
+        self._outlier_policy = outlier_policy
         self._parallel = parallel
         self._patience_s = patience_s
         self._clock = clock or SystemClock()
@@ -173,14 +188,17 @@ class BulkEnrolment:
         self, task: Callable[[PlannedSubject], SubjectResult], told: Callable[[SubjectResult], None]
     ) -> BulkOutcome:
         counts: Counter[BulkStatus] = Counter()
-        refused = 0
+        refused = duplicates = outliers = 0
         subjects = iter(self._plan.subjects)
-        for result in (*self._results(task, subjects), *map(_not_sent, subjects)):
+        for result in (*self._results(task, subjects), *map(not_sent, subjects)):
             counts[result.status] += 1
             refused += len(result.pictures) - result.accepted
+            duplicates += bool(result.duplicates)
+            outliers += result.outliers
             told(result)
         unfinished = counts[BulkStatus.FAILED] + counts[BulkStatus.NOT_SENT] > 0
-        return BulkOutcome(counts, refused, self._stop_asked and unfinished, self._ended_by)
+        interrupted = self._stop_asked and unfinished
+        return BulkOutcome(counts, refused, interrupted, self._ended_by, duplicates, outliers)
 
     def _results(
         self, task: Callable[[PlannedSubject], SubjectResult], subjects: Iterator[PlannedSubject]
@@ -206,7 +224,7 @@ class BulkEnrolment:
 
     def _preview(self, subject: PlannedSubject) -> SubjectResult:
         files, refused = look_at(self._plan.root, subject.pictures)
-        request_id = request_id_of(subject, files, self._collection_id)
+        request_id = self._request_id(subject, files)
         earlier = self._journal.done(request_id)
         if earlier is not None:
             return replace(earlier, status=BulkStatus.ALREADY)
@@ -215,7 +233,7 @@ class BulkEnrolment:
 
     def _enrol(self, subject: PlannedSubject) -> SubjectResult:
         files, refused = look_at(self._plan.root, subject.pictures)
-        request_id = request_id_of(subject, files, self._collection_id)
+        request_id = self._request_id(subject, files)
         earlier = self._journal.done(request_id)
         if earlier is not None:
             return replace(earlier, status=BulkStatus.ALREADY)
@@ -239,7 +257,7 @@ class BulkEnrolment:
                     result,
                     status=BulkStatus.ALREADY,
                     pictures=result.pictures + present,
-                    detail=_differences(subject, there),
+                    detail=differences(subject, there),
                 )
             for part in requests_of([one for one in files if one.sha256 not in known]):
                 result = self._with_part(subject, part, result)
@@ -262,9 +280,12 @@ class BulkEnrolment:
             return result
         try:
             enrolment = self._answered(lambda: self._enroll(subject, files, images))
+        except DuplicateSubject as error:
+            self._given_up = 0
+            return refused_duplicate(result, files, error)
         except (BadInput, InvalidInputError) as error:
             self._given_up = 0
-            return _rejected(result, files, error)
+            return rejected(result, files, error)
         self._given_up = 0
         pictures = tuple(
             PictureResult(files[one.index].name, one.accepted, tuple(one.reasons), one.detail)
@@ -273,7 +294,14 @@ class BulkEnrolment:
         status = BulkStatus.ALREADY if enrolment.replayed else BulkStatus.ENROLLED
         if result.status is BulkStatus.ENROLLED:
             status = BulkStatus.ENROLLED
-        return replace(result, status=status, pictures=result.pictures + pictures, detail="")
+        return replace(
+            result,
+            status=status,
+            pictures=result.pictures + pictures,
+            detail="",
+            duplicates=joined(result.duplicates, [found.subject_id for found in enrolment.duplicates]),
+            merged_into=enrolment.subject.subject_id if enrolment.merged else result.merged_into,
+        )
 
     def _read(self, part: Sequence[PictureFile]) -> tuple[list[PictureFile], list[bytes], tuple[PictureResult, ...]]:
         files, images, changed = [], [], []
@@ -296,7 +324,18 @@ class BulkEnrolment:
             consent_reference=subject.consent_reference,
             valid_from=subject.valid_from,
             valid_until=subject.valid_until,
-            request_id=request_id_of(subject, files, self._collection_id),
+            duplicate_policy=self._duplicate_policy,
+            outlier_policy=self._outlier_policy,
+            request_id=self._request_id(subject, files),
+        )
+
+    def _request_id(self, subject: PlannedSubject, files: Sequence[PictureFile]) -> str:
+        return request_id_of(
+            subject,
+            files,
+            self._collection_id,
+            duplicate_policy=self._duplicate_policy,
+            outlier_policy=self._outlier_policy,
         )
 
     def _answered(self, call: Callable[[], T]) -> T:
@@ -332,43 +371,3 @@ class BulkEnrolment:
     def _end_by(self, error: TesseraCallError) -> None:
         self._ended_by = self._ended_by or error
         self._stopping.set()
-
-
-_NO_PICTURE = "no picture that can be sent"
-_PRESENT = "is a template already"
-
-
-def request_id_of(subject: PlannedSubject, files: Sequence[PictureFile], collection_id: str) -> str:
-    """The id of the request that enrols these pictures: the same content has the same, anything else another."""
-    told = {
-        **asdict(subject),
-        "pictures": [(file.name, file.sha256) for file in files],
-        "collection_id": collection_id or "default",
-    }
-    return f"bulk-{hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()}"
-
-
-def _not_sent(subject: PlannedSubject) -> SubjectResult:
-    return SubjectResult(subject.subject_id, BulkStatus.NOT_SENT, (), "the run ended before its turn")
-
-
-def _rejected(
-    result: SubjectResult, files: Sequence[PictureFile], error: BadInput | InvalidInputError
-) -> SubjectResult:
-    """No picture of this part was taken; those of other parts stand."""
-    told = error.details if isinstance(error, BadInput) else {}
-    reasons = [told.get(f"samples[{at}]", "").split(",") for at in range(len(files))]
-    pictures = tuple(
-        PictureResult(file.name, accepted=False, reasons=tuple(name for name in why if name))
-        for file, why in zip(files, reasons, strict=True)
-    )
-    return replace(result, pictures=result.pictures + pictures, detail=result.detail or str(error))
-
-
-def _differences(subject: PlannedSubject, there: Subject | None) -> str:
-    """What the source says otherwise than the gallery, which adding no picture does not change."""
-    if there is None:
-        return ""
-    names = ("display_name", "external_id", "labels", "consent_reference")
-    other = [name for name in names if getattr(subject, name) and getattr(subject, name) != getattr(there, name)]
-    return f"in the gallery it has another {', '.join(other)}; not changed" if other else ""

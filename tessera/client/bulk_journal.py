@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 from tessera.client.bulk_pictures import PictureResult
 from tessera.domain.errors import InvalidInputError
+from tessera.domain.reasons import Reason
 
 JOURNAL_NAME = ".tessera-enroll.jsonl"
 
@@ -51,11 +52,20 @@ class SubjectResult:
     detail: str = ""
     request_id: str = ""
     """Made of what was to be enrolled: the same content has the same."""
+    duplicates: tuple[str, ...] = ()
+    """Other subjects that look like this one, best first."""
+    merged_into: str = ""
+    """The subject that the pictures went to, since they already were of it; empty: to this one."""
 
     @property
     def accepted(self) -> int:
         """Pictures that are templates now."""
         return sum(picture.accepted for picture in self.pictures)
+
+    @property
+    def outliers(self) -> int:
+        """Pictures that do not look like the subject's others, refused or not."""
+        return sum(Reason.OUTLIER.value in picture.reasons for picture in self.pictures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +166,16 @@ def _result_from(line: bytes, target: Target) -> SubjectResult | None:
             PictureResult(one["name"], one["accepted"], tuple(one["reasons"]), one["detail"])
             for one in told["pictures"]
         )
-        result = SubjectResult(told["subject_id"], status, pictures, told["detail"], told["request_id"])
+        result = SubjectResult(
+            subject_id=told["subject_id"],
+            status=status,
+            pictures=pictures,
+            detail=told["detail"],
+            request_id=told["request_id"],
+            # Lines of earlier versions have neither.
+            duplicates=tuple(told.get("duplicates", ())),
+            merged_into=told.get("merged_into", ""),
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return result if told["schema"] == _SCHEMA and status in {BulkStatus.ENROLLED, BulkStatus.ALREADY} else None

@@ -1,7 +1,6 @@
 """The gallery as a bulk enrolment sees it, over a connection of the SDK.
 
-It stands for `Tessera` only because a CSV file also says from when until when somebody is valid, which `Tessera.enroll`
-does not take; when it does, `Tessera` itself is a `People`.
+It tells the journal where the gallery is, and narrows the SDK to what a bulk enrolment uses.
 """
 
 from __future__ import annotations
@@ -9,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from tessera.client import Tessera, answers_wire, wire
-from tessera.client.answers import Enrolment, Subject
-from tessera.v1 import biometrics_pb2, subject_pb2
+from tessera.client import Tessera
+from tessera.client.answers import DuplicatePolicy, Enrolment, OutlierPolicy, Subject
 
 
 class TesseraPeople:
@@ -45,6 +43,8 @@ class TesseraPeople:
         consent_reference: str = "",
         valid_from: datetime | None = None,
         valid_until: datetime | None = None,
+        duplicate_policy: DuplicatePolicy | None = None,
+        outlier_policy: OutlierPolicy | None = None,
         request_id: str = "",
     ) -> Enrolment:
         """As `Tessera.enroll`.
@@ -59,23 +59,24 @@ class TesseraPeople:
             consent_reference: where the consent is recorded.
             valid_from: nothing finds the subject before; None: always.
             valid_until: nothing finds the subject from then on; None: for ever.
+            duplicate_policy: what to do when the pictures already are another subject's; None: the collection's.
+            outlier_policy: what to do with a picture unlike the subject's others; None: the collection's.
             request_id: the same id with the same content writes once.
 
         Raises:
             TesseraCallError: as `tessera.client.errors` tells.
         """
-        request = subject_pb2.EnrollSubjectRequest(
+        return self._tessera.enroll(
+            subject_id,
+            images,
             collection_id=collection_id,
-            subject_id=subject_id,
-            samples=[biometrics_pb2.Probe(image=biometrics_pb2.Image(data=data)) for data in images],
-            request_id=request_id,
-            consent_reference=consent_reference,
             display_name=display_name,
             external_id=external_id,
             labels=labels,
-            valid_from=wire.time_to_wire(valid_from) if valid_from is not None else None,
-            valid_until=wire.time_to_wire(valid_until) if valid_until is not None else None,
+            consent_reference=consent_reference,
+            valid_from=valid_from,
+            valid_until=valid_until,
+            duplicate_policy=duplicate_policy,
+            outlier_policy=outlier_policy,
+            request_id=request_id,
         )
-        # The SDK's own parts: the two belong together until `Tessera.enroll` takes the two dates.
-        gallery, stub = self._tessera._gallery, self._tessera._gallery_stub
-        return answers_wire.enrolment_from_wire(gallery.call(stub.EnrollSubject, request), request_id)

@@ -34,7 +34,8 @@ class PictureResult:
     """Its path from the plan's root."""
     accepted: bool
     reasons: tuple[str, ...] = ()
-    """Why not, as `tessera.domain.reasons` names it, or one of this module's; empty when accepted."""
+    """Why not, as `tessera.domain.reasons` names it, or one of this module's. Of one that was accepted, what is told of
+    it all the same: OUTLIER, where such pictures are reported."""
     detail: str = ""
 
 

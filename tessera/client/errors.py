@@ -62,6 +62,15 @@ class AlreadyExists(TesseraCallError):
     """Something of that name is there already, or a request id came again with other content."""
 
 
+class DuplicateSubject(AlreadyExists):
+    """Samples that were to be enrolled already are another subject's; nothing was written."""
+
+    @property
+    def subject_ids(self) -> tuple[str, ...]:
+        """Whose they are, best first; also in `details["subject_ids"]`, separated by commas."""
+        return tuple(self.value.split(","))
+
+
 class NotAllowedNow(TesseraCallError):
     """The state of the collection or of its model does not allow it: MODEL_MISMATCH, NO_CALIBRATION, ..."""
 
@@ -117,7 +126,10 @@ _KINDS: dict[grpc.StatusCode, type[TesseraCallError]] = {
     grpc.StatusCode.UNIMPLEMENTED: NotBuilt,
     grpc.StatusCode.DATA_LOSS: StoreDamaged,
 }
-_REASONS: dict[str, type[TesseraCallError]] = {"WRITE_OUTCOME_UNKNOWN": OutcomeUnknown}
+_REASONS: dict[str, type[TesseraCallError]] = {
+    "WRITE_OUTCOME_UNKNOWN": OutcomeUnknown,
+    "DUPLICATE_SUBJECT": DuplicateSubject,
+}
 
 
 def error_of(error: grpc.RpcError, service: str, address: str) -> TesseraCallError:
@@ -131,6 +143,7 @@ def error_of(error: grpc.RpcError, service: str, address: str) -> TesseraCallErr
     detail = detail_of(error)
     kind = _REASONS.get(detail.reason) or _KINDS.get(detail.code, ServiceFailed)
     metadata = detail.metadata
+    others = {"subject_ids": metadata.get("value", "")} if kind is DuplicateSubject else {}
     return kind(
         code=detail.code.name,
         reason=detail.reason,
@@ -138,7 +151,7 @@ def error_of(error: grpc.RpcError, service: str, address: str) -> TesseraCallErr
         value=metadata.get("value", ""),
         allowed=metadata.get("allowed", ""),
         message=_message(detail, service, address),
-        details={key: text for key, text in metadata.items() if key not in _FIELDS},
+        details={key: text for key, text in metadata.items() if key not in _FIELDS} | others,
     )
 
 

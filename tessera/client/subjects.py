@@ -9,7 +9,7 @@ from typing import Any, Literal
 from google.protobuf import field_mask_pb2
 
 from tessera.client import answers as a
-from tessera.client import answers_wire, wire
+from tessera.client import subject_wire, wire
 from tessera.client.connection import Connection
 from tessera.client.samples import new_id
 from tessera.v1 import subject_pb2
@@ -25,7 +25,7 @@ class Subjects(Connection):
             NotFound: no such subject or collection.
         """
         request = subject_pb2.GetSubjectRequest(collection_id=collection_id, subject_id=subject_id)
-        return answers_wire.subject_from_wire(self._gallery.call(self._gallery_stub.GetSubject, request).subject)
+        return subject_wire.subject_from_wire(self._gallery.call(self._gallery_stub.GetSubject, request).subject)
 
     def subjects(
         self, *, collection_id: str = "", labels: Sequence[str] = (), external_id: str = ""
@@ -42,7 +42,7 @@ class Subjects(Connection):
         """
         request = subject_pb2.ListSubjectsRequest(collection_id=collection_id, labels=labels, external_id=external_id)
         for page in self._gallery.pages(self._gallery_stub.ListSubjects, request):
-            yield from map(answers_wire.subject_from_wire, page.subjects)
+            yield from map(subject_wire.subject_from_wire, page.subjects)
 
     def update_subject(
         self,
@@ -57,6 +57,7 @@ class Subjects(Connection):
         valid_from: datetime | Literal["always"] | None = None,
         valid_until: datetime | Literal["always"] | None = None,
         camera_ids: Sequence[str] | None = None,
+        distinct_from: Sequence[str] | None = None,
         expected_revision: int = 0,
         request_id: str = "",
     ) -> a.SubjectChange:
@@ -73,6 +74,8 @@ class Subjects(Connection):
             valid_from: decisions find the subject from then on; "always": whenever it was enrolled.
             valid_until: decisions find the subject before then; "always": for ever.
             camera_ids: only these cameras find the subject; empty: all.
+            distinct_from: subjects that look like this one and are known to be others, at most 16, instead of those it
+                has.
             expected_revision: refuse when the subject has another one (`Subject.revision`); 0: whatever it has.
             request_id: a retry with the same id writes once; empty: a new one.
 
@@ -89,6 +92,7 @@ class Subjects(Connection):
             "metadata": metadata,
             "consent_reference": consent_reference,
             "camera_ids": camera_ids,
+            "distinct_from": distinct_from,
             **{name: wire.time_to_wire(at) for name, at in moments.items() if isinstance(at, datetime)},
         }
         changed = {name: value for name, value in values.items() if value is not None}
@@ -100,7 +104,7 @@ class Subjects(Connection):
             request_id=request_id or new_id(),
         )
         response = self._gallery.settle(self._gallery_stub.UpdateSubject, request)
-        return a.SubjectChange(answers_wire.subject_from_wire(response.subject), response.position)
+        return a.SubjectChange(subject_wire.subject_from_wire(response.subject), response.position)
 
     def delete_template(
         self, subject_id: str, template_id: str, *, collection_id: str = "", request_id: str = ""
@@ -124,7 +128,7 @@ class Subjects(Connection):
             request_id=request_id or new_id(),
         )
         response = self._gallery.settle(self._gallery_stub.DeleteTemplate, request)
-        return a.SubjectChange(answers_wire.subject_from_wire(response.subject), response.position)
+        return a.SubjectChange(subject_wire.subject_from_wire(response.subject), response.position)
 
     def delete_subject(self, subject_id: str, *, collection_id: str = "", request_id: str = "") -> a.ErasureReceipt:
         """Erase a subject with everything of it.
@@ -140,7 +144,7 @@ class Subjects(Connection):
         request = subject_pb2.DeleteSubjectRequest(
             collection_id=collection_id, subject_id=subject_id, request_id=request_id or new_id()
         )
-        return answers_wire.receipt_from_wire(self._gallery.settle(self._gallery_stub.DeleteSubject, request).receipt)
+        return subject_wire.receipt_from_wire(self._gallery.settle(self._gallery_stub.DeleteSubject, request).receipt)
 
     def erasure_receipt(self, receipt_id: str, *, collection_id: str = "") -> a.ErasureReceipt:
         """How far an erasure is, with a signature of its own; receipts are kept for 24 h.
@@ -149,4 +153,4 @@ class Subjects(Connection):
             NotFound: no such receipt or collection.
         """
         request = subject_pb2.GetErasureReceiptRequest(collection_id=collection_id, receipt_id=receipt_id)
-        return answers_wire.receipt_from_wire(self._gallery.call(self._gallery_stub.GetErasureReceipt, request).receipt)
+        return subject_wire.receipt_from_wire(self._gallery.call(self._gallery_stub.GetErasureReceipt, request).receipt)

@@ -146,6 +146,7 @@ def test_who_was_rejected_is_told_with_reasons(
         "accepted": "1",
         "reasons": "ada/other.jpg: LOW_SHARPNESS",
         "detail": "",
+        "looks_like": "",
     }
     assert rows(report)["bo"]["status"] == "rejected"
     assert rows(report)["bo"]["reasons"] == "bo/face.jpg: LOW_SHARPNESS"
@@ -214,6 +215,8 @@ def test_json_has_stable_keys_and_nothing_else_is_printed(
         "failed": 0,
         "not_sent": 0,
         "pictures_refused": 0,
+        "duplicates": 0,
+        "outliers": 0,
         "interrupted": False,
         "dry_run": False,
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import Enum, auto
 
-from tessera.client.answers import Enrolment, SampleResult, Subject, Template
+from tessera.client.answers import DuplicatePolicy, Enrolment, OutlierPolicy, SampleResult, Subject, Template
 from tessera.client.errors import BadInput, NotFound, OutcomeUnknown, ServiceUnavailable, TesseraCallError
 from tessera.domain.reasons import Reason
 
@@ -76,6 +76,8 @@ class FakeGallery:
         consent_reference: str = "",
         valid_from: datetime | None = None,
         valid_until: datetime | None = None,
+        duplicate_policy: DuplicatePolicy | None = None,
+        outlier_policy: OutlierPolicy | None = None,
         request_id: str = "",
     ) -> Enrolment:
         """Add templates, once for each request id."""
