@@ -49,8 +49,10 @@ from tessera.domain.errors import (
     InvalidInputError,
     ModelMismatchError,
     NotFoundError,
+    OverloadedError,
     SamplesRejectedError,
     TesseraError,
+    UnavailableError,
 )
 from tessera.domain.ids import CollectionId, RequestId, SubjectId, TemplateId
 from tessera.domain.observation import Box, Quality
@@ -253,13 +255,16 @@ class Enroller:
         policy = request.duplicate_policy or live.record.duplicate_policy
         if policy is DuplicatePolicy.IGNORE:
             return plain
-        found = await self._checks.duplicates(
-            live,
-            Newcomer(request.subject_id, frozenset(request.profile.distinct_from)),
-            samples,
-            deadline,
-            allow_partial=policy is DuplicatePolicy.REPORT,
-        )
+        newcomer = Newcomer(request.subject_id, frozenset(request.profile.distinct_from))
+        only_told = policy is DuplicatePolicy.REPORT
+        try:
+            found = await self._checks.duplicates(live, newcomer, samples, deadline, allow_partial=only_told)
+        except (UnavailableError, OverloadedError):
+            if not only_told:
+                raise
+            # Who is only to be told of a duplicate is not kept waiting for a search that cannot be made now.
+            self._metrics.duplicates.labels("not_checked").inc()
+            return plain
         if not found:
             return plain
         self._metrics.duplicates.labels(policy.value.lower()).inc()

@@ -44,7 +44,8 @@ class GalleryMetrics(ServiceMetrics):
         self.duplicates = Counter(
             "tessera_gallery_duplicates_total",
             "Enrolments whose samples looked like another subject, by what was done: report, reject, merge, "
-            "keep_apart. Many: somebody enrols the same people again; look at how ids are given.",
+            "keep_apart. Many: somebody enrols the same people again; look at how ids are given. not_checked: the "
+            "search was away, and the enrolment went on without it.",
             ["policy"],
             registry=registry,
         )
