@@ -219,6 +219,7 @@ def _tell_joined(story: Story, lfw: LabelledFaces, k: int, replicates: int) -> N
 
 
 def _tell(story: Story, name: str, estimate: Estimate, unit: str) -> None:
-    story.add(name, estimate.value, unit)
-    story.add(f"{name}, 95 % low", estimate.interval.low, unit)
-    story.add(f"{name}, 95 % high", estimate.interval.high, unit)
+    ends = {name: estimate.value, f"{name}, 95 % low": estimate.interval.low}
+    for what, value in {**ends, f"{name}, 95 % high": estimate.interval.high}.items():
+        # JSON has no infinity: nobody was missed by what is compared with.
+        story.add(what, value if math.isfinite(value) else "infinite", unit)
