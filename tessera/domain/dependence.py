@@ -285,6 +285,28 @@ def dependence_adjusted_wilson(first: npt.ArrayLike, second: npt.ArrayLike, tria
     return spread.interval
 
 
+def chosen_threshold_interval(first: npt.ArrayLike, second: npt.ArrayLike, errors: int, trials: PairTrials) -> Interval:
+    """95 % interval of the rate that others will see at a threshold that was chosen for its rate on these comparisons.
+
+    Such a threshold lies just above the first comparison that must not match, and could lie anywhere down to it. So
+    that comparison counts for the upper end, as in the exact interval of a binomial rate; it matters where errors are
+    few.
+
+    Args:
+        first: shape (n,): one subject of each comparison, in falling order of scores; more than `errors`.
+        second: shape (n,): the other.
+        errors: those that match.
+        trials: all comparisons.
+
+    Source: Clopper and Pearson, Biometrika 26 (1934); the k-th of n independent ones exceeds a rate that has the
+    distribution Beta(k, n - k + 1).
+    """
+    one, other = np.asarray(first, dtype=np.intp), np.asarray(second, dtype=np.intp)
+    low = dependence_adjusted_wilson(one[:errors], other[:errors], trials).low
+    high = dependence_adjusted_wilson(one[: errors + 1], other[: errors + 1], trials).high
+    return Interval(low, high)
+
+
 def subject_adjusted_wilson(errors_by_subject: npt.ArrayLike, trials_by_subject: npt.ArrayLike) -> Interval:
     """95 % interval of a rate whose every trial belongs to one subject, such as an FNMR.
 

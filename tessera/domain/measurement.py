@@ -15,7 +15,7 @@ from tessera.domain.calibration import OperatingPoint
 from tessera.domain.dependence import (
     AllPairs,
     PairTrials,
-    dependence_adjusted_wilson,
+    chosen_threshold_interval,
     subject_adjusted_wilson,
     subject_resamples,
 )
@@ -161,7 +161,7 @@ def measure_operating_points(comparisons: Comparisons) -> tuple[OperatingPoint, 
 
 def _point(c: Comparisons, threshold: float) -> OperatingPoint:
     above = int(np.searchsorted(-c.non_mated_scores, -threshold, side="right"))
-    fmr_interval = dependence_adjusted_wilson(c.non_mated_first[:above], c.non_mated_second[:above], c.trials)
+    fmr_interval = chosen_threshold_interval(c.non_mated_first, c.non_mated_second, above, c.trials)
     subjects = c.samples_by_subject.size
     mated = np.bincount(c.mated_subject, minlength=subjects)
     missed = np.bincount(c.mated_subject[c.mated_scores < threshold], minlength=subjects)

@@ -23,12 +23,12 @@ import numpy.typing as npt
 from tessera.domain.calibration import SearchPoint
 from tessera.domain.dependence import Spread, jackknife_spread
 from tessera.domain.embedding import Vectors
-from tessera.domain.error_rates import RULE_OF_THREE
+from tessera.domain.error_rates import RULE_OF_THREE, Interval
 from tessera.domain.errors import InvalidInputError
 
 LOOSEST_FPIR = 0.1
 POINTS_PER_DECADE = 10
-_KEPT_FMR = 0.1
+_KEPT_FMR = 0.02
 _MOST_KEPT = 2_000_000
 _ROWS_PER_BLOCK = 512
 
@@ -182,15 +182,15 @@ def _squares_by_pair(first: Indices, second: Indices, share: Floats, subjects: i
 
 
 def measure_search_points(searches: Searches) -> tuple[SearchPoint, ...]:
-    """Measured FPIR of galleries of 1, 2, 5, 10 ... subjects up to half of those at hand, ten thresholds a decade.
+    """Measured FPIR of galleries of 10, 20, 50, 100 ... subjects up to half of those at hand, ten thresholds a decade.
 
-    The strictest FPIR is what as many searches as there are probes can carry (rule of 3); those of small galleries go
-    further down by `1 - (1 - FMR)^n`.
+    The strictest FPIR is what as many searches as there are probes can carry (rule of 3). Stricter ones, and galleries
+    of fewer than ten, are close to `1 - (1 - FMR)^n`, which needs no search.
 
     Returns:
         By size, then by threshold; none without two scores.
     """
-    sizes = [base * 10**power for power in range(7) for base in (1, 2, 5)]
+    sizes = [base * 10**power for power in range(1, 7) for base in (1, 2, 5)]
     inner = [size for size in sizes if size < searches.largest_gallery]
     return tuple(point for size in (*inner, searches.largest_gallery) for point in _points(searches, size))
 
@@ -202,10 +202,13 @@ def _points(searches: Searches, size: int) -> list[SearchPoint]:
     targets = LOOSEST_FPIR * 10.0 ** (-np.arange(max(steps + 1, 0)) / POINTS_PER_DECADE)
     points: list[SearchPoint] = []
     for may_reach in np.searchsorted(curve, targets * (1 + 1e-12), side="right"):
-        if may_reach == curve.size:
+        if may_reach >= curve.size - 1:
             continue
         threshold = float(np.nextafter(searches.scores[may_reach], np.inf))
         spread = false_positive_rate(searches, threshold, size)
+        # The first candidate that must not be found counts for the upper end: the threshold was chosen by it.
+        upper = false_positive_rate(searches, float(searches.scores[may_reach]), size)
+        interval = Interval(spread.interval.low, upper.interval.high)
         if spread.rate > 0.0 and (not points or spread.rate < points[-1].fpir):
-            points.append(SearchPoint(size, threshold, spread.rate, spread.interval))
+            points.append(SearchPoint(size, threshold, spread.rate, interval))
     return points

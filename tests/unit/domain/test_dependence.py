@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tessera.domain.dependence import (
     AllPairs,
     ListedPairs,
+    chosen_threshold_interval,
     dependence_adjusted_wilson,
     dyadic_variance,
     pair_spread,
@@ -157,6 +158,17 @@ def test_without_an_error_only_people_who_share_nothing_count() -> None:
     assert interval.high > 500 * wilson_interval(0, people.total).high
     assert subject_adjusted_wilson([0] * 40, [10] * 40) == wilson_interval(0, 40)
     assert subject_adjusted_wilson([10] * 40, [10] * 40) == wilson_interval(40, 40)
+
+
+def test_a_chosen_threshold_counts_the_comparison_that_it_was_put_above() -> None:
+    """On the upper side alone: of few errors that is much, and without any it is one error."""
+    people = AllPairs(np.ones(200, int))
+    first, second = np.arange(0, 100, 2), np.arange(1, 101, 2)
+    for errors in (1, 5, 40):
+        chosen = chosen_threshold_interval(first, second, errors, people)
+        assert chosen.low == dependence_adjusted_wilson(first[:errors], second[:errors], people).low
+        assert chosen.high == dependence_adjusted_wilson(first[: errors + 1], second[: errors + 1], people).high
+        assert chosen.low < errors / people.total < chosen.high
 
 
 def test_somebody_in_every_comparison_leaves_next_to_nothing_known() -> None:
