@@ -3,9 +3,10 @@
     python -m siamese_lab.face_calibration --data DIR --encoder 127.0.0.1:7001
 
 reads LFW (folds 1-5 and the cohort of people with one picture), asks the running encoder for every embedding, compares
-all pairs, searches each among the others and writes `calibration.json` beside the manifest of the encoder that answered. `--in-process face-sface-2` in
-place of `--encoder` goes the same way without a service. The file holds scores and rates, no picture and no embedding.
-LFW has some wrong labels; they are left in, so that the strictest points err on the safe side.
+all pairs, searches each picture among the other people and writes `calibration.json` beside the manifest of the encoder
+that answered. `--in-process face-sface-2` in place of `--encoder` goes the same way without a service. The file holds
+scores and rates, no picture and no embedding. LFW has some wrong labels; they are left in, so that the strictest points
+err on the safe side.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from siamese_lab.face_templates import embed_in_process, shipped_networks
 from siamese_lab.lfw import COHORT_TAR, FOLDS_TAR, digest, read_pictures
 from tessera.chassis.encoder_folders import encoder_folders
 from tessera.domain.artifact import CALIBRATION_FILE, encoder_folder, load_manifest
-from tessera.domain.calibration import DEFAULT_TARGET_FPIR, Calibration, dump_calibration
+from tessera.domain.calibration import DEFAULT_TARGET_FPIR, SCHEMA, Calibration, dump_calibration
 from tessera.domain.embedding import Modality
 from tessera.domain.error_rates import Interval
 from tessera.domain.errors import CalibrationTooSmallError
@@ -51,7 +52,7 @@ def measure(embedded: EmbeddedPictures, data_digest: str, created: datetime) -> 
     """
     name = embedded.model_id.partition("@")[0]
     provenance = Provenance(
-        calibration_id=CalibrationId(f"{name}-lfw-{created:%Y%m%d}"),
+        calibration_id=CalibrationId(f"{name}-lfw-{created:%Y%m%d}-{SCHEMA}"),
         model_id=embedded.model_id,
         modality=Modality.FACE,
         created=f"{created:%Y-%m-%d}",
@@ -65,11 +66,12 @@ def told(measured: Measured) -> str:
     """What a calibration says, for whoever made it: lines of text."""
     calibration = measured.calibration
     data = calibration.data
-    lines = [
+    head = (
         f"{calibration.calibration_id}: {data.subjects} subjects, {data.samples} pictures, {data.mated:,} mated and "
         f"{data.non_mated:,} non-mated comparisons, {len(calibration.points)} points, "
         f"{len(calibration.searches)} of searches; no face or no picture: {', '.join(measured.without_face) or 'none'}"
-    ]
+    )
+    lines = [head]
     for rate in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6):
         point = next((point for point in calibration.points if point.fmr <= rate), None)
         if point is not None:
