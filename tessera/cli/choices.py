@@ -15,7 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def duplicates_option(command: Command) -> Command:
     """Give a command --duplicates, as its parameter `duplicate_policy`: a `DuplicatePolicy`, or None."""
-    text = "When the pictures are of somebody else who is enrolled.  [default: what the collection says, at first report]"
+    text = "When they are of somebody else who is enrolled.  [default: what the collection says, at first report]"
     return _choice("--duplicates", "duplicate_policy", DuplicatePolicy, text)(command)
 
 
