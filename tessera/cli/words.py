@@ -32,6 +32,8 @@ _REASONS = {
     Reason.OUTLIER: "it does not look like the person's others",
     Reason.NO_TEMPLATE: "the subject has no template of this model",
     Reason.EMPTY_COLLECTION: "nobody is enrolled",
+    Reason.NOT_VALID_NOW: "the subject is not valid now",
+    Reason.PARTIAL_GALLERY: "a part of the gallery could not be asked",
     Reason.MODEL_MISMATCH: "two models met",
     Reason.NO_CALIBRATION: "the model has no calibration",
     Reason.CALIBRATION_TOO_SMALL: "the calibration cannot prove this error rate",

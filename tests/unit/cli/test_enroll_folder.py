@@ -21,6 +21,7 @@ from tessera.cli import __main__ as cli
 from tessera.cli.bulk_progress import BulkProgress
 from tessera.cli.lazy_group import LazyCommand
 from tessera.client.bulk_journal import BulkStatus, SubjectResult
+from tessera.client.bulk_pictures import PictureResult
 from tessera.client.wire import time_to_wire
 from tessera.domain import errors as e
 from tessera.domain.reasons import Reason
@@ -285,6 +286,18 @@ def test_the_bar_counts_those_who_had_their_turn() -> None:
     assert "2/4" in written.getvalue()
     assert "1 not enrolled" in written.getvalue()
     assert "Ending after those under way" in written.getvalue()
+
+
+def test_the_bar_counts_what_was_found() -> None:
+    """People who look like others, and pictures unlike their person's; nothing is said while there are none."""
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=160)
+    with BulkProgress(4, console=console) as shown:
+        shown.add(SubjectResult("ada", BulkStatus.ENROLLED, ()))
+        assert "like others" not in written.getvalue()
+        odd = (PictureResult("1.jpg", True, ("OUTLIER",)), PictureResult("2.jpg", False, ("OUTLIER",)))
+        shown.add(SubjectResult("bo", BulkStatus.ENROLLED, odd, duplicates=("ada",)))
+    assert "0 not enrolled, 1 like others, 2 wrong pictures" in written.getvalue()
 
 
 def test_without_a_terminal_there_is_no_bar() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,14 +19,15 @@ from unit.client.bulk_gallery import NOW, FakeGallery, Fault, error
 from unit.client.fake_services import Script, serving
 
 from tessera.chassis.clock import ManualClock
-from tessera.client import Tessera
+from tessera.client import DuplicatePolicy, OutlierPolicy, Tessera
 from tessera.client.bulk import BulkEnrolment, BulkOutcome
 from tessera.client.bulk_journal import BulkStatus, Journal, SubjectResult, Target, read_done
 from tessera.client.bulk_people import TesseraPeople
 from tessera.client.bulk_pictures import MAX_PICTURE_BYTES, PictureFile, requests_of
 from tessera.client.bulk_plan import Plan, PlannedSubject
+from tessera.client.bulk_results import request_id_of
 from tessera.client.bulk_sources import read_plan
-from tessera.client.errors import BadInput, NotFound, ServiceUnavailable
+from tessera.client.errors import BadInput, DuplicateSubject, NotFound, ServiceUnavailable
 from tessera.domain.errors import InvalidInputError
 from tessera.v1 import subject_pb2
 
@@ -608,3 +611,57 @@ def test_request_ids_are_made_of_everything_that_is_enrolled(bench: Bench) -> No
     ]
     assert len(set(ids)) == len(ids)
     assert id_of(base) == ids[0]
+
+
+# ---- people who are there already
+
+
+def test_somebody_who_is_there_under_another_id_is_rejected(bench: Bench) -> None:
+    """With whom the person looks like; the next run asks again, since nothing was written."""
+    bench.person("bob", b"one")
+    bench.gallery.error = DuplicateSubject(
+        code="ALREADY_EXISTS",
+        reason="DUPLICATE_SUBJECT",
+        field="samples",
+        value="ada,eve",
+        allowed="",
+        message="the samples already are of ada",
+    )
+    outcome = bench.run()
+    assert bench.statuses() == {"bob": "rejected"}
+    assert bench.results["bob"].duplicates == ("ada", "eve")
+    assert [one.reasons for one in bench.results["bob"].pictures] == [("DUPLICATE",)]
+    assert (outcome.duplicates, outcome.pictures_refused, outcome.everybody_is_enrolled) == (1, 1, False)
+    bench.gallery.error = None
+    assert bench.run().everybody_is_enrolled
+
+
+def test_the_journal_keeps_whom_somebody_looks_like(bench: Bench) -> None:
+    """And where the pictures went; a line of an earlier version says neither, and is read."""
+    with Journal(bench.journal, HERE) as journal:
+        journal.record(
+            SubjectResult("bob", BulkStatus.ENROLLED, (), request_id="r1", duplicates=("ada",), merged_into="ada")
+        )
+    line = json.loads(bench.journal.read_text())
+    earlier = {name: value for name, value in line.items() if name not in {"duplicates", "merged_into"}}
+    with bench.journal.open("a") as file:
+        file.write(json.dumps(earlier | {"request_id": "r0"}) + "\n")
+    done = read_done(bench.journal, HERE)
+    assert (done["r1"].duplicates, done["r1"].merged_into) == (("ada",), "ada")
+    assert (done["r0"].duplicates, done["r0"].merged_into) == ((), "")
+
+
+def test_another_policy_is_another_request(bench: Bench) -> None:
+    """And no policy is the request that it was before there were any: journals stay valid."""
+    bench.person("ada", b"one")
+    (ada,), files = bench.plan().subjects, [PictureFile("ada/0.jpg", sha256s(b"one")[0], 3)]
+    policies: list[dict[str, Any]] = [
+        {},
+        *({"duplicate_policy": policy} for policy in DuplicatePolicy),
+        *({"outlier_policy": policy} for policy in OutlierPolicy),
+    ]
+    ids = [request_id_of(ada, files, "", **named) for named in policies]
+    assert len(set(ids)) == len(ids)
+    told = {**asdict(ada), "pictures": [("ada/0.jpg", files[0].sha256)], "collection_id": "default"}
+    as_before = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+    assert ids[0] == f"bulk-{as_before}"
