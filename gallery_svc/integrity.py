@@ -1,17 +1,22 @@
 """The two looks at samples before they become templates: are they of one person, and is that person here already.
 
+Whether two subjects are one person is asked of the mean of the samples and the mean of the templates: one score for a
+subject, however many pictures there are, as in the searches that the calibration measured. It finds more than the best
+template does, and lets no more through (docs/enrolment-checks.md). The search finds who comes into question.
+
 Both thresholds are error rates of the collection's own calibration. They warn of mistakes of people and keep nobody
 out: a check that the calibration cannot carry is left out and told in the log, and the enrolment goes on.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from gallery_svc.gallery_size import size_of
+from gallery_svc.coverage import subjects_of
 from gallery_svc.index.protocol import Hit, Wanted
 from gallery_svc.live import LiveCollection
 from gallery_svc.own_part import Asked
@@ -22,7 +27,7 @@ from gallery_svc.store.records import CollectionRecord
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.logs import get_logger
 from tessera.domain.calibration import Threshold
-from tessera.domain.consistency import unlike_the_rest
+from tessera.domain.consistency import mean_score, unlike_the_rest
 from tessera.domain.embedding import Embedding, Vectors, fuse
 from tessera.domain.errors import CalibrationTooSmallError, InvalidInputError, NoCalibrationError
 from tessera.domain.ids import CollectionId, ModelId, SubjectId
@@ -32,6 +37,11 @@ OUTLIER_FMR = 1e-2
 DUPLICATE_FPIR = 5e-3
 """A new person's samples look like somebody who is enrolled with about this probability."""
 MAX_DUPLICATES = 5
+CANDIDATES = 16
+"""Subjects whose templates are looked at, those with the best single templates."""
+CANDIDATE_SHARE = 0.7
+"""The best template of somebody who comes into question reaches this share of the threshold: the mean of two templates
+that are at all alike, or of many that are like each other by half, scores at most 1 / 0.7 times as much as the best."""
 _LEAST_WEIGHT = 0.01
 
 
@@ -109,23 +119,38 @@ class IntegrityChecks:
         threshold = self._threshold(live)
         if threshold is None:
             return ()
-        asked = Asked((_joined(samples),), MAX_DUPLICATES + 1, Wanted())
+        probe = _joined(samples)
+        asked = Asked((probe,), CANDIDATES + 1, Wanted())
         found = await self._scatter.search(live, asked, deadline, allow_partial=allow_partial)
-        alike = [hit for hit in found.hits[0] if hit.score >= threshold.score and hit.subject_id != newcomer.subject_id]
+        near = [hit for hit in found.hits[0] if hit.score >= min(threshold.score, CANDIDATE_SHARE * threshold.score)]
+        collection_id = live.record.collection_id
+        scored = await self._scored(collection_id, probe, [h for h in near if h.subject_id != newcomer.subject_id])
+        alike = sorted((pair for pair in scored if pair[0] >= threshold.score), key=lambda pair: -pair[0])
         if not alike:
             return ()
-        apart = newcomer.distinct_from | await self._known_apart(live.record.collection_id, newcomer.subject_id)
-        others = [hit for hit in alike if not await self._are_apart(live, newcomer.subject_id, apart, hit)]
-        return tuple(DuplicateFound(hit.subject_id, threshold) for hit in others[:MAX_DUPLICATES])
+        apart = newcomer.distinct_from | await self._known_apart(collection_id, newcomer.subject_id)
+        others = [who for _, who in alike if not await self._are_apart(live, newcomer.subject_id, apart, who)]
+        return tuple(DuplicateFound(who, threshold) for who in others[:MAX_DUPLICATES])
+
+    async def _scored(
+        self, collection_id: CollectionId, probe: Embedding, hits: Sequence[Hit]
+    ) -> list[tuple[float, SubjectId]]:
+        """The score of the mean of each subject's templates."""
+        rows = await asyncio.gather(*(self.templates_of(collection_id, hit.subject_id) for hit in hits))
+        # A row that is gone, or already another model's, is of a later state than the search: that one's score holds.
+        return [
+            (mean_score(probe.vector, own) if own.shape[1:] == probe.vector.shape else hit.score, hit.subject_id)
+            for hit, own in zip(hits, rows, strict=True)
+        ]
 
     def _threshold(self, live: LiveCollection) -> Threshold | None:
-        size, model_id = size_of(live), live.record.model_id
-        if size.subjects == 0:
+        subjects, model_id = subjects_of(live), live.record.model_id
+        if subjects == 0:
             return None
         try:
-            return self._thresholds.for_search(model_id, DUPLICATE_FPIR, size.compared(0), allow_extrapolation=True)
+            return self._thresholds.for_search(model_id, DUPLICATE_FPIR, subjects, allow_extrapolation=True)
         except (CalibrationTooSmallError, NoCalibrationError):
-            get_logger().warning("enrolment.duplicates_not_checked", model=model_id, subjects=size.subjects)
+            get_logger().warning("enrolment.duplicates_not_checked", model=model_id, subjects=subjects)
             return None
 
     async def _known_apart(self, collection_id: CollectionId, subject_id: SubjectId | None) -> frozenset[str]:
@@ -133,12 +158,12 @@ class IntegrityChecks:
         return frozenset(own.profile.distinct_from if own is not None else ())
 
     async def _are_apart(
-        self, live: LiveCollection, subject_id: SubjectId | None, apart: frozenset[str], hit: Hit
+        self, live: LiveCollection, subject_id: SubjectId | None, apart: frozenset[str], other_id: SubjectId
     ) -> bool:
         """Whether somebody has said that the two are different people, of either of them."""
-        if hit.subject_id in apart:
+        if other_id in apart:
             return True
-        other = await self._store.find_subject(live.record.collection_id, hit.subject_id)
+        other = await self._store.find_subject(live.record.collection_id, other_id)
         return other is None or subject_id in other.profile.distinct_from
 
 

@@ -47,10 +47,10 @@ def reference_scores(samples: Vectors, own: Vectors) -> tuple[float | None, ...]
         own: shape (k, d), unit rows.
     """
     if own.size:
-        return tuple(_score(sample, own) for sample in samples)
+        return tuple(mean_score(sample, own) for sample in samples)
     if len(samples) == 1:
         return (None,)
-    return tuple(_score(sample, np.delete(samples, at, axis=0)) for at, sample in enumerate(samples))
+    return tuple(mean_score(sample, np.delete(samples, at, axis=0)) for at, sample in enumerate(samples))
 
 
 def templates_to_remove(
@@ -86,7 +86,13 @@ def templates_to_remove(
     return sorted(chosen, key=lambda at: -scores_with_wrong[at])[:-1]
 
 
-def _score(sample: Vectors, others: Vectors) -> float:
+def mean_score(sample: Vectors, others: Vectors) -> float:
+    """The score of a sample with the mean embedding of others; 0 where these cancel out.
+
+    Args:
+        sample: shape (d,), a unit row.
+        others: shape (k, d), unit rows; at least one.
+    """
     mean = others.astype(np.float64).mean(axis=0)
     length = float(np.linalg.norm(mean))
     return float(sample.astype(np.float64) @ mean / length) if length > 0.0 else 0.0

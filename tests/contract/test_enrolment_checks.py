@@ -101,6 +101,33 @@ async def test_twins_are_kept_apart_from_then_on(world: World) -> None:
     assert {found.subject_id for found in third.duplicates} == {"ada", "eve"}
 
 
+def mixed(**parts: float) -> list[float]:
+    """A sample with these shares of some axes (`a1=0.4` is 0.4 of axis 1), and the rest on axis 20."""
+    vector = [0.0] * 32
+    for name, share in parts.items():
+        vector[int(name[1:])] = share
+    vector[20] = (1.0 - sum(share**2 for share in parts.values())) ** 0.5
+    return vector
+
+
+@pytest.mark.parametrize(
+    ("templates", "is_duplicate"),
+    [
+        ([mixed(a1=0.35, a5=0.9), mixed(a1=0.35, a6=0.9)], True),
+        ([mixed(a1=0.45, a5=0.8), mixed(a7=1.0)], False),
+    ],
+    ids=["each a little alike", "one alike and one not"],
+)
+async def test_several_templates_are_one_score(
+    world: World, templates: list[list[float]], *, is_duplicate: bool
+) -> None:
+    """The mean of a subject's templates is what counts, with the threshold 0.4: neither template alone decides."""
+    for template in templates:
+        await enroll(world, "ada", embedded(template), outlier_policy=c.OUTLIER_POLICY_IGNORE)
+    answer = await enroll(world, "bob", embedded(person(1)))
+    assert [found.subject_id for found in answer.duplicates] == (["ada"] if is_duplicate else [])
+
+
 async def test_nobody_looks_where_that_is_asked(world: World) -> None:
     """IGNORE tells of no duplicate, and the collection's policy holds where the call names none."""
     await world.stub.CreateCollection(
