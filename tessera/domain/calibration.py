@@ -69,7 +69,7 @@ class Threshold:
     fmr_interval: Interval
     """Its 95 % interval."""
     gallery_size: int
-    """Subjects searched; 1 for a verification."""
+    """Samples searched, the templates of all subjects; 1 for a verification."""
     model_id: ModelId
     calibration_id: CalibrationId
     fpir: float | None = None
@@ -90,6 +90,7 @@ class OperatingPoint:
     fmr: float
     fmr_interval: Interval
     fnmr: float
+    """1, with the interval 0 to 1, where there were no mated comparisons: it is not known."""
     fnmr_interval: Interval
 
 

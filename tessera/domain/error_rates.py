@@ -84,8 +84,8 @@ def equal_error_rate(mated: npt.ArrayLike, non_mated: npt.ArrayLike) -> tuple[fl
 def wilson_interval(errors: int, trials: int) -> Interval:
     """95 % interval of a rate from independent trials.
 
-    Biometric comparisons that share subjects are *not* independent: `tessera.domain.dependence` is for those. This one is
-    for independent decisions, and the optimistic bound beside the others.
+    Biometric comparisons that share subjects are *not* independent: `tessera.domain.dependence` is for those. This one
+    is for independent decisions, and the optimistic bound beside the others.
 
     Source: Wilson, JASA 22 (1927).
     """

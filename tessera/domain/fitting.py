@@ -1,8 +1,8 @@
 """From labelled samples to a calibration: one way for shipped encoders, for a deployment's own gallery and for the lab.
 
 What is fitted is a table of measured rates. Embeddings give all of it; scores that were measured elsewhere give the
-rates of comparisons alone, since nobody can tell from them whom a search would have found. Data without two people, or
-without two samples of one, are refused, and so is a claim that they cannot carry.
+rates of comparisons alone, since nobody can tell from them whom a search would have found. Data without two people are
+refused, and so is a claim that they cannot carry.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def calibrate_embeddings(
         The same for the same arguments, whatever the names of the subjects.
 
     Raises:
-        InvalidInputError: the two differ in length, or no two samples are of one subject, or all are.
+        InvalidInputError: the two differ in length, or all samples are of one subject.
         CalibrationTooSmallError: `strictest_fmr` needs more comparisons than there are; 0.1 needs thirty.
     """
     numbers = {subject: at for at, subject in enumerate(dict.fromkeys(subjects))}

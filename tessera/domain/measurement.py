@@ -20,11 +20,14 @@ from tessera.domain.dependence import (
     subject_resamples,
 )
 from tessera.domain.embedding import Vectors
-from tessera.domain.error_rates import RULE_OF_THREE
+from tessera.domain.error_rates import RULE_OF_THREE, Interval
 from tessera.domain.errors import InvalidInputError
 
 LOOSEST_FMR = 0.1
 POINTS_PER_DECADE = 10
+NOTHING_KNOWN = (1.0, Interval(0.0, 1.0))
+"""FNMR without any mated comparison, as of a gallery with one template a subject: it may be anything, and the worst is
+assumed."""
 _ROWS_PER_BLOCK = 512
 _MOST_KEPT = 2_000_000
 """Non-mated scores in memory: of more than some twenty million comparisons, the table begins at a lower FMR."""
@@ -80,7 +83,7 @@ def compare_all_pairs(vectors: Vectors, subjects: npt.ArrayLike, keep_fmr: float
         keep_fmr: the share of non-mated scores, from the top, that are kept.
 
     Raises:
-        InvalidInputError: the two differ in length, or there is no mated or no non-mated pair.
+        InvalidInputError: the two differ in length, or there is no non-mated pair.
     """
     owner = np.asarray(subjects, dtype=np.intp)
     if owner.shape != vectors.shape[:1]:
@@ -88,8 +91,8 @@ def compare_all_pairs(vectors: Vectors, subjects: npt.ArrayLike, keep_fmr: float
     counts = np.bincount(owner)
     total = owner.size * (owner.size - 1) // 2
     mated_total = int((counts * (counts - 1) // 2).sum())
-    if mated_total in (0, total):
-        raise InvalidInputError("subjects", f"{counts.size} subjects", "two or more, one of them with two samples")
+    if mated_total == total:
+        raise InvalidInputError("subjects", f"{counts.size} subjects", "two or more")
     keep = scores_kept(total - mated_total, keep_fmr)
     mated: list[_Block] = []
     top = _Block(np.empty(0), np.empty(0, np.intp), np.empty(0, np.intp))
@@ -165,9 +168,11 @@ def _point(c: Comparisons, threshold: float) -> OperatingPoint:
     subjects = c.samples_by_subject.size
     mated = np.bincount(c.mated_subject, minlength=subjects)
     missed = np.bincount(c.mated_subject[c.mated_scores < threshold], minlength=subjects)
-    fnmr_interval = subject_adjusted_wilson(missed, mated)
-    fmr, fnmr = above / c.non_mated_total, float(missed.sum()) / c.mated_scores.size
-    return OperatingPoint(threshold, fmr, fmr_interval, fnmr, fnmr_interval)
+    fmr = above / c.non_mated_total
+    if not c.mated_scores.size:
+        return OperatingPoint(threshold, fmr, fmr_interval, *NOTHING_KNOWN)
+    fnmr = float(missed.sum()) / c.mated_scores.size
+    return OperatingPoint(threshold, fmr, fmr_interval, fnmr, subject_adjusted_wilson(missed, mated))
 
 
 def _thresholds(c: Comparisons) -> Floats:

@@ -411,7 +411,9 @@ class CalibrationPoint(google.protobuf.message.Message):
     FNMR_HIGH_FIELD_NUMBER: builtins.int
     threshold: builtins.float
     fmr: builtins.float
-    """Measured rates with their 95 % intervals, each in [0, 1]."""
+    """Measured rates with their 95 % intervals, each in [0, 1]. Without mated comparisons the FNMR is not known: 1, with the
+    interval 0 to 1.
+    """
     fmr_low: builtins.float
     fmr_high: builtins.float
     fnmr: builtins.float

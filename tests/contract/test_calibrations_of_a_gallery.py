@@ -323,3 +323,16 @@ async def test_beyond_the_data_only_where_the_policy_allows_it_and_marked(world:
     assert (await refused(verify(world, "ada", embedded(person(0)), target_fmr=1e-6))).reason == "CALIBRATION_TOO_SMALL"
     far = verify(world, "ada", embedded(person(0)), collection_id="open", target_fmr=1e-9)
     assert (await refused(far)).reason == "CALIBRATION_TOO_SMALL"
+
+
+async def test_a_gallery_with_one_template_each_calibrates_its_false_matches(world: World) -> None:
+    """All of its pairs are of two people: the FMR is measured, and the FNMR is told as not known."""
+    rows, _ = crowd(each=1)
+    for number, row in enumerate(rows):
+        await enroll(world, f"p{number:03d}", embedded(list(row)), duplicate_policy=c.DUPLICATE_POLICY_IGNORE)
+    request = calibration_pb2.CalibrateRequest(collection_id="default", activate=True)
+    made = (await world.stub.Calibrate(request)).calibration
+    assert (made.mated_comparisons, made.non_mated_comparisons) == (0, PEOPLE * (PEOPLE - 1) // 2)
+    assert {(point.fnmr, point.fnmr_low, point.fnmr_high) for point in made.points} == {(1.0, 0.0, 1.0)}
+    answer = await verify(world, "p000", embedded(list(rows[0])), target_fmr=1e-2)
+    assert answer.decision.threshold.calibration_id == made.calibration_id

@@ -7,6 +7,7 @@ import pytest
 
 from tessera.domain.calibration import dump_calibration, load_calibration
 from tessera.domain.embedding import Modality
+from tessera.domain.error_rates import Interval
 from tessera.domain.errors import CalibrationTooSmallError, InvalidInputError
 from tessera.domain.fitting import (
     LabelledScores,
@@ -96,13 +97,22 @@ def test_a_claim_that_the_data_cannot_carry_is_refused() -> None:
 
 
 def test_data_that_say_nothing_are_refused() -> None:
-    """One person, no two samples of anybody, as many names as samples, scores that are all alike."""
+    """One person, fewer names than samples, scores that are all alike."""
     vectors, owner = people(20, 2, seed=2)
-    for subjects in (np.zeros(40, int), np.arange(40), owner[:39]):
+    for subjects in (np.zeros(40, int), owner[:39]):
         with pytest.raises(InvalidInputError, match="subjects"):
             calibrate_embeddings(vectors, subjects, PROVENANCE)
     with pytest.raises(InvalidInputError, match="not all alike"):
         calibrate_scores(independent_scores([0.9], [0.1] * 100), PROVENANCE)
+
+
+def test_samples_of_forty_people_say_nothing_of_the_same_person() -> None:
+    """Without two samples of anybody the FMR is measured, and the FNMR may be anything."""
+    vectors, _ = people(40, 1, seed=2)
+    made = calibrate_embeddings(vectors, np.arange(40), PROVENANCE)
+    assert made.data.mated == 0
+    assert {(point.fnmr, point.fnmr_interval) for point in made.points} == {(1.0, Interval(0.0, 1.0))}
+    assert made.points[0].fmr > made.points[-1].fmr
 
 
 @pytest.mark.parametrize(
