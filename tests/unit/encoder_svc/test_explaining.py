@@ -247,7 +247,7 @@ def _is_bright(batch: torch.Tensor) -> list[bool]:
 
 @pytest.mark.parametrize("work_class", [WorkClass.INTERACTIVE, WorkClass.ENROLMENT, WorkClass.STREAM])
 async def test_a_picture_waits_for_one_batch_of_an_explanation_at_most(work_class: WorkClass) -> None:
-    """While one part is embedded a picture comes: its face is in the very next batch, and the parts that wait are not."""
+    """While one part is embedded a picture comes: its face is in the next batch, and the parts that wait are not."""
     embedder = Corner(hold_at=4)
     async with explaining(embedder) as world:
         explanation = asyncio.create_task(world.explainer.explain(SMALL))
