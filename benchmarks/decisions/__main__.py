@@ -21,10 +21,12 @@ from benchmarks.decisions.data import has_data
 from benchmarks.decisions.fpir import fpir
 from benchmarks.decisions.fusion import fusion
 from benchmarks.decisions.groups import groups
+from benchmarks.decisions.integrity import integrity
 from benchmarks.decisions.normalisation import normalisation
 from benchmarks.decisions.plan import COMMAND, Plan, Story
 from benchmarks.decisions.report import calibration_report
 from benchmarks.decisions.templates import templates
+from benchmarks.decisions.verify_time import verify_time
 from benchmarks.figures import keep_part, report
 
 SCENARIOS: dict[str, Callable[[Plan], Story]] = {
@@ -35,8 +37,10 @@ SCENARIOS: dict[str, Callable[[Plan], Story]] = {
     "fusion": fusion,
     "templates": templates,
     "normalisation": normalisation,
+    "integrity": integrity,
+    "verify-time": verify_time,
 }
-NEED_LFW = frozenset({"coverage", "fpir", "report", "fusion", "templates", "normalisation"})
+NEED_LFW = frozenset({"coverage", "fpir", "report", "fusion", "templates", "normalisation", "integrity"})
 
 
 def main() -> int:
