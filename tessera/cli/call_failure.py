@@ -34,7 +34,7 @@ _NEXT = {
     "DUPLICATE_SUBJECT": "the same one: --duplicates merge, or that person's id; two people: --duplicates keep-apart",
     "COLLECTION_EXISTS": "take another name; `tessera collections update` changes the one that is there",
     "REVISION_CHANGED": "look at it again: somebody else has just changed it",
-    "CALIBRATION_TOO_SMALL": "ask for a higher error rate: the data proves no lower one; or let the collection extrapolate",
+    "CALIBRATION_TOO_SMALL": "ask for a higher error rate: the data proves no lower one; or let it be extrapolated",
     "MODEL_MISMATCH": "use embeddings that the collection's own model made",
     "CURSOR_TRIMMED": "start from now, or with --from-oldest",
     "UNAVAILABLE": "start everything with `tessera up`, or name the address with --gallery, --ingest or --encoder",
