@@ -52,8 +52,8 @@ VERSIONS = (BEFORE, BEFORE_PARTS, AFTER)
 PACKAGES = ("gallery_svc", "tessera")
 BAR = 1.05
 SUBJECTS = 2000
-ROUNDS = {"embedding": 60, "picture": 20}
-CALLS = {"embedding": 25, "picture": 5}
+ROUNDS = {"embedding": 150, "picture": 50}
+CALLS = {"embedding": 10, "picture": 2}
 """Of each gallery, twice a round."""
 _METHOD = "/tessera.v1.GalleryService/Verify"
 _PICTURED = "pictured"
