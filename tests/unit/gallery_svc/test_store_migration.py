@@ -127,7 +127,7 @@ async def _require_migrated(server: PrivateServer, client: Redis) -> None:
     for collection_id in (STAFF, OTHER):
         assert await store.check(collection_id) == []
     await store.enroll(enrollment(template("new", [1.0] + [0.0] * 7)))
-    assert not [content for content in (await everything_in(client)).values() if b"4711" in content]
+    assert not [content for content in (await everything_in(client)).values() if b'"4711"' in content]
     await store.close()
 
 
