@@ -19,15 +19,14 @@ from gallery_svc.metrics import GalleryMetrics
 from tessera.chassis.clock import Clock
 from tessera.client.stream_values import TrackletSample, TrackletUpdate
 from tessera.domain.decision import Decision, Outcome
-from tessera.domain.embedding import Embedding, fuse
+from tessera.domain.embedding import Embedding
+from tessera.domain.fusion import FrameFusion, join_frames
 from tessera.domain.ids import EventId, SubjectId, TrackletId
 from tessera.domain.reasons import Reason
 
 KEPT_SAMPLES = 16
 """The best of a tracklet; more add little to their mean and cost memory."""
 WINS_TO_CHANGE = 2
-_LEAST_WEIGHT = 0.01
-"""A sample of quality 0 still counts for something: a tracklet of nothing else must have a mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +104,15 @@ class TrackletState:
         )
 
     def probe(self) -> Embedding:
-        """The samples' embeddings as one, weighted by quality.
+        """The samples' embeddings as one, each weighed by its quality (`tessera.domain.fusion`).
 
         Raises:
-            InvalidInputError: there are no samples.
+            InvalidInputError: there are no samples, or a measure of one is outside [0, 1].
         """
-        return fuse(
+        return join_frames(
             [sample.embedding for sample in self.samples],
-            [max(_LEAST_WEIGHT, sample.quality.overall) for sample in self.samples],
+            [sample.quality for sample in self.samples],
+            FrameFusion.QUALITY_WEIGHTED_MEAN,
         )
 
     def weaknesses(self) -> tuple[Reason, ...]:

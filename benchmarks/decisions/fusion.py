@@ -2,16 +2,19 @@
 
 The threshold of each kind is set on non-mated comparisons of that kind: a sequence of one person, joined in that way,
 against one picture of everybody else in LFW. FNMR counts frames in which a face was found; how many have none is told.
+The weights of frames were fitted on half of the people with sequences: everything is judged on the other half, but for
+the cross-validation, in which all people are judged by weights that were fitted on others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.decisions.data import ENCODER, LabelledFaces, faces
+from benchmarks.decisions.frame_weights import FittingSet, Weigh, agreement, chance_alone, fit_exponents, power_product
 from benchmarks.decisions.plan import SEED, Plan, Story
 from benchmarks.decisions.sequences import (
     CLIP_SEVERITY,
@@ -26,14 +29,25 @@ from benchmarks.decisions.trials import REPLICATES, Indices, Trials, fmr_at, fnm
 from siamese_lab.degradation import Severity
 from siamese_lab.verification import Estimate
 from tessera.domain.artifact import load_calibration_for
-from tessera.domain.embedding import Embedding, Vector, Vectors
-from tessera.domain.fusion import FrameFusion, ScoreFusion, join_frames, join_scores
+from tessera.domain.embedding import Embedding, Vector, Vectors, fuse
+from tessera.domain.fusion import (
+    FRAME_EXPONENTS,
+    LEAST_MEASURE,
+    FrameFusion,
+    ScoreFusion,
+    join_frames,
+    join_scores,
+    weighed_measures,
+)
 from tessera.domain.ids import ModelId
 
 FMRS = (1e-3, 1e-4)
 ASKED_RATIO = 2.0
 SINGLE = "single frames"
 CHOSEN = "quality-weighted mean"
+BEFORE = "mean weighed by overall quality"
+"""As tracklets were joined before their weights were fitted."""
+FOLDS = 5
 
 PROBES = {
     CHOSEN: FrameFusion.QUALITY_WEIGHTED_MEAN,
@@ -44,6 +58,7 @@ PROBES = {
 SCORES = {"mean score": ScoreFusion.MEAN, "highest score": ScoreFusion.MAX, "median score": ScoreFusion.MEDIAN}
 
 Table = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.float64]
 
 
 class Sequences:
@@ -78,16 +93,56 @@ class Sequences:
         """Those that have a face in at least one frame, or in one of their first frames."""
         return np.array([at for at in sequences if self.rows(at, most).size], np.intp)
 
+    def part(self, sequences: Indices, parts: int, part: int) -> Indices:
+        """Those of every so manieth person, by name."""
+        turn = {person: at for at, person in enumerate(sorted({one.person for one in self.planned}))}
+        return np.array([at for at in sequences if turn[self.planned[at].person] % parts == part], np.intp)
+
     def probe(self, rows: Indices, how: FrameFusion) -> Vector:
         """Frames joined into one probe."""
         joined = [Embedding(self.frames.vectors[row], self.model_id) for row in rows]
-        return join_frames(joined, self.frames.quality[rows], how).vector
+        return join_frames(joined, self.frames.qualities(rows), how).vector
+
+    def weighed_probe(self, rows: Indices, log_weights: Floats) -> Vector:
+        """Frames joined by weights of one's own."""
+        joined = [Embedding(self.frames.vectors[row], self.model_id) for row in rows]
+        return fuse(joined, np.exp(np.maximum(-20.0, log_weights[rows] - log_weights[rows].max())).tolist()).vector
 
     def probes(self, chosen: Indices, how: FrameFusion, most: int | None = None) -> Trials:
         """One probe a sequence."""
-        vectors = np.stack([self.probe(self.rows(at, most), how) for at in chosen])
+        return self.compared(chosen, np.stack([self.probe(self.rows(at, most), how) for at in chosen]))
+
+    def weighed(self, chosen: Indices, log_weights: Floats) -> Trials:
+        """One probe a sequence, by weights of one's own; shape (all frames,)."""
+        return self.compared(chosen, np.stack([self.weighed_probe(self.rows(at), log_weights) for at in chosen]))
+
+    def compared(self, chosen: Indices, vectors: Vectors) -> Trials:
+        """Probes that were made of sequences."""
         mated = np.einsum("nd,nd->n", vectors, self.enrolled[chosen])
         return self._trials(vectors @ self.gallery.T, self.owner[chosen], mated)
+
+    def fitting_set(self, chosen: Indices) -> FittingSet:
+        """These sequences, and a gallery without anybody else who has one."""
+        rows = [self.rows(at) for at in chosen]
+        at = np.concatenate(rows)
+        shown = np.setdiff1d(np.arange(self.people), np.setdiff1d(self.owner, self.owner[chosen]))
+        return FittingSet(
+            rows=at,
+            sequence=np.repeat(np.arange(len(rows)), [part.size for part in rows]),
+            vectors=self.frames.vectors[at],
+            enrolled=self.enrolled[chosen],
+            gallery=self.gallery[shown],
+            owner=np.searchsorted(shown, self.owner[chosen]).astype(np.intp),
+        )
+
+    def log_measures(self) -> Floats:
+        """Shape (all frames, measures): logarithms of what a frame is weighed by."""
+        every = self.frames.qualities(np.arange(len(self.frames.found)))
+        return np.log([weighed_measures(quality) for quality in every])
+
+    def log_overall(self) -> Floats:
+        """Shape (all frames, 1)."""
+        return np.log(np.maximum(LEAST_MEASURE, self.frames.overall()))[:, None]
 
     def single(self, chosen: Indices) -> Trials:
         """Every frame a probe of its own."""
@@ -120,26 +175,33 @@ class Sequences:
         """Every way of joining."""
         made = {SINGLE: self.single(chosen)}
         made |= {name: self.probes(chosen, how) for name, how in PROBES.items()}
+        made[BEFORE] = self.weighed(chosen, self.log_overall()[:, 0])
         return made | {name: self.scores(chosen, how) for name, how in SCORES.items()}
 
 
 def fusion(plan: Plan) -> Story:
-    """FNMR of every way of joining frames at equal FMR; bar: the quality-weighted mean halves that of single frames."""
+    """FNMR of every way of joining frames at equal FMR; bar: the quality-weighted mean halves that of single frames.
+
+    Judged on people whom the weights were not fitted on.
+    """
     lfw, replicates = faces(), plan.count(REPLICATES, 20)
     planned = plan_sequences(lfw)
     world = Sequences(lfw, planned, embedded_sequences(lfw, planned))
     story = Story()
-    several = world.with_faces(world.of(Kind.SEVERAL_PICTURES))
+    everybody = world.with_faces(world.of(Kind.SEVERAL_PICTURES))
+    several = world.part(everybody, 2, 1)
     kinds = world.kinds(several)
     _tell_kinds(story, kinds, replicates)
     _tell_lengths(story, world, several, replicates)
     _tell_parts(story, world, replicates)
     _tell_shipped_threshold(story, kinds, replicates)
     _tell_clips(story, world, {name: kind.threshold(FMRS[0]) for name, kind in kinds.items()})
-    people = {one.person for one in planned}
+    _tell_fit(story, world, world.part(everybody, 2, 0))
+    _tell_cross_validated(story, world, everybody, replicates)
+    people, judged = {one.person for one in planned}, {planned[at].person for at in several}
     story.note(
         f"Sequences: {len(planned)} of {len(people)} people with 4 or more pictures, {len(world.frames.found)} frames; "
-        f"per kind up to {several.size} sequences x {world.people - 1} other people."
+        f"judged: {len(judged)} of them, up to {several.size} sequences x {world.people - 1} other people a kind."
     )
     return story
 
@@ -154,6 +216,69 @@ def _tell_kinds(story: Story, kinds: dict[str, Trials], replicates: int) -> None
             _tell(story, f"{SINGLE} / {name}: FNMR at FMR {fmr:g}", told.ratio(SINGLE, name), "times", asked)
         _tell(story, f"best frame / {CHOSEN}: FNMR at FMR {fmr:g}", told.ratio("best frame", CHOSEN), "times")
         _tell(story, f"plain mean / {CHOSEN}: FNMR at FMR {fmr:g}", told.ratio("plain mean", CHOSEN), "times")
+        _tell(story, f"{BEFORE} / {CHOSEN}: FNMR at FMR {fmr:g}", told.ratio(BEFORE, CHOSEN), "times")
+
+
+def _tell_fit(story: Story, world: Sequences, chosen: Indices) -> None:
+    """The exponents anew, from the half that is not judged: those that ship were got in this way."""
+    fitted = fit_exponents(world.log_measures(), world.fitting_set(chosen))
+    for measure, exponent in zip(FRAME_EXPONENTS, fitted.tolist(), strict=True):
+        story.add(f"fitted on the half that is not judged: exponent of {measure}", exponent, "")
+
+
+def _tell_cross_validated(story: Story, world: Sequences, everybody: Indices, replicates: int) -> None:
+    """Every person judged by weights that were fitted on four fifths of the others."""
+    kinds = {SINGLE: world.single(everybody)}
+    kinds |= {name: _cross_validated(world, everybody, weigh) for name, weigh in _candidates(world).items()}
+    calibration = load_calibration_for(ENCODER)
+    assert calibration is not None
+    shipped = dict.fromkeys(kinds, calibration.threshold_for_fmr(FMRS[0]).score)
+    for fmr in FMRS:
+        told = fnmr_at_equal_fmr(kinds, fmr, np.random.default_rng(SEED), replicates)
+        for name in kinds:
+            what = f"cross-validated, {name}: FNMR at FMR {fmr:g}"
+            asked = ASKED_RATIO if name == CHOSEN else None
+            _tell(story, what, told.estimate(name), "share")
+            _tell(story, f"{what}, single frames / this", told.ratio(SINGLE, name), "times", asked)
+            _tell(story, f"{what}, {BEFORE} / this", told.ratio(BEFORE, name), "times")
+    told = fmr_at(kinds, shipped, np.random.default_rng(SEED), replicates)
+    for name in kinds:
+        what = f"cross-validated, {name}: FMR at the shipped threshold of FMR {FMRS[0]:g}"
+        _tell(story, what, told.estimate(name), "share")
+        _tell(story, f"{what}, this / {BEFORE}", told.ratio(name, BEFORE), "times")
+
+
+def _candidates(world: Sequences) -> Mapping[str, Weigh]:
+    measures, overall = world.log_measures(), world.log_overall()
+    agreed = agreement(world.frames.vectors, np.exp(overall[:, 0]), world.frames.sequence)
+    levels = np.exp(np.column_stack([measures, overall]))
+    return {
+        BEFORE: _fixed(overall[:, 0]),
+        "overall quality squared": _fixed(2 * overall[:, 0]),
+        "overall quality cubed": _fixed(3 * overall[:, 0]),
+        "overall quality x agreement with the other frames": _fixed(overall[:, 0] + np.log(np.maximum(0.05, agreed))),
+        "overall quality to a fitted power": power_product(overall),
+        "the same x exp(fitted x agreement)": power_product(np.column_stack([overall, agreed])),
+        CHOSEN: power_product(measures),
+        "the same x overall quality to a power": power_product(np.column_stack([measures, overall])),
+        "the same x exp(fitted x measures and squares)": power_product(
+            np.column_stack([measures, overall, levels, levels**2])
+        ),
+        "chance that the frame alone reaches": chance_alone(np.column_stack([measures, overall])),
+    }
+
+
+def _fixed(log_weights: Floats) -> Weigh:
+    return lambda _: log_weights
+
+
+def _cross_validated(world: Sequences, everybody: Indices, weigh: Weigh) -> Trials:
+    probes: dict[int, Vector] = {}
+    for fold in range(FOLDS):
+        judged = world.part(everybody, FOLDS, fold)
+        log_weights = weigh(world.fitting_set(np.setdiff1d(everybody, judged)))
+        probes |= {int(at): world.weighed_probe(world.rows(at), log_weights) for at in judged}
+    return world.compared(everybody, np.stack([probes[int(at)] for at in everybody]))
 
 
 def _tell_lengths(story: Story, world: Sequences, chosen: Indices, replicates: int) -> None:
@@ -169,7 +294,7 @@ def _tell_parts(story: Story, world: Sequences, replicates: int) -> None:
     parts = [(Kind.SEVERAL_PICTURES, severity) for severity in Severity] + [(Kind.ONE_PICTURE, Severity.MODERATE)]
     for kind, severity in parts:
         name = f"{severity.lower()}, {kind}"
-        wanted = world.of(kind, severity)
+        wanted = world.part(world.of(kind, severity), 2, 1)
         chosen = world.with_faces(wanted)
         made = {SINGLE: world.single(chosen), CHOSEN: world.probes(chosen, FrameFusion.QUALITY_WEIGHTED_MEAN)}
         for fmr in FMRS:
@@ -209,7 +334,7 @@ def _tell_clips(story: Story, world: Sequences, thresholds: dict[str, float]) ->
 
 def _joined(frames: EmbeddedFrames, rows: Indices, model_id: ModelId) -> Vectors:
     embeddings = [Embedding(frames.vectors[row], model_id) for row in rows]
-    return join_frames(embeddings, frames.quality[rows], FrameFusion.QUALITY_WEIGHTED_MEAN).vector
+    return join_frames(embeddings, frames.qualities(rows), FrameFusion.QUALITY_WEIGHTED_MEAN).vector
 
 
 def _tell(story: Story, name: str, estimate: Estimate, unit: str, asked: float | None = None) -> None:

@@ -32,20 +32,22 @@ from siamese_lab.degradation import Severity, degraded_jpeg, draw_degradation
 from siamese_lab.lfw import FOLDS_TAR, read_pictures
 from tessera.domain.embedding import Vector, Vectors
 from tessera.domain.errors import ImageRejectedError
-from tessera.domain.observation import Box, Observation
+from tessera.domain.observation import Box, Observation, Quality
 from tessera.imaging.decode import Image, decode
 
 SEED = 20261122
 LEAST_PICTURES = 4
 """One is enrolled, and three or more are shown: 222 people of LFW's folds have so many."""
 FRAMES = (5, 8)
-VERSION = 2
+VERSION = 3
 """Of what is kept: raise it when sequences are made in another way."""
 CHUNK = 48
 """Sequences that are kept together: a run that was broken off goes on behind the last."""
 WORKERS = 2
 
-_KEPT_FIELDS = ("sequence", "vectors", "quality", "detection", "found")
+MEASURES = ("sharpness", "brightness", "contrast", "size", "pose", "overall", "occlusion", "fidelity")
+
+_KEPT_FIELDS = ("sequence", "vectors", "measures", "detection", "found")
 
 Indices = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float64]
@@ -81,12 +83,26 @@ class EmbeddedFrames:
     """Shape (n,): which sequence each row belongs to."""
     vectors: Vectors
     """float32 (n, d), unit rows; 0 where no face was found."""
-    quality: Floats
-    """Shape (n,): `Quality.overall`."""
+    measures: Floats
+    """Shape (n, len(MEASURES)): fields of `Quality`; NaN for one that was not measured, 0 where no face was found."""
     detection: Floats
     """Shape (n,): detection probability."""
     found: Bools
     """Shape (n,): whether a face was found."""
+
+    def qualities(self, rows: Indices) -> list[Quality]:
+        """The quality of some frames; which measures the gate would refuse is not kept."""
+        return [_quality(row) for row in self.measures[rows].tolist()]
+
+    def overall(self) -> Floats:
+        """Shape (n,): `Quality.overall`."""
+        return self.measures[:, MEASURES.index("overall")]
+
+
+def _quality(measures: Sequence[float]) -> Quality:
+    sharpness, brightness, contrast, size, pose, overall, *may_lack = measures
+    occlusion, fidelity = (None if np.isnan(level) else level for level in may_lack)
+    return Quality(sharpness, brightness, contrast, size, pose, overall, occlusion=occlusion, fidelity=fidelity)
 
 
 def plan_sequences(faces: LabelledFaces) -> tuple[DegradedSequence, ...]:
@@ -176,10 +192,17 @@ def _gathered(rows: Sequence[tuple[int, Observation | None]]) -> EmbeddedFrames:
     return EmbeddedFrames(
         sequence=np.array([at for at, _ in rows], np.intp),
         vectors=np.stack([o.embedding.vector if o and o.embedding else nothing for _, o in rows]),
-        quality=np.array([o.quality.overall if o else 0.0 for _, o in rows]),
+        measures=np.array([_measures(o) for _, o in rows]),
         detection=np.array([o.detection_probability if o else 0.0 for _, o in rows]),
         found=np.array([o is not None and o.embedding is not None for _, o in rows]),
     )
+
+
+def _measures(seen: Observation | None) -> list[float]:
+    if seen is None:
+        return [0.0] * len(MEASURES)
+    told = [getattr(seen.quality, name) for name in MEASURES]
+    return [np.nan if level is None else level for level in told]
 
 
 def _keep(file: Path, frames: EmbeddedFrames) -> None:

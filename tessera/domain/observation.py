@@ -10,6 +10,8 @@ import numpy.typing as npt
 from tessera.domain.embedding import Embedding
 from tessera.domain.reasons import Reason
 
+_WELL_EXPOSED = (0.3, 0.75)
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -63,13 +65,23 @@ class Quality:
     pose: float
     """1 is frontal, 0 is profile or beyond, from the landmarks."""
     overall: float
-    """The weakest of the measures, as the gate sees it: what a tracklet weighs its frames with."""
+    """The weakest of the measures, as the gate sees it: what samples are ranked by. Frames weigh by all of them."""
     reasons: tuple[Reason, ...] = ()
     """The measures that fall below the gate; empty when the sample is good enough to enrol."""
     occlusion: float | None = None
     """Freedom from occlusion: 1 = the parts of the face agree in colour. None where it was not measured."""
     fidelity: float | None = None
     """Freedom from compression damage: 1 = none. None where it was not measured."""
+
+
+def exposure(brightness: float) -> float:
+    """How usable a mean luminance is: 1 between 0.3 and 0.75, falling to 0 at black and at white [luminance mean].
+
+    Args:
+        brightness: in [0, 1], 0 is black.
+    """
+    low, high = _WELL_EXPOSED
+    return float(np.clip(min(brightness / low, (1.0 - brightness) / (1.0 - high)), 0.0, 1.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tessera.domain.observation import Box, Landmarks, Quality
+from tessera.domain.observation import Box, Landmarks, Quality, exposure
 from tessera.domain.reasons import Reason
 from tessera.imaging.align import CROP_PX
 from tessera.imaging.decode import Image
@@ -29,7 +29,6 @@ _INNER = (slice(16, 104), slice(16, 96))
 _NOISE_VARIANCE = 25.0
 _HALF_SHARP = 0.03
 _FULL_CONTRAST_DEVIATION = 64.0
-_WELL_EXPOSED = (0.3, 0.75)
 _PROFILE_YAW_OFFSET = 0.6
 _FRONTAL_NOSE_HEIGHT = 0.55
 _EXTREME_PITCH_OFFSET = 0.35
@@ -137,12 +136,6 @@ def sharpness(luminance: Luminance) -> float:
     detail = float(cv2.Laplacian(luminance, cv2.CV_32F).var())
     relative = detail / (float(luminance.var()) + _NOISE_VARIANCE)
     return relative / (relative + _HALF_SHARP)
-
-
-def exposure(brightness: float) -> float:
-    """How usable a mean luminance is: 1 between 0.3 and 0.75, falling to 0 at black and at white [luminance mean]."""
-    low, high = _WELL_EXPOSED
-    return float(np.clip(min(brightness / low, (1.0 - brightness) / (1.0 - high)), 0.0, 1.0))
 
 
 def frontality(landmarks: Landmarks) -> float:

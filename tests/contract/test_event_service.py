@@ -52,7 +52,7 @@ def sample(vector: list[float], age_s: float = 0.0, reasons: tuple[Reason, ...] 
     return matching_pb2.TrackletSample(
         capture_time=wire.time_to_wire(datetime.now(UTC) - timedelta(seconds=age_s)),
         embedding=pb.Embedding(values=vector, model_id=MODEL),
-        quality=pb.Quality(overall=overall, reasons=[wire.reason_to_wire(reason) for reason in reasons]),
+        quality=pb.Quality(size=overall, overall=overall, reasons=[wire.reason_to_wire(reason) for reason in reasons]),
         box=pb.Box(width_px=50, height_px=50),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,6 +14,7 @@ from tessera.domain import fusion as fu
 from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.errors import CalibrationTooSmallError, InvalidInputError, ModelMismatchError
 from tessera.domain.ids import ModelId
+from tessera.domain.observation import Quality
 
 MODEL = ModelId("m")
 FACE, PERSON, SIGNATURE = Modality.FACE, Modality.PERSON, Modality.SIGNATURE
@@ -25,12 +27,22 @@ def _frames(*rows: list[float]) -> list[Embedding]:
     return [Embedding.from_raw(row, MODEL) for row in rows]
 
 
+def _quality(overall: float = 0.5, **measures: float | None) -> Quality:
+    """As good as can be, but for what is named."""
+    best = Quality(1.0, 0.5, 1.0, 1.0, 1.0, overall, occlusion=1.0, fidelity=1.0)
+    return dataclasses.replace(best, **measures)  # type: ignore[arg-type] # a test names the fields that it changes
+
+
+measured = st.floats(0, 1)
+qualities_of_frames = st.builds(Quality, *[measured] * 6, fidelity=st.none() | measured)
+
 # ---- frames
 
 
 def test_frames_by_hand() -> None:
-    """Two frames along x and one along y: by quality they meet half way, plainly two to one, and the best is y."""
-    frames, qualities = _frames([1, 0], [1, 0], [0, 1]), [0.25, 0.25, 0.5]
+    """Two along x, one along y: at half the weight each they meet half way, plainly it is two to one, the best is y."""
+    half = _quality(0.25, size=0.5 ** (1 / fu.FRAME_EXPONENTS["size"]))
+    frames, qualities = _frames([1, 0], [1, 0], [0, 1]), [half, half, _quality()]
     joined = {how: fu.join_frames(frames, qualities, how).vector for how in fu.FrameFusion}
     assert joined[fu.FrameFusion.QUALITY_WEIGHTED_MEAN] == pytest.approx([math.sqrt(0.5)] * 2)
     assert joined[fu.FrameFusion.MEAN] == pytest.approx([2 / math.sqrt(5), 1 / math.sqrt(5)])
@@ -43,29 +55,58 @@ def test_joined_frames_are_a_probe_whatever_their_order(seed: int, count: int, h
     """The probe has length 1, and the order of frames does not change it."""
     rng = np.random.default_rng(seed)
     frames = [Embedding.from_raw(row + 3, MODEL) for row in rng.normal(size=(count, 6))]
-    qualities = rng.permutation(np.linspace(0.1, 0.9, count))
+    qualities = [_quality(level, size=level) for level in rng.permutation(np.linspace(0.1, 0.9, count))]
     probe = fu.join_frames(frames, qualities, how).vector
     order = rng.permutation(count)
-    other = fu.join_frames([frames[at] for at in order], qualities[order], how).vector
+    other = fu.join_frames([frames[at] for at in order], [qualities[at] for at in order], how).vector
     assert np.linalg.norm(probe) == pytest.approx(1, abs=1e-5)
     assert other == pytest.approx(probe, abs=1e-5)
 
 
 @pytest.mark.parametrize("how", list(fu.FrameFusion))
 def test_frames_that_are_no_tracklet_are_refused(how: fu.FrameFusion) -> None:
-    """No frame, a frame without quality, a quality that is none, and frames of two models."""
-    one = _frames([1, 0])
-    for frames, qualities in (([], []), (one, []), (one, [1.5]), (one, [math.nan])):
+    """No frame, a frame without quality, a measure that is none, and frames of two models."""
+    one, wrong = _frames([1, 0]), [[_quality(contrast=1.5)], [_quality(pose=math.nan)], [_quality(brightness=math.nan)]]
+    for frames, qualities in (([], []), (one, []), *((one, none) for none in wrong)):
         with pytest.raises(InvalidInputError):
             fu.join_frames(frames, qualities, how)
     with pytest.raises(ModelMismatchError):
-        fu.join_frames([*one, Embedding.from_raw([1, 0], ModelId("other"))], [1, 1], how)
+        fu.join_frames([*one, Embedding.from_raw([1, 0], ModelId("other"))], [_quality()] * 2, how)
 
 
 def test_frames_of_no_quality_still_have_a_mean() -> None:
     """A tracklet whose every frame has quality 0 weighs them alike."""
-    probe = fu.join_frames(_frames([1, 0], [0, 1]), [0, 0], fu.FrameFusion.QUALITY_WEIGHTED_MEAN)
+    nothing = Quality(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, fidelity=0.0)
+    probe = fu.join_frames(_frames([1, 0], [0, 1]), [nothing] * 2, fu.FrameFusion.QUALITY_WEIGHTED_MEAN)
     assert probe.vector == pytest.approx([math.sqrt(0.5)] * 2)
+
+
+def test_a_weight_is_the_product_of_measures_to_their_exponents() -> None:
+    """By hand, against a frame on which every measure is 1; overall quality and occlusion have no say."""
+    frame = Quality(0.5, 0.15, 0.4, 0.3, 0.8, 0.01, occlusion=0.1, fidelity=0.6)
+    by_hand = 0.5**1.62 * 0.5**2.63 * 0.4**2.61 * 0.3**2.24 * 0.8**0.34 * 0.6**0.03
+    assert fu.frame_weights([frame, _quality()]) == pytest.approx([by_hand, 1.0])
+
+
+@given(st.lists(qualities_of_frames, min_size=1, max_size=6))
+def test_weights_are_above_nothing_and_the_heaviest_is_one(qualities: list[Quality]) -> None:
+    """Whatever the measures, so that no tracklet is without a mean."""
+    weights = fu.frame_weights(qualities)
+    assert max(weights) == 1.0
+    assert all(np.float32(weight) > 0.0 for weight in weights)
+
+
+@given(qualities_of_frames, st.sampled_from(["sharpness", "contrast", "size", "pose", "fidelity"]), measured)
+def test_a_better_measure_never_makes_a_frame_lighter(quality: Quality, which: str, level: float) -> None:
+    """Against any other frame; what was not measured counts as the best."""
+    before = getattr(quality, which)
+    better = _changed(quality, which, max(level, 1.0 if before is None else before))
+    weight, raised = (fu.frame_weights([frame, _quality()])[0] for frame in (quality, better))
+    assert raised >= weight * (1 - 1e-9)
+
+
+def _changed(quality: Quality, which: str, level: float) -> Quality:
+    return dataclasses.replace(quality, **{which: level})  # type: ignore[arg-type] # only measures are named
 
 
 # ---- templates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -17,6 +18,7 @@ from tessera.chassis.clock import ManualClock
 from tessera.client.stream_values import TrackletSample, TrackletUpdate
 from tessera.domain.decision import Decision, Outcome
 from tessera.domain.embedding import Embedding
+from tessera.domain.fusion import FRAME_EXPONENTS
 from tessera.domain.ids import CameraId, CollectionId, ModelId, SubjectId, TrackletId
 from tessera.domain.observation import Box, Quality
 from tessera.domain.reasons import Reason
@@ -84,8 +86,10 @@ def test_a_conclusive_answer_is_never_taken_back(verdicts: list[Verdict]) -> Non
 
 
 def test_the_probe_is_the_quality_weighted_mean() -> None:
-    """Against the formula by hand: 0.75 x (1, 0) + 0.25 x (0, 1), normalised."""
-    state = TrackletState().with_samples(_update(1, _sample(0.75, [1.0, 0.0]), _sample(0.25, [0.0, 1.0])))
+    """By hand: the second sample's size makes it weigh a third of the first, so 3 x (1, 0) + 1 x (0, 1), normalised."""
+    good, small = _sample(0.5, [1.0, 0.0]), _sample(0.5, [0.0, 1.0])
+    size = (1 / 3) ** (1 / FRAME_EXPONENTS["size"])
+    state = TrackletState().with_samples(_update(1, good, replace(small, quality=replace(small.quality, size=size))))
     expected = np.array([3.0, 1.0]) / np.sqrt(10.0)
     np.testing.assert_allclose(state.probe().vector, expected, atol=1e-6)
 

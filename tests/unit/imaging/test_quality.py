@@ -11,13 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tessera.domain.observation import Box, Landmarks
+from tessera.domain.observation import Box, Landmarks, exposure
 from tessera.domain.reasons import Reason
 from tessera.imaging.align import REFERENCE, align
 from tessera.imaging.decode import Image, decode
 from tessera.imaging.fidelity import fidelity
 from tessera.imaging.preprocess import detector_input
-from tessera.imaging.quality import QualityGate, assess, exposure, frontality
+from tessera.imaging.quality import QualityGate, assess, frontality
 from tessera.nets.artifact import FaceNetworks
 from tessera.nets.yunet import decode as decode_faces
 
