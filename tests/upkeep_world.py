@@ -155,6 +155,7 @@ async def serving(upkeep: Upkeep, max_deadline_s: float = 30.0) -> AsyncIterator
             metrics=metrics,
             clock=clock,
             max_deadline_s=max_deadline_s,
+            explain_deadline_s=max_deadline_s,
             closing=asyncio.Event(),
             later=LaterParts(export=calls.export, import_=calls.import_file, rotate_keys=calls.rotate_keys),
         )
