@@ -106,15 +106,16 @@ class CheckedGallery:
             self._deadline(),
         )
 
-    async def duplicates(self, pictures: Vectors) -> tuple[int, ...]:
-        """Whom the check takes somebody new for; nothing is enrolled.
+    async def duplicates(self, pictures: Vectors, left_out: int | None = None) -> tuple[int, ...]:
+        """Whom the check takes somebody for; nothing is enrolled.
 
         Args:
             pictures: shape (m, d), unit rows.
+            left_out: whose they are: nobody is a duplicate of that subject itself. None: they are of somebody new.
         """
         found = await self._checks.duplicates(
             await self._replica.collection(DEFAULT_COLLECTION),
-            Newcomer(None, frozenset()),
+            Newcomer(None if left_out is None else _name(left_out), frozenset()),
             self._samples(pictures),
             self._deadline(),
             allow_partial=False,

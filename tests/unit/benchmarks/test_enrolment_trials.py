@@ -25,6 +25,8 @@ async def test_the_gallerys_own_checks_answer() -> None:
         await gallery.enrol(8, _rows(person(5)))
         assert await gallery.duplicates(_rows(person(1, 0.3))) == (7,)
         assert await gallery.duplicates(_rows(person(9))) == ()
+        assert await gallery.duplicates(_rows(person(1)), left_out=7) == ()
+        assert await gallery.duplicates(_rows(person(1)), left_out=8) == (7,)
         assert await gallery.outliers(7, _rows(person(12), person(1, 0.1))) == (True, False)
         assert await gallery.outliers(None, _rows(person(3), person(20), person(3, 0.1))) == (False, True, False)
 
