@@ -1,8 +1,8 @@
 """Which samples do not look like the others that are said to be of the same subject.
 
 A sample is compared with the mean embedding of those it should look like: of four rules that were measured on LFW
-(nearest, median score, mean score, mean embedding) this one takes the fewest right samples for wrong ones at the same
-share of wrong ones found (docs/enrolment-checks.md). Nothing here says which error rate a score stands for.
+(nearest, median score, mean score, mean embedding) this one finds as many wrong samples whatever the number of others,
+and takes few right ones for wrong (docs/enrolment-checks.md). Nothing here says which error rate a score stands for.
 """
 
 from __future__ import annotations
