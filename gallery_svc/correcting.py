@@ -184,8 +184,6 @@ class Corrector:
     async def _add(self, request: CorrectionRequest, deadline: Deadline) -> Corrected:
         subject = await self._existing(request)
         await self._sample(request, deadline)
-        if request.dry_run:
-            return Corrected((Correction(None, CorrectionAction.ADDED, detail="it would be offered"),), subject, 0)
         wanted = EnrolmentRequest(
             collection_id=request.collection_id,
             subject_id=request.subject_id,
@@ -199,6 +197,10 @@ class Corrector:
             outlier_policy=OutlierPolicy.REPORT,
         )
         try:
+            if request.dry_run:
+                (seen,) = await self._enroller.look(wanted, deadline)
+                would = Correction(None, CorrectionAction.ADDED, seen.reasons, seen.detail)
+                return Corrected((would,), subject, 0)
             answer = await self._enroller.enroll(wanted, deadline)
         except SamplesRejectedError as error:
             detail = "; ".join(HINTS.get(reason, reason.value) for reason in error.reasons[0])

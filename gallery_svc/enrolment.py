@@ -214,9 +214,22 @@ class Enroller:
                 raise
             return await self._judge_and_write(request, key, newer, deadline)
 
+    async def look(self, request: EnrolmentRequest, deadline: Deadline) -> tuple[SampleOutcome, ...]:
+        """What `enroll` would say of the samples; nothing is written, and no template has an id that lasts.
+
+        Raises:
+            As `enroll`.
+        """
+        live = await self._collection(request.collection_id)
+        return (await self._judged_whole(request, live, deadline)).outcomes
+
     async def _judge_and_write(
         self, request: EnrolmentRequest, key: RequestKey, live: LiveCollection, deadline: Deadline
     ) -> Enrolled:
+        taken = await self._judged_whole(request, live, deadline)
+        return await self._store.enroll(self._enrollment(request, key, live.record, taken))
+
+    async def _judged_whole(self, request: EnrolmentRequest, live: LiveCollection, deadline: Deadline) -> _Taken:
         record = live.record
         judged = await self._judge_all(request, record, deadline)
         judged = await self._without_outliers(request, record, judged)
@@ -226,8 +239,7 @@ class Enroller:
         self._require_usable(outcomes, request.require_all)
         usable = [one.sample for one in judged if one.sample is not None and not one.judgement.reasons]
         destination = await self._destination(request, live, usable, deadline)
-        taken = _Taken(templates, outcomes, destination)
-        return await self._store.enroll(self._enrollment(request, key, record, taken))
+        return _Taken(templates, outcomes, destination)
 
     async def _without_outliers(
         self, request: EnrolmentRequest, record: CollectionRecord, judged: list[_Judged]

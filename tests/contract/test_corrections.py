@@ -101,6 +101,18 @@ async def test_a_sample_of_somebody_else_is_refused(world: World) -> None:
     assert "bob" in one.detail
 
 
+async def test_a_dry_run_says_what_would_be_refused(world: World) -> None:
+    """It looks as the correction itself would: a good sample would be added, one of somebody else would not be."""
+    await enroll(world, "ada", embedded(person(1)))
+    await enroll(world, "bob", embedded(person(9)))
+    (good,) = (await correct(world, embedded(person(1, 0.9)), THIS, dry_run=True)).corrections
+    (wrong,) = (await correct(world, embedded(person(9, 0.1)), THIS, dry_run=True)).corrections
+    assert (good.action, good.template_id) == (ADDED, "")
+    assert (wrong.action, list(wrong.reasons)) == (REFUSED, [pb.REASON_DUPLICATE])
+    answer = await world.stub.GetSubject(subject_pb2.GetSubjectRequest(subject_id="ada"))
+    assert len(answer.subject.templates) == 1
+
+
 async def test_a_blurred_sample_is_refused(world: World) -> None:
     """What would be refused at an enrolment does not come in as a correction."""
     await enroll(world, "ada", embedded(person(1)))
