@@ -20,6 +20,7 @@ from gallery_svc.collections import DEFAULT_COLLECTION, Collections
 from gallery_svc.gate import HINTS, Judgement, judge_sample
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.integrity import DuplicateFound, IntegrityChecks, Newcomer
+from gallery_svc.keeping_apart import KeepingApart, joined
 from gallery_svc.live import LiveCollection
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Deadline, Picture, Probe, ProbeReader, Sample
@@ -59,8 +60,6 @@ from tessera.domain.observation import Box, Quality
 from tessera.domain.reasons import Reason
 
 MAX_SAMPLES = 16
-MAX_DISTINCT = 16
-"""Subjects that one is known to differ from."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,6 +153,7 @@ class Enroller:
         collections: makes the default collection when it is missing.
         probes: makes samples.
         checks: looks for outliers and duplicates.
+        apart: keeps those apart who look alike.
         clock: for the times of records.
         metrics: where it counts.
     """
@@ -166,6 +166,7 @@ class Enroller:
         collections: Collections,
         probes: ProbeReader,
         checks: IntegrityChecks,
+        apart: KeepingApart,
         clock: Clock,
         metrics: GalleryMetrics,
     ) -> None:
@@ -174,6 +175,7 @@ class Enroller:
         self._collections = collections
         self._probes = probes
         self._checks = checks
+        self._apart = apart
         self._clock = clock
         self._metrics = metrics
 
@@ -227,7 +229,13 @@ class Enroller:
         self, request: EnrolmentRequest, key: RequestKey, live: LiveCollection, deadline: Deadline
     ) -> Enrolled:
         taken = await self._judged_whole(request, live, deadline)
-        return await self._store.enroll(self._enrollment(request, key, live.record, taken))
+        enrollment = self._enrollment(request, key, live.record, taken)
+        collection_id, subject_id = enrollment.collection_id, enrollment.subject_id
+        if not (others := enrollment.profile.distinct_from):
+            return await self._store.enroll(enrollment)
+        before = await self._apart.listed(collection_id, subject_id)
+        async with self._apart.on_both(collection_id, subject_id, before, others, request.caller):
+            return await self._store.enroll(enrollment)
 
     async def _judged_whole(self, request: EnrolmentRequest, live: LiveCollection, deadline: Deadline) -> _Taken:
         record = live.record
@@ -285,13 +293,18 @@ class Enroller:
             case DuplicatePolicy.REPORT:
                 return replace(plain, duplicates=found)
             case DuplicatePolicy.KEEP_APART:
-                apart = tuple(dict.fromkeys((*request.profile.distinct_from, *others)))[:MAX_DISTINCT]
+                apart = await self._kept_apart(request, others)
                 return replace(plain, profile=replace(request.profile, distinct_from=apart), duplicates=found)
             case DuplicatePolicy.MERGE if len(found) == 1 and await self._is_new(request):
                 return _Destination(others[0], SubjectProfile(), found, merged=True)
             case _:
                 self._metrics.enrolments.labels("duplicate").inc()
                 raise DuplicateSubjectError(others)
+
+    async def _kept_apart(self, request: EnrolmentRequest, others: tuple[SubjectId, ...]) -> tuple[str, ...]:
+        subject_id = request.subject_id
+        listed = await self._apart.listed(request.collection_id, subject_id) if subject_id is not None else ()
+        return joined(subject_id or "the new subject", (*listed, *request.profile.distinct_from), others)
 
     async def _is_new(self, request: EnrolmentRequest) -> bool:
         subject_id = request.subject_id

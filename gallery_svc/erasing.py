@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gallery_svc.ids import time_ordered_id
+from gallery_svc.keeping_apart import KeepingApart
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Deadline
 from gallery_svc.receipts import receipt_of_erasure, signed_receipt
@@ -67,25 +68,34 @@ class Eraser:
     Args:
         store: where subjects are kept.
         replica: what must forget them before the answer.
+        apart: knows on whose lists they are.
         signer: signs the receipts.
         clock: for the times of records.
         metrics: where it counts.
     """
 
     def __init__(
-        self, *, store: Store, replica: Replica, signer: Signer, clock: Clock, metrics: GalleryMetrics
+        self,
+        *,
+        store: Store,
+        replica: Replica,
+        apart: KeepingApart,
+        signer: Signer,
+        clock: Clock,
+        metrics: GalleryMetrics,
     ) -> None:
         self._store = store
         self._replica = replica
+        self._apart = apart
         self._signer = signer
         self._clock = clock
         self._metrics = metrics
 
     async def erase(self, request: ErasureRequest, deadline: Deadline) -> ErasureAnswer:
-        """Erase a subject: its sightings, then the subject with its templates in one write, then this index.
+        """Erase a subject: from the lists of others, its sightings, itself with its templates in one write, this index.
 
         The receipt says ACCEPTED, or, of a retry, how far it is by now. A call that dies between two steps leaves a
-        subject without sightings, or an erasure that is finished without it.
+        subject on fewer lists or without sightings, or an erasure that is finished without it.
 
         Raises:
             NotFoundError: the collection or the subject does not exist, and this is no retry.
@@ -121,6 +131,8 @@ class Eraser:
 
     async def _erase(self, request: ErasureRequest, key: RequestKey) -> Erased:
         await self._require(request)
+        listed = await self._apart.listed(request.collection_id, request.subject_id)
+        await self._apart.remove(request.collection_id, request.subject_id, listed, request.caller)
         events = await self._store.erase_events(request.collection_id, request.subject_id)
         now = self._clock.now()
         receipt_id = time_ordered_id("receipt", now)

@@ -36,6 +36,7 @@ from gallery_svc.index.exact import ExactIndex
 from gallery_svc.index.milvus_engine import EngineAddress, EngineIndex, MilvusEngine, pymilvus
 from gallery_svc.index.protocol import Index
 from gallery_svc.integrity import IntegrityChecks
+from gallery_svc.keeping_apart import KeepingApart
 from gallery_svc.labelled import OwnSamples
 from gallery_svc.matching import Matcher
 from gallery_svc.members import SignsOfLife
@@ -202,8 +203,14 @@ class _Ground:
         self.scatter = Scatter(self.own, self.peers, clock)
         self.batcher = AuditBatcher(self.store.append_audit, on_batch=self.metrics.audit_batch_size.observe)
         self.events = EventLog(self.store, clock, self.metrics, settings.heartbeat_s, settings.follow_interval_s)
+        self.apart = KeepingApart(self.store, clock)
         self.eraser = Eraser(
-            store=self.store, replica=self.replica, signer=self.signer, clock=clock, metrics=self.metrics
+            store=self.store,
+            replica=self.replica,
+            apart=self.apart,
+            signer=self.signer,
+            clock=clock,
+            metrics=self.metrics,
         )
         self.calibrations = Calibrations(self.store, self.thresholds, OwnSamples(self.store), clock)
         self.closing = asyncio.Event()
@@ -222,7 +229,7 @@ class _Ground:
 
 def _parts(ground: _Ground) -> GalleryParts:
     store, replica, clock, metrics = ground.store, ground.replica, ground.clock, ground.metrics
-    upkeep, subjects = _upkeep(ground), Subjects(store, replica, clock, metrics)
+    upkeep, subjects = _upkeep(ground), _subjects(ground)
     recorder = Recorder(ground.batcher, clock, metrics)
     checks = IntegrityChecks(store, ground.scatter, ground.thresholds)
     enroller = _enroller(ground, checks)
@@ -275,6 +282,17 @@ def _enroller(ground: _Ground, checks: IntegrityChecks) -> Enroller:
         collections=ground.collections,
         probes=ground.probes,
         checks=checks,
+        apart=ground.apart,
+        clock=ground.clock,
+        metrics=ground.metrics,
+    )
+
+
+def _subjects(ground: _Ground) -> Subjects:
+    return Subjects(
+        store=ground.store,
+        replica=ground.replica,
+        apart=ground.apart,
         clock=ground.clock,
         metrics=ground.metrics,
     )

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Literal
 
 from gallery_svc.correcting import Corrected, Correction, CorrectionRequest, Verdict
-from gallery_svc.enrolment import MAX_DISTINCT, EnrolmentAnswer, EnrolmentRequest, SampleOutcome
+from gallery_svc.enrolment import EnrolmentAnswer, EnrolmentRequest, SampleOutcome
 from gallery_svc.integrity import DuplicateFound
+from gallery_svc.keeping_apart import MAX_DISTINCT
 from gallery_svc.policy_wire import duplicate_policy_from, outlier_policy_from
 from gallery_svc.store.records import SubjectPage, SubjectProfile, SubjectRecord, TemplateRecord
 from gallery_svc.subjects import SubjectChange, SubjectFilter, TemplateChoice

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 
 from gallery_svc.ids import time_ordered_id
+from gallery_svc.keeping_apart import KeepingApart
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Deadline
 from gallery_svc.replica import Replica
@@ -73,13 +74,17 @@ class Subjects:
     Args:
         store: where they are kept.
         replica: what must forget them at once.
+        apart: keeps those apart who look alike.
         clock: for the times of records.
         metrics: where it counts.
     """
 
-    def __init__(self, store: Store, replica: Replica, clock: Clock, metrics: GalleryMetrics) -> None:
+    def __init__(
+        self, *, store: Store, replica: Replica, apart: KeepingApart, clock: Clock, metrics: GalleryMetrics
+    ) -> None:
         self._store = store
         self._replica = replica
+        self._apart = apart
         self._clock = clock
         self._metrics = metrics
 
@@ -129,9 +134,17 @@ class Subjects:
             expected_revision=change.expected_revision,
             request=self._key(change.request_id, _told(change)),
         )
-        changed = await self._store.update_profile(update)
+        changed = await self._written(change, update)
         await self._seen("UpdateSubject", change.collection_id, changed, deadline)
         return changed
+
+    async def _written(self, change: SubjectChange, update: ProfileUpdate) -> Changed:
+        if "distinct_from" not in change.fields:
+            return await self._store.update_profile(update)
+        collection_id, subject_id, wanted = change.collection_id, change.subject_id, change.profile.distinct_from
+        before = await self._apart.listed(collection_id, subject_id)
+        async with self._apart.on_both(collection_id, subject_id, before, wanted, change.caller):
+            return await self._store.update_profile(update)
 
     async def delete_template(self, choice: TemplateChoice, deadline: Deadline) -> Changed:
         """Remove one template of a subject; searches here follow before this returns.

@@ -15,6 +15,7 @@ from gallery_svc.collections import DEFAULT_COLLECTION, Collections
 from gallery_svc.enrolment import Enroller, EnrolmentRequest
 from gallery_svc.index.exact import ExactIndex
 from gallery_svc.integrity import IntegrityChecks, Newcomer
+from gallery_svc.keeping_apart import KeepingApart
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.own_part import OwnPart
 from gallery_svc.probes import Deadline, ProbeReader, Sample
@@ -68,6 +69,7 @@ class CheckedGallery:
             collections=self._collections,
             probes=ProbeReader(_NoEncoder(), thresholds, metrics),
             checks=self._checks,
+            apart=KeepingApart(self._store, self._clock),
             clock=self._clock,
             metrics=metrics,
         )

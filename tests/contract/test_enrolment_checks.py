@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import field_mask_pb2
 
 from tessera.v1 import biometrics_pb2 as pb
 from tessera.v1 import collection_pb2 as c
@@ -99,6 +100,66 @@ async def test_twins_are_kept_apart_from_then_on(world: World) -> None:
     assert not (await enroll(world, "ada", embedded(person(1, 0.1)), **reject)).duplicates
     third = await enroll(world, "zoe", embedded(person(1, 0.28)))
     assert {found.subject_id for found in third.duplicates} == {"ada", "eve"}
+
+
+async def apart(world: World) -> dict[str, list[str]]:
+    """Whom each subject is known to differ from."""
+    answer = await world.stub.ListSubjects(subject_pb2.ListSubjectsRequest())
+    return {subject.subject_id: list(subject.distinct_from) for subject in answer.subjects}
+
+
+async def set_apart(world: World, subject_id: str, *others: str, **fields: Any) -> subject_pb2.UpdateSubjectResponse:
+    """Say whom a subject differs from."""
+    subject = subject_pb2.Subject(subject_id=subject_id, distinct_from=others)
+    mask = field_mask_pb2.FieldMask(paths=["distinct_from"])
+    return await world.stub.UpdateSubject(subject_pb2.UpdateSubjectRequest(subject=subject, update_mask=mask, **fields))
+
+
+async def test_who_is_kept_apart_twice_stays_apart_from_the_first(world: World) -> None:
+    """A second enrolment that keeps apart adds to the list, and each is on the list of the other."""
+    await enroll(world, "ada", embedded(person(1)))
+    await enroll(world, "bob", embedded(person(5)))
+    keep: dict[str, Any] = {
+        "duplicate_policy": c.DUPLICATE_POLICY_KEEP_APART,
+        "outlier_policy": c.OUTLIER_POLICY_IGNORE,
+    }
+    await enroll(world, "eve", embedded(person(1, 0.3)), **keep)
+    await enroll(world, "eve", embedded(person(5, 0.3)), **keep)
+    assert await apart(world) == {"ada": ["eve"], "bob": ["eve"], "eve": ["ada", "bob"]}
+
+
+async def test_an_erased_subject_is_on_nobodys_list(world: World) -> None:
+    """Whoever gets a freed id is a new person, who is told as a duplicate again."""
+    for subject_id, axis in (("ada", 1), ("bob", 5), ("eve", 9)):
+        await enroll(world, subject_id, embedded(person(axis)))
+    await set_apart(world, "eve", "ada", "bob")
+    assert await apart(world) == {"ada": ["eve"], "bob": ["eve"], "eve": ["ada", "bob"]}
+    await set_apart(world, "eve", "ada")
+    assert await apart(world) == {"ada": ["eve"], "bob": [], "eve": ["ada"]}
+    await world.stub.DeleteSubject(subject_pb2.DeleteSubjectRequest(subject_id="ada"))
+    assert await apart(world) == {"bob": [], "eve": []}
+
+
+async def test_a_refused_change_keeps_nobody_apart(world: World) -> None:
+    """An old revision, oneself, somebody who is not there: refused, and no list has changed."""
+    await enroll(world, "ada", embedded(person(1)))
+    await enroll(world, "eve", embedded(person(9)))
+    assert (await refused(set_apart(world, "eve", "ada", expected_revision=99))).reason == "REVISION_CHANGED"
+    assert (await refused(set_apart(world, "eve", "ada", "eve"))).metadata["field"] == "distinct_from"
+    assert (await refused(set_apart(world, "eve", "ada", "nobody"))).reason == "SUBJECT_NOT_FOUND"
+    assert await apart(world) == {"ada": [], "eve": []}
+
+
+async def test_a_full_list_is_told(world: World) -> None:
+    """A seventeenth subject on somebody's list is refused with the list's owner, and the sixteen stay."""
+    everybody = ["ada", *(f"s-{at}" for at in range(17))]
+    for axis, subject_id in enumerate(everybody):
+        await enroll(world, subject_id, embedded(person(axis)))
+    await set_apart(world, "ada", *everybody[1:17])
+    told = await refused(set_apart(world, everybody[17], "ada"))
+    assert (told.reason, told.metadata["field"]) == ("INVALID_FIELD", "distinct_from")
+    assert "ada" in told.metadata["value"]
+    assert (await apart(world))["ada"] == everybody[1:17]
 
 
 def mixed(**parts: float) -> list[float]:

@@ -21,6 +21,7 @@ from gallery_svc.erasing import (
     ErasureFinisher,
     ErasureRequest,
 )
+from gallery_svc.keeping_apart import KeepingApart
 from gallery_svc.members import QUIET_INTERVAL_S, SignsOfLife
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Deadline
@@ -92,7 +93,12 @@ class Gallery:
         self.replica = Replica(self.store, PlainIndex, self.metrics, SystemClock(), 0.2)
         self.signs = SignsOfLife(self.store, self.replica, self.clock, self.name)
         self.eraser = Eraser(
-            store=self.store, replica=self.replica, signer=self.signer, clock=self.clock, metrics=self.metrics
+            store=self.store,
+            replica=self.replica,
+            apart=KeepingApart(self.store, self.clock),
+            signer=self.signer,
+            clock=self.clock,
+            metrics=self.metrics,
         )
         self.finisher = ErasureFinisher(
             store=self.store,

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gallery_svc.erasing import Eraser
+from gallery_svc.keeping_apart import KeepingApart
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.replica import Replica
 from gallery_svc.retention import Retention
@@ -44,7 +45,12 @@ class House:
         metrics = GalleryMetrics(CollectorRegistry())
         self.replica = Replica(self.store, PlainIndex, metrics, self.clock, 1.0)
         self.eraser = Eraser(
-            store=self.store, replica=self.replica, signer=Signer.ephemeral(), clock=self.clock, metrics=metrics
+            store=self.store,
+            replica=self.replica,
+            apart=KeepingApart(self.store, self.clock),
+            signer=Signer.ephemeral(),
+            clock=self.clock,
+            metrics=metrics,
         )
 
     def retention(self, member_id: str = "g-1") -> Retention:
