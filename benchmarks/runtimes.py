@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.figures import Figure, report
-from encoder_svc.device import tune_allocator
 from tessera.chassis.pinned_files import default_cache_dir, default_supplied_dir
 from tessera.chassis.weight_files import bring_weights
 from tessera.domain.artifact import SourceFile, load_manifest
+from tessera.nets.allocator import tune_allocator
 from tessera.nets.artifact import FaceNetworks, load_face_networks
 from tessera.nets.compilation import compile_face_networks, load_compiled
 from tessera.nets.onnx_weights import read_weights

@@ -19,7 +19,6 @@ from encoder_svc.device import (
     choose_helpers,
     choose_lanes,
     prepare_inference_thread,
-    tune_allocator,
     tune_interpreter,
 )
 from encoder_svc.encoders import EncoderFacts, Encoders
@@ -42,6 +41,7 @@ from tessera.chassis.settings import load_settings, redacted
 from tessera.chassis.tasks import end_tasks
 from tessera.chassis.tracing import Tracing, open_tracing
 from tessera.domain.errors import ArtifactError, InvalidInputError, NotFoundError, PreconditionError
+from tessera.nets.allocator import tune_allocator
 from tessera.v1 import encoder_pb2
 from tessera.v1.encoder_pb2_grpc import add_EncoderServiceServicer_to_server
 

@@ -11,9 +11,9 @@ import torch
 
 from benchmarks.encoder.faces import load, run_batch
 from benchmarks.encoder.pictures import pictures_720p
-from encoder_svc.device import tune_allocator
 from encoder_svc.frames import FoundFaces
 from encoder_svc.pipeline import FacePipeline
+from tessera.nets.allocator import tune_allocator
 
 PREFIX = "TESSERA_PEER_"
 READY_DIR = "TESSERA_PEER_READY_DIR"

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from encoder_svc.device import choose_device, prepare_inference_thread, tune_allocator
+from encoder_svc.device import choose_device, prepare_inference_thread
 from encoder_svc.settings import PREFIX, DeviceChoice, EncoderSettings, parse_more_encoders
 from tessera.chassis.settings import load_settings
 from tessera.domain.errors import InvalidInputError
+from tessera.nets.allocator import tune_allocator
 
 
 def test_the_defaults_are_valid_and_one_may_be_changed() -> None:
