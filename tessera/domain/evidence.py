@@ -167,12 +167,25 @@ def fit_isotonic(mated: npt.ArrayLike, non_mated: npt.ArrayLike) -> IsotonicScal
     Villiers, "The BOSARIS toolkit" (2011).
     """
     pooled = _pool(mated, non_mated)
-    m = np.concatenate([[1.0], pooled.mated, [0.0]])
-    n = np.concatenate([[0.0], pooled.non_mated, [1.0]])
-    llrs = _block_llrs(m, n)[1:-1]
+    llrs = llrs_of_counts(pooled.mated, pooled.non_mated)
     edge = np.flatnonzero(np.diff(llrs))
     knots = np.unique(np.concatenate([[0], edge, edge + 1, [llrs.size - 1]]))
     return IsotonicScaling(pooled.scores[knots], llrs[knots])
+
+
+def llrs_of_counts(mated: npt.ArrayLike, non_mated: npt.ArrayLike) -> Floats:
+    """The evidence of each bin of scores, never falling: what `fit_isotonic` gives where the scores are not at hand.
+
+    Args:
+        mated: shape (n,): mated comparisons in each bin, from the lowest scores to the highest; whole or not.
+        non_mated: shape (n,); no bin without either kind.
+
+    Returns:
+        Shape (n,), finite: one comparison of each kind is imagined on the wrong end.
+    """
+    m = np.concatenate([[1.0], _checked("mated", mated), [0.0]])
+    n = np.concatenate([[0.0], _checked("non_mated", non_mated), [1.0]])
+    return _block_llrs(m, n)[1:-1]
 
 
 def _block_llrs(mated: Floats, non_mated: Floats) -> Floats:
