@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -86,7 +86,7 @@ class Source:
     classes: tuple[str, ...]
     caveat: str = ""
     """What must stand beside every number that is measured on it."""
-    contents: Mapping[str, str] = MappingProxyType({})
+    contents: Mapping[str, str] = field(default_factory=dict)
     """sha256 of what is inside each compressed file: packed by another `gzip`, it is the same data."""
     installed: str = ""
     """The folder in which its package puts it; empty where there is none."""
