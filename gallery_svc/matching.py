@@ -10,20 +10,19 @@ import asyncio
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from gallery_svc.coverage import SearchCoverage, own_coverage
+from gallery_svc.claiming import Claims, VerifyQuestion
+from gallery_svc.coverage import SearchCoverage
 from gallery_svc.gallery_size import size_of
 from gallery_svc.index.protocol import Hit, Wanted
 from gallery_svc.judging import comparison_threshold, judge_comparison, judge_search, search_threshold, valid_at
 from gallery_svc.live import LiveCollection
-from gallery_svc.own_part import Asked, Claim
+from gallery_svc.own_part import Asked
 from gallery_svc.probes import Deadline, Probe, ProbeReader, Sample, Seen
 from gallery_svc.recording import Attempt, Recorded, Recorder
 from gallery_svc.replica import Replica
 from gallery_svc.scatter import Gathered, Scatter
-from gallery_svc.store.protocol import Store, shard_of
 from gallery_svc.store.records import ShardPosition
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
@@ -32,26 +31,11 @@ from tessera.client.stream_values import StageTimes
 from tessera.domain.calibration import DEFAULT_TARGET_FMR, Threshold
 from tessera.domain.decision import Decision, Outcome, inconclusive
 from tessera.domain.embedding import Embedding, Modality, cosine_score
-from tessera.domain.errors import ModelMismatchError, NotFoundError
+from tessera.domain.errors import ModelMismatchError
 from tessera.domain.ids import CollectionId, ModelId, SubjectId, TemplateId
 from tessera.domain.reasons import Reason
 
 # ---- the questions
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class VerifyQuestion:
-    """Is this the person who is enrolled as `subject_id`?"""
-
-    collection_id: CollectionId
-    subject_id: SubjectId
-    probe: Probe
-    target_fmr: float | None
-    """None: the collection's policy."""
-    min_positions: tuple[ShardPosition, ...] = ()
-    """Answer only from a state that includes them."""
-    camera_id: str = ""
-    """That asks; empty: no camera does."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,22 +136,12 @@ class Comparison:
     second: Sample | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Compared:
-    """What became of a claim before it is judged."""
-
-    coverage: SearchCoverage
-    position: int
-    hit: Hit | None = None
-    why_not: Reason | None = None
-
-
 class Matcher:
     """Answers the three questions.
 
     Args:
         replica: the collections and their indexes.
-        store: asked for subjects that no index holds.
+        claims: find and compare whom a verification is about.
         probes: makes samples.
         thresholds: the error rates.
         scatter: searches what is held here, and asks who holds the rest.
@@ -179,7 +153,7 @@ class Matcher:
         self,
         *,
         replica: Replica,
-        store: Store,
+        claims: Claims,
         probes: ProbeReader,
         thresholds: Thresholds,
         scatter: Scatter,
@@ -187,7 +161,7 @@ class Matcher:
         clock: Clock,
     ) -> None:
         self._replica = replica
-        self._store = store
+        self._claims = claims
         self._probes = probes
         self._thresholds = thresholds
         self._scatter = scatter
@@ -205,14 +179,14 @@ class Matcher:
             GalleryIncompleteError: the subject is held by another gallery, which does not answer.
         """
         started_s = time.perf_counter()
-        live = await self._live_with(question, deadline)
+        live = await self._claims.live_with(question, deadline)
         threshold = self._claimed(question, live, 1)
         store_ms = _since_ms(started_s)
         seen = await self._read(question.probe, live, deadline, max_faces=2)
 
         compared_s = time.perf_counter()
         sample, reason = seen.only()
-        compared = await self._compared(question, live, sample, deadline)
+        compared = await self._claims.compared(question, live, sample, deadline)
         hit = compared.hit
         if hit is not None and hit.compared > 1:  # the rate is that of the whole claim, however many templates it met
             threshold = self._claimed(question, live, hit.compared)
@@ -279,45 +253,6 @@ class Matcher:
 
     # ---- inside
 
-    async def _live_with(self, question: VerifyQuestion, deadline: Deadline) -> LiveCollection:
-        live = await self._replica.at_positions(question.collection_id, question.min_positions, deadline)
-        known = await self._scatter.knows(live, question.subject_id)
-        if known is None or known:
-            return live  # where another gallery holds the subject, that one is asked
-        # Another gallery may just have enrolled the subject.
-        live = await self._replica.catch_up(question.collection_id)
-        if not await self._scatter.knows(live, question.subject_id):
-            await self._require_stored(question)
-        return live
-
-    async def _require_stored(self, question: VerifyQuestion) -> None:
-        if await self._store.find_subject(question.collection_id, question.subject_id) is None:
-            raise NotFoundError("subject", question.subject_id)
-
-    async def _compared(
-        self, question: VerifyQuestion, live: LiveCollection, sample: Sample | None, deadline: Deadline
-    ) -> _Compared:
-        """The subject's best template, or why there is none that counts."""
-        if sample is None:
-            if await self._scatter.knows(live, question.subject_id) is None:
-                await self._require_stored(question)
-            position = live.wire_positions[shard_of(question.subject_id, len(live.positions))]
-            return _Compared(self._coverage(live), position)
-        subject_id, camera_id = question.subject_id, question.camera_id
-
-        def claim(at: datetime | None) -> Claim:
-            return Claim(subject_id, Wanted(camera_id=camera_id, at=at), question.min_positions)
-
-        best = await self._scatter.best_of(live, claim(self._clock.now()), sample.embedding, deadline)
-        if best.hit is None and best.known:
-            at_any_time = await self._scatter.best_of(live, claim(None), sample.embedding, deadline)
-            if at_any_time.hit is None:
-                raise NotFoundError("subject", subject_id)  # for this camera it is not there
-            return _Compared(best.coverage, best.position, why_not=Reason.NOT_VALID_NOW)
-        if not best.known:
-            await self._require_stored(question)
-        return _Compared(best.coverage, best.position, best.hit)
-
     def _claimed(self, question: VerifyQuestion, live: LiveCollection, templates: int) -> Threshold | Decision:
         """The threshold of a claim that is compared with so many templates."""
         return comparison_threshold(
@@ -327,11 +262,6 @@ class Matcher:
             camera_id=question.camera_id,
             templates=templates,
         )
-
-    def _coverage(self, live: LiveCollection) -> SearchCoverage:
-        """Of an answer that needed no search."""
-        behind = self._replica.behind(live.record.collection_id)
-        return own_coverage(live, behind, len(live.held)).for_nothing_left_out()
 
     async def _read(self, probe: Probe, live: LiveCollection, deadline: Deadline, max_faces: int) -> Seen:
         return await self._probes.read(
@@ -353,7 +283,7 @@ class Matcher:
         if not seen.samples or isinstance(threshold, Decision):
             nobody = inconclusive(Reason.NO_FACE, model_id=live.record.model_id)
             decision = threshold if seen.samples and isinstance(threshold, Decision) else nobody
-            positions, coverage = live.wire_positions, self._coverage(live)
+            positions, coverage = live.wire_positions, self._claims.coverage(live)
             unsearched = (self._unsearched(attempt, decision, sample) for sample in seen.samples or (None,))
             return Identifications(tuple(await asyncio.gather(*unsearched)), positions, coverage)
         found = await self._found(question, live, seen, deadline)

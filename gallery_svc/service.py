@@ -19,6 +19,7 @@ from gallery_svc.auditing import AuditBatcher, AuditStamper
 from gallery_svc.calibrations import Calibrations
 from gallery_svc.checkpointed_log import TrailPlace
 from gallery_svc.checkpointing import Checkpointer
+from gallery_svc.claiming import Claims
 from gallery_svc.collections import Collections
 from gallery_svc.correcting import Corrector
 from gallery_svc.counted_door import CountedDoor
@@ -201,6 +202,7 @@ class _Ground:
         self.own = OwnPart(self.replica, self.searcher)
         self.peers = [GalleryPeer(address, clock) for address in settings.peer_addresses]
         self.scatter = Scatter(self.own, self.peers, clock)
+        self.claims = Claims(self.replica, self.store, self.scatter, clock)
         self.batcher = AuditBatcher(self.store.append_audit, on_batch=self.metrics.audit_batch_size.observe)
         self.events = EventLog(self.store, clock, self.metrics, settings.heartbeat_s, settings.follow_interval_s)
         self.apart = KeepingApart(self.store, clock)
@@ -252,7 +254,7 @@ def _parts(ground: _Ground) -> GalleryParts:
         audit=AuditQuery(store),
         matcher=Matcher(
             replica=replica,
-            store=store,
+            claims=ground.claims,
             probes=ground.probes,
             thresholds=ground.thresholds,
             scatter=ground.scatter,

@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf import field_mask_pb2
 
+from gallery_svc.claiming import VerifyQuestion
 from gallery_svc.collections import DEFAULT_COLLECTION
 from gallery_svc.coverage import SearchCoverage
 from gallery_svc.enrolment import SampleOutcome
@@ -19,7 +20,6 @@ from gallery_svc.matching import (
     IdentifyQuestion,
     MatchTimes,
     Verification,
-    VerifyQuestion,
 )
 from gallery_svc.probes import Picture, Probe, Sample
 from gallery_svc.recording import Attempt, Recorded
