@@ -113,6 +113,11 @@ class GalleryServiceStub(object):
                 request_serializer=tessera_dot_v1_dot_matching__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=tessera_dot_v1_dot_matching__pb2.VerifyResponse.FromString,
                 _registered_method=True)
+        self.VerifyJointly = channel.unary_unary(
+                '/tessera.v1.GalleryService/VerifyJointly',
+                request_serializer=tessera_dot_v1_dot_matching__pb2.VerifyJointlyRequest.SerializeToString,
+                response_deserializer=tessera_dot_v1_dot_matching__pb2.VerifyJointlyResponse.FromString,
+                _registered_method=True)
         self.Identify = channel.unary_unary(
                 '/tessera.v1.GalleryService/Identify',
                 request_serializer=tessera_dot_v1_dot_matching__pb2.IdentifyRequest.SerializeToString,
@@ -293,6 +298,15 @@ class GalleryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyJointly(self, request, context):
+        """One decision over several modalities. Evidence that cannot be had (no face, nobody enrolled there) is an answer, not an error.
+        Errors: NOT_FOUND (SUBJECT_NOT_FOUND in all of the collections, COLLECTION_NOT_FOUND), FAILED_PRECONDITION (MODEL_MISMATCH,
+        NO_CALIBRATION, NO_EVIDENCE: the calibration had no mated comparisons, CALIBRATION_TOO_SMALL).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Identify(self, request, context):
         """Errors: NOT_FOUND (COLLECTION_NOT_FOUND), FAILED_PRECONDITION (MODEL_MISMATCH, NO_CALIBRATION, CALIBRATION_TOO_SMALL).
         """
@@ -457,6 +471,11 @@ def add_GalleryServiceServicer_to_server(servicer, server):
                     servicer.Verify,
                     request_deserializer=tessera_dot_v1_dot_matching__pb2.VerifyRequest.FromString,
                     response_serializer=tessera_dot_v1_dot_matching__pb2.VerifyResponse.SerializeToString,
+            ),
+            'VerifyJointly': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyJointly,
+                    request_deserializer=tessera_dot_v1_dot_matching__pb2.VerifyJointlyRequest.FromString,
+                    response_serializer=tessera_dot_v1_dot_matching__pb2.VerifyJointlyResponse.SerializeToString,
             ),
             'Identify': grpc.unary_unary_rpc_method_handler(
                     servicer.Identify,
@@ -907,6 +926,33 @@ class GalleryService(object):
             '/tessera.v1.GalleryService/Verify',
             tessera_dot_v1_dot_matching__pb2.VerifyRequest.SerializeToString,
             tessera_dot_v1_dot_matching__pb2.VerifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyJointly(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tessera.v1.GalleryService/VerifyJointly',
+            tessera_dot_v1_dot_matching__pb2.VerifyJointlyRequest.SerializeToString,
+            tessera_dot_v1_dot_matching__pb2.VerifyJointlyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -253,6 +253,22 @@ _GalleryServiceVerifyType = typing_extensions.TypeVar(
     ],
 )
 
+_GalleryServiceVerifyJointlyType = typing_extensions.TypeVar(
+    '_GalleryServiceVerifyJointlyType',
+    grpc.UnaryUnaryMultiCallable[
+        tessera.v1.matching_pb2.VerifyJointlyRequest,
+        tessera.v1.matching_pb2.VerifyJointlyResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.matching_pb2.VerifyJointlyRequest,
+        tessera.v1.matching_pb2.VerifyJointlyResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tessera.v1.matching_pb2.VerifyJointlyRequest,
+        tessera.v1.matching_pb2.VerifyJointlyResponse,
+    ],
+)
+
 _GalleryServiceIdentifyType = typing_extensions.TypeVar(
     '_GalleryServiceIdentifyType',
     grpc.UnaryUnaryMultiCallable[
@@ -461,7 +477,7 @@ _GalleryServiceRotateKeysType = typing_extensions.TypeVar(
     ],
 )
 
-class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _GalleryServiceGetCollectionType, _GalleryServiceListCollectionsType, _GalleryServiceUpdateCollectionType, _GalleryServiceDeleteCollectionType, _GalleryServiceEnrollSubjectType, _GalleryServiceGetSubjectType, _GalleryServiceListSubjectsType, _GalleryServiceUpdateSubjectType, _GalleryServiceDeleteSubjectType, _GalleryServiceDeleteTemplateType, _GalleryServiceCorrectSubjectType, _GalleryServiceGetErasureReceiptType, _GalleryServiceVerifyType, _GalleryServiceIdentifyType, _GalleryServiceCompareType, _GalleryServiceExplainMatchType, _GalleryServiceMatchStreamType, _GalleryServiceCalibrateType, _GalleryServiceGetCalibrationType, _GalleryServiceListCalibrationsType, _GalleryServiceActivateCalibrationType, _GalleryServiceExportCollectionType, _GalleryServiceImportCollectionType, _GalleryServiceReembedType, _GalleryServiceQueryAuditType, _GalleryServiceRotateKeysType]):
+class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _GalleryServiceGetCollectionType, _GalleryServiceListCollectionsType, _GalleryServiceUpdateCollectionType, _GalleryServiceDeleteCollectionType, _GalleryServiceEnrollSubjectType, _GalleryServiceGetSubjectType, _GalleryServiceListSubjectsType, _GalleryServiceUpdateSubjectType, _GalleryServiceDeleteSubjectType, _GalleryServiceDeleteTemplateType, _GalleryServiceCorrectSubjectType, _GalleryServiceGetErasureReceiptType, _GalleryServiceVerifyType, _GalleryServiceVerifyJointlyType, _GalleryServiceIdentifyType, _GalleryServiceCompareType, _GalleryServiceExplainMatchType, _GalleryServiceMatchStreamType, _GalleryServiceCalibrateType, _GalleryServiceGetCalibrationType, _GalleryServiceListCalibrationsType, _GalleryServiceActivateCalibrationType, _GalleryServiceExportCollectionType, _GalleryServiceImportCollectionType, _GalleryServiceReembedType, _GalleryServiceQueryAuditType, _GalleryServiceRotateKeysType]):
     """Errors beyond those that each method names: INVALID_ARGUMENT (INVALID_FIELD, or an image Reason), UNAVAILABLE
     (STORE_UNAVAILABLE, ENCODER_UNAVAILABLE, POSITION_NOT_REACHED, GALLERY_INCOMPLETE: try again; WRITE_OUTCOME_UNKNOWN: the same
     request_id again settles it), DATA_LOSS (STORE_CORRUPT), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (QUEUE_FULL), INTERNAL (with an
@@ -526,6 +542,10 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
         grpc.UnaryUnaryMultiCallable[
             tessera.v1.matching_pb2.VerifyRequest,
             tessera.v1.matching_pb2.VerifyResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tessera.v1.matching_pb2.VerifyJointlyRequest,
+            tessera.v1.matching_pb2.VerifyJointlyResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
             tessera.v1.matching_pb2.IdentifyRequest,
@@ -640,6 +660,10 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
             tessera.v1.matching_pb2.VerifyResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            tessera.v1.matching_pb2.VerifyJointlyRequest,
+            tessera.v1.matching_pb2.VerifyJointlyResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             tessera.v1.matching_pb2.IdentifyRequest,
             tessera.v1.matching_pb2.IdentifyResponse,
         ],
@@ -745,6 +769,12 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
     COLLECTION_NOT_FOUND), FAILED_PRECONDITION (MODEL_MISMATCH, NO_CALIBRATION, CALIBRATION_TOO_SMALL).
     """
 
+    VerifyJointly: _GalleryServiceVerifyJointlyType
+    """One decision over several modalities. Evidence that cannot be had (no face, nobody enrolled there) is an answer, not an error.
+    Errors: NOT_FOUND (SUBJECT_NOT_FOUND in all of the collections, COLLECTION_NOT_FOUND), FAILED_PRECONDITION (MODEL_MISMATCH,
+    NO_CALIBRATION, NO_EVIDENCE: the calibration had no mated comparisons, CALIBRATION_TOO_SMALL).
+    """
+
     Identify: _GalleryServiceIdentifyType
     """Errors: NOT_FOUND (COLLECTION_NOT_FOUND), FAILED_PRECONDITION (MODEL_MISMATCH, NO_CALIBRATION, CALIBRATION_TOO_SMALL)."""
 
@@ -842,6 +872,10 @@ GalleryServiceAsyncStub: typing_extensions.TypeAlias = GalleryServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.matching_pb2.VerifyRequest,
         tessera.v1.matching_pb2.VerifyResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.matching_pb2.VerifyJointlyRequest,
+        tessera.v1.matching_pb2.VerifyJointlyResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.matching_pb2.IdentifyRequest,
@@ -1025,6 +1059,17 @@ class GalleryServiceServicer(metaclass=abc.ABCMeta):
 
         A probe without a face, or with several, is an answer (INCONCLUSIVE), not an error. Errors: NOT_FOUND (SUBJECT_NOT_FOUND,
         COLLECTION_NOT_FOUND), FAILED_PRECONDITION (MODEL_MISMATCH, NO_CALIBRATION, CALIBRATION_TOO_SMALL).
+        """
+
+    @abc.abstractmethod
+    def VerifyJointly(
+        self,
+        request: tessera.v1.matching_pb2.VerifyJointlyRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tessera.v1.matching_pb2.VerifyJointlyResponse, collections.abc.Awaitable[tessera.v1.matching_pb2.VerifyJointlyResponse]]:
+        """One decision over several modalities. Evidence that cannot be had (no face, nobody enrolled there) is an answer, not an error.
+        Errors: NOT_FOUND (SUBJECT_NOT_FOUND in all of the collections, COLLECTION_NOT_FOUND), FAILED_PRECONDITION (MODEL_MISMATCH,
+        NO_CALIBRATION, NO_EVIDENCE: the calibration had no mated comparisons, CALIBRATION_TOO_SMALL).
         """
 
     @abc.abstractmethod

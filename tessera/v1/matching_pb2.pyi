@@ -44,6 +44,28 @@ SEARCH_MODE_APPROXIMATE: SearchMode.ValueType  # 2
 """Some may have been missed."""
 Global___SearchMode: typing_extensions.TypeAlias = SearchMode
 
+class _FmrBasis:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _FmrBasisEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_FmrBasis.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    FMR_BASIS_UNSPECIFIED: _FmrBasis.ValueType  # 0
+    FMR_BASIS_ONE_PIECE: _FmrBasis.ValueType  # 1
+    """One piece counted: measured on its calibration's data."""
+    FMR_BASIS_INDEPENDENT_PIECES: _FmrBasis.ValueType  # 2
+    """Several counted: each was measured by itself, and they are taken to err independently. No joint data stand behind it."""
+
+class FmrBasis(_FmrBasis, metaclass=_FmrBasisEnumTypeWrapper):
+    """What a stated FMR stands on."""
+
+FMR_BASIS_UNSPECIFIED: FmrBasis.ValueType  # 0
+FMR_BASIS_ONE_PIECE: FmrBasis.ValueType  # 1
+"""One piece counted: measured on its calibration's data."""
+FMR_BASIS_INDEPENDENT_PIECES: FmrBasis.ValueType  # 2
+"""Several counted: each was measured by itself, and they are taken to err independently. No joint data stand behind it."""
+Global___FmrBasis: typing_extensions.TypeAlias = FmrBasis
+
 @typing.final
 class VerifyRequest(google.protobuf.message.Message):
     """"Is this the person who is enrolled as subject_id?" """
@@ -225,6 +247,271 @@ class VerifyTimes(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["compare_ms", b"compare_ms", "encode_ms", b"encode_ms", "encoder", b"encoder", "store_ms", b"store_ms", "total_ms", b"total_ms"]) -> None: ...
 
 Global___VerifyTimes: typing_extensions.TypeAlias = VerifyTimes
+
+@typing.final
+class VerifyJointlyRequest(google.protobuf.message.Message):
+    """"Is this the person, by all of this evidence together?" The evidence of each piece is a log-likelihood ratio from its
+    collection's calibration; they are added up.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PIECES_FIELD_NUMBER: builtins.int
+    SUBJECT_ID_FIELD_NUMBER: builtins.int
+    TARGET_FMR_FIELD_NUMBER: builtins.int
+    REQUIRE_ALL_FIELD_NUMBER: builtins.int
+    WITH_SCORE_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    CAMERA_ID_FIELD_NUMBER: builtins.int
+    subject_id: builtins.str
+    """Of pieces that name none."""
+    target_fmr: builtins.float
+    """False match rate of the whole claim, in (0, 1). Default: the strictest of the collections' policies."""
+    require_all: builtins.bool
+    """INCONCLUSIVE unless every piece can be had. Default false: what cannot be had counts as 0, and the threshold is that of the
+    others.
+    """
+    with_score: builtins.bool
+    """Ask for the raw log-likelihood ratios."""
+    request_id: builtins.str
+    """Names the attempt in the audit log; a retry of the same attempt carries the same id."""
+    camera_id: builtins.str
+    """The camera that asks: subjects that it may not find are not there for it. Default: no camera."""
+    @property
+    def pieces(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EvidencePiece]:
+        """2 or 3, each of another modality: one modality asked twice says the same twice. Their order does not matter."""
+
+    def __init__(
+        self,
+        *,
+        pieces: collections.abc.Iterable[Global___EvidencePiece] | None = ...,
+        subject_id: builtins.str = ...,
+        target_fmr: builtins.float | None = ...,
+        require_all: builtins.bool = ...,
+        with_score: builtins.bool = ...,
+        request_id: builtins.str = ...,
+        camera_id: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_target_fmr", b"_target_fmr", "target_fmr", b"target_fmr"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_target_fmr", b"_target_fmr", "camera_id", b"camera_id", "pieces", b"pieces", "request_id", b"request_id", "require_all", b"require_all", "subject_id", b"subject_id", "target_fmr", b"target_fmr", "with_score", b"with_score"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_target_fmr", b"_target_fmr"]) -> typing.Literal["target_fmr"] | None: ...
+
+Global___VerifyJointlyRequest: typing_extensions.TypeAlias = VerifyJointlyRequest
+
+@typing.final
+class EvidencePiece(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: builtins.int
+    SUBJECT_ID_FIELD_NUMBER: builtins.int
+    PROBE_FIELD_NUMBER: builtins.int
+    MIN_POSITION_FIELD_NUMBER: builtins.int
+    MIN_POSITIONS_FIELD_NUMBER: builtins.int
+    collection_id: builtins.str
+    """With its own modality, encoder and calibration. Default: "default"."""
+    subject_id: builtins.str
+    """The claimed person in this collection. Default: the request's."""
+    min_position: builtins.int
+    """Answer only from a state of this collection that includes this position; 0: whatever there is."""
+    @property
+    def probe(self) -> tessera.v1.biometrics_pb2.Probe: ...
+    @property
+    def min_positions(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """As min_position, for several shards."""
+
+    def __init__(
+        self,
+        *,
+        collection_id: builtins.str = ...,
+        subject_id: builtins.str = ...,
+        probe: tessera.v1.biometrics_pb2.Probe | None = ...,
+        min_position: builtins.int = ...,
+        min_positions: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["probe", b"probe"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id", "min_position", b"min_position", "min_positions", b"min_positions", "probe", b"probe", "subject_id", b"subject_id"]) -> None: ...
+
+Global___EvidencePiece: typing_extensions.TypeAlias = EvidencePiece
+
+@typing.final
+class VerifyJointlyResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: builtins.int
+    PIECES_FIELD_NUMBER: builtins.int
+    @property
+    def decision(self) -> Global___JointDecision: ...
+    @property
+    def pieces(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PieceOfDecision]:
+        """As many as were asked about, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        decision: Global___JointDecision | None = ...,
+        pieces: collections.abc.Iterable[Global___PieceOfDecision] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["decision", b"decision"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["decision", b"decision", "pieces", b"pieces"]) -> None: ...
+
+Global___VerifyJointlyResponse: typing_extensions.TypeAlias = VerifyJointlyResponse
+
+@typing.final
+class JointDecision(google.protobuf.message.Message):
+    """One answer over several pieces of evidence."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: builtins.int
+    REASONS_FIELD_NUMBER: builtins.int
+    THRESHOLD_FIELD_NUMBER: builtins.int
+    LLR_FIELD_NUMBER: builtins.int
+    EVIDENCE_ID_FIELD_NUMBER: builtins.int
+    DECIDED_AT_FIELD_NUMBER: builtins.int
+    outcome: tessera.v1.biometrics_pb2.Outcome.ValueType
+    """MATCH, NO_MATCH or INCONCLUSIVE."""
+    llr: builtins.float
+    """Natural logarithm: the sum over the pieces that count; above 0 speaks for one person. Present only when the request asked for
+    scores.
+    """
+    evidence_id: builtins.str
+    """Names this answer in the audit log of each collection."""
+    @property
+    def reasons(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[tessera.v1.biometrics_pb2.Reason.ValueType]:
+        """Why it is inconclusive; otherwise what weakened it. `pieces` tell which of them."""
+
+    @property
+    def threshold(self) -> Global___JointThreshold:
+        """Absent where no piece could be had, and where the pieces that could carry no such rate."""
+
+    @property
+    def decided_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        outcome: tessera.v1.biometrics_pb2.Outcome.ValueType = ...,
+        reasons: collections.abc.Iterable[tessera.v1.biometrics_pb2.Reason.ValueType] | None = ...,
+        threshold: Global___JointThreshold | None = ...,
+        llr: builtins.float | None = ...,
+        evidence_id: builtins.str = ...,
+        decided_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_llr", b"_llr", "decided_at", b"decided_at", "llr", b"llr", "threshold", b"threshold"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_llr", b"_llr", "decided_at", b"decided_at", "evidence_id", b"evidence_id", "llr", b"llr", "outcome", b"outcome", "reasons", b"reasons", "threshold", b"threshold"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_llr", b"_llr"]) -> typing.Literal["llr"] | None: ...
+
+Global___JointDecision: typing_extensions.TypeAlias = JointDecision
+
+@typing.final
+class JointThreshold(google.protobuf.message.Message):
+    """What a sum of log-likelihood ratios must reach, and the error rate that it stands for."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LLR_FIELD_NUMBER: builtins.int
+    TARGET_FMR_FIELD_NUMBER: builtins.int
+    FMR_FIELD_NUMBER: builtins.int
+    FMR_LOW_FIELD_NUMBER: builtins.int
+    FMR_HIGH_FIELD_NUMBER: builtins.int
+    FMR_BASIS_FIELD_NUMBER: builtins.int
+    FMR_ANY_DEPENDENCE_FIELD_NUMBER: builtins.int
+    llr: builtins.float
+    """Natural logarithm. A claim matches when its sum is at least this."""
+    target_fmr: builtins.float
+    """The rate that was asked for, in (0, 1)."""
+    fmr: builtins.float
+    """The FMR of the claim at `llr`, at most the target, with its 95 % interval: from the calibrations of the pieces that count."""
+    fmr_low: builtins.float
+    fmr_high: builtins.float
+    fmr_basis: Global___FmrBasis.ValueType
+    fmr_any_dependence: builtins.float
+    """The highest FMR that there can be at `llr` if the pieces do not err independently, however they hang together."""
+    def __init__(
+        self,
+        *,
+        llr: builtins.float = ...,
+        target_fmr: builtins.float = ...,
+        fmr: builtins.float = ...,
+        fmr_low: builtins.float = ...,
+        fmr_high: builtins.float = ...,
+        fmr_basis: Global___FmrBasis.ValueType = ...,
+        fmr_any_dependence: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["fmr", b"fmr", "fmr_any_dependence", b"fmr_any_dependence", "fmr_basis", b"fmr_basis", "fmr_high", b"fmr_high", "fmr_low", b"fmr_low", "llr", b"llr", "target_fmr", b"target_fmr"]) -> None: ...
+
+Global___JointThreshold: typing_extensions.TypeAlias = JointThreshold
+
+@typing.final
+class PieceOfDecision(google.protobuf.message.Message):
+    """One piece of evidence, and what became of it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: builtins.int
+    SUBJECT_ID_FIELD_NUMBER: builtins.int
+    MODALITY_FIELD_NUMBER: builtins.int
+    MODEL_ID_FIELD_NUMBER: builtins.int
+    CALIBRATION_ID_FIELD_NUMBER: builtins.int
+    COUNTED_FIELD_NUMBER: builtins.int
+    REASONS_FIELD_NUMBER: builtins.int
+    TEMPLATE_ID_FIELD_NUMBER: builtins.int
+    TEMPLATE_COUNT_FIELD_NUMBER: builtins.int
+    LLR_FIELD_NUMBER: builtins.int
+    PROBE_QUALITY_FIELD_NUMBER: builtins.int
+    PROBE_BOX_FIELD_NUMBER: builtins.int
+    COVERAGE_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    collection_id: builtins.str
+    subject_id: builtins.str
+    modality: tessera.v1.biometrics_pb2.Modality.ValueType
+    model_id: builtins.str
+    calibration_id: builtins.str
+    counted: builtins.bool
+    """It was added to the sum. False: it counts as 0, and `reasons` say why."""
+    template_id: builtins.str
+    """The template that scored highest, and how many were compared."""
+    template_count: builtins.int
+    llr: builtins.float
+    """Natural logarithm of P(score | one person) / P(score | two people). Present only when the request asked for scores."""
+    position: builtins.int
+    """Position of the state that answered."""
+    @property
+    def reasons(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[tessera.v1.biometrics_pb2.Reason.ValueType]:
+        """Why it could not be had; otherwise what is weak about it."""
+
+    @property
+    def probe_quality(self) -> tessera.v1.biometrics_pb2.Quality:
+        """Of the probe; absent for embeddings."""
+
+    @property
+    def probe_box(self) -> tessera.v1.biometrics_pb2.Box: ...
+    @property
+    def coverage(self) -> Global___SearchCoverage:
+        """What was compared with."""
+
+    def __init__(
+        self,
+        *,
+        collection_id: builtins.str = ...,
+        subject_id: builtins.str = ...,
+        modality: tessera.v1.biometrics_pb2.Modality.ValueType = ...,
+        model_id: builtins.str = ...,
+        calibration_id: builtins.str = ...,
+        counted: builtins.bool = ...,
+        reasons: collections.abc.Iterable[tessera.v1.biometrics_pb2.Reason.ValueType] | None = ...,
+        template_id: builtins.str = ...,
+        template_count: builtins.int = ...,
+        llr: builtins.float | None = ...,
+        probe_quality: tessera.v1.biometrics_pb2.Quality | None = ...,
+        probe_box: tessera.v1.biometrics_pb2.Box | None = ...,
+        coverage: Global___SearchCoverage | None = ...,
+        position: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_llr", b"_llr", "coverage", b"coverage", "llr", b"llr", "probe_box", b"probe_box", "probe_quality", b"probe_quality"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_llr", b"_llr", "calibration_id", b"calibration_id", "collection_id", b"collection_id", "counted", b"counted", "coverage", b"coverage", "llr", b"llr", "modality", b"modality", "model_id", b"model_id", "position", b"position", "probe_box", b"probe_box", "probe_quality", b"probe_quality", "reasons", b"reasons", "subject_id", b"subject_id", "template_count", b"template_count", "template_id", b"template_id"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_llr", b"_llr"]) -> typing.Literal["llr"] | None: ...
+
+Global___PieceOfDecision: typing_extensions.TypeAlias = PieceOfDecision
 
 @typing.final
 class IdentifyRequest(google.protobuf.message.Message):
