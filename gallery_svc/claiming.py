@@ -92,8 +92,7 @@ class Claims:
         if sample is None:
             if await self._scatter.knows(live, question.subject_id) is None:
                 await self._require_stored(question)
-            position = live.wire_positions[shard_of(question.subject_id, len(live.positions))]
-            return Compared(self.coverage(live), position)
+            return self.uncompared(question, live)
         subject_id, camera_id = question.subject_id, question.camera_id
 
         def claim(at: datetime | None) -> Claim:
@@ -108,6 +107,19 @@ class Claims:
         if not best.known:
             await self._require_stored(question)
         return Compared(best.coverage, best.position, best.hit)
+
+    async def is_valid(self, question: VerifyQuestion) -> bool:
+        """Whether the subject may be found at this moment; asked of the store, for claims without a comparison."""
+        record = await self._store.find_subject(question.collection_id, question.subject_id)
+        if record is None:
+            return True
+        since, until, now = record.profile.valid_from, record.profile.valid_until, self._clock.now()
+        return (since is None or since <= now) and (until is None or now < until)
+
+    def uncompared(self, question: VerifyQuestion, live: LiveCollection, why_not: Reason | None = None) -> Compared:
+        """A claim that came to no comparison."""
+        position = live.wire_positions[shard_of(question.subject_id, len(live.positions))]
+        return Compared(self.coverage(live), position, why_not=why_not)
 
     def coverage(self, live: LiveCollection) -> SearchCoverage:
         """Of an answer that needed no search."""

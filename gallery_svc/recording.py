@@ -6,6 +6,8 @@ and its fsync. When the store cannot take it the call fails with STORE_UNAVAILAB
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -76,6 +78,40 @@ class Recorder:
         await self._batcher.record(audit_log(attempt.collection_id, 0), entry)
         count_decision(self._metrics, attempt.method, decision)
         return Recorded(decision, entry.evidence_id, now)
+
+    async def record_joint(
+        self, attempts: Sequence[tuple[Attempt, SubjectId]], decision: Decision, detail: str
+    ) -> Recorded:
+        """Write one decision about several collections into the log of each, under one evidence id; as `record`.
+
+        Args:
+            attempts: of each collection, with whom the claim is about there.
+            decision: without a threshold of one comparison: there is none.
+            detail: what it rests on, without any score.
+        """
+        now = self._clock.now()
+        evidence_id = time_ordered_id("ev", now)
+        await asyncio.gather(
+            *(
+                self._batcher.record(
+                    audit_log(attempt.collection_id, 0),
+                    AuditRecord(
+                        method=attempt.method,
+                        at=now,
+                        evidence_id=evidence_id,
+                        caller=attempt.caller,
+                        collection_id=attempt.collection_id,
+                        subject_id=subject_id,
+                        request_id=attempt.request_id,
+                        outcome=decision.outcome,
+                        detail=detail,
+                    ),
+                )
+                for attempt, subject_id in attempts
+            )
+        )
+        count_decision(self._metrics, attempts[0][0].method, decision)
+        return Recorded(decision, evidence_id, now)
 
     async def record_question(self, attempt: Attempt, subject_id: SubjectId) -> None:
         """Write that somebody was asked about, where nothing is decided; as `record`, before the answer is told.

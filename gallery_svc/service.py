@@ -37,6 +37,8 @@ from gallery_svc.index.exact import ExactIndex
 from gallery_svc.index.milvus_engine import EngineAddress, EngineIndex, MilvusEngine, pymilvus
 from gallery_svc.index.protocol import Index
 from gallery_svc.integrity import IntegrityChecks
+from gallery_svc.joint_thresholds import JointThresholds
+from gallery_svc.joint_verifying import JointVerifier
 from gallery_svc.keeping_apart import KeepingApart
 from gallery_svc.labelled import OwnSamples
 from gallery_svc.matching import Matcher
@@ -260,6 +262,13 @@ def _parts(ground: _Ground) -> GalleryParts:
             scatter=ground.scatter,
             recorder=recorder,
             clock=clock,
+        ),
+        joint=JointVerifier(
+            replica=replica,
+            claims=ground.claims,
+            probes=ground.probes,
+            thresholds=JointThresholds(ground.thresholds),
+            recorder=recorder,
         ),
         explainer=MatchExplainer(store, ground.encoder, ground.probes, recorder),
         sightings=_sightings(ground),

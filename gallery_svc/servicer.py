@@ -17,6 +17,7 @@ from gallery_svc import (
     erasure_wire,
     event_wire,
     explanation_wire,
+    joint_wire,
     subject_wire,
     wire,
 )
@@ -28,6 +29,7 @@ from gallery_svc.enrolment import Enroller
 from gallery_svc.erasing import Eraser
 from gallery_svc.events import EventLog
 from gallery_svc.explaining import MatchExplainer
+from gallery_svc.joint_verifying import JointVerifier
 from gallery_svc.matching import Matcher
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Deadline
@@ -92,6 +94,7 @@ class GalleryParts:
     corrector: Corrector
     calibrations: Calibrations
     matcher: Matcher
+    joint: JointVerifier
     explainer: MatchExplainer
     sightings: Sightings
     metrics: GalleryMetrics
@@ -235,6 +238,14 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
         attempt = wire.attempt_from("Verify", request, context.peer(), question.collection_id)
         answer = await self._parts.matcher.verify(question, attempt, self._deadline(context))
         return wire.verify_response(answer, with_score=request.with_score)
+
+    async def VerifyJointly(
+        self, request: matching_pb2.VerifyJointlyRequest, context: Context
+    ) -> matching_pb2.VerifyJointlyResponse:
+        """Is this the person, by several modalities together?"""
+        question, attempt = joint_wire.joint_question(request), joint_wire.joint_attempt(request, context.peer())
+        answer = await self._parts.joint.verify(question, attempt, self._deadline(context))
+        return joint_wire.joint_response(answer, with_score=request.with_score)
 
     async def Identify(self, request: matching_pb2.IdentifyRequest, context: Context) -> matching_pb2.IdentifyResponse:
         """Who is this, if anybody?"""

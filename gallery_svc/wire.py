@@ -61,7 +61,7 @@ def camera_id_from(value: str) -> str:
 
 
 def positions_from(
-    message: matching_pb2.VerifyRequest | matching_pb2.IdentifyRequest,
+    message: matching_pb2.VerifyRequest | matching_pb2.IdentifyRequest | matching_pb2.EvidencePiece,
 ) -> tuple[ShardPosition, ...]:
     """The positions that an answer must include."""
     if len(message.min_positions) > MAX_SHARDS:

@@ -148,6 +148,7 @@ async def serving(upkeep: Upkeep, max_deadline_s: float = 30.0) -> AsyncIterator
             audit=nobody,
             enroller=nobody,
             matcher=nobody,
+            joint=nobody,
             explainer=nobody,
             corrector=nobody,
             calibrations=nobody,
