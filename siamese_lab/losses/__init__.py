@@ -6,10 +6,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from siamese_lab.losses.circle import CircleLoss
 from siamese_lab.losses.contrastive import ContrastiveLoss
 from siamese_lab.losses.distances import Comparison
 from siamese_lab.losses.kinds import BatchLoss, LabelConvention, LossKind, PairLoss, TripletLoss, read_mated
+from siamese_lab.losses.margin_softmax import ArcFaceLoss, CosFaceLoss, CrossEntropyLoss
 from siamese_lab.losses.pair_entropy import PairEntropyLoss
+from siamese_lab.losses.supervised_contrastive import SupervisedContrastiveLoss
 from siamese_lab.losses.triplet import MinedTripletLoss, TripletMarginLoss
 from siamese_lab.options import Option, read_options
 from tessera.domain.errors import InvalidInputError
@@ -44,6 +47,11 @@ LOSSES: Mapping[str, LossEntry] = {
     "pair-entropy": LossEntry(LossKind.PAIR, PairEntropyLoss),
     "triplet": LossEntry(LossKind.TRIPLET, TripletMarginLoss),
     "mined-triplet": LossEntry(LossKind.BATCH, MinedTripletLoss),
+    "supervised-contrastive": LossEntry(LossKind.BATCH, SupervisedContrastiveLoss),
+    "arcface": LossEntry(LossKind.BATCH, ArcFaceLoss),
+    "cosface": LossEntry(LossKind.BATCH, CosFaceLoss),
+    "circle": LossEntry(LossKind.BATCH, CircleLoss),
+    "cross-entropy": LossEntry(LossKind.BATCH, CrossEntropyLoss),
 }
 
 

@@ -116,7 +116,7 @@ def inverse_density(embeddings: Tensor, among: Tensor) -> Tensor:
     seen = distances.clamp(NEAREST_WEIGHED, FURTHEST_DRAWN)
     log_density = (dimensions - 2) * seen.log() + (dimensions - 3) / 2 * (1.0 - seen.square() / 4).log()
     within = among & (distances <= FURTHEST_DRAWN)
-    # Against those that can be drawn alone: in many dimensions anything nearer would push them below what a float holds.
+    # Against those that can be drawn: in many dimensions a nearer one would push them below what a float holds.
     rarest = (-log_density).where(within, -torch.inf).amax(1, keepdim=True)
     return (-log_density - rarest).exp().where(within, 0.0)
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from siamese_lab.networks.dense import Dense
+from siamese_lab.networks.grid import ConvGrid
 from siamese_lab.networks.initialisation import Initialisation, initialise
 from siamese_lab.networks.lenet5 import LeNet5, LeNet5Classifier
+from siamese_lab.networks.resnet import ResNet
 from siamese_lab.networks.subnet import Shape, Subnet
 from siamese_lab.networks.triplet_cnn import TripletCnn
+from siamese_lab.networks.vgg import Vgg
+from siamese_lab.networks.wide_resnet import WideResNet
 from siamese_lab.options import Option, read_options
 from tessera.domain.errors import InvalidInputError
 
@@ -18,7 +22,11 @@ NETWORKS: Mapping[str, Callable[..., Subnet]] = {
     "lenet5": LeNet5,
     "lenet5-classifier": LeNet5Classifier,
     "dense": Dense,
+    "conv-grid": ConvGrid,
     "triplet-cnn": TripletCnn,
+    "vgg": Vgg,
+    "resnet": ResNet,
+    "wide-resnet": WideResNet,
 }
 """Every network; its options are the keyword parameters of the class."""
 

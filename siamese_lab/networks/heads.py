@@ -1,4 +1,4 @@
-"""What stands on two embeddings: the distance head, which says how likely a pair is mated, and the weights of classes.
+"""What stands on two embeddings: the distance head, which says how likely a pair is mated.
 
 A head belongs to training and to the papers' pair accuracy. A deployed encoder has none: there the gallery's
 calibration decides.
@@ -11,7 +11,6 @@ from enum import StrEnum
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from siamese_lab.options import require_between
 from tessera.domain.errors import InvalidInputError
@@ -69,29 +68,9 @@ class DistanceHead(nn.Module):
         if self.kind is HeadKind.EUCLIDEAN:
             distances: Tensor = torch.linalg.vector_norm(apart, dim=1)
             return distances * self.weight + self.bias
-        return functional.linear(apart.abs(), self.weight[None])[:, 0] + self.bias
+        # no matmul: autocast would take it in half precision
+        return (apart.abs() * self.weight).sum(1) + self.bias
 
     def extra_repr(self) -> str:
         """Its kind and size."""
         return f"{self.kind}, dimensions={self.dimensions}"
-
-
-class ClassHead(nn.Module):
-    """One direction for each class; the cosine to it is how much an embedding is of that class.
-
-    Args:
-        dimensions: of the embeddings.
-        class_count: of the training data.
-        seed: of the directions before the first step.
-    """
-
-    def __init__(self, dimensions: int, class_count: int, seed: int = 0) -> None:
-        super().__init__()
-        require_between("dimensions", dimensions, 1, 4096)
-        require_between("class_count", class_count, 2, 10_000_000)
-        drawn = torch.randn(class_count, dimensions, generator=torch.Generator().manual_seed(seed))
-        self.weight = nn.Parameter(functional.normalize(drawn))
-
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """(n, d) -> cosines (n, class_count)."""
-        return functional.normalize(embeddings) @ functional.normalize(self.weight).T

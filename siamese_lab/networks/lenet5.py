@@ -106,7 +106,7 @@ class LeNet5Classifier(Subnet):
         pooling: Pooling = Pooling.MAX,
     ) -> None:
         super().__init__(input_shape, classes)
-        self.subnet = LeNet5(input_shape, padding=padding, activation=activation, pooling=pooling)
+        self.subnet = LeNet5(input_shape, padding=padding, activation=activation, pooling=pooling).layers
         self.activation = activation_layer(activation)
         self.classes = nn.Linear(F6, classes)
 

@@ -93,6 +93,8 @@ class Subnet(nn.Module):
 
 def _require_pictures(module: nn.Module, given: tuple[Any, ...]) -> None:
     # A hook and no line of forward: tracers follow forward alone, and a shape is no number of the graph.
+    if not isinstance(given[0], Tensor):  # a tracer's stand-in has no shape
+        return
     shape = tuple(given[0].shape)
     wanted: Any = module.input_shape
     if shape[1:] != wanted:
