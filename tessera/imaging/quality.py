@@ -104,7 +104,7 @@ def assess(
     measured = Quality(
         sharpness=sharpness(luminance),
         brightness=float(luminance.mean()) / 255.0,
-        contrast=min(1.0, float(luminance.std()) / _FULL_CONTRAST_DEVIATION),
+        contrast=contrast(luminance),
         size=min(1.0, max(0.0, box.shorter_side_px) / CROP_PX),
         pose=frontality(landmarks),
         overall=0.0,
@@ -136,6 +136,18 @@ def sharpness(luminance: Luminance) -> float:
     detail = float(cv2.Laplacian(luminance, cv2.CV_32F).var())
     relative = detail / (float(luminance.var()) + _NOISE_VARIANCE)
     return relative / (relative + _HALF_SHARP)
+
+
+def contrast(luminance: Luminance) -> float:
+    """How far the levels spread: their standard deviation against 64 of 255.
+
+    Args:
+        luminance: any size.
+
+    Returns:
+        A number in [0, 1]; 1 from a deviation of 64 on.
+    """
+    return min(1.0, float(luminance.std()) / _FULL_CONTRAST_DEVIATION)
 
 
 def frontality(landmarks: Landmarks) -> float:
