@@ -23,10 +23,11 @@ from encoder_svc.device import (
 )
 from encoder_svc.encoders import EncoderFacts, Encoders
 from encoder_svc.explaining import Explainer
+from encoder_svc.faces.pipeline import FacePipeline
+from encoder_svc.faces.route import DETECT_BATCH
 from encoder_svc.loading import compile_and_replace, describe_encoder, load_pipeline
 from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.oip_servicer import OpenInferenceServicer
-from encoder_svc.pipeline import DETECT_BATCH, FacePipeline
 from encoder_svc.scheduling.forming import BatchRules
 from encoder_svc.scheduling.scheduler import Scheduler
 from encoder_svc.scheduling.work import WorkClass

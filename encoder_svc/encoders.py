@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from encoder_svc.frames import EncodedFrame
-from encoder_svc.pipeline import FacePipeline
-from encoder_svc.version import EncoderVersion, Parts, Picture
+from encoder_svc.frames import EncodedFrame, Picture
+from encoder_svc.pipeline import Pipeline
+from encoder_svc.version import EncoderVersion, Parts
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks
 from tessera.domain.artifact import Manifest
@@ -89,7 +89,7 @@ class _Held:
         return wanted in {self.facts.manifest.model_id, self.name}
 
 
-Load = Callable[[EncoderFacts], Awaitable[FacePipeline]]
+Load = Callable[[EncoderFacts], Awaitable[Pipeline]]
 """Makes the pipeline of an encoder, off the event loop; may download.
 
 Raises ArtifactError when the weights cannot be had.
@@ -221,7 +221,7 @@ class Encoders:
         held.loading = _kept(self._loading, self._bring_up(held, make_default=make_default))
         return self._status(held)
 
-    async def replace(self, name: str, pipeline: FacePipeline) -> None:
+    async def replace(self, name: str, pipeline: Pipeline) -> None:
         """Let another pipeline of the same encoder take over, such as one with a faster runtime.
 
         Raises:
@@ -331,7 +331,7 @@ class Encoders:
         if make_default:
             self._defaults[held.facts.manifest.modality] = held.name
 
-    async def _warm_up_and_flip(self, held: _Held, pipeline: FacePipeline, instead_of: _Held | None = None) -> None:
+    async def _warm_up_and_flip(self, held: _Held, pipeline: Pipeline, instead_of: _Held | None = None) -> None:
         version = EncoderVersion(pipeline, self._parts, held.priority)
         held.state = EncoderState.WARMING_UP
         await version.warm_up()

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from encoder_svc.encoders import Encoders, outcome_of
-from encoder_svc.frames import EncodeOptions
+from encoder_svc.frames import AlignedSample, EncodeOptions, Picture
 from encoder_svc.pipeline import EMBED_BATCH
 from encoder_svc.scheduling.work import Asker, WorkClass
-from encoder_svc.version import AlignedFace, EncoderVersion, Parts, Picture
+from encoder_svc.version import EncoderVersion, Parts
 from tessera.client.explanations import ExplanationMap
 from tessera.domain.embedding import Embedding, Modality, Vector
 from tessera.domain.errors import InvalidInputError, ModelMismatchError
@@ -76,7 +76,7 @@ class Explanation:
 class _Pair:
     """The face that is explained, what it is compared with, and for whom."""
 
-    face: AlignedFace
+    face: AlignedSample
     reference: Vector
     filling: Image
     asker: Asker
@@ -117,7 +117,7 @@ class Explainer:
 
     async def _explained(self, version: EncoderVersion, question: ExplainQuestion, grid: int) -> Explanation:
         reference = await self._reference(version, question)
-        face = await version.only_face(_frame(question.picture, question), "image")
+        face = await version.only_sample(_frame(question.picture, question), "image")
         asker = Asker(WorkClass.EXPLANATION, expires_at_s=question.expires_at_s)
         filling = await version.run_beside(partial(blurred, face.crop), asker)
         pair = _Pair(face, reference, filling, asker)
@@ -143,7 +143,7 @@ class Explainer:
     async def _reference(self, version: EncoderVersion, question: ExplainQuestion) -> Vector:
         if isinstance(question.reference, Embedding):
             return question.reference.vector
-        return _vector_of(await version.only_face(_frame(question.reference, question), "reference.image"))
+        return _vector_of(await version.only_sample(_frame(question.reference, question), "reference.image"))
 
     @staticmethod
     def _check_reference(version: EncoderVersion, reference: bytes | Embedding) -> None:
@@ -184,7 +184,7 @@ def _frame(data: bytes, question: ExplainQuestion) -> Picture:
     return Picture(data, _ONE_AND_MORE, WorkClass.STREAM, expires_at_s=question.expires_at_s)
 
 
-def _vector_of(face: AlignedFace) -> Vector:
+def _vector_of(face: AlignedSample) -> Vector:
     if face.observation.embedding is None:  # it was asked for
         raise RuntimeError("a face without an embedding")
     return face.observation.embedding.vector

@@ -1,15 +1,15 @@
-"""What is asked of a picture, and what is known of it on its way: prepared, with faces found, encoded."""
+"""What is asked of a picture, and what was seen in it, of whatever modality."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from tessera.client.stream_values import StageTimes
-from tessera.domain.embedding import Embedding
+from encoder_svc.scheduling.work import Asker, WorkClass
+from tessera.client.stream_values import KnownTracklet, StageTimes
 from tessera.domain.ids import TrackletId
-from tessera.domain.observation import Box, Landmarks, Observation, Quality
-from tessera.imaging.decode import Image, ScaledImage
-from tessera.imaging.preprocess import DetectorInput
+from tessera.domain.observation import Observation
+from tessera.imaging.decode import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +27,28 @@ class EncodeOptions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PreparedFrame:
-    """A decoded picture, ready for the device."""
+class Picture:
+    """One picture to encode, and who wants what of it."""
 
     data: bytes
-    """As it was sent; small faces are cut from a second, full decoding."""
-    scaled: ScaledImage
-    """Decoded no larger than the detector needs."""
-    detector: DetectorInput
-    decode_ms: float
-    """Decoding and shrinking."""
+    """JPEG, PNG, WebP or BMP."""
+    options: EncodeOptions
+    work_class: WorkClass
+    known: Sequence[KnownTracklet] = ()
+    """Tracklets that need no new embedding."""
+    expires_at_s: float | None = None
+    """On the clock's monotonic time; later nobody wants the answer."""
+    source: str = ""
+    """The stream that it comes from; empty: none."""
+
+    @property
+    def asker(self) -> Asker:
+        """For whom it is encoded."""
+        return Asker(self.work_class, self.source, self.expires_at_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SeenFace:
+class SeenSample:
     """An observation, and the tracklet that the caller had predicted there."""
 
     observation: Observation
@@ -51,7 +59,7 @@ class SeenFace:
 class EncodedFrame:
     """What was seen in one picture."""
 
-    faces: tuple[SeenFace, ...]
+    samples: tuple[SeenSample, ...]
     """The largest first."""
     height_px: int
     width_px: int
@@ -60,38 +68,21 @@ class EncodedFrame:
     @property
     def observations(self) -> tuple[Observation, ...]:
         """The observations alone."""
-        return tuple(face.observation for face in self.faces)
+        return tuple(sample.observation for sample in self.samples)
 
 
-@dataclass(slots=True, eq=False)
-class Candidate:
-    """One face that was found: what is known of it so far."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """The end of a picture's way."""
 
-    box: Box
-    landmarks: Landmarks
-    probability: float
+    frame: EncodedFrame
+    crops: Sequence[Image]
+    """The pixels that each embedding was made of, in the order of the samples that have one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlignedSample:
+    """The one sample of a picture, and the pixels that its embedding was made of."""
+
+    observation: Observation
     crop: Image
-    quality: Quality
-    tracklet_id: TrackletId | None = None
-    embedding: Embedding | None = field(default=None)
-    bona_fide_probability: float | None = None
-
-
-@dataclass(slots=True, eq=False)
-class FoundFaces:
-    """The faces of one picture, the largest first, and which of them are to be embedded."""
-
-    image: Image
-    """What they are cut from."""
-    factor: int
-    """Pixels of the full picture per pixel of `image`, along each side."""
-    candidates: list[Candidate] = field(default_factory=list)
-    wanted: list[Candidate] = field(default_factory=list)
-    views: list[Image] = field(default_factory=list)
-    """For a closer look, `VIEWS` for each wanted face; none where the recipe has none."""
-    surroundings: list[Image] = field(default_factory=list)
-    """For presentation-attack weights, one for each wanted face; none where there are no weights."""
-    decode_ms: float = 0.0
-    """Of the full picture, where faces were too small in the one that the detector saw."""
-    align_ms: float = 0.0
-    quality_ms: float = 0.0

@@ -15,7 +15,7 @@ import torch
 
 from encoder_svc.device import choose_device, choose_lanes
 from encoder_svc.encoders import EncoderFacts, Encoders
-from encoder_svc.pipeline import FacePipeline
+from encoder_svc.faces.pipeline import FacePipeline
 from encoder_svc.settings import EncoderSettings, RuntimeChoice
 from tessera.chassis.encoder_folders import encoder_folders
 from tessera.chassis.logs import get_logger

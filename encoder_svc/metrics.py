@@ -173,9 +173,9 @@ class EncoderMetrics(ServiceMetrics):
         self.frames.labels(work_class, "encoded", "").inc()
         self.observe_stages(frame.times)
         self.total_seconds.labels(work_class).observe(frame.times.total_ms / 1e3)
-        embedded = sum(face.observation.embedding is not None for face in frame.faces)
+        embedded = sum(sample.observation.embedding is not None for sample in frame.samples)
         self.faces.labels("yes").inc(embedded)
-        self.faces.labels("no").inc(len(frame.faces) - embedded)
+        self.faces.labels("no").inc(len(frame.samples) - embedded)
 
     def observe_stages(self, times: StageTimes) -> None:
         """Count the stages of one picture."""

@@ -12,8 +12,7 @@ import grpc
 
 from encoder_svc import oip_wire as wire
 from encoder_svc.encoders import Encoders, EncoderState, EncoderStatus
-from encoder_svc.frames import EncodedFrame
-from encoder_svc.version import Picture
+from encoder_svc.frames import EncodedFrame, Picture
 from tessera.chassis.clock import Clock
 from tessera.chassis.tasks import end_tasks
 from tessera.domain.artifact import Manifest

@@ -323,7 +323,7 @@ def _row(output: Output, dimensions: int) -> tuple[int, ...]:
 
 def _tensor(output: Output, frames: Sequence[EncodedFrame], dimensions: int) -> npt.NDArray[Any]:
     if output is Output.FACES:
-        return np.array([len(frame.faces) for frame in frames], dtype="<i4")
+        return np.array([len(frame.samples) for frame in frames], dtype="<i4")
     rows = [_of(output, seen) for frame in frames for seen in frame.observations]
     return np.array(rows, dtype="<f4").reshape(len(rows), *_row(output, dimensions))
 

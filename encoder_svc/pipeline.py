@@ -1,144 +1,104 @@
-"""What is done with pictures, stage by stage: prepare, detect, find, embed. No queue, no deadline, no transport.
+"""What every modality brings to this service: its networks, and the way of a picture through them.
 
-`FacePipeline.run` is the whole way of one picture in one call, for calibration and benchmarks. The service calls the
-stages on different threads, and `detect` and `embed` with items of many pictures at once. Both give the same numbers.
+A pipeline says what is done with pictures; its route puts that behind the queues of the device, stage by stage. Faces
+are detected, aligned and embedded; a signature is found and embedded; the service around them is one.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from encoder_svc.frames import Candidate, EncodedFrame, EncodeOptions, FoundFaces, PreparedFrame, SeenFace
-from tessera.client.stream_values import KnownTracklet, StageTimes
+from encoder_svc.frames import Encoded, Picture
+from encoder_svc.scheduling.journeys import Way
+from encoder_svc.scheduling.work import Stage, Want
 from tessera.domain.artifact import Manifest
-from tessera.domain.embedding import Embedding, Vector, Vectors
-from tessera.domain.errors import ArtifactError
-from tessera.domain.ids import ModelId, TrackletId
-from tessera.domain.observation import Box, Landmarks, Observation
-from tessera.domain.templates import as_templates
-from tessera.imaging.align import CROP_PX, align
-from tessera.imaging.decode import DEFAULT_LIMITS, DecodeLimits, Image, decode, decode_for_detection
-from tessera.imaging.headers import read_header
-from tessera.imaging.pad_crop import crop_around
-from tessera.imaging.preprocess import (
-    DETECT_SIDE_PX,
-    PREPROCESSING_VERSION,
-    DetectorInput,
-    detector_input,
-    embedder_input,
-    views_input,
-)
-from tessera.imaging.quality import DEFAULT_GATE, QualityGate, assess
-from tessera.imaging.refine import MIN_PROBABILITY, SIZES, VIEWS, cut_views, join_landmarks
-from tessera.nets.artifact import FaceNetworks
-from tessera.nets.minifasnet import PadNetwork
-from tessera.nets.yunet import decode as decode_faces
-
-DETECT_BATCH = 16
-"""Pictures that are looked at together, at most."""
-
-REFINE_BATCH = 32
-"""Views of faces that are looked at together, at most."""
+from tessera.domain.ids import ModelId
+from tessera.domain.reasons import Reason
+from tessera.imaging.decode import Image
 
 EMBED_BATCH = 32
-"""Faces that are embedded together, at most."""
+"""Samples that are embedded together, at most."""
 
-CLEARLY_BETTER = 0.1
-"""How much `Quality.overall` must rise before a tracklet that has a template is embedded again."""
-
-DetectorOutput = npt.NDArray[np.float32]
-"""float32 of shape (priors, 16): what the detector gave for one picture."""
-
-_SAME_FACE_IOU = 0.4
+WARM_UP_BATCHES = (1, 2, 4, 8)
 
 
-class FacePipeline:
-    """The face encoder of one manifest.
+@dataclass(frozen=True, slots=True, eq=False)
+class Rehearsal:
+    """A batch that is run before anybody asks for one like it."""
 
-    Args:
-        manifest: names the model id that embeddings carry.
-        networks: loaded from that manifest.
-        detect_side_px: frames are shrunk to this longer side for detection.
-        limits: of pictures.
-        gate: below which samples carry reasons.
-        pad: presentation-attack weights that somebody brought; None: nothing is said of liveness.
+    stage: Stage
+    bucket: Hashable
+    items: Sequence[object]
 
-    Raises:
-        ArtifactError: the encoder was measured with another preprocessing than this version has.
-    """
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        networks: FaceNetworks,
-        *,
-        detect_side_px: int = DETECT_SIDE_PX,
-        limits: DecodeLimits = DEFAULT_LIMITS,
-        gate: QualityGate = DEFAULT_GATE,
-        pad: PadNetwork | None = None,
-    ) -> None:
-        if manifest.preprocessing != PREPROCESSING_VERSION:
-            raise ArtifactError(
-                manifest.name,
-                f"was made with preprocessing {manifest.preprocessing}; this version has {PREPROCESSING_VERSION}",
-            )
-        self.manifest = manifest
-        self._networks = networks
-        self._detect_side_px = detect_side_px
-        self._limits = limits
-        self._gate = gate
-        self._pad = pad
+@dataclass(frozen=True, slots=True)
+class NotOne:
+    """Why a picture is refused where exactly one sample is asked for."""
+
+    none: Reason
+    several: Reason
+    noun: str
+    """Such as `face`."""
+
+
+class Route(Protocol):
+    """A pipeline behind the queues of its device."""
+
+    @property
+    def header(self) -> Stage:
+        """Reads how large a picture will be: payload (bytes,)."""
+        ...
+
+    @property
+    def beside(self) -> Stage:
+        """Does anything where pictures are decoded and measured: payload (a call,)."""
+        ...
+
+    @property
+    def not_one(self) -> NotOne:
+        """What is told of pictures without a sample, or with several."""
+        ...
+
+    def way(self, picture: Picture) -> Way[Encoded]:
+        """What is done with a picture, step by step."""
+        ...
+
+    def to_embed(self, crops: Sequence[Image]) -> list[Want]:
+        """Embed what is aligned already; each gives a unit row."""
+        ...
+
+    def rehearsals(self) -> Sequence[Rehearsal]:
+        """Every network at the usual shapes and batch sizes."""
+        ...
+
+    def lone_picture(self) -> Sequence[tuple[Stage, Hashable, int]]:
+        """What a picture with one sample takes: stage, shape, how many."""
+        ...
+
+
+class Pipeline(Protocol):
+    """The encoder of one manifest, whatever it embeds."""
+
+    manifest: Manifest
 
     @property
     def model_id(self) -> ModelId:
         """What its embeddings carry."""
-        return self.manifest.model_id
+        ...
 
     @property
     def device(self) -> torch.device:
         """Where its networks run."""
-        return self._networks.device
+        ...
 
     @property
     def runtime(self) -> str:
         """What runs its networks."""
-        return self._networks.runtime.value
-
-    def run(
-        self, data: bytes, options: EncodeOptions | None = None, known: Sequence[KnownTracklet] = ()
-    ) -> EncodedFrame:
-        """Encode one picture on the calling thread.
-
-        Args:
-            data: JPEG, PNG, WebP or BMP.
-            options: what to find; everything by default.
-            known: tracklets that need no new embedding.
-
-        Raises:
-            ImageRejectedError: the picture cannot be used.
-        """
-        frame = self.prepare(data)
-        started_s = time.perf_counter()
-        (output,) = self.detect([frame.detector])
-        detect_ms = _since_ms(started_s)
-        found = self.find(frame, output, options or EncodeOptions(), known)
-        if found.views:
-            started_s = time.perf_counter()
-            outputs = [self.look([view])[0] for view in found.views]
-            detect_ms += _since_ms(started_s)
-            self.realign(found, outputs)
-        if found.surroundings:
-            self.give_liveness(found.wanted, self.judge(found.surroundings))
-        started_s = time.perf_counter()
-        for first in range(0, len(found.wanted), EMBED_BATCH):
-            batch = found.wanted[first : first + EMBED_BATCH]
-            self.give_embeddings(batch, self.embed([candidate.crop for candidate in batch]))
-        return self.seen(frame, found, detect_ms, _since_ms(started_s))
+        ...
 
     def decoded_bytes(self, data: bytes) -> int:
         """How much memory decoding the picture will take, from its header.
@@ -146,225 +106,37 @@ class FacePipeline:
         Raises:
             ImageRejectedError: the header cannot be read.
         """
-        header = read_header(data) if data else None
-        # What will be refused shall not wait for room, nor keep others from it.
-        if header is None or header.height_px * header.width_px > self._limits.max_pixels:
-            return 0
-        return header.decoded_bytes
+        ...
 
-    def prepare(self, data: bytes) -> PreparedFrame:
-        """Decode a picture and shrink it for the detector; any thread may do it.
-
-        Raises:
-            ImageRejectedError: the picture cannot be used.
-        """
-        started_s = time.perf_counter()
-        scaled = decode_for_detection(data, self._limits, self._detect_side_px)
-        seen = detector_input(scaled.image, self._detect_side_px)
-        return PreparedFrame(data, scaled, seen, _since_ms(started_s))
-
-    def detect(self, inputs: Sequence[DetectorInput]) -> list[DetectorOutput]:
-        """Look at pictures of one shape; only the device's threads may do it.
+    def route(self, priority: int = 0) -> Route:
+        """Its stages, for the scheduler of its device.
 
         Args:
-            inputs: of `prepare`, all of one height and width.
-
-        Returns:
-            One (priors, 16) each, as `YuNet` gives it.
+            priority: among encoders, within a class of work: lower goes first.
         """
-        rows = [one.values.transpose(0, 2, 3, 1) for one in inputs]
-        joined = rows[0] if len(rows) == 1 else np.concatenate(rows)
-        with torch.inference_mode():
-            outputs: npt.NDArray[np.float32] = self._networks.detector(
-                torch.from_numpy(joined.transpose(0, 3, 1, 2))
-            ).numpy()
-        return list(outputs)
-
-    def find(
-        self,
-        frame: PreparedFrame,
-        output: DetectorOutput,
-        options: EncodeOptions,
-        known: Sequence[KnownTracklet] = (),
-    ) -> FoundFaces:
-        """Turn the detector's output into aligned and measured faces; any thread may do it.
-
-        Args:
-            frame: from `prepare`.
-            output: of `detect` for this frame.
-            options: what to find.
-            known: tracklets that need no new embedding unless the sample is clearly better.
-        """
-        seen = frame.detector
-        found = decode_faces(output, seen.height_px, seen.width_px, score_threshold=options.min_detection_probability)
-        areas = found.boxes[:, 2] * found.boxes[:, 3]
-        largest = np.argsort(-areas, kind="stable")[: options.max_observations]
-        # In pixels of the picture as it was sent.
-        pixels = np.float32(frame.scaled.factor / seen.scale)
-        boxes, landmarks = found.boxes[largest] * pixels, found.landmarks[largest] * pixels
-        faces = self._cut_from(frame, boxes)
-        for row in zip(boxes, landmarks, found.probabilities[largest], strict=True):
-            faces.candidates.append(self._measure(row, faces))
-        _recognise(faces.candidates, known)
-        if options.with_embedding:
-            best = {tracklet.tracklet_id: tracklet.best_quality for tracklet in known}
-            faces.wanted = [c for c in faces.candidates if _needs_embedding(c, options, best)]
-            self._cut_more(faces)
-        return faces
-
-    @property
-    def refines(self) -> bool:
-        """Whether its recipe takes a second, closer look at each face that is embedded."""
-        return self.manifest.template.refined
-
-    def look(self, views: Sequence[Image]) -> list[DetectorOutput]:
-        """Show views of one size to the detector; only the device's threads may do it.
-
-        Args:
-            views: of `find`, of one face or of many.
-
-        Returns:
-            One (priors, 16) each, as `YuNet` gives it.
-        """
-        with torch.inference_mode():
-            outputs: npt.NDArray[np.float32] = self._networks.detector(torch.from_numpy(views_input(views))).numpy()
-        return list(outputs)
-
-    def realign(self, found: FoundFaces, outputs: Sequence[DetectorOutput]) -> None:
-        """Align the faces that are to be embedded by what the closer look gave; any thread may do it.
-
-        Args:
-            found: from `find`.
-            outputs: of `look`, one for each of its views.
-        """
-        started_s = time.perf_counter()
-        factor = np.float32(found.factor)
-        seen = [
-            decode_faces(output, view.shape[0], view.shape[1], score_threshold=MIN_PROBABILITY)
-            for view, output in zip(found.views, outputs, strict=True)
-        ]
-        for at, candidate in enumerate(found.wanted):
-            looked = [(faces.boxes, faces.landmarks) for faces in seen[VIEWS * at : VIEWS * (at + 1)]]
-            joined = join_landmarks(candidate.landmarks / factor, looked)
-            candidate.landmarks = joined * factor
-            candidate.crop = align(found.image, joined)
-        found.align_ms += _since_ms(started_s)
-
-    def judge(self, surroundings: Sequence[Image]) -> list[float]:
-        """The probability that each shows a live face; only the device's threads may do it."""
-        return [] if self._pad is None else [float(chance) for chance in self._pad.bona_fide(surroundings)]
-
-    def embed(self, crops: Sequence[Image]) -> Vectors:
-        """Embed aligned faces, of one picture or of many; only the device's threads may do it.
-
-        Args:
-            crops: n of (112, 112, 3), blue, green, red.
-
-        Returns:
-            float32 (n, d), each row of length 1.
-        """
-        recipe = self.manifest.template
-        seen = [*crops, *(crop[:, ::-1] for crop in crops)] if recipe.mirrored else crops
-        with torch.inference_mode():
-            raw: Vectors = self._networks.embedder(torch.from_numpy(embedder_input(seen))).numpy()
-        return as_templates(raw, len(crops), recipe.centre)
-
-    def give_liveness(self, candidates: Sequence[Candidate], chances: Iterable[float]) -> None:
-        """Put to each face what presentation-attack weights say."""
-        for candidate, chance in zip(candidates, chances, strict=True):
-            candidate.bona_fide_probability = chance
-
-    def give_embeddings(self, candidates: Sequence[Candidate], vectors: Iterable[Vector]) -> None:
-        """Put each embedding to its face."""
-        for candidate, vector in zip(candidates, vectors, strict=True):
-            candidate.embedding = Embedding(vector, self.model_id)
-
-    def seen(self, frame: PreparedFrame, found: FoundFaces, detect_ms: float, embed_ms: float) -> EncodedFrame:
-        """The answer, once all is known; nothing has waited here."""
-        decode_ms = frame.decode_ms + found.decode_ms
-        spent_ms = decode_ms + detect_ms + found.align_ms + found.quality_ms + embed_ms
-        times = StageTimes(
-            decode_ms=decode_ms,
-            detect_ms=detect_ms,
-            align_ms=found.align_ms,
-            quality_ms=found.quality_ms,
-            embed_ms=embed_ms,
-            total_ms=spent_ms,
-        )
-        faces = tuple(_seen(c) for c in found.candidates)
-        return EncodedFrame(faces, frame.scaled.height_px, frame.scaled.width_px, times)
-
-    def blank_frame(self, height_px: int, width_px: int) -> DetectorInput:
-        """A black picture as the detector sees it, for warming up."""
-        return detector_input(np.zeros((height_px, width_px, 3), dtype=np.uint8), self._detect_side_px)
-
-    def blank_views(self) -> tuple[Image, ...]:
-        """Black views of the closer look, one of each size, for warming up."""
-        return tuple(np.zeros((side_px, side_px, 3), dtype=np.uint8) for side_px, _ in SIZES)
-
-    def blank_crop(self) -> Image:
-        """A black face, for warming up."""
-        return np.zeros((self.manifest.crop_px, self.manifest.crop_px, 3), dtype=np.uint8)
-
-    def _cut_from(self, frame: PreparedFrame, boxes: Vectors) -> FoundFaces:
-        """What to cut faces from: the full picture when one of them is smaller than its aligned square."""
-        factor = frame.scaled.factor
-        if factor == 1 or not len(boxes) or boxes[:, 2:].min() >= CROP_PX * factor:
-            return FoundFaces(frame.scaled.image, factor)
-        started_s = time.perf_counter()
-        image = decode(frame.data, self._limits)
-        return FoundFaces(image, 1, decode_ms=_since_ms(started_s))
-
-    def _cut_more(self, faces: FoundFaces) -> None:
-        """Cut what else the networks look at of the faces that are to be embedded."""
-        started_s = time.perf_counter()
-        if self.refines:
-            factor = np.float32(faces.factor)
-            faces.views = [view for c in faces.wanted for view in cut_views(faces.image, c.landmarks / factor)]
-        if self._pad is not None:
-            boxes = [candidate.box.scaled(1.0 / faces.factor) for candidate in faces.wanted]
-            faces.surroundings = [crop_around(faces.image, box, self._pad.scale) for box in boxes]
-        faces.align_ms += _since_ms(started_s)
-
-    def _measure(self, row: tuple[Vectors, Landmarks, np.float32], faces: FoundFaces) -> Candidate:
-        box, landmarks, probability = row
-        started_s = time.perf_counter()
-        crop = align(faces.image, landmarks / np.float32(faces.factor))
-        faces.align_ms += _since_ms(started_s)
-        started_s = time.perf_counter()
-        x_px, y_px, width_px, height_px = (float(value) for value in box)
-        face = Box(x_px, y_px, width_px, height_px)
-        quality = assess(
-            crop, face, landmarks, float(probability), self._gate, picture=faces.image, factor=faces.factor
-        )
-        faces.quality_ms += _since_ms(started_s)
-        return Candidate(face, landmarks.astype(np.float32), float(probability), crop, quality)
+        ...
 
 
-def _recognise(candidates: Sequence[Candidate], known: Sequence[KnownTracklet]) -> None:
-    """Give each known tracklet the face that overlaps its prediction most; the best overlaps choose first."""
-    overlaps = [(c.box.iou(k.predicted_box), i, j) for i, c in enumerate(candidates) for j, k in enumerate(known)]
-    taken: set[int] = set()
-    for overlap, i, j in sorted(overlaps, reverse=True):
-        if overlap < _SAME_FACE_IOU:
-            break
-        if candidates[i].tracklet_id is None and j not in taken:
-            candidates[i].tracklet_id = known[j].tracklet_id
-            taken.add(j)
+class StageMaker:
+    """Makes the stages of one encoder that take one picture at a time and run no network.
+
+    Args:
+        encoder: its name.
+        priority: among encoders.
+    """
+
+    def __init__(self, encoder: str, priority: int) -> None:
+        self.encoder = encoder
+        self.priority = priority
+
+    def beside(self, stage: str, order: int, work: Callable[..., object]) -> Stage:
+        """A stage that is done with the picture beside the networks: payloads are the arguments of `work`."""
+        return Stage(stage, self.encoder, order, 1, _with_one(work), self.priority, network=False, teaches=False)
+
+    def network(self, stage: str, order: int, batch: int, run: Callable[..., object]) -> Stage:
+        """A stage that runs a network on up to `batch` items of one shape."""
+        return Stage(stage, self.encoder, order, batch, run, self.priority)
 
 
-def _needs_embedding(candidate: Candidate, options: EncodeOptions, best: dict[TrackletId, float]) -> bool:
-    if candidate.box.shorter_side_px < options.min_side_px:
-        return False
-    if candidate.tracklet_id is None:
-        return True
-    return candidate.quality.overall > best[candidate.tracklet_id] + CLEARLY_BETTER
-
-
-def _seen(c: Candidate) -> SeenFace:
-    seen = Observation(c.box, c.landmarks, c.probability, c.quality, c.embedding, c.bona_fide_probability)
-    return SeenFace(seen, c.tracklet_id)
-
-
-def _since_ms(started_s: float) -> float:
-    return (time.perf_counter() - started_s) * 1e3
+def _with_one(work: Callable[..., object]) -> Callable[[Sequence[tuple[object, ...]]], list[object]]:
+    return lambda payloads: [work(*arguments) for arguments in payloads]

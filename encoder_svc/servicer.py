@@ -13,10 +13,9 @@ import grpc
 from encoder_svc import wire
 from encoder_svc.encoders import Encoders
 from encoder_svc.explaining import Explainer
-from encoder_svc.frames import EncodeOptions
+from encoder_svc.frames import EncodeOptions, Picture
 from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.streams import StreamRegister, StreamRules, StreamSession
-from encoder_svc.version import Picture
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tracing import Tracing

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from encoder_svc.encoders import Encoders
-from encoder_svc.frames import EncodedFrame, EncodeOptions
+from encoder_svc.frames import EncodedFrame, EncodeOptions, Picture
 from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.scheduling.work import WorkClass
-from encoder_svc.version import Picture
 from tessera.chassis.clock import Clock
 from tessera.chassis.status import status_of
 from tessera.chassis.tracing import Tracing

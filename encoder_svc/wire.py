@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from encoder_svc.encoders import EncoderStatus
 from encoder_svc.explaining import ExplainQuestion, Explanation
-from encoder_svc.frames import EncodedFrame, EncodeOptions, SeenFace
+from encoder_svc.frames import EncodedFrame, EncodeOptions, SeenSample
 from encoder_svc.scheduling.work import WorkClass
 from encoder_svc.streams import CreditGrant, ExpiredFrame, FailedFrame, FrameAnswer, SkippedFrame, StreamFrame
 from tessera.client import wire
@@ -136,7 +136,7 @@ def frame_from_wire(message: pb.Frame) -> StreamFrame:
 def encode_response(frame: EncodedFrame, model_id: str) -> pb.EncodeResponse:
     """The answer to one picture."""
     return pb.EncodeResponse(
-        observations=[_observation(face) for face in frame.faces],
+        observations=[_observation(sample) for sample in frame.samples],
         model_id=model_id,
         width_px=frame.width_px,
         height_px=frame.height_px,
@@ -153,7 +153,7 @@ def stream_event_to_wire(event: FrameAnswer | CreditGrant) -> pb.EncodeStreamRes
         result.capture_time.CopyFrom(wire.time_to_wire(event.capture_time))
     match event.outcome:
         case EncodedFrame() as frame:
-            observations = [_observation(face) for face in frame.faces]
+            observations = [_observation(sample) for sample in frame.samples]
             encoded = pb.Encoded(observations=observations, width_px=frame.width_px, height_px=frame.height_px)
             result.encoded.CopyFrom(encoded)
             result.stage_times.CopyFrom(stage_times_to_wire(frame.times))
@@ -230,5 +230,5 @@ def wanted_modality(message: pb.ListEncodersRequest) -> Modality | None:
     return wire.modality_from_wire(message.modality)
 
 
-def _observation(face: SeenFace) -> biometrics_pb2.Observation:
+def _observation(face: SeenSample) -> biometrics_pb2.Observation:
     return wire.observation_to_wire(face.observation, face.tracklet_id or "")

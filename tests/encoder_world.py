@@ -13,14 +13,14 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from encoder_svc.admission import Admission, OverflowPolicy, QueueRule
-from encoder_svc.frames import EncodeOptions
+from encoder_svc.faces.pipeline import FacePipeline
+from encoder_svc.frames import EncodeOptions, Picture
 from encoder_svc.metrics import EncoderMetrics
-from encoder_svc.pipeline import FacePipeline
 from encoder_svc.scheduling.forming import BatchRules
 from encoder_svc.scheduling.scheduler import Scheduler
 from encoder_svc.scheduling.work import Asker, Stage, Want, Work, WorkClass
 from encoder_svc.settings import DeviceChoice, EncoderSettings, RuntimeChoice
-from encoder_svc.version import Parts, Picture
+from encoder_svc.version import Parts
 from tessera.chassis.clock import Clock, ManualClock, SystemClock
 from tessera.domain.artifact import Manifest, load_manifest
 from tessera.domain.ids import ModelId

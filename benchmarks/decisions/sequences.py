@@ -24,9 +24,9 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.decisions.data import ENCODER, KEPT, LabelledFaces
+from encoder_svc.faces.pipeline import FacePipeline
 from encoder_svc.frames import EncodedFrame
 from encoder_svc.loading import load_pipeline
-from encoder_svc.pipeline import FacePipeline
 from encoder_svc.settings import DeviceChoice, EncoderSettings
 from siamese_lab.degradation import Severity, degraded_jpeg, draw_degradation
 from siamese_lab.lfw import FOLDS_TAR, read_pictures

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from encoder_svc.frames import EncodeOptions, FoundFaces
+from encoder_svc.faces.found import FoundFaces
+from encoder_svc.faces.pipeline import DetectorOutput, FacePipeline
+from encoder_svc.frames import EncodeOptions
 from encoder_svc.loading import load_pipeline
-from encoder_svc.pipeline import DetectorOutput, FacePipeline
 from encoder_svc.settings import DeviceChoice, EncoderSettings, RuntimeChoice
 
 OPTIONS = EncodeOptions()

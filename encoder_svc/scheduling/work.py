@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -89,6 +89,15 @@ class Done:
     """Items in that batch."""
     started_s: float
     """When the batch began, on the clock's monotonic time."""
+
+
+def run_ms(done: Sequence[Done]) -> float:
+    """How long some of the batches ran; what ran on two lanes at a time counts once."""
+    seconds, until_s = 0.0, 0.0
+    for begin_s, end_s in sorted((one.started_s, one.started_s + one.run_s) for one in done):
+        seconds += max(0.0, end_s - max(begin_s, until_s))
+        until_s = max(until_s, end_s)
+    return seconds * 1e3
 
 
 @dataclass(slots=True, eq=False)

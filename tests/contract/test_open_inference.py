@@ -26,10 +26,9 @@ from prometheus_client import CollectorRegistry
 
 from encoder_svc.__main__ import RunningEncoder, running
 from encoder_svc.encoders import Encoders
-from encoder_svc.frames import EncodedFrame
+from encoder_svc.frames import EncodedFrame, Picture
 from encoder_svc.oip_servicer import SERVICE, OpenInferenceServicer
 from encoder_svc.settings import DeviceChoice, EncoderSettings, RuntimeChoice
-from encoder_svc.version import Picture
 from tessera.chassis.channel import open_channel
 from tessera.chassis.clock import SystemClock
 from tessera.chassis.metrics import ServiceMetrics

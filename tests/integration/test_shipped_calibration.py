@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoder_svc.pipeline import FacePipeline
+from encoder_svc.faces.pipeline import FacePipeline
 from siamese_lab.lfw import COHORT_TAR, FOLDS_TAR, PAIRS_FILE, Picture, digest, read_pairs, read_pictures
 from tessera.domain.artifact import Manifest, load_calibration_for
 from tessera.domain.calibration import Calibration

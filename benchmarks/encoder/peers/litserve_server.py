@@ -9,7 +9,7 @@ import litserve as ls
 
 from benchmarks.encoder.faces import run_batch
 from benchmarks.encoder.peers.setup import PeerSetup, as_json, load_in_worker, setup_from_environ
-from encoder_svc.frames import FoundFaces
+from encoder_svc.faces.found import FoundFaces
 
 FORM_FIELD = "request"
 

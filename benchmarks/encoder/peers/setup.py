@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.encoder.faces import load, run_batch
 from benchmarks.encoder.pictures import pictures_720p
-from encoder_svc.frames import FoundFaces
-from encoder_svc.pipeline import FacePipeline
+from encoder_svc.faces.found import FoundFaces
+from encoder_svc.faces.pipeline import FacePipeline
 from tessera.nets.allocator import tune_allocator
 
 PREFIX = "TESSERA_PEER_"

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from encoder_svc.encoders import EncoderFacts, Encoders, EncoderState
-from encoder_svc.pipeline import FacePipeline
+from encoder_svc.faces.pipeline import FacePipeline
 from encoder_svc.scheduling.work import WorkClass
 from tessera.domain.errors import (
     ExpiredError,
@@ -70,7 +70,7 @@ class Storm:
         except NO_ANSWER as error:
             self.ends[type(error).__name__] += 1
             return
-        assert len(frame.faces) == faces
+        assert len(frame.samples) == faces
         assert all(observation.embedding is not None for observation in frame.observations)
         self.ends["encoded"] += 1
 

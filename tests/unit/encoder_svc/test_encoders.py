@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from encoder_svc.encoders import EncoderFacts, Encoders, EncoderState, outcome_of
-from encoder_svc.pipeline import FacePipeline
+from encoder_svc.faces.pipeline import FacePipeline
 from encoder_svc.version import Parts
 from tessera.domain.artifact import Manifest
 from tessera.domain.embedding import Modality
@@ -151,7 +151,7 @@ async def test_an_encoder_is_loaded_in_the_background(world: World) -> None:
     assert world.encoders.ready()
     status = world.encoders.serving()
     assert (status.device, status.runtime) == ("cpu", "eager")
-    assert len((await world.encoders.encode(picture(2))).faces) == 2
+    assert len((await world.encoders.encode(picture(2))).samples) == 2
 
 
 async def test_the_first_is_the_default_until_another_is_made_it(world: World) -> None:
@@ -231,7 +231,7 @@ async def test_when_loading_anew_fails_the_old_version_stays(world: World, error
     world.encoders.load("face-a")
     await world.encoders.loaded()
     assert world.states() == [(model_id, READY), (model_id, FAILED)]
-    assert len((await world.encoders.encode(picture(1))).faces) == 1
+    assert len((await world.encoders.encode(picture(1))).samples) == 1
     assert not world.encoders.retired(model_id).is_set()
 
 
@@ -251,7 +251,7 @@ async def test_a_new_version_takes_over_and_the_old_one_finishes(world: World) -
         assert world.states() == [(new_id, READY), (old_id, DRAINING)]
         assert streams.is_set()
         assert not world.encoders.retired(new_id).is_set()
-        assert len((await world.encoders.encode(picture(2))).faces) == 2
+        assert len((await world.encoders.encode(picture(2))).samples) == 2
         assert not begun.done()
         world.folder.detector = old_detector
     assert begun.exception() is None

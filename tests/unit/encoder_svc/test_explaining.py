@@ -15,11 +15,11 @@ import torch
 
 from encoder_svc.encoders import EncoderFacts, Encoders
 from encoder_svc.explaining import Explainer, ExplainQuestion
-from encoder_svc.frames import EncodeOptions
-from encoder_svc.pipeline import FacePipeline
+from encoder_svc.faces.pipeline import FacePipeline
+from encoder_svc.frames import EncodeOptions, Picture
 from encoder_svc.scheduling.forming import BatchRules
 from encoder_svc.scheduling.work import WorkClass
-from encoder_svc.version import Parts, Picture
+from encoder_svc.version import Parts
 from tessera.chassis.clock import ManualClock
 from tessera.domain.embedding import Embedding
 from tessera.domain.errors import (
@@ -256,7 +256,7 @@ async def test_a_picture_waits_for_one_batch_of_an_explanation_at_most(work_clas
         encoded = asyncio.create_task(world.encoders.encode(bright))
         await eventually(lambda: _waits_for_its_turn(world))
         embedder.may_go.set()
-        assert len((await encoded).faces) == 1
+        assert len((await encoded).samples) == 1
         assert any(_is_bright(embedder.batches[5]))
         assert (await explanation).map.weights[0, 0] == 1.0
     assert sum(any(_is_bright(batch)) for batch in embedder.batches) == 1

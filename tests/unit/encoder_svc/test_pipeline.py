@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from encoder_svc.faces.pipeline import FacePipeline
 from encoder_svc.frames import EncodeOptions
-from encoder_svc.pipeline import FacePipeline
 from tessera.client.stream_values import KnownTracklet
 from tessera.domain.artifact import Manifest
 from tessera.domain.errors import ArtifactError, ImageRejectedError
@@ -79,7 +79,7 @@ def test_a_known_tracklet_is_recognised_only_where_it_was_predicted(
     face = pipeline.run(portraits["biden.jpg"]).observations[0]
     predicted = Box(face.box.x_px + shift_px, face.box.y_px, face.box.width_px, face.box.height_px)
     known = [KnownTracklet(TrackletId("t-1"), predicted, best_quality=1.0)]
-    (seen,) = pipeline.run(portraits["biden.jpg"], known=known).faces
+    (seen,) = pipeline.run(portraits["biden.jpg"], known=known).samples
     assert (seen.tracklet_id == "t-1") is (shift_px == 0.0)
     assert (seen.observation.embedding is None) is (shift_px == 0.0)
 
@@ -89,14 +89,14 @@ def test_of_two_predictions_the_closer_takes_the_face(pipeline: FacePipeline, po
     box = pipeline.run(portraits["biden.jpg"]).observations[0].box
     aside = Box(box.x_px + box.width_px * 0.2, box.y_px, box.width_px, box.height_px)
     known = [KnownTracklet(TrackletId("far"), aside, 0.0), KnownTracklet(TrackletId("near"), box, 0.0)]
-    (seen,) = pipeline.run(portraits["biden.jpg"], known=known).faces
+    (seen,) = pipeline.run(portraits["biden.jpg"], known=known).samples
     assert seen.tracklet_id == "near"
 
 
 def test_the_probability_bound_is_the_callers(pipeline: FacePipeline, portraits: Mapping[str, bytes]) -> None:
     """Nothing is reported at or below it."""
     strict = EncodeOptions(min_detection_probability=0.999)
-    assert pipeline.run(portraits["biden.jpg"], strict).faces == ()
+    assert pipeline.run(portraits["biden.jpg"], strict).samples == ()
 
 
 def test_limits_hold(face_manifest: Manifest, face_networks: FaceNetworks, portraits: Mapping[str, bytes]) -> None:

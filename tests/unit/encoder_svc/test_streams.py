@@ -11,9 +11,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from encoder_svc.encoders import EncoderFacts, Encoders
-from encoder_svc.frames import EncodedFrame, EncodeOptions
+from encoder_svc.faces.pipeline import FacePipeline
+from encoder_svc.frames import EncodedFrame, EncodeOptions, Picture
 from encoder_svc.metrics import EncoderMetrics
-from encoder_svc.pipeline import FacePipeline
 from encoder_svc.streams import (
     CreditGrant,
     ExpiredFrame,
@@ -26,7 +26,6 @@ from encoder_svc.streams import (
     StreamRules,
     StreamSession,
 )
-from encoder_svc.version import Picture
 from tessera.chassis.clock import ManualClock
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import (

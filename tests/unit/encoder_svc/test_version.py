@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from encoder_svc.frames import EncodeOptions, FoundFaces, PreparedFrame
-from encoder_svc.pipeline import FacePipeline
-from encoder_svc.scheduling.work import Done, WorkClass
-from encoder_svc.version import EncoderVersion, Parts, Picture, _run_ms
+from encoder_svc.faces.found import FoundFaces, PreparedFrame
+from encoder_svc.faces.pipeline import FacePipeline
+from encoder_svc.frames import EncodeOptions, Picture
+from encoder_svc.scheduling.work import Done, WorkClass, run_ms
+from encoder_svc.version import EncoderVersion, Parts
 from tessera.chassis.clock import ManualClock
 from tessera.domain.errors import ExpiredError, ImageRejectedError, OverloadedError, UnavailableError
 from tessera.imaging.decode import DecodeLimits
@@ -62,7 +63,7 @@ async def test_a_picture_goes_the_whole_way(faces: int) -> None:
     async with started(build_parts(lanes=2)) as parts:
         version = EncoderVersion(pipeline, parts)
         for frame in await asyncio.gather(*(version.encode(picture(faces)) for _ in range(5))):
-            assert len(frame.faces) == faces
+            assert len(frame.samples) == faces
             for seen, wanted in zip(frame.observations, expected.observations, strict=True):
                 assert seen.box == wanted.box
                 assert seen.embedding is not None
@@ -123,7 +124,7 @@ async def test_a_defect_of_a_network_fails_its_pictures_and_no_others() -> None:
         with pytest.raises(ZeroDivisionError):
             await version.encode(picture())
         detector.broken = False
-        assert len((await version.encode(picture(2))).faces) == 2
+        assert len((await version.encode(picture(2))).samples) == 2
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ async def test_a_defect_of_a_network_fails_its_pictures_and_no_others() -> None:
 def test_batches_on_two_lanes_at_a_time_count_once(spans: list[tuple[float, float]], expected_ms: float) -> None:
     """What a picture's times add up to never exceeds what it took."""
     done = [Done(None, run_s, 1, started_s) for started_s, run_s in spans]
-    assert _run_ms(done) == pytest.approx(expected_ms)
+    assert run_ms(done) == pytest.approx(expected_ms)
 
 
 # ---- expiry
@@ -212,7 +213,7 @@ async def test_a_picture_that_expires_in_a_queue_of_the_device_is_not_run() -> N
         detector.may_go.set()
         with pytest.raises(ExpiredError, match="detect"):
             await late
-        assert len((await stays).faces) == len((await first).faces) == 1
+        assert len((await stays).samples) == len((await first).samples) == 1
 
 
 # ---- going away
@@ -264,7 +265,7 @@ async def test_a_caller_who_goes_away_in_any_stage_leaves_nothing(stage: str) ->
         with pytest.raises(asyncio.CancelledError):
             await gone
         stages.may_go.set()
-        assert len((await waiting).faces) == 2
+        assert len((await waiting).samples) == 2
         assert version.under_way == 0
 
 
@@ -318,8 +319,8 @@ async def test_warming_up_teaches_the_costs_of_every_usual_batch() -> None:
         version = EncoderVersion(pipeline_of(MANIFEST), parts)
         await version.warm_up()
         costs = parts.scheduler._costs
-        assert costs.predict(version._embed.cost_key(version.pipeline.blank_crop().shape), 8) is not None
-        assert costs.predict(version._detect.cost_key((640, 640)), 4) is not None
+        assert costs.predict(version._route._embed.cost_key(version.pipeline.blank_crop().shape), 8) is not None
+        assert costs.predict(version._route._detect.cost_key((640, 640)), 4) is not None
 
 
 async def test_a_full_door_refuses_verify_calls_and_drops_old_frames() -> None:

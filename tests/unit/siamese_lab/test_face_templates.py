@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from encoder_svc.pipeline import FacePipeline
+from encoder_svc.faces.pipeline import FacePipeline
 from siamese_lab.face_templates import FaceTemplates, embed_in_process
 from siamese_lab.lfw import Picture
 from tessera.domain.artifact import available_encoders, load_manifest
