@@ -1,0 +1,1 @@
+"""The commands of `python -m siamese_lab`, a module each."""
