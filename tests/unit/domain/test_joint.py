@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tessera.domain.calibration import Calibration, CalibrationData, OperatingPoint
 from tessera.domain.embedding import Modality
-from tessera.domain.error_rates import Interval
+from tessera.domain.error_rates import RULE_OF_THREE, Interval
 from tessera.domain.errors import CalibrationTooSmallError, InvalidInputError, PreconditionError
 from tessera.domain.ids import CalibrationId, ModelId
 from tessera.domain.joint import LEAST_MATED, Piece, ScoreEvidence, evidence_of, joint_threshold
@@ -77,10 +77,12 @@ def test_a_higher_score_never_says_less(calibration: Calibration, one: float, ot
 
 @given(tables())
 def test_evidence_is_honest_about_strangers(calibration: Calibration) -> None:
-    """The mean of likelihood ratios over non-mated comparisons is 1, or less where few of them stand behind it."""
+    """The mean of likelihood ratios over non-mated comparisons is 1, or less where few stand behind it."""
     evidence = evidence_of(calibration)
     masses = -np.diff(evidence.fmr, prepend=1.0, append=0.0)
-    assert 0.5 < masses @ np.exp(evidence.llrs) < 1.001
+    mean = float(masses @ np.exp(evidence.llrs))
+    carried = evidence.fmr[-1] * calibration.data.non_mated >= RULE_OF_THREE
+    assert (0.7 if carried else 0.0) < mean < 1.001
 
 
 def test_a_table_without_mated_comparisons_says_nothing() -> None:
@@ -131,8 +133,8 @@ def test_the_rate_of_a_sum_against_a_naive_count(parts: list[Piece], target: flo
         strongest = max(llr for llr, _ in sums)
         assert math.fsum(mass for llr, mass in sums if llr == strongest) > target * (1 - 1e-6)
         return
-    reached = math.fsum(mass for llr, mass in sums if llr >= joint.llr)
-    assert joint.fmr == pytest.approx(reached, rel=1e-6, abs=1e-12)
+    counted = math.fsum(mass for llr, mass in sums if llr >= joint.llr)
+    assert joint.fmr == pytest.approx(counted, rel=1e-6, abs=1e-12)
     looser = [llr for llr, _ in sums if llr < joint.llr]
     assert joint.fmr <= target * (1 + 1e-9)
     assert not looser or math.fsum(mass for llr, mass in sums if llr >= max(looser)) > target * (1 - 1e-6)
@@ -161,7 +163,8 @@ def test_evidence_that_says_nothing_changes_nothing(parts: list[Piece], target: 
     except CalibrationTooSmallError:
         return
     beside = joint_threshold([*parts, empty], target)
-    assert (beside.llr, beside.fmr) == (without.llr, pytest.approx(without.fmr))
+    assert beside.llr == without.llr
+    assert beside.fmr == pytest.approx(without.fmr)
     assert empty.evidence.llr(0.5) == 0.0
 
 
