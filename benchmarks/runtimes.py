@@ -64,7 +64,7 @@ def variants() -> tuple[Variant, ...]:
     )
     eager = load_face_networks(manifest, lambda source: paths[source.network], default_cache_dir())
     compile_face_networks(ENCODER, default_cache_dir())
-    compiled = load_compiled(eager, manifest.crop_px, default_cache_dir(), lanes=1)
+    compiled = load_compiled(eager, manifest.crop.height_px, default_cache_dir(), lanes=1)
     assert compiled is not None
     assert isinstance(eager.detector, torch.nn.Module)
     assert isinstance(eager.embedder, torch.nn.Module)

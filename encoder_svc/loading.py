@@ -102,7 +102,7 @@ def _compile(settings: EncoderSettings, manifest: Manifest, cancelled: threading
     if compiled is None:
         raise RuntimeUnavailableError(Runtime.COMPILED, "what was compiled is not in the cache")
     torch.set_num_threads(settings.threads)
-    measured = parity(eager, compiled, crops=sample_crops(manifest.crop_px))
+    measured = parity(eager, compiled, crops=sample_crops(manifest.crop.height_px))
     if not measured.holds:
         raise RuntimeUnavailableError(Runtime.COMPILED, f"it does not give what eager networks give: {measured}")
     get_logger().info("runtime.compiled", encoder=manifest.name, min_cosine=measured.min_cosine)
@@ -116,7 +116,7 @@ def _load_eager(settings: EncoderSettings, manifest: Manifest) -> FaceNetworks:
 
 def _compiled(settings: EncoderSettings, manifest: Manifest, eager: FaceNetworks) -> FaceNetworks | None:
     lanes = choose_lanes(eager.device, settings.lanes)
-    return load_compiled(eager, manifest.crop_px, settings.weights_cache_dir, lanes)
+    return load_compiled(eager, manifest.crop.height_px, settings.weights_cache_dir, lanes)
 
 
 def _pipeline(settings: EncoderSettings, manifest: Manifest, networks: FaceNetworks) -> FacePipeline:

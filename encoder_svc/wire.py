@@ -201,7 +201,6 @@ def explain_response(explanation: Explanation) -> pb.ExplainResponse:
 def encoder_to_wire(status: EncoderStatus) -> pb.Encoder:
     """One encoder and its state."""
     manifest = status.facts.manifest
-    sources = (manifest.detector, manifest.embedder)
     return pb.Encoder(
         model_id=manifest.model_id,
         name=manifest.name,
@@ -209,8 +208,8 @@ def encoder_to_wire(status: EncoderStatus) -> pb.Encoder:
         dimensions=manifest.dimensions,
         state=pb.EncoderState.Value(f"ENCODER_STATE_{status.state.value}"),
         state_detail=status.detail,
-        licences=list(dict.fromkeys(source.licence for source in sources)),
-        weights=[pb.WeightFile(name=s.file, sha256=s.sha256, source=s.requirement) for s in sources],
+        licences=list(dict.fromkeys(source.licence for source in manifest.sources)),
+        weights=[pb.WeightFile(name=s.file, sha256=s.sha256, source=s.requirement) for s in manifest.sources],
         device=status.device,
         default=status.default,
         calibration_id=status.facts.calibration_id,

@@ -302,7 +302,7 @@ class FacePipeline:
 
     def blank_crop(self) -> Image:
         """A black face, for warming up."""
-        return np.zeros((self.manifest.crop_px, self.manifest.crop_px, 3), dtype=np.uint8)
+        return np.zeros((self.manifest.crop.height_px, self.manifest.crop.height_px, 3), dtype=np.uint8)
 
     def _cut_from(self, frame: PreparedFrame, boxes: Vectors) -> FoundFaces:
         """What to cut faces from: the full picture when one of them is smaller than its aligned square."""

@@ -41,7 +41,9 @@ from tessera.domain.manifest_fields import (
 )
 
 SCHEMA = 2
-"""What is written. Schema 1, which has no template, no input and no imported graph, is still read."""
+"""Of face encoders. Schema 1, which has no template, no input and no imported graph, is still read."""
+SCHEMA_OF_OTHERS = 3
+"""Of encoders whose samples are no squares, and are found without a network of their own."""
 
 MANIFEST_FILE = "manifest.json"
 CALIBRATION_FILE = "calibration.json"
@@ -141,6 +143,14 @@ class ImportedGraph:
 
 
 @dataclass(frozen=True, slots=True)
+class CropSize:
+    """What an embedder sees of a sample, in pixels."""
+
+    height_px: int
+    width_px: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The facts of one encoder."""
 
@@ -148,11 +158,12 @@ class Manifest:
     modality: Modality
     dimensions: int
     """Length of an embedding."""
-    crop_px: int
-    """Side of the aligned square that the embedder sees."""
+    crop: CropSize
+    """The aligned sample that the embedder sees; of a face a square."""
     preprocessing: str
-    """The version of `tessera.imaging.preprocess` that the embeddings are made with."""
-    detector: SourceFile
+    """The version of the preprocessing in `tessera.imaging` that the embeddings are made with."""
+    detector: SourceFile | None
+    """None: samples are found without a network."""
     embedder: SourceFile | ImportedGraph
     model_id: ModelId
     """`NAME@` and the first 12 hex digits of the sha256 of the facts above."""
@@ -160,6 +171,11 @@ class Manifest:
     """Of an imported embedder; the others know their own."""
     template: TemplateRecipe = field(default=TemplateRecipe(), compare=False)
     """Not compared, since the model id stands for it."""
+
+    @property
+    def sources(self) -> tuple[SourceFile | ImportedGraph, ...]:
+        """Where its weights are from."""
+        return (self.embedder,) if self.detector is None else (self.detector, self.embedder)
 
 
 def available_encoders(folders: Sequence[Path] = ()) -> tuple[str, ...]:
@@ -226,7 +242,7 @@ def parse_manifest(text: str, source: str, folder: Traversable | None = None) ->
     """Read a manifest and check its model id.
 
     Args:
-        text: JSON of schema 1 or 2.
+        text: JSON of schema 1, 2 or 3.
         source: where it came from, for the error.
         folder: where the files are that it names as its own; None: it may name none.
 
@@ -239,7 +255,7 @@ def parse_manifest(text: str, source: str, folder: Traversable | None = None) ->
         manifest = _parse(raw, folder)
         expected = model_id_of(raw)
     except (InvalidInputError, ValueError, RecursionError) as error:
-        raise ArtifactError(source, f"not a manifest of schema 1 or {SCHEMA}: {error}") from error
+        raise ArtifactError(source, f"not a manifest of schema 1, {SCHEMA} or {SCHEMA_OF_OTHERS}: {error}") from error
     if manifest.model_id != expected:
         raise ArtifactError(source, f"model_id is {manifest.model_id}; its facts make {expected}")
     return manifest
@@ -321,7 +337,7 @@ def _text_of(path: Traversable, encoder: str) -> str:
 
 def _parse(raw: object, folder: Traversable | None) -> Manifest:
     schema = raw.get("schema") if isinstance(raw, dict) else None
-    if type(schema) is not int or schema not in {1, SCHEMA}:
+    if type(schema) is not int or schema not in {1, SCHEMA, SCHEMA_OF_OTHERS}:
         raise ValueError(f"schema {schema!r}")
     fields = read_object(raw, WHOLE, _KNOWN_1 if schema == 1 else _KNOWN_2)
     name = read_name(fields, "name")
@@ -330,14 +346,29 @@ def _parse(raw: object, folder: Traversable | None) -> Manifest:
         name=name,
         modality=read_choice(fields, "modality", Modality),
         dimensions=dimensions,
-        crop_px=read_whole_number(fields, "crop_px", 1, _MAX_CROP_PX),
+        crop=_parse_crop(fields, schema),
         preprocessing=read_text(fields, "preprocessing"),
-        detector=_parse_source(fields.get("detector"), "detector"),
-        embedder=_parse_embedder(fields.get("embedder"), folder if schema == SCHEMA else None),
+        detector=_parse_detector(fields.get("detector"), schema),
+        embedder=_parse_embedder(fields.get("embedder"), folder if schema != 1 else None),
         model_id=ModelId(read_text(fields, "model_id")),
         input=read_input(fields.get("input", {})),
         template=_parse_template(fields.get("template", {}), dimensions, folder),
     )
+
+
+def _parse_crop(fields: Mapping[str, Any], schema: int) -> CropSize:
+    sides = fields.get("crop_px")
+    if schema != SCHEMA_OF_OTHERS:
+        side_px = read_whole_number(fields, "crop_px", 1, _MAX_CROP_PX)
+        return CropSize(side_px, side_px)
+    if not isinstance(sides, list) or len(sides) != 2:
+        raise InvalidInputError("crop_px", sides, "height and width")
+    height_px, width_px = (read_whole_number({"crop_px": side}, "crop_px", 1, _MAX_CROP_PX) for side in sides)
+    return CropSize(height_px, width_px)
+
+
+def _parse_detector(raw: object, schema: int) -> SourceFile | None:
+    return None if schema == SCHEMA_OF_OTHERS and raw is None else _parse_source(raw, "detector")
 
 
 def _parse_embedder(raw: object, folder: Traversable | None) -> SourceFile | ImportedGraph:

@@ -60,8 +60,11 @@ def load_face_networks(
         ArtifactError: a network is unknown, or its weights are not those of the manifest.
     """
     device = device or torch.device("cpu")
-    _require_network(manifest.detector, "yunet")
-    detector = merge_heads(_load(manifest.detector, build_yunet, YuNet, bring, cache_dir))
+    source = manifest.detector
+    if source is None:
+        raise ArtifactError(manifest.name, "has no detector; a face encoder needs one")
+    _require_network(source, "yunet")
+    detector = merge_heads(_load(source, build_yunet, YuNet, bring, cache_dir))
     embedder = _load_embedder(manifest, bring, cache_dir)
     return FaceNetworks(_for_inference(detector, device), _for_inference(embedder, device), device)
 

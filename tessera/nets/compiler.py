@@ -95,8 +95,8 @@ def _no_file(source: object) -> Path:
 def _compile_both(manifest: Manifest, cache_dir: Path) -> None:
     detector, embedder = eager_modules(load_face_networks(manifest, _no_file, cache_dir))
     compile_module(detector, detector_range(), detectors_agree, cache_dir)
-    crops = sample_crops(manifest.crop_px)
-    compile_module(embedder, embedder_range(manifest.crop_px), partial(embedders_agree, crops=crops), cache_dir)
+    crops = sample_crops(manifest.crop.height_px)
+    compile_module(embedder, embedder_range(manifest.crop.height_px), partial(embedders_agree, crops=crops), cache_dir)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

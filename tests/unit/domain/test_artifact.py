@@ -14,6 +14,7 @@ import pytest
 
 from tessera.domain.artifact import (
     Channels,
+    CropSize,
     ImportedGraph,
     available_encoders,
     load_calibration_for,
@@ -60,10 +61,30 @@ def test_a_manifest_whose_facts_were_changed_is_refused() -> None:
         parse_manifest(json.dumps(raw), "manifest.json")
 
 
+def _of_others(**changed: object) -> str:
+    facts = {key: value for key, value in json.loads(_shipped()).items() if key not in {"detector", "template"}}
+    facts |= {"schema": 3, "name": "signature-test", "modality": "SIGNATURE", "crop_px": [96, 256]} | changed
+    return json.dumps(facts | {"model_id": model_id_of(facts)})
+
+
+def test_an_encoder_without_a_detector_has_samples_of_any_shape() -> None:
+    """Schema 3 is of encoders whose samples are no squares; what it leaves out is not asked for."""
+    manifest = parse_manifest(_of_others(), "manifest.json")
+    assert (manifest.crop, manifest.detector) == (CropSize(96, 256), None)
+    assert manifest.sources == (manifest.embedder,)
+
+
+@pytest.mark.parametrize("crop", [112, [96], [96, 0], [96, 256, 3], ["96", 256], None])
+def test_a_crop_that_is_no_height_and_width_is_refused_by_name(crop: object) -> None:
+    """The error names the field."""
+    with pytest.raises(ArtifactError, match="crop_px"):
+        parse_manifest(_of_others(crop_px=crop), "manifest.json")
+
+
 def test_what_is_no_manifest_is_refused() -> None:
     """Missing facts and other schemas are named."""
     with pytest.raises(ArtifactError, match="schema"):
-        parse_manifest('{"schema": 3}', "manifest.json")
+        parse_manifest('{"schema": 4}', "manifest.json")
     with pytest.raises(ArtifactError, match="schema"):
         parse_manifest("[]", "manifest.json")
     with pytest.raises(ArtifactError, match="name"):
