@@ -66,7 +66,39 @@ class Line(asyncio.Protocol):
         self._end = b""
         self._pieces: list[bytes] = []
         self._answer: asyncio.Future[list[Any]] | None = None
+        self._opening: asyncio.Timeout | None = None
         self._ended = asyncio.get_running_loop().create_future()
+
+    async def open(
+        self, endpoint: Endpoint, credentials: Credentials, database: int, limit_s: float, *, primary_only: bool
+    ) -> None:
+        """Connect, say who we are, and see that the server serves; whatever ends it early leaves no connection.
+
+        Args:
+            endpoint: where to.
+            credentials: who we are.
+            database: its number.
+            limit_s: for all of it.
+            primary_only: refuse a server that is not a primary (now).
+
+        Raises:
+            NotSentError: it is not there, does not let us in, or does not serve; or the line was aborted meanwhile; the
+                text says which.
+        """
+        try:
+            async with asyncio.timeout(limit_s) as self._opening:
+                await self._connect(endpoint, credentials)
+                await _greet(self, credentials, database, limit_s, primary_only=primary_only)
+        except BaseException as error:
+            self._opening = None
+            self.abort()
+            self._tell_end()  # uvloop tells nobody of the loss of a connection that was cut short
+            if isinstance(error, OSError | AnswerLostError):  # a timeout is an OSError, too
+                raise NotSentError(f"{endpoint}: {type(error).__name__}") from error
+            if isinstance(error, NotSentError):
+                raise NotSentError(f"{endpoint}: {error}") from error
+            raise
+        self._opening = None
 
     @property
     def usable(self) -> bool:
@@ -124,14 +156,32 @@ class Line(asyncio.Protocol):
             self._answer = None
 
     def abort(self) -> None:
-        """Close it now, whatever is under way."""
+        """Close it now, whatever is under way: opening it, too."""
         self._usable = False
         if self._transport is not None:
             self._transport.abort()
+        elif self._opening is not None and not self._opening.expired():
+            self._opening.reschedule(0.0)
 
     async def closed(self) -> None:
         """Await the end of a line that was aborted."""
         await self._ended
+
+    async def _connect(self, endpoint: Endpoint, credentials: Credentials) -> None:
+        loop = asyncio.get_running_loop()
+        if endpoint.path:
+            await loop.create_unix_connection(lambda: self, endpoint.path)
+            return
+        transport, _ = await loop.create_connection(lambda: self, endpoint.host, endpoint.port, ssl=credentials.tls)
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+            if hasattr(socket, option):  # Linux
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), _KEEPALIVE_S)
+
+    def _tell_end(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
 
     def _lose_answer(self, cause: Literal["CONNECTION", "TIMEOUT"]) -> None:
         if self._answer is not None and not self._answer.done():
@@ -180,8 +230,7 @@ class Line(asyncio.Protocol):
         """The connection is gone."""
         self._usable = False
         self._lose_answer("CONNECTION")
-        if not self._ended.done():
-            self._ended.set_result(None)
+        self._tell_end()
 
 
 def _packed(command: Command) -> bytes:
@@ -198,51 +247,6 @@ def _without(end: bytes, pieces: list[bytes]) -> list[bytes]:
             pieces.append(last[:-left])
         left -= min(left, len(last))
     return pieces
-
-
-async def open_line(
-    endpoint: Endpoint, credentials: Credentials, database: int, limit_s: float, *, primary_only: bool
-) -> Line:
-    """Connect, say who we are, and see that the server serves.
-
-    Args:
-        endpoint: where to.
-        credentials: who we are.
-        database: its number.
-        limit_s: for all of it.
-        primary_only: refuse a server that is not a primary (now).
-
-    Raises:
-        NotSentError: it is not there, does not let us in, or does not serve; the text says which.
-    """
-    line: Line | None = None
-    try:
-        async with asyncio.timeout(limit_s):
-            line = await _connected(endpoint, credentials)
-            await _greet(line, credentials, database, limit_s, primary_only=primary_only)
-    except (OSError, AnswerLostError) as error:  # a timeout is an OSError, too
-        raise NotSentError(f"{endpoint}: {type(error).__name__}") from error
-    except NotSentError as error:
-        raise NotSentError(f"{endpoint}: {error}") from error
-    else:
-        opened, line = line, None
-        return opened
-    finally:
-        if line is not None:
-            line.abort()
-
-
-async def _connected(endpoint: Endpoint, credentials: Credentials) -> Line:
-    loop = asyncio.get_running_loop()
-    if endpoint.path:
-        return (await loop.create_unix_connection(Line, endpoint.path))[1]
-    transport, line = await loop.create_connection(Line, endpoint.host, endpoint.port, ssl=credentials.tls)
-    connection = transport.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
-        if hasattr(socket, option):  # Linux
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), _KEEPALIVE_S)
-    return line
 
 
 async def _greet(line: Line, credentials: Credentials, database: int, limit_s: float, *, primary_only: bool) -> None:

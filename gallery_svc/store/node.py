@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from gallery_svc.store.door import Command
-from gallery_svc.store.line import AnswerLostError, Line, NotSentError, open_line
+from gallery_svc.store.line import AnswerLostError, Line, NotSentError
 from gallery_svc.store.store_address import Credentials, Endpoint
 
 _MAX_LINES = 64
@@ -44,6 +44,7 @@ class Node:
         self._max_lines = max_lines
         self._room = asyncio.Semaphore(max_lines)
         self._retired = False
+        self._closed = False
         self._free: list[Line] = []
         self._all: set[Line] = set()
 
@@ -89,8 +90,8 @@ class Node:
             self._forget(self._free.pop())
 
     async def close(self) -> None:
-        """Close every connection."""
-        self._retired = True
+        """Close every connection, those being opened too; there are none after it."""
+        self._retired = self._closed = True
         lines, self._free = list(self._all), []
         for line in lines:
             self._forget(line)
@@ -116,10 +117,17 @@ class Node:
         return None
 
     async def _open(self) -> Line:
-        line = await open_line(
-            self.endpoint, self._credentials, self._database, self._timeout_s, primary_only=self._primary_only
-        )
-        self._all.add(line)
+        if self._closed:
+            raise NotSentError(f"{self.endpoint}: closed")
+        line = Line()
+        self._all.add(line)  # before it is open: who closes the node closes it, too
+        try:
+            await line.open(
+                self.endpoint, self._credentials, self._database, self._timeout_s, primary_only=self._primary_only
+            )
+        except BaseException:
+            self._all.discard(line)
+            raise
         return line
 
     def _give_back(self, line: Line) -> None:
