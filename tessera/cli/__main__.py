@@ -20,6 +20,9 @@ _COMMANDS = {
         "tessera.cli.enroll_folder", "enroll_folder", "Add everybody out of a folder or a CSV."
     ),
     "verify": LazyCommand("tessera.cli.comparisons", "verify", "Is this the person who is enrolled as SUBJECT?"),
+    "verify-jointly": LazyCommand(
+        "tessera.cli.joint_verification", "verify_jointly", "Is this the person, by face and signature together?"
+    ),
     "identify": LazyCommand("tessera.cli.comparisons", "identify", "Who is this, if anybody?"),
     "compare": LazyCommand("tessera.cli.comparisons", "compare", "Are these two the same person?"),
     "explain": LazyCommand("tessera.cli.explain", "explain", "What in a picture speaks for or against a match?"),

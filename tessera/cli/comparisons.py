@@ -12,12 +12,13 @@ from tessera.cli.words import decision_text, quality_text
 from tessera.client.answers import Identification
 from tessera.domain.decision import Outcome
 
-_EXIT_CODES = {
+EXIT_CODES = {
     Outcome.MATCH: ExitCode.DONE,
     Outcome.NO_MATCH: ExitCode.NO_MATCH,
     Outcome.UNKNOWN: ExitCode.UNDECIDED,
     Outcome.INCONCLUSIVE: ExitCode.UNDECIDED,
 }
+"""Of a decision; a script reads it."""
 _RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
 _score_option = click.option("--score", "with_score", is_flag=True, help="Show the raw score too.")
 _fmr_option = click.option(
@@ -47,7 +48,7 @@ def verify(subject_id: str, image: str, target_fmr: float | None, with_score: bo
         echo_json(answer)
     else:
         click.echo(decision_text(answer, subject_id, with_score=with_score))
-    return _EXIT_CODES[answer.outcome]
+    return EXIT_CODES[answer.outcome]
 
 
 @click.command()
@@ -69,7 +70,7 @@ def compare(first: str, second: str, target_fmr: float | None, with_score: bool)
         echo_json(answer)
     else:
         click.echo(decision_text(answer, with_score=with_score))
-    return _EXIT_CODES[answer.outcome]
+    return EXIT_CODES[answer.outcome]
 
 
 @click.command()

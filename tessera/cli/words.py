@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from tessera.client.answers import Answer, Event
+from tessera.client.joint_answers import JointVerification, PieceOfDecision
 from tessera.domain.calibration import RateKind, Threshold
 from tessera.domain.decision import Outcome
 from tessera.domain.error_rates import Interval
+from tessera.domain.joint import JointThreshold
 from tessera.domain.observation import Quality
 from tessera.domain.reasons import Reason
 
@@ -110,6 +112,38 @@ def decision_text(answer: Answer, who: str = "", *, with_score: bool = False) ->
         line += f"\n  score {answer.score:.4f}"
         line += f", threshold {answer.threshold.score:.4f}" if answer.threshold is not None else ""
     return line
+
+
+def joint_text(answer: JointVerification, who: str) -> str:
+    """One decision over several pieces of evidence: the rate it stands for and what that assumes, then each piece.
+
+    Args:
+        answer: what was decided; log-likelihood ratios are shown where they were asked for.
+        who: the subject that was claimed.
+    """
+    line = f"{TITLES[answer.outcome]} {who}"
+    if answer.threshold is not None and answer.outcome is not Outcome.INCONCLUSIVE:
+        line += f" at {_joint_threshold_text(answer.threshold)}"
+    if answer.reasons:
+        line += ": " + "; ".join(reason_text(reason) for reason in answer.reasons)
+    if answer.llr is not None and answer.threshold is not None:
+        line += f"\n  evidence {answer.llr:+.2f}, threshold {answer.threshold.llr:+.2f} (log-likelihood ratios)"
+    return "\n".join([line, *(_piece_text(piece) for piece in answer.pieces)])
+
+
+def _joint_threshold_text(threshold: JointThreshold) -> str:
+    head = f"{RateKind.FMR} <= {rate_text(threshold.target_fmr)}"
+    if threshold.pieces == 1:
+        return f"{head} (measured {_with_interval(threshold.fmr, threshold.fmr_interval)})"
+    stated = _with_interval(threshold.fmr, threshold.fmr_interval)
+    otherwise = rate_text(threshold.fmr_any_dependence)
+    return f"{head} (if they err independently {stated}; however they do, at most {otherwise})"
+
+
+def _piece_text(piece: PieceOfDecision) -> str:
+    line = f"  {piece.collection_id} ({piece.modality.lower()}): " + ("counted" if piece.counted else "not counted")
+    line += f", evidence {piece.llr:+.2f}" if piece.llr is not None else ""
+    return line + (f": {'; '.join(reason_text(reason) for reason in piece.reasons)}" if piece.reasons else "")
 
 
 def quality_text(quality: Quality) -> str:

@@ -35,7 +35,7 @@ def verification_from_wire(message: matching_pb2.VerifyResponse) -> a.Verificati
         quality=quality_of(message, "probe_quality"),
         box=box_of(message, "probe_box"),
         times=_times(message.times) if message.HasField("times") else None,
-        coverage=_coverage(message),
+        coverage=coverage_from_wire(message),
         position=message.position,
     )
 
@@ -53,7 +53,7 @@ def comparison_from_wire(message: matching_pb2.CompareResponse) -> a.Comparison:
 
 def identifications_from_wire(message: matching_pb2.IdentifyResponse) -> tuple[a.Identification, ...]:
     """The answers for the faces of a picture."""
-    coverage, positions = _coverage(message), tuple(message.positions)
+    coverage, positions = coverage_from_wire(message), tuple(message.positions)
     return tuple(
         a.Identification(
             **_decision(face.decision),
@@ -67,7 +67,10 @@ def identifications_from_wire(message: matching_pb2.IdentifyResponse) -> tuple[a
     )
 
 
-def _coverage(message: matching_pb2.VerifyResponse | matching_pb2.IdentifyResponse) -> a.SearchCoverage | None:
+def coverage_from_wire(
+    message: matching_pb2.VerifyResponse | matching_pb2.IdentifyResponse | matching_pb2.PieceOfDecision,
+) -> a.SearchCoverage | None:
+    """What an answer rests on; None: it does not say."""
     if not message.HasField("coverage"):
         return None
     coverage = message.coverage

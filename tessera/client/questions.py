@@ -1,4 +1,4 @@
-"""What is asked of pictures: `verify`, `identify`, `compare`, and what in a picture an answer comes from."""
+"""What is asked of pictures: `verify`, `verify_jointly`, `identify`, `compare`; what in one an answer comes from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tessera.client import answers_wire, explanation_wire, wire
 from tessera.client.calls import Caller
 from tessera.client.connection import Connection
 from tessera.client.explanations import EXPLAIN_DEADLINE_S, Explanation, MatchExplanation
+from tessera.client.joint_answers import EvidencePiece, JointVerification, joint_from_wire, pieces_to_wire
 from tessera.client.samples import Sample, image_of, new_id, probe_of
 from tessera.domain.embedding import Modality
 from tessera.v1 import encoder_pb2, matching_pb2
@@ -62,6 +63,45 @@ class Questions(Connection):
             request_id=request_id or new_id(),
         )
         return answers_wire.verification_from_wire(self._gallery.call(self._gallery_stub.Verify, request))
+
+    def verify_jointly(
+        self,
+        subject_id: str,
+        pieces: Sequence[EvidencePiece],
+        *,
+        target_fmr: float | None = None,
+        require_all: bool = False,
+        with_score: bool = False,
+        camera_id: str = "",
+        request_id: str = "",
+    ) -> JointVerification:
+        """Ask whether several pieces of evidence together show the person who is enrolled as `subject_id`.
+
+        Args:
+            subject_id: who it is claimed to be; a piece may name the person otherwise.
+            pieces: two or three, each of a collection of another modality, in any order.
+            target_fmr: in (0, 1), of the whole claim; None: the strictest of the collections' policies.
+            require_all: INCONCLUSIVE unless every piece can be had; otherwise what cannot be had counts as 0.
+            with_score: ask for the log-likelihood ratios too.
+            camera_id: the camera that asks: subjects that it may not find are not there for it; empty: no camera.
+            request_id: names the attempt in the audit log; empty: a new one.
+
+        Raises:
+            NotFound: no such collection, or the person is in none of them.
+            NotAllowedNow: a calibration says nothing of how one person scores (NO_EVIDENCE), or cannot keep the rate.
+            BadInput: a picture cannot be read, two pieces are of one modality, or a value is out of range.
+            TesseraCallError: as `tessera.client.errors` tells.
+        """
+        request = matching_pb2.VerifyJointlyRequest(
+            pieces=pieces_to_wire(pieces),
+            subject_id=subject_id,
+            target_fmr=target_fmr,
+            require_all=require_all,
+            with_score=with_score,
+            camera_id=camera_id,
+            request_id=request_id or new_id(),
+        )
+        return joint_from_wire(self._gallery.call(self._gallery_stub.VerifyJointly, request))
 
     def identify(
         self,
