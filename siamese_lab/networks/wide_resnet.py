@@ -59,7 +59,7 @@ class WideResNet(Subnet):
     2,003,000 weights for 3 x 32 x 32, about 120 million multiplications a picture.
 
     Args:
-        input_shape: as a Subnet's, at least 26 pixels a side.
+        input_shape: as a Subnet's.
         dimensions: of the embedding.
         width: channels of the first block; the others have `growth` times as many.
         growth: see `width`.
