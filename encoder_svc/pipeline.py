@@ -17,7 +17,6 @@ from encoder_svc.scheduling.journeys import Way
 from encoder_svc.scheduling.work import Stage, Want
 from tessera.domain.artifact import Manifest
 from tessera.domain.ids import ModelId
-from tessera.domain.reasons import Reason
 from tessera.imaging.decode import Image
 
 EMBED_BATCH = 32
@@ -35,16 +34,6 @@ class Rehearsal:
     items: Sequence[object]
 
 
-@dataclass(frozen=True, slots=True)
-class NotOne:
-    """Why a picture is refused where exactly one sample is asked for."""
-
-    none: Reason
-    several: Reason
-    noun: str
-    """Such as `face`."""
-
-
 class Route(Protocol):
     """A pipeline behind the queues of its device."""
 
@@ -56,11 +45,6 @@ class Route(Protocol):
     @property
     def beside(self) -> Stage:
         """Does anything where pictures are decoded and measured: payload (a call,)."""
-        ...
-
-    @property
-    def not_one(self) -> NotOne:
-        """What is told of pictures without a sample, or with several."""
         ...
 
     def way(self, picture: Picture) -> Way[Encoded]:

@@ -25,6 +25,7 @@ from tessera.chassis.clock import Clock
 from tessera.chassis.tracing import record
 from tessera.domain.embedding import Vectors
 from tessera.domain.errors import ExpiredError, ImageRejectedError
+from tessera.domain.not_one import NOT_ONE
 from tessera.imaging.decode import Image
 
 _HEADER_READ_AT_ONCE_BYTES = 1 << 20
@@ -166,7 +167,7 @@ class EncoderVersion:
 
     def _way_of_one(self, picture: Picture) -> Way[AlignedSample]:
         encoded = yield from self._route.way(picture)
-        told = self._route.not_one
+        told = NOT_ONE[self.pipeline.manifest.modality]
         if not encoded.frame.samples:
             raise ImageRejectedError(told.none, f"no {told.noun} is seen; allowed: exactly one")
         if len(encoded.frame.samples) > 1:

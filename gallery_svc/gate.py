@@ -16,6 +16,10 @@ from tessera.domain.reasons import Reason
 HINTS = {
     Reason.NO_FACE: "no face was found; allowed: exactly one",
     Reason.EXCEEDS_MAX_FACES: "several faces were found; allowed: exactly one",
+    Reason.NO_SIGNATURE: "no signature was found; allowed: exactly one",
+    Reason.EXCEEDS_MAX_SIGNATURES: "several signatures were found; allowed: exactly one",
+    Reason.NO_PERSON: "no person was found; allowed: exactly one",
+    Reason.EXCEEDS_MAX_PERSONS: "several persons were found; allowed: exactly one",
     Reason.LOW_SHARPNESS: "the face is blurred; a sharper picture is needed",
     Reason.LOW_BRIGHTNESS: "the face is too dark; more light is needed",
     Reason.HIGH_BRIGHTNESS: "the face is too bright; less light is needed",
@@ -25,6 +29,9 @@ HINTS = {
     Reason.LOW_DETECTION_PROBABILITY: "it is not clear that this is a face",
     Reason.LOW_FIDELITY: "the picture is compressed too much; send it at a higher quality",
     Reason.OCCLUDED: "something covers the face; take it off",
+    Reason.FAINT_INK: "the strokes hardly stand out from the paper; scan it darker, or sign with another pen",
+    Reason.CUT_OFF: "the signature runs over the edge of the picture; leave some paper around it",
+    Reason.PRINTED_TEXT: "this was printed and not written; cut the picture to the signature",
     Reason.OUTLIER: "it does not look like the subject's other samples; is it the same person?",
 }
 

@@ -33,6 +33,7 @@ from tessera.domain.decision import Decision, Outcome, inconclusive
 from tessera.domain.embedding import Embedding, Modality, cosine_score
 from tessera.domain.errors import ModelMismatchError
 from tessera.domain.ids import CollectionId, ModelId, SubjectId, TemplateId
+from tessera.domain.not_one import NOT_ONE
 from tessera.domain.reasons import Reason
 
 # ---- the questions
@@ -281,7 +282,7 @@ class Matcher:
         )
         seen = await self._read(question.probe, live, deadline, question.max_faces)
         if not seen.samples or isinstance(threshold, Decision):
-            nobody = inconclusive(Reason.NO_FACE, model_id=live.record.model_id)
+            nobody = inconclusive(NOT_ONE[live.record.modality].none, model_id=live.record.model_id)
             decision = threshold if seen.samples and isinstance(threshold, Decision) else nobody
             positions, coverage = live.wire_positions, self._claims.coverage(live)
             unsearched = (self._unsearched(attempt, decision, sample) for sample in seen.samples or (None,))

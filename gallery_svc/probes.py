@@ -18,6 +18,7 @@ from tessera.client.stream_values import StageTimes
 from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.errors import ExpiredError, ModelMismatchError, NotFoundError
 from tessera.domain.ids import ModelId
+from tessera.domain.not_one import NOT_ONE
 from tessera.domain.observation import Box, Observation, Quality
 from tessera.domain.reasons import Reason
 
@@ -99,14 +100,15 @@ class Seen:
     """The encoder's own; None for an embedding."""
     encode_ms: float = 0.0
     """The call to the encoder as seen from here."""
+    modality: Modality = Modality.FACE
+    """What was looked for."""
 
     def only(self) -> tuple[Sample | None, Reason | None]:
-        """The one sample, or why there is not one: NO_FACE, EXCEEDS_MAX_FACES."""
-        if not self.samples:
-            return None, Reason.NO_FACE
-        if len(self.samples) > 1:
-            return None, Reason.EXCEEDS_MAX_FACES
-        return self.samples[0], None
+        """The one sample, or why there is not one, such as NO_FACE or EXCEEDS_MAX_FACES."""
+        if len(self.samples) == 1:
+            return self.samples[0], None
+        told = NOT_ONE[self.modality]
+        return None, told.several if self.samples else told.none
 
 
 class ProbeReader:
@@ -153,7 +155,7 @@ class ProbeReader:
             if probe.model_id != model_id:
                 raise ModelMismatchError(model_id, probe.model_id)
             self._thresholds.require_dimensions(probe, field)
-            return Seen((Sample(probe),))
+            return Seen((Sample(probe),), modality=modality)
         started_s = time.perf_counter()
         call = self._encoder.encode(
             probe.data,
@@ -167,7 +169,7 @@ class ProbeReader:
         encoded = await self._measured(call, model_id)
         encode_ms = (time.perf_counter() - started_s) * 1000
         samples = tuple(_sample(o, o.embedding) for o in encoded.observations if o.embedding is not None)
-        return Seen(samples, encoded.stage_times, encode_ms)
+        return Seen(samples, encoded.stage_times, encode_ms, modality)
 
     async def _measured(self, call: Awaitable[EncodedImage], model_id: ModelId) -> EncodedImage:
         outcome, started_s = "ok", time.perf_counter()

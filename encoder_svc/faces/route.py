@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from encoder_svc.faces.found import FoundFaces, PreparedFrame
 from encoder_svc.frames import Encoded, Picture
-from encoder_svc.pipeline import EMBED_BATCH, WARM_UP_BATCHES, NotOne, Rehearsal, StageMaker
+from encoder_svc.pipeline import EMBED_BATCH, WARM_UP_BATCHES, Rehearsal, StageMaker
 from encoder_svc.scheduling.journeys import Way
 from encoder_svc.scheduling.work import Done, Stage, Want, run_ms
-from tessera.domain.reasons import Reason
 from tessera.imaging.decode import Image
 from tessera.imaging.refine import VIEWS
 
@@ -34,8 +33,6 @@ class FaceRoute:
         pipeline: what they run.
         priority: among encoders, within a class of work: lower goes first.
     """
-
-    not_one = NotOne(Reason.NO_FACE, Reason.EXCEEDS_MAX_FACES, "face")
 
     def __init__(self, pipeline: FacePipeline, priority: int) -> None:
         self._pipeline = pipeline

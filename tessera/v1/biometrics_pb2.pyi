@@ -73,6 +73,14 @@ class _ReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTyp
     """Nobody is seen."""
     REASON_EXCEEDS_MAX_FACES: _Reason.ValueType  # 11
     """Several faces where one is expected."""
+    REASON_NO_SIGNATURE: _Reason.ValueType  # 12
+    """No signature is found on the page."""
+    REASON_EXCEEDS_MAX_SIGNATURES: _Reason.ValueType  # 13
+    """Several signatures where one is expected."""
+    REASON_NO_PERSON: _Reason.ValueType  # 14
+    """No person is seen."""
+    REASON_EXCEEDS_MAX_PERSONS: _Reason.ValueType  # 15
+    """Several persons where one is expected."""
     REASON_LOW_SHARPNESS: _Reason.ValueType  # 20
     REASON_LOW_BRIGHTNESS: _Reason.ValueType  # 21
     REASON_HIGH_BRIGHTNESS: _Reason.ValueType  # 22
@@ -84,6 +92,12 @@ class _ReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTyp
     """Blocks and ringing of strong compression cover what makes the face its own."""
     REASON_OCCLUDED: _Reason.ValueType  # 28
     """Something covers a part of the face: a mask, a hand, a scarf."""
+    REASON_FAINT_INK: _Reason.ValueType  # 50
+    """The strokes of a signature hardly stand out from the paper."""
+    REASON_CUT_OFF: _Reason.ValueType  # 51
+    """A signature runs over the edge of the picture."""
+    REASON_PRINTED_TEXT: _Reason.ValueType  # 52
+    """What stands there was printed and not written."""
     REASON_NO_TEMPLATE: _Reason.ValueType  # 30
     """The subject has no template of this model."""
     REASON_EMPTY_COLLECTION: _Reason.ValueType  # 31
@@ -139,6 +153,14 @@ REASON_NO_FACE: Reason.ValueType  # 10
 """Nobody is seen."""
 REASON_EXCEEDS_MAX_FACES: Reason.ValueType  # 11
 """Several faces where one is expected."""
+REASON_NO_SIGNATURE: Reason.ValueType  # 12
+"""No signature is found on the page."""
+REASON_EXCEEDS_MAX_SIGNATURES: Reason.ValueType  # 13
+"""Several signatures where one is expected."""
+REASON_NO_PERSON: Reason.ValueType  # 14
+"""No person is seen."""
+REASON_EXCEEDS_MAX_PERSONS: Reason.ValueType  # 15
+"""Several persons where one is expected."""
 REASON_LOW_SHARPNESS: Reason.ValueType  # 20
 REASON_LOW_BRIGHTNESS: Reason.ValueType  # 21
 REASON_HIGH_BRIGHTNESS: Reason.ValueType  # 22
@@ -150,6 +172,12 @@ REASON_LOW_FIDELITY: Reason.ValueType  # 27
 """Blocks and ringing of strong compression cover what makes the face its own."""
 REASON_OCCLUDED: Reason.ValueType  # 28
 """Something covers a part of the face: a mask, a hand, a scarf."""
+REASON_FAINT_INK: Reason.ValueType  # 50
+"""The strokes of a signature hardly stand out from the paper."""
+REASON_CUT_OFF: Reason.ValueType  # 51
+"""A signature runs over the edge of the picture."""
+REASON_PRINTED_TEXT: Reason.ValueType  # 52
+"""What stands there was printed and not written."""
 REASON_NO_TEMPLATE: Reason.ValueType  # 30
 """The subject has no template of this model."""
 REASON_EMPTY_COLLECTION: Reason.ValueType  # 31
