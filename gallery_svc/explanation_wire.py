@@ -18,6 +18,7 @@ def explain_question(message: matching_pb2.ExplainMatchRequest) -> ExplainQuesti
         subject_id=subject_id_from(message.subject_id),
         picture=Picture(message.image.data),
         grid=message.grid,
+        camera_id=message.camera_id,
     )
 
 

@@ -44,6 +44,15 @@ class SearchProfile:
     valid_until: datetime | None = None
     """UTC, exclusive; None: for ever."""
 
+    def is_found_by(self, camera_id: str) -> bool:
+        """Whether a camera may find the subject; empty: no camera asks."""
+        return not camera_id or not self.camera_ids or camera_id in self.camera_ids
+
+    def is_valid_at(self, moment: datetime) -> bool:
+        """Whether the subject may be found at a moment."""
+        begun = self.valid_from is None or self.valid_from <= moment
+        return begun and (self.valid_until is None or moment < self.valid_until)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TemplateRow:

@@ -270,7 +270,7 @@ def _parts(ground: _Ground) -> GalleryParts:
             thresholds=JointThresholds(ground.thresholds),
             recorder=recorder,
         ),
-        explainer=MatchExplainer(store, ground.encoder, ground.probes, recorder),
+        explainer=MatchExplainer(store, ground.encoder, ground.probes, recorder, clock),
         sightings=_sightings(ground),
         metrics=metrics,
         clock=clock,

@@ -235,6 +235,7 @@ class Questions(Connection):
         image: Sample,
         *,
         collection_id: str = "",
+        camera_id: str = "",
         grid: int = 0,
         request_id: str = "",
         deadline_s: float = EXPLAIN_DEADLINE_S,
@@ -245,12 +246,13 @@ class Questions(Connection):
             subject_id: who; the template that scores highest is taken.
             image: a picture with exactly one face.
             collection_id: empty: the collection "default".
+            camera_id: the camera that asks: subjects that it may not find are not there for it; empty: no camera.
             grid: rows and columns of the map, 4 to 28; 0: 14.
             request_id: names the question in the audit log; empty: a new one.
             deadline_s: how long the answer is wanted: it is made behind all other work.
 
         Raises:
-            NotFound: no such subject or collection.
+            NotFound: no such subject or collection, or not for this camera.
             BadInput: the picture cannot be used, has no face or several, or a value is out of range.
             TesseraCallError: as `tessera.client.errors` tells.
         """
@@ -259,6 +261,7 @@ class Questions(Connection):
             subject_id=subject_id,
             image=image_of(image),
             grid=grid,
+            camera_id=camera_id,
             request_id=request_id or new_id(),
         )
         caller = Caller("gallery", self._gallery.address, deadline_s)

@@ -322,7 +322,8 @@ class GalleryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExplainMatch(self, request, context):
-        """Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND), INVALID_ARGUMENT (an image Reason, NO_FACE, EXCEEDS_MAX_FACES).
+        """Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND), INVALID_ARGUMENT (an image Reason, NO_FACE, EXCEEDS_MAX_FACES),
+        FAILED_PRECONDITION (NO_TEMPLATE, NOT_VALID_NOW: where Verify is inconclusive by them).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

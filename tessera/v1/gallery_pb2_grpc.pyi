@@ -782,7 +782,9 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
     """Errors: FAILED_PRECONDITION (MODEL_MISMATCH, NO_CALIBRATION, CALIBRATION_TOO_SMALL)."""
 
     ExplainMatch: _GalleryServiceExplainMatchType
-    """Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND), INVALID_ARGUMENT (an image Reason, NO_FACE, EXCEEDS_MAX_FACES)."""
+    """Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND), INVALID_ARGUMENT (an image Reason, NO_FACE, EXCEEDS_MAX_FACES),
+    FAILED_PRECONDITION (NO_TEMPLATE, NOT_VALID_NOW: where Verify is inconclusive by them).
+    """
 
     MatchStream: _GalleryServiceMatchStreamType
     """What is wrong with one update is answered in the stream (TrackletRejected); a status ends it."""
@@ -1094,7 +1096,9 @@ class GalleryServiceServicer(metaclass=abc.ABCMeta):
         request: tessera.v1.matching_pb2.ExplainMatchRequest,
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.matching_pb2.ExplainMatchResponse, collections.abc.Awaitable[tessera.v1.matching_pb2.ExplainMatchResponse]]:
-        """Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND), INVALID_ARGUMENT (an image Reason, NO_FACE, EXCEEDS_MAX_FACES)."""
+        """Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND), INVALID_ARGUMENT (an image Reason, NO_FACE, EXCEEDS_MAX_FACES),
+        FAILED_PRECONDITION (NO_TEMPLATE, NOT_VALID_NOW: where Verify is inconclusive by them).
+        """
 
     @abc.abstractmethod
     def MatchStream(

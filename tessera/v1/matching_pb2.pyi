@@ -751,7 +751,9 @@ Global___CompareResponse: typing_extensions.TypeAlias = CompareResponse
 
 @typing.final
 class ExplainMatchRequest(google.protobuf.message.Message):
-    """"What in this picture made it look like, or unlike, the subject?" Decides nothing."""
+    """"What in this picture made it look like, or unlike, the subject?" Explains what Verify would have compared, and decides
+    nothing.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -760,11 +762,14 @@ class ExplainMatchRequest(google.protobuf.message.Message):
     IMAGE_FIELD_NUMBER: builtins.int
     GRID_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    CAMERA_ID_FIELD_NUMBER: builtins.int
     collection_id: builtins.str
     subject_id: builtins.str
     grid: builtins.int
     """Rows and columns of the map. 4 to 28; default 14."""
     request_id: builtins.str
+    camera_id: builtins.str
+    """The camera that asks: subjects that it may not find are not there for it. Default: no camera."""
     @property
     def image(self) -> tessera.v1.biometrics_pb2.Image:
         """With exactly one face."""
@@ -777,9 +782,10 @@ class ExplainMatchRequest(google.protobuf.message.Message):
         image: tessera.v1.biometrics_pb2.Image | None = ...,
         grid: builtins.int = ...,
         request_id: builtins.str = ...,
+        camera_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["image", b"image"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id", "grid", b"grid", "image", b"image", "request_id", b"request_id", "subject_id", b"subject_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["camera_id", b"camera_id", "collection_id", b"collection_id", "grid", b"grid", "image", b"image", "request_id", b"request_id", "subject_id", b"subject_id"]) -> None: ...
 
 Global___ExplainMatchRequest: typing_extensions.TypeAlias = ExplainMatchRequest
 

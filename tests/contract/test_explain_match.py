@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
@@ -119,6 +120,36 @@ async def test_who_is_not_there_cannot_be_explained(world: World) -> None:
     other = explain(world, "alice", picture(person(0)), collection_id="nowhere")
     assert (await refused(other)).reason == "COLLECTION_NOT_FOUND"
     assert not world.encoder.explained
+
+
+@pytest.mark.parametrize("templates", [1, 2])
+@pytest.mark.parametrize(("field", "hours"), [("valid_from", 1), ("valid_until", -1)])
+async def test_who_is_not_valid_now_is_refused_as_verify_says(
+    world: World, field: str, hours: int, templates: int
+) -> None:
+    """By the reason for which a claim about them is inconclusive; the encoder is not asked, nothing is on record."""
+    samples = [probe_of(person(0, off=0.1 * n)) for n in range(templates)]
+    moment = datetime.now(UTC) + timedelta(hours=hours)
+    await enroll(world, "alice", *samples, **{field: wire.time_to_wire(moment)})
+    world.encoder.asked.clear()
+    detail = await refused(explain(world, "alice", picture(person(0))))
+    assert (detail.code, detail.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NOT_VALID_NOW")
+    assert detail.metadata["field"] == "subject_id"
+    assert not world.encoder.explained
+    assert not world.encoder.asked
+    assert not await _entries(world)
+    claim = matching_pb2.VerifyRequest(subject_id="alice", probe=probe_of(person(0)))
+    assert list((await world.stub.Verify(claim)).decision.reasons) == [pb.REASON_NOT_VALID_NOW]
+
+
+async def test_a_camera_explains_whom_it_may_find(world: World) -> None:
+    """For any other the subject is not there, valid or not, as in a claim; without a camera it is."""
+    await enroll(world, "alice", probe_of(person(0)), camera_ids=["door"])
+    for camera_id in ("door", ""):
+        assert (await explain(world, "alice", picture(person(0)), camera_id=camera_id)).template_id
+    detail = await refused(explain(world, "alice", picture(person(0)), camera_id="lift"))
+    assert (detail.code, detail.reason) == (grpc.StatusCode.NOT_FOUND, "SUBJECT_NOT_FOUND")
+    assert len(world.encoder.explained) == 2
 
 
 @pytest.mark.parametrize("grid", [1, 29])
