@@ -22,6 +22,7 @@ from benchmarks.decisions.fpir import fpir
 from benchmarks.decisions.fusion import fusion
 from benchmarks.decisions.groups import groups
 from benchmarks.decisions.integrity import integrity
+from benchmarks.decisions.joint import joint
 from benchmarks.decisions.normalisation import normalisation
 from benchmarks.decisions.plan import COMMAND, Plan, Story
 from benchmarks.decisions.report import calibration_report
@@ -37,6 +38,7 @@ SCENARIOS: dict[str, Callable[[Plan], Story]] = {
     "fusion": fusion,
     "templates": templates,
     "normalisation": normalisation,
+    "joint": joint,
     "integrity": integrity,
     "verify-time": verify_time,
 }
