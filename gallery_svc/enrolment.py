@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 
 from gallery_svc.collections import DEFAULT_COLLECTION, Collections
@@ -144,6 +144,24 @@ class _Destination:
     merged: bool = False
 
 
+@dataclass(slots=True)
+class _Tally:
+    """What judging an enrolment has to count: told to the metrics when somebody enrolled, forgotten when he looked."""
+
+    samples: list[str] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def tell(self, metrics: GalleryMetrics) -> None:
+        for counter, labels in (
+            (metrics.samples, self.samples),
+            (metrics.duplicates, self.duplicates),
+            (metrics.enrolments, self.refused),
+        ):
+            for label in labels:
+                counter.labels(label).inc()
+
+
 class Enroller:
     """Enrols subjects.
 
@@ -217,18 +235,22 @@ class Enroller:
             return await self._judge_and_write(request, key, newer, deadline)
 
     async def look(self, request: EnrolmentRequest, deadline: Deadline) -> tuple[SampleOutcome, ...]:
-        """What `enroll` would say of the samples; nothing is written, and no template has an id that lasts.
+        """What `enroll` would say of the samples; nothing is written or counted, and no template has an id that lasts.
 
         Raises:
             As `enroll`.
         """
         live = await self._collection(request.collection_id)
-        return (await self._judged_whole(request, live, deadline)).outcomes
+        return (await self._judged_whole(request, live, deadline, _Tally())).outcomes
 
     async def _judge_and_write(
         self, request: EnrolmentRequest, key: RequestKey, live: LiveCollection, deadline: Deadline
     ) -> Enrolled:
-        taken = await self._judged_whole(request, live, deadline)
+        tally = _Tally()
+        try:
+            taken = await self._judged_whole(request, live, deadline, tally)
+        finally:
+            tally.tell(self._metrics)
         enrollment = self._enrollment(request, key, live.record, taken)
         collection_id, subject_id = enrollment.collection_id, enrollment.subject_id
         if not (others := enrollment.profile.distinct_from):
@@ -237,16 +259,18 @@ class Enroller:
         async with self._apart.on_both(collection_id, subject_id, before, others, request.caller):
             return await self._store.enroll(enrollment)
 
-    async def _judged_whole(self, request: EnrolmentRequest, live: LiveCollection, deadline: Deadline) -> _Taken:
+    async def _judged_whole(
+        self, request: EnrolmentRequest, live: LiveCollection, deadline: Deadline, tally: _Tally
+    ) -> _Taken:
         record = live.record
         judged = await self._judge_all(request, record, deadline)
         judged = await self._without_outliers(request, record, judged)
         now = self._clock.now()
         templates, outcomes = _templates(judged, request.samples, now, keep_pictures=record.keep_source_images)
-        self._count_samples(outcomes)
-        self._require_usable(outcomes, request.require_all)
+        tally.samples += ["ACCEPTED" if one.template_id is not None else one.reasons[0].value for one in outcomes]
+        _require_usable(outcomes, request.require_all, tally)
         usable = [one.sample for one in judged if one.sample is not None and not one.judgement.reasons]
-        destination = await self._destination(request, live, usable, deadline)
+        destination = await self._destination(request, live, usable, deadline, tally)
         return _Taken(templates, outcomes, destination)
 
     async def _without_outliers(
@@ -268,7 +292,12 @@ class Enroller:
         return told
 
     async def _destination(
-        self, request: EnrolmentRequest, live: LiveCollection, samples: list[Sample], deadline: Deadline
+        self,
+        request: EnrolmentRequest,
+        live: LiveCollection,
+        samples: list[Sample],
+        deadline: Deadline,
+        tally: _Tally,
     ) -> _Destination:
         """Where the samples go, by what is to happen to samples that already are another subject's."""
         plain = _Destination(request.subject_id, request.profile)
@@ -283,11 +312,11 @@ class Enroller:
             if not only_told:
                 raise
             # Who is only to be told of a duplicate is not kept waiting for a search that cannot be made now.
-            self._metrics.duplicates.labels("not_checked").inc()
+            tally.duplicates.append("not_checked")
             return plain
         if not found:
             return plain
-        self._metrics.duplicates.labels(policy.value.lower()).inc()
+        tally.duplicates.append(policy.value.lower())
         others = tuple(one.subject_id for one in found)
         match policy:
             case DuplicatePolicy.REPORT:
@@ -298,7 +327,7 @@ class Enroller:
             case DuplicatePolicy.MERGE if len(found) == 1 and await self._is_new(request):
                 return _Destination(others[0], SubjectProfile(), found, merged=True)
             case _:
-                self._metrics.enrolments.labels("duplicate").inc()
+                tally.refused.append("duplicate")
                 raise DuplicateSubjectError(others)
 
     async def _kept_apart(self, request: EnrolmentRequest, others: tuple[SubjectId, ...]) -> tuple[str, ...]:
@@ -377,16 +406,13 @@ class Enroller:
         )
         return EnrolmentAnswer(enrolled, told.samples, told.duplicates, told.merged)
 
-    def _count_samples(self, outcomes: tuple[SampleOutcome, ...]) -> None:
-        for outcome in outcomes:
-            self._metrics.samples.labels(outcome.reasons[0].value if outcome.template_id is None else "ACCEPTED").inc()
 
-    def _require_usable(self, outcomes: tuple[SampleOutcome, ...], require_all: bool) -> None:
-        rejected = [outcome for outcome in outcomes if outcome.template_id is None]
-        if len(rejected) == len(outcomes) or (rejected and require_all):
-            self._metrics.enrolments.labels("rejected").inc()
-            reasons = tuple(outcome.reasons if outcome.template_id is None else () for outcome in outcomes)
-            raise SamplesRejectedError(reasons, rejected[0].detail)
+def _require_usable(outcomes: tuple[SampleOutcome, ...], require_all: bool, tally: _Tally) -> None:
+    rejected = [outcome for outcome in outcomes if outcome.template_id is None]
+    if len(rejected) == len(outcomes) or (rejected and require_all):
+        tally.refused.append("rejected")
+        reasons = tuple(outcome.reasons if outcome.template_id is None else () for outcome in outcomes)
+        raise SamplesRejectedError(reasons, rejected[0].detail)
 
 
 def _templates(

@@ -101,6 +101,41 @@ async def test_a_sample_of_somebody_else_is_refused(world: World) -> None:
     assert "bob" in one.detail
 
 
+def _counted(world: World) -> dict[tuple[str, ...], float]:
+    """All that was counted of enrolments, by metric and label."""
+    names = {"tessera_gallery_samples", "tessera_gallery_enrolments", "tessera_gallery_duplicates"}
+    return {
+        (one.name, *one.labels.values()): one.value
+        for metric in world.gallery.metrics.registry.collect()
+        if metric.name in names
+        for one in metric.samples
+        if one.name.endswith("_total")
+    }
+
+
+async def test_a_dry_run_is_not_counted_as_an_enrolment(world: World) -> None:
+    """Neither a sample that would be taken, nor one that would be refused, nor one that is another subject's."""
+    await enroll(world, "ada", embedded(person(1)))
+    await enroll(world, "bob", embedded(person(9)))
+    before = _counted(world)
+    samples = embedded(person(1, 0.9)), probe_of(person(1, 0.9), reasons=["LOW_SHARPNESS"]), embedded(person(9, 0.1))
+    looked = [(await correct(world, sample, THIS, dry_run=True)).corrections[0].action for sample in samples]
+    assert looked == [ADDED, REFUSED, REFUSED]
+    assert _counted(world) == before
+    for sample in samples:
+        await correct(world, sample, THIS)
+    after = _counted(world)
+    moved = {key: value - before.get(key, 0.0) for key, value in after.items() if value != before.get(key, 0.0)}
+    assert moved == {
+        ("tessera_gallery_samples_total", "ACCEPTED"): 2.0,
+        ("tessera_gallery_samples_total", "LOW_SHARPNESS"): 1.0,
+        ("tessera_gallery_enrolments_total", "enrolled"): 1.0,
+        ("tessera_gallery_enrolments_total", "rejected"): 1.0,
+        ("tessera_gallery_enrolments_total", "duplicate"): 1.0,
+        ("tessera_gallery_duplicates_total", "reject"): 1.0,
+    }
+
+
 async def test_a_dry_run_says_what_would_be_refused(world: World) -> None:
     """It looks as the correction itself would: a good sample would be added, one of somebody else would not be."""
     await enroll(world, "ada", embedded(person(1)))
