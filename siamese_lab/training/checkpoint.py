@@ -112,6 +112,24 @@ def restore_module(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         value.copy_(tensors[name])
 
 
+def write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write the weights of one module and nothing else."""
+    write_whole(path, safetensors.torch.save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read what `write_weights` wrote.
+
+    Raises:
+        ArtifactError: it is not that.
+    """
+    try:
+        made: dict[str, Tensor] = safetensors.torch.load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(path.name, f"cannot be read: {error}") from error
+    return made
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that whoever reads it at any moment, a power cut included, finds the old or the new."""
     part = path.with_name(f".{path.name}.part")

@@ -12,6 +12,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,22 +24,25 @@ from siamese_lab.data.sources import LabelledImages
 from siamese_lab.losses import LOSSES, build_loss
 from siamese_lab.networks import Subnet, build, initialise
 from siamese_lab.networks.heads import DistanceHead
+from siamese_lab.networks.transfer import Freezing, load_weights
 from siamese_lab.training.averaging import WeightAverage
 from siamese_lab.training.batches import FITTING, Chance, EpochPlan, epoch_plan, stream, stream_seed
 from siamese_lab.training.checkpoint import (
     Checkpoint,
     optimiser_tensors,
     read_checkpoint,
+    read_weights,
     restore_module,
     restore_optimiser,
     write_checkpoint,
+    write_weights,
 )
 from siamese_lab.training.early_stopping import best_epoch, has_stalled
 from siamese_lab.training.events import EventLog
 from siamese_lab.training.optimisers import build_optimiser, set_rate
 from siamese_lab.training.recipe import Keep, Recipe
 from siamese_lab.training.regularisation import add_penalties, weights_of
-from siamese_lab.training.run_folder import CHECKPOINT_FILE, RESULT_FILE, RunFolder
+from siamese_lab.training.run_folder import CHECKPOINT_FILE, LOSS_FILE, NETWORK_FILE, RunFolder
 from siamese_lab.training.schedules import rate_factor
 from siamese_lab.training.training_data import TrainingData
 from siamese_lab.training.validation import validate
@@ -133,7 +137,9 @@ def train(
             events.add(asdict(facts))
             if on_epoch is not None:
                 on_epoch(facts)
-    write_checkpoint(run.path / RESULT_FILE, training.result(), {"epoch": training.kept_epoch})
+    result = training.result()
+    write_weights(run.path / LOSS_FILE, result[LOSS])
+    write_weights(run.path / NETWORK_FILE, result[NETWORK])
     return load_trained(run, data.training, device)
 
 
@@ -152,9 +158,8 @@ def load_trained(run: RunFolder, pictures: LabelledImages, device: str = "cpu") 
     if not run.finished:
         raise InvalidInputError("RUN", str(run.path), "a run that has come to its end; `train` goes on with it")
     whole = _build(run.recipe, pictures)
-    groups = read_checkpoint(run.path / RESULT_FILE).groups
-    for name, module in whole.items():
-        restore_module(module, groups.get(name, {}))
+    restore_module(whole[NETWORK], read_weights(run.path / NETWORK_FILE))
+    restore_module(whole[LOSS], read_weights(run.path / LOSS_FILE))
     whole.to(device).eval().requires_grad_(requires_grad=False)
     facts = read_checkpoint(run.path / CHECKPOINT_FILE).facts
     return Trained(_network(whole), head_of(whole[LOSS]), _history(facts))
@@ -170,7 +175,7 @@ def load_snapshot(run: RunFolder, step: int, pictures: LabelledImages) -> Subnet
     if not file.exists():
         raise InvalidInputError("step", step, f"one of {run.recipe.training.snapshots}")
     network = _network(_build(run.recipe, pictures))
-    restore_module(network, read_checkpoint(file).groups[NETWORK])
+    restore_module(network, read_weights(file))
     return network.eval()
 
 
@@ -196,7 +201,9 @@ class _Training:
         self._whole = _started(recipe, data.training, seed).to(device)
         self._network = _laid_out(_network(self._whole), recipe)
         self._loss = self._whole[LOSS]
-        self._learning = [weight for weight in self._whole.parameters() if weight.requires_grad]
+        self._learning = list(self._whole.parameters())
+        frozen = recipe.network.frozen
+        self._freezing = Freezing(frozen, recipe.network.frozen_epochs or None) if frozen else None
         self._kept_small = weights_of(self._network)
         self._optimiser = build_optimiser(recipe.optimiser, self._learning)
         self._average = WeightAverage(self._whole, recipe.training.average) if recipe.training.average else None
@@ -215,11 +222,6 @@ class _Training:
     @property
     def _accuracies(self) -> list[float]:
         return [facts.validation_accuracy or 0.0 for facts in self.history]
-
-    @property
-    def kept_epoch(self) -> int:
-        """Whose weights the result are, from 1."""
-        return best_epoch(self._accuracies) + 1 if self._best else len(self.history)
 
     def groups(self) -> dict[str, Mapping[str, Tensor]]:
         """Every tensor that the next epoch depends on."""
@@ -284,6 +286,8 @@ class _Training:
         self, plan: EpochPlan, epoch: int, varied: torch.Generator, run: RunFolder, on_step: OnStep | None
     ) -> tuple[float, float | None, float]:
         self._whole.train()
+        if self._freezing is not None:
+            self._freezing.apply(self._network, epoch)
         head, rate = head_of(self._loss), 0.0
         losses, right = torch.zeros((), device=self._device), torch.zeros((), device=self._device)
         for done, (items, mated) in enumerate(plan.batches()):
@@ -299,8 +303,7 @@ class _Training:
                 with torch.no_grad():
                     right += ((head(*sides) >= 0) == told).sum()
             if self._steps in self._recipe.training.snapshots:
-                groups = {NETWORK: self._network.state_dict()}
-                write_checkpoint(run.path / snapshot_file(self._steps), groups, {"steps": self._steps})
+                write_weights(run.path / snapshot_file(self._steps), self._network.state_dict())
             if on_step is not None:
                 on_step(done + 1, len(plan))
         mean = float(losses) / len(plan.items)
@@ -389,8 +392,9 @@ def _started(recipe: Recipe, pictures: LabelledImages, seed: int) -> nn.ModuleDi
     shown = stream(seed, Chance.WEIGHTS, 1).permutation(len(pictures))[:_PREPARED_ON]
     with torch.no_grad():
         network.prepare(as_batch(torch.from_numpy(pictures.images), torch.from_numpy(shown)))
-    for name, weight in network.named_parameters():
-        weight.requires_grad_(not name.startswith(recipe.network.frozen))
+    if recipe.network.start is not None:
+        start = recipe.network.start
+        load_weights(network, Path(start.file), start.sha256, start.only)
     return whole
 
 

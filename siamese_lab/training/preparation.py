@@ -5,7 +5,9 @@ The filters are those of `tessera.imaging`, which serving uses too.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +15,12 @@ import numpy.typing as npt
 from siamese_lab.data.partition import Parts
 from siamese_lab.data.sources import LabelledImages
 from siamese_lab.training.batches import Chance, stream
-from siamese_lab.training.recipe import DataPart, Filter, GatePart, NoiseKind, NoisePart
-from tessera.domain.errors import InvalidInputError
+from siamese_lab.training.recipe import DataPart, Filter, NoiseKind, NoisePart
+from tessera.imaging.binarise import binarise
+from tessera.imaging.equalise import clahe, equalise
+from tessera.imaging.filters import gaussian, median, non_local_means
+from tessera.imaging.picture_gate import PictureGate, measure
+from tessera.imaging.wavelets import wavelet_shrinkage
 
 Images = npt.NDArray[np.uint8]
 
@@ -69,17 +75,41 @@ def noisy(images: Images, noise: NoisePart, seed: int, part: int) -> Images:
 
 
 def filtered(images: Images, kind: Filter) -> Images:
-    """Each picture through a filter."""
+    """Each picture through a filter.
+
+    Args:
+        images: (n, h, w, c).
+        kind: which.
+    """
     if kind is Filter.NONE:
         return images
-    raise InvalidInputError("data.filter", kind.value, "none")
+    run, made = _FILTERS[kind], np.empty_like(images)
+    for at, picture in enumerate(images):
+        made[at] = _blue_first(np.reshape(run(_blue_first(picture)), (*images.shape[1:3], -1)))
+    return made
 
 
-def passing(images: Images, gate: GatePart) -> npt.NDArray[np.bool_]:
+def passing(images: Images, gate: PictureGate | None) -> npt.NDArray[np.bool_]:
     """Which pictures reach every level of the gate: (n,)."""
-    if gate == GatePart():
+    if gate is None:
         return np.ones(len(images), np.bool_)
-    raise InvalidInputError("data.gate", gate, "no level")
+    return np.array([not gate.reasons(measure(_blue_first(picture))) for picture in images], np.bool_)
+
+
+_FILTERS: Mapping[Filter, Callable[[Images], Images]] = {
+    Filter.GAUSSIAN: partial(gaussian, sigma_px=0.8),
+    Filter.MEDIAN: median,
+    Filter.NON_LOCAL_MEANS: partial(non_local_means, strength=20.0),
+    Filter.WAVELET: wavelet_shrinkage,
+    Filter.EQUALISE: equalise,
+    Filter.CLAHE: clahe,
+    Filter.OTSU: binarise,
+}
+
+
+def _blue_first(picture: Images) -> Images:
+    """The lab has red first, `tessera.imaging` blue; the way back is the same."""
+    return np.ascontiguousarray(picture[..., ::-1]) if picture.shape[-1] == 3 else picture
 
 
 def _some(images: LabelledImages, kept: npt.NDArray[np.bool_]) -> LabelledImages:

@@ -18,6 +18,7 @@ from siamese_lab.evaluation.pairs import Comparison
 from siamese_lab.networks import Initialisation
 from siamese_lab.options import Option
 from siamese_lab.training.typed_reading import Within
+from tessera.imaging.picture_gate import PictureGate
 
 _Share = Annotated[float, Within(0.0, 1.0)]
 _Count = Annotated[int, Within(0, 1 << 31)]
@@ -100,15 +101,6 @@ class NoisePart:
 
 
 @dataclass(frozen=True, slots=True)
-class GatePart:
-    """Pictures below one of these levels are not trained on; they are judged all the same. 0: everything passes."""
-
-    sharpness: _Share = 0.0
-    contrast: _Share = 0.0
-    fidelity: _Share = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class DataPart:
     """Which pictures."""
 
@@ -130,8 +122,19 @@ class DataPart:
     noise: NoisePart = NoisePart()
     filter: Filter = Filter.NONE
     """After the noise."""
-    gate: GatePart = GatePart()
-    """After the filter; on the training part alone."""
+    gate: PictureGate | None = None
+    """Pictures below its levels are not trained on, as they are after the filter; they are judged all the same. `{}`
+    has the first paper's levels; without it everything passes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartPart:
+    """Weights of an earlier training, such as the `network.safetensors` of a run."""
+
+    file: str
+    sha256: Annotated[str, Within(64, 64)]
+    only: tuple[str, ...] = ()
+    """Names of modules or weights; empty: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +146,12 @@ class NetworkPart:
     initialisation: Initialisation = Initialisation.HE
     deviation: Annotated[float, Within(1e-6, 10.0)] = 0.05
     """Of the initialisation `random`."""
-    start_from: str = ""
-    """A run folder whose weights are the start; empty: they are drawn. Its network must be the same."""
+    start: StartPart | None = None
+    """Weights of an earlier training; without it all are drawn."""
     frozen: tuple[str, ...] = ()
-    """Beginnings of names of weights that do not change."""
+    """Names of modules or weights that do not learn."""
+    frozen_epochs: _Count = 0
+    """For so many epochs; 0: for all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ data.json               the source, its caveat, the digest of each part
 environment.json        versions, device, threads, commit; one entry for each life of the run
 history.jsonl           the figures of each epoch
 checkpoint.safetensors  where it stands
-result.safetensors      the weights that it gives
+network.safetensors     the weights that it gives
+loss.safetensors        those of its loss: a head, the directions of classes; often none
 snapshot-N.safetensors  weights after N steps, where the recipe asks for them
 figures.json            what `evaluate` measured
 events.out.tfevents.*   the same as history.jsonl, for TensorBoard
@@ -37,7 +38,8 @@ DATA_FILE = "data.json"
 ENVIRONMENT_FILE = "environment.json"
 HISTORY_FILE = "history.jsonl"
 CHECKPOINT_FILE = "checkpoint.safetensors"
-RESULT_FILE = "result.safetensors"
+NETWORK_FILE = "network.safetensors"
+LOSS_FILE = "loss.safetensors"
 FIGURES_FILE = "figures.json"
 REPORT_FILE = "report.html"
 
@@ -91,7 +93,7 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether it has come to its end."""
-        return (self.path / RESULT_FILE).exists()
+        return (self.path / NETWORK_FILE).exists()
 
     def read_json(self, name: str) -> Any:  # noqa: ANN401 - JSON holds anything
         """The content of a JSON file; None where there is none."""
