@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,10 @@ from tessera.chassis.logs import get_logger
 from tessera.domain import errors as e
 
 ERROR_DOMAIN = "tessera"
+# In bytes of UTF-8. grpc sends the message twice (percent-encoded, and in base64) and may refuse metadata from 8 KB on.
 _LONGEST_MESSAGE = 1000
 _LONGEST_VALUE = 200
+_CUT = " ..."
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -43,7 +45,7 @@ def _image(error: e.ImageRejectedError) -> StatusDetail:
 
 def _samples(error: e.SamplesRejectedError) -> StatusDetail:
     first = _image(error)
-    each = {f"samples[{at}]": ",".join(why) or "usable" for at, why in enumerate(error.reasons)}
+    each = {f"samples[{at}]": ",".join(_whole(why)) or "usable" for at, why in enumerate(error.reasons)}
     return StatusDetail(first.code, first.reason, first.message, {**first.metadata, **each})
 
 
@@ -64,7 +66,10 @@ def _exists(error: e.AlreadyExistsError) -> StatusDetail:
 
 def _duplicate(error: e.DuplicateSubjectError) -> StatusDetail:
     allowed = "somebody new; or duplicate_policy MERGE, where one subject looks like it, or KEEP_APART"
-    metadata = {"field": "samples", "value": ",".join(error.subject_ids), "allowed": allowed}
+    told = _whole(error.subject_ids)
+    metadata = {"field": "samples", "value": ",".join(told), "allowed": allowed}
+    if len(told) < len(error.subject_ids):
+        metadata["left_out"] = str(len(error.subject_ids) - len(told))
     return StatusDetail(grpc.StatusCode.ALREADY_EXISTS, "DUPLICATE_SUBJECT", str(error), metadata)
 
 
@@ -224,16 +229,37 @@ def status_of(error: BaseException) -> StatusDetail:
 def rich_status(detail: StatusDetail) -> Any:  # noqa: ANN401 - grpc_status ships no types
     """The status with its google.rpc.ErrorInfo, as a call ends with it.
 
-    What the caller sent comes back shortened: a status above the peer's limit on metadata (16 KB) would never arrive.
+    What the caller sent comes back shortened, behind a whole word or item of a list, and says so by dots at its end: a
+    status above the peer's limit on metadata would never arrive.
     """
-    metadata = {key: text[:_LONGEST_VALUE] for key, text in detail.metadata.items()}
+    metadata = {key: _shortened(text, _LONGEST_VALUE) for key, text in detail.metadata.items()}
     info = error_details_pb2.ErrorInfo(reason=detail.reason, domain=ERROR_DOMAIN, metadata=metadata)
     packed = any_pb2.Any()
     packed.Pack(info)
     code = getattr(code_pb2, detail.code.name)
     return rpc_status.to_status(
-        status_pb2.Status(code=code, message=detail.message[:_LONGEST_MESSAGE], details=[packed])
+        status_pb2.Status(code=code, message=_shortened(detail.message, _LONGEST_MESSAGE), details=[packed])
     )
+
+
+def _whole(items: Sequence[str]) -> Sequence[str]:
+    """As many of the first items as fit into one value, joined by commas; one at least."""
+    length = -1
+    for count, item in enumerate(items):
+        length += 1 + len(item.encode())
+        if length > _LONGEST_VALUE:
+            return items[: max(count, 1)]
+    return items
+
+
+def _shortened(text: str, longest: int) -> str:
+    """At most so many bytes of a text."""
+    raw = text.encode()
+    if len(raw) <= longest:
+        return text
+    kept = raw[: longest - len(_CUT)].decode(errors="ignore")
+    end = max(kept.rfind(","), kept.rfind(" "))
+    return (kept[:end] if end > 0 else kept).rstrip(" ,;") + _CUT
 
 
 def detail_of(error: grpc.RpcError) -> StatusDetail:

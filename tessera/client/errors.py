@@ -67,8 +67,13 @@ class DuplicateSubject(AlreadyExists):
 
     @property
     def subject_ids(self) -> tuple[str, ...]:
-        """Whose they are, best first; also in `details["subject_ids"]`, separated by commas."""
+        """Whose they are, best first, as many as an error holds; also in `details["subject_ids"]`, with commas."""
         return tuple(self.value.split(","))
+
+    @property
+    def left_out(self) -> int:
+        """How many more they are than `subject_ids` names."""
+        return int(self.details.get("left_out", 0))
 
 
 class NotAllowedNow(TesseraCallError):
