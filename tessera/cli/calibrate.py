@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -270,6 +270,8 @@ def _tell(changed: Activation) -> int:
 @click.option("--fpir", "target_fpir", type=_RATE, default=DEFAULT_TARGET_FPIR, show_default=True, metavar="RATE",
               help="Of searches.")  # fmt: skip
 @click.option("--extrapolate", is_flag=True, help="Also state thresholds beyond the data, marked as such.")
+@click.option("--modality", type=click.Choice([one.value.lower() for one in Modality]),
+              help="Of scores and embeddings.  [default: what the file says, else face]")  # fmt: skip
 @click.option("--encoder", metavar="ADDRESS", default=DEFAULT_ENCODER, show_default=True, envvar="TESSERA_ENCODER",
               show_envvar=True, help="Where the encoder listens, for --pictures.")  # fmt: skip
 @json_option
@@ -285,6 +287,7 @@ def report(  # noqa: PLR0917 - click passes them by name
     target_fmr: float,
     target_fpir: float,
     extrapolate: bool,
+    modality: str | None,
     encoder: str,
 ) -> int:
     """Measure labelled data and write one HTML page about it; nothing is kept, and no decision changes.
@@ -293,6 +296,12 @@ def report(  # noqa: PLR0917 - click passes them by name
     """
     source = _Source(scores, embeddings, pictures, None, independent)
     source.require_one("--scores, --embeddings or --pictures")
+    asked = Modality(modality.upper()) if modality else None
+    if pictures is not None and asked not in {None, Modality.FACE}:
+        raise Failure(
+            "pictures are embedded as faces", field="--modality", value=str(modality), allowed="face",
+            next_step="give the embeddings of another encoder with --embeddings",
+        )  # fmt: skip
     click.get_current_context().meta["tessera.encoder"] = encoder
     now = datetime.now(UTC)
     with _told_in_words():
@@ -303,7 +312,7 @@ def report(  # noqa: PLR0917 - click passes them by name
             target_fpir=target_fpir,
             extrapolate=extrapolate,
         )
-        told = _measured(source, model_id, data_name, options)
+        told = _measured(source, _Labels(model_id, data_name, asked), options)
     out.write_text(render(told), encoding="utf-8")
     if wants_json():
         echo_json({"file": str(out), "report": told})
@@ -312,21 +321,34 @@ def report(  # noqa: PLR0917 - click passes them by name
     return ExitCode.DONE
 
 
-def _measured(source: _Source, model_id: str, data_name: str, options: ReportOptions) -> CalibrationReport:
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """What the data is called; empty or None: what the data itself says."""
+
+    model_id: str
+    data_name: str
+    modality: Modality | None
+
+    def provenance(self, name: str, digest: str, options: ReportOptions) -> Provenance:
+        """Where the thresholds come from, of data with this name."""
+        model = self.model_id or _UNKNOWN_MODEL
+        calibration_id = CalibrationId(f"{model.partition('@')[0]}-{digest[:8]}-{options.written.replace('-', '')}")
+        modality = self.modality or Modality.FACE
+        return Provenance(calibration_id, ModelId(model), modality, options.written, self.data_name or name, digest)
+
+
+def _measured(source: _Source, labels: _Labels, options: ReportOptions) -> CalibrationReport:
     if source.scores is not None:
         file = read_scores(source.scores, independent=source.independent)
-        provenance = _provenance(model_id, data_name or source.scores.name, file.digest, options)
+        provenance = labels.provenance(source.scores.name, file.digest, options)
         return report_on_scores(file.scores, file.names, provenance, options, independent=source.independent)
-    embedded, name = _embedded(source, model_id)
-    provenance = _provenance(model_id or embedded.model_id, data_name or name, embedded.digest, options)
+    embedded, name = _embedded(source, labels.model_id)
+    labels = replace(
+        labels, model_id=labels.model_id or embedded.model_id, modality=labels.modality or embedded.modality
+    )
+    provenance = labels.provenance(name, embedded.digest, options)
     enrolment = EnrolmentFailures(embedded.samples_tried, embedded.without_face) if embedded.samples_tried else None
     return report_on_embeddings(embedded.vectors, embedded.subjects, provenance, options.with_enrolment(enrolment))
-
-
-def _provenance(model_id: str, data_name: str, digest: str, options: ReportOptions) -> Provenance:
-    model = model_id or _UNKNOWN_MODEL
-    calibration_id = CalibrationId(f"{model.partition('@')[0]}-{digest[:8]}-{options.written.replace('-', '')}")
-    return Provenance(calibration_id, ModelId(model), Modality.FACE, options.written, data_name, digest)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tessera.domain.embedding import Vectors
+from tessera.domain.embedding import Modality, Vectors
 from tessera.domain.errors import InvalidInputError
 from tessera.domain.fitting import LabelledScores, independent_scores
 
@@ -49,6 +49,8 @@ class EmbeddingFile:
     """Pictures; 0: nobody knows."""
     without_face: tuple[str, ...] = ()
     """Names of those that could not be used."""
+    modality: Modality | None = None
+    """None: the file does not say."""
 
 
 def read_scores(path: Path, *, independent: bool = False) -> ScoreFile:
@@ -75,7 +77,7 @@ def read_scores(path: Path, *, independent: bool = False) -> ScoreFile:
 
 
 def read_embeddings(path: Path) -> EmbeddingFile:
-    """Read an npz file with `vectors` (n, d) and `subjects` (n,), and perhaps `model_id`.
+    """Read an npz file with `vectors` (n, d) and `subjects` (n,), and perhaps `model_id` and `modality`.
 
     Raises:
         InvalidInputError: it is no such file, or they do not fit together.
@@ -88,9 +90,24 @@ def read_embeddings(path: Path) -> EmbeddingFile:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     if not bool(np.isfinite(lengths).all() and (lengths > 0).all()):
         raise InvalidInputError("--embeddings", path.name, "finite vectors that are not zero")
-    model = arrays.get("model_id")
-    model_id = str(model.item()) if model is not None and model.size == 1 else ""
-    return EmbeddingFile(rows / lengths, tuple(str(subject) for subject in subjects), model_id, _digest(path))
+    names = tuple(str(subject) for subject in subjects)
+    modality = _modality(path, _word(arrays, "modality"))
+    return EmbeddingFile(rows / lengths, names, _word(arrays, "model_id"), _digest(path), modality=modality)
+
+
+def _word(arrays: Mapping[str, np.ndarray], name: str) -> str:
+    """The one word of an array; empty: there is none."""
+    array = arrays.get(name)
+    return str(array.item()) if array is not None and array.size == 1 else ""
+
+
+def _modality(path: Path, word: str) -> Modality | None:
+    if not word:
+        return None
+    try:
+        return Modality(word.upper())
+    except ValueError:
+        raise InvalidInputError(f"{path.name}, modality", word, ", ".join(one.lower() for one in Modality)) from None
 
 
 def read_groups(path: Path) -> Mapping[str, str]:

@@ -92,6 +92,44 @@ def test_a_report_on_embeddings_takes_the_model_from_the_file(
 
 
 @pytest.mark.parametrize(
+    ("in_file", "option", "told"),
+    [("", "", "FACE"), ("signature", "", "SIGNATURE"), ("", "person", "PERSON"), ("signature", "person", "PERSON")],
+)
+def test_a_report_says_what_was_compared(
+    in_file: str, option: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The option, else what the file says, else faces."""
+    vectors, subjects = people()
+    labels = {"modality": np.array(in_file)} if in_file else {}
+    np.savez(tmp_path / "e.npz", vectors=vectors, subjects=np.array(subjects), **labels)
+    asked = ["calibrate", "report", "--embeddings", str(tmp_path / "e.npz"), "-o", str(tmp_path / "r.html"), "--json"]
+    assert main([*asked, *(["--modality", option] if option else [])]) == 0
+    assert json.loads(capsys.readouterr().out)["report"]["calibration"]["modality"] == told
+    assert told.lower() in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_scores_say_by_the_option_what_was_compared(
+    write: Callable[[str, Rows], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of scores does not say it."""
+    scores, out = write("scores.csv", score_rows()), str(tmp_path / "r.html")
+    assert main(["calibrate", "report", "--scores", scores, "--modality", "signature", "-o", out, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["report"]["calibration"]["modality"] == "SIGNATURE"
+
+
+def test_what_is_no_modality_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a file by its place; of pictures, which the encoder embeds as faces, whatever else is said."""
+    vectors, subjects = people()
+    np.savez(tmp_path / "e.npz", vectors=vectors, subjects=np.array(subjects), modality=np.array("gait"))
+    out = str(tmp_path / "r.html")
+    assert main(["calibrate", "report", "--embeddings", str(tmp_path / "e.npz"), "-o", out, "--json"]) == 3
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert (error["field"], error["allowed"]) == ("e.npz, modality", "face, signature, person")
+    assert main(["calibrate", "report", "--pictures", str(tmp_path), "--modality", "person", "-o", out, "--json"]) == 3
+    assert json.loads(capsys.readouterr().err)["error"]["field"] == "--modality"
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         ([["score", "first"], ["0.1", "a"]], "bad.csv, line 1", "score,mated"),
