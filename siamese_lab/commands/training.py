@@ -9,12 +9,13 @@ from typing import Any
 import click
 from rich.console import Console
 
+from siamese_lab.commands.judging import judge_one
 from siamese_lab.commands.options import cache_option, chosen_device, data_option, device_option, threads_option
 from siamese_lab.training.loop import train as train_run
 from siamese_lab.training.progress import ProgressView
 from siamese_lab.training.recipe import DataPart
 from siamese_lab.training.recipe_files import available, changed, laid_over, load_study, recipe_text
-from siamese_lab.training.run_folder import HISTORY_FILE, RunFolder
+from siamese_lab.training.run_folder import FIGURES_FILE, HISTORY_FILE, RunFolder
 from siamese_lab.training.strict_yaml import parse
 from siamese_lab.training.training_data import TrainingData, load_training_data
 from tessera.domain.errors import InvalidInputError
@@ -110,6 +111,8 @@ def train_one(run: RunFolder, data: TrainingData, device: str, *, judge: bool = 
         title = " ".join(filter(None, (run.recipe.name, run.recipe.variant, f"seed {run.seed}")))
         with ProgressView(Console(), title, run.recipe.training.epochs, done) as view:
             train_run(run, data, device, on_epoch=view.epoch, on_step=view.step)
+    if judge and not (run.path / FIGURES_FILE).exists():
+        judge_one(run, data, device)
 
 
 def _begin(run: RunFolder, data: TrainingData, device: str) -> None:

@@ -1,26 +1,21 @@
-"""Pictures as the recipe wants them before any network: with noise, filtered, and the poor ones kept out of training.
+"""Pictures as the recipe wants them: with noise, taken through steps, and the poor ones kept out of training.
 
-The filters are those of `tessera.imaging`, which serving uses too.
+The steps are those of `siamese_lab.data.preparation`, which serving takes too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from siamese_lab.data.partition import Parts
+from siamese_lab.data.preparation import accepted
+from siamese_lab.data.preparation import prepare as stepped
 from siamese_lab.data.sources import LabelledImages
 from siamese_lab.training.batches import Chance, stream
-from siamese_lab.training.recipe import DataPart, Filter, NoiseKind, NoisePart
-from tessera.imaging.binarise import binarise
-from tessera.imaging.equalise import clahe, equalise
-from tessera.imaging.filters import gaussian, median, non_local_means
-from tessera.imaging.picture_gate import PictureGate, measure
-from tessera.imaging.wavelets import wavelet_shrinkage
+from siamese_lab.training.recipe import DataPart, NoiseKind, NoisePart
 
 Images = npt.NDArray[np.uint8]
 
@@ -34,17 +29,17 @@ class Prepared:
 
 
 def prepare(parts: Parts, part: DataPart) -> Prepared:
-    """Add noise, filter, and keep poor pictures out of the training part.
+    """Add noise, take steps, and keep poor pictures out of the training part.
 
     Args:
         parts: as divided.
         part: of the recipe.
     """
     made = [
-        replace(images, images=filtered(noisy(images.images, part.noise, part.partition_seed, at), part.filter))
+        stepped(replace(images, images=noisy(images.images, part.noise, part.partition_seed, at)), part.steps)
         for at, images in enumerate((parts.train, parts.validation, parts.test))
     ]
-    kept = passing(made[0].images, part.gate)
+    kept = np.ones(len(made[0]), np.bool_) if part.gate is None else accepted(made[0], part.gate)
     return Prepared(Parts(_some(made[0], kept), made[1], made[2]), int((~kept).sum()))
 
 
@@ -72,44 +67,6 @@ def noisy(images: Images, noise: NoisePart, seed: int, part: int) -> Images:
             return np.where(chance >= 1.0 - noise.level / 2.0, np.uint8(255), dark)
         case _:
             return images
-
-
-def filtered(images: Images, kind: Filter) -> Images:
-    """Each picture through a filter.
-
-    Args:
-        images: (n, h, w, c).
-        kind: which.
-    """
-    if kind is Filter.NONE:
-        return images
-    run, made = _FILTERS[kind], np.empty_like(images)
-    for at, picture in enumerate(images):
-        made[at] = _blue_first(np.reshape(run(_blue_first(picture)), (*images.shape[1:3], -1)))
-    return made
-
-
-def passing(images: Images, gate: PictureGate | None) -> npt.NDArray[np.bool_]:
-    """Which pictures reach every level of the gate: (n,)."""
-    if gate is None:
-        return np.ones(len(images), np.bool_)
-    return np.array([not gate.reasons(measure(_blue_first(picture))) for picture in images], np.bool_)
-
-
-_FILTERS: Mapping[Filter, Callable[[Images], Images]] = {
-    Filter.GAUSSIAN: partial(gaussian, sigma_px=0.8),
-    Filter.MEDIAN: median,
-    Filter.NON_LOCAL_MEANS: partial(non_local_means, strength=20.0),
-    Filter.WAVELET: wavelet_shrinkage,
-    Filter.EQUALISE: equalise,
-    Filter.CLAHE: clahe,
-    Filter.OTSU: binarise,
-}
-
-
-def _blue_first(picture: Images) -> Images:
-    """The lab has red first, `tessera.imaging` blue; the way back is the same."""
-    return np.ascontiguousarray(picture[..., ::-1]) if picture.shape[-1] == 3 else picture
 
 
 def _some(images: LabelledImages, kept: npt.NDArray[np.bool_]) -> LabelledImages:

@@ -36,19 +36,6 @@ class NoiseKind(StrEnum):
     """The stated share of places becomes black or white."""
 
 
-class Filter(StrEnum):
-    """What is done to a picture before a network sees it, in training and in serving."""
-
-    NONE = "none"
-    GAUSSIAN = "gaussian"
-    MEDIAN = "median"
-    NON_LOCAL_MEANS = "non-local-means"
-    WAVELET = "wavelet"
-    EQUALISE = "equalise"
-    CLAHE = "clahe"
-    OTSU = "otsu"
-
-
 class BatchKind(StrEnum):
     """What a batch holds."""
 
@@ -120,10 +107,10 @@ class DataPart:
     channels: Annotated[int, Within(1, 3)] = 3
     """Of `folders`."""
     noise: NoisePart = NoisePart()
-    filter: Filter = Filter.NONE
-    """After the noise."""
+    steps: tuple[str, ...] = ()
+    """After the noise, one after the other: keys of `siamese_lab.data.preparation.STEPS`."""
     gate: PictureGate | None = None
-    """Pictures below its levels are not trained on, as they are after the filter; they are judged all the same. `{}`
+    """Pictures below its levels are not trained on, as they are after the steps; they are judged all the same. `{}`
     has the first paper's levels; without it everything passes."""
 
 
