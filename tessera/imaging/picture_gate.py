@@ -18,6 +18,11 @@ from tessera.imaging.fidelity import fidelity
 from tessera.imaging.pixels import Bytes, gray, require_bytes, require_within
 from tessera.imaging.quality import contrast, sharpness
 
+MIN_FIDELITY_SIDE_PX = 64
+"""Smaller pictures have too few blocks to tell chance from damage: of 450 undamaged cuts of 64 pixels 99 % have 0.9 or
+more and of those saved at JPEG quality 75 none; of 48 pixels 42 % of the undamaged have, of 32 pixels none.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class PictureQuality:
@@ -28,7 +33,7 @@ class PictureQuality:
     contrast: float
     """Spread of the luminance."""
     fidelity: float | None
-    """Freedom from compression damage; None where it cannot be told, below 24 pixels to a side."""
+    """Freedom from compression damage; None where it cannot be told, below 64 pixels to a side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,12 @@ def measure(picture: Bytes) -> PictureQuality:
     require_bytes(picture)
     levels = gray(picture)
     luminance = levels.astype(np.float32)
+    return PictureQuality(sharpness(luminance), contrast(luminance), _fidelity(levels))
+
+
+def _fidelity(levels: Bytes) -> float | None:
     height_px, width_px = levels.shape
+    if min(height_px, width_px) < MIN_FIDELITY_SIDE_PX:
+        return None
     colour = np.asarray(cv2.cvtColor(levels, cv2.COLOR_GRAY2BGR), np.uint8)  # what `fidelity` looks at is luminance
-    whole = Box(0.0, 0.0, width_px, height_px)
-    return PictureQuality(sharpness(luminance), contrast(luminance), fidelity(colour, whole))
+    return fidelity(colour, Box(0.0, 0.0, width_px, height_px))

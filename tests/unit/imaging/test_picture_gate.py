@@ -89,10 +89,20 @@ def test_colour_and_gray_are_measured_alike() -> None:
 
 
 def test_small_and_even_pictures_have_measures_too() -> None:
-    """Below 24 pixels fidelity is not told; a picture of one level is neither sharp nor of any contrast."""
+    """A picture of one level is neither sharp nor of any contrast."""
     quality = measure(np.full((16, 16), 128, np.uint8))
     assert quality == PictureQuality(0.0, 0.0, None)
     assert PAPERS_GATE.reasons(quality) == (Reason.LOW_SHARPNESS, Reason.LOW_CONTRAST)
+
+
+@pytest.mark.parametrize("shape", [(63, 200), (200, 63), (28, 28)])
+def test_fidelity_is_told_only_where_it_can_be(shape: tuple[int, int]) -> None:
+    """Too few blocks look damaged by chance: such a picture passes this level, whatever it went through."""
+    height_px, width_px = shape
+    small = np.ascontiguousarray(_detailed(200)[:height_px, :width_px])
+    assert measure(_saved(small, 10)).fidelity is None
+    large = cv2.GaussianBlur(_detailed(64), (0, 0), 1.5)
+    assert measure(large).fidelity is not None
 
 
 def test_gate_refuses_what_is_no_level_and_no_picture() -> None:

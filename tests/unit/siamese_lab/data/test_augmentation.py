@@ -110,7 +110,7 @@ def test_a_crop_shifts_by_whole_pixels(border: Border) -> None:
     batch = _noise(1, 2, 6, 9).expand(300, 2, 6, 9)
     result = augment(batch, Augmentation(crop_px=2, border=border), _seeded())
     modes = {Border.ZEROS: "constant", Border.REFLECTION: "reflect", Border.EDGE: "edge"}
-    padded = np.pad(batch[0].numpy(), [(0, 0), (2, 2), (2, 2)], mode=modes[border])  # type: ignore[call-overload]  # a name from a table
+    padded = np.pad(batch[0].numpy(), [(0, 0), (2, 2), (2, 2)], mode=modes[border])
     crops = {padded[:, top : top + 6, left : left + 9].tobytes() for top in range(5) for left in range(5)}
     found = {picture.numpy().tobytes() for picture in result}
     assert found == crops
@@ -192,11 +192,11 @@ def test_noise_has_its_deviation() -> None:
 
 def test_an_erased_rectangle_is_the_mean_and_not_too_large() -> None:
     """In as many pictures as asked; what is outside stays; no side is longer than its share."""
-    batch = _noise(400, 1, 16, 24)
+    batch = _noise(200, 1, 16, 24)
     result = augment(batch, Augmentation(erase=0.25, erase_side=0.5), _seeded())
     changed = (result != batch)[:, 0]
     hit = changed.any(dim=(1, 2))
-    assert 65 <= int(hit.sum()) <= 135
+    assert 25 <= int(hit.sum()) <= 75
     for picture, mask, before in zip(result[hit], changed[hit], batch[hit], strict=True):
         rows, columns = (torch.where(mask.any(axis))[0] for axis in (1, 0))
         assert mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
