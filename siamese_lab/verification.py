@@ -86,22 +86,58 @@ def fnmr_at_fmr(comparisons: Comparisons, fmr: float, rng: np.random.Generator, 
 
     The interval resamples subjects, and sets the threshold anew each time: it holds the uncertainty of both.
     """
-    c = comparisons
-    by_score = np.argsort(c.mated_scores)
-    mated_scores, mated_subject = c.mated_scores[by_score], c.mated_subject[by_score]
+    weighted = WeightedFnmr(comparisons)
+    subjects = comparisons.samples_by_subject.size
+    drawn = [weighted.at(fmr, draw).rate for draw in subject_resamples(subjects, rng, replicates)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Estimate(weighted.at(fmr, np.ones(subjects)).rate, Interval(float(low), float(high)))
 
-    def measure(weights: Floats) -> float:
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Mated comparisons that a threshold refuses, each as heavy as its subject."""
+
+    missed: float
+    mated: float
+
+    @property
+    def rate(self) -> float:
+        """FNMR."""
+        return self.missed / self.mated
+
+
+class WeightedFnmr:
+    """FNMR at an FMR of the same comparisons, where each subject counts as often as a resample drew it.
+
+    Args:
+        comparisons: of all pairs.
+    """
+
+    def __init__(self, comparisons: Comparisons) -> None:
+        self._c = comparisons
+        by_score = np.argsort(comparisons.mated_scores)
+        self._mated_scores, self._mated_subject = (
+            comparisons.mated_scores[by_score],
+            comparisons.mated_subject[by_score],
+        )
+
+    def at(self, fmr: float, weights: Floats) -> Missed:
+        """At the threshold that gives `fmr` under these weights.
+
+        Args:
+            fmr: the target.
+            weights: shape (subjects,); all 1: as measured.
+
+        Raises:
+            InvalidInputError: too few non-mated scores were kept for that rate.
+        """
+        c = self._c
         pair_weights = np.cumsum(weights[c.non_mated_first] * weights[c.non_mated_second])
         samples = weights * c.samples_by_subject
         allowed = fmr * (samples.sum() ** 2 - (samples**2).sum()) / 2.0
         first_refused = int(np.searchsorted(pair_weights, allowed, side="right"))
         if first_refused == pair_weights.size:
             raise InvalidInputError("fmr", fmr, "a rate below the share of non-mated scores that were kept")
-        mated_weights = weights[mated_subject]
-        missed = np.searchsorted(mated_scores, c.non_mated_scores[first_refused], side="right")
-        return float(mated_weights[:missed].sum() / mated_weights.sum())
-
-    subjects = c.samples_by_subject.size
-    drawn = [measure(draw) for draw in subject_resamples(subjects, rng, replicates)]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Estimate(measure(np.ones(subjects)), Interval(float(low), float(high)))
+        mated_weights = weights[self._mated_subject]
+        missed = np.searchsorted(self._mated_scores, c.non_mated_scores[first_refused], side="right")
+        return Missed(float(mated_weights[:missed].sum()), float(mated_weights.sum()))

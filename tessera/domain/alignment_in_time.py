@@ -65,8 +65,8 @@ def estimate_offset(
         tolerance_s: how far apart two views of one event may be stamped, once the clocks agree.
 
     Returns:
-        The offset, with a doubt where it cannot be trusted. An event counts once, so that a burst of events of one
-        camera against a single one of the other makes no peak; events that only one camera saw do no harm.
+        The offset, with a doubt where it cannot be trusted. What happens within the tolerance of an event counts as
+        the same event, so that a burst on one side makes no peak; events that only one camera saw do no harm.
 
     Raises:
         InvalidInputError: a time is not finite, or a limit is not positive.
@@ -74,6 +74,7 @@ def estimate_offset(
     Source: the cross-correlogram of two point processes, Perkel, Gerstein and Moore, Biophysical Journal 7 (1967).
     """
     first, second = _times("first_s", first_s), _times("second_s", second_s)
+    first, second = _thinned(first, tolerance_s), _thinned(second, tolerance_s)
     if not 0.0 < tolerance_s <= limit_s < math.inf:
         raise InvalidInputError("tolerance_s", (tolerance_s, limit_s), "0 < tolerance_s <= limit_s")
     lags = _lags(first, second, limit_s)
@@ -129,16 +130,24 @@ def _times(name: str, values: npt.ArrayLike) -> Floats:
     return times
 
 
+def _thinned(times: Floats, apart_s: float) -> Floats:
+    """Sorted, without those that follow a kept one within `apart_s`."""
+    kept: list[float] = []
+    for time in np.sort(times).tolist():
+        if not kept or time - kept[-1] > apart_s:
+            kept.append(time)
+    return np.array(kept)
+
+
 def _lags(first: Floats, second: Floats, limit_s: float) -> Floats:
-    """Every difference second - first within the limit, sorted."""
-    one, other = np.sort(first), np.sort(second)
-    low = np.searchsorted(other, one - limit_s, side="left")
-    high = np.searchsorted(other, one + limit_s, side="right")
+    """Every difference second - first within the limit, sorted; both sorted."""
+    low = np.searchsorted(second, first - limit_s, side="left")
+    high = np.searchsorted(second, first + limit_s, side="right")
     total = int((high - low).sum())
     if total > _MOST_DIFFERENCES:
         raise InvalidInputError("limit_s", limit_s, f"one that leaves at most {_MOST_DIFFERENCES:,} pairs of events")
     starts = np.repeat(low - np.concatenate([[0], np.cumsum(high - low)[:-1]]), high - low)
-    return np.sort(other[starts + np.arange(total)] - np.repeat(one, high - low))
+    return np.sort(second[starts + np.arange(total)] - np.repeat(first, high - low))
 
 
 def _counts_near(lags: Floats, tolerance_s: float, at: Floats | None = None) -> Indices:
@@ -162,9 +171,8 @@ def _middle(lags: Floats, about_s: float, tolerance_s: float) -> float:
 
 
 def _gaps(first: Floats, second: Floats, tolerance_s: float) -> Floats:
-    one, other = np.sort(first), np.sort(second)
-    rows, partners = pair_in_time(one, other, tolerance_s)
-    return np.asarray(other[partners] - one[rows], dtype=np.float64)
+    rows, partners = pair_in_time(first, second, tolerance_s)
+    return np.asarray(second[partners] - first[rows], dtype=np.float64)
 
 
 def _doubt(found: ClockOffset, lags: Floats, counts: Indices, limit_s: float, tolerance_s: float) -> OffsetDoubt | None:
