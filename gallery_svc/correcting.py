@@ -4,6 +4,9 @@ A person who knows says that a decision was wrong and shows the sample again. Of
 match the sample and do not look like the others: pictures of somebody else, or of nobody in particular. Templates that
 agree with each other stay, although they matched: two people can look alike, and taking them away would only make the
 subject harder to find. The sample that was missed becomes a template if it is good enough and nobody else's.
+
+A retry of "not this person" is judged anew, over the templates that are left: the store keeps an answer with one write,
+and this may be several. What broke off is finished by it; what is gone is not told again.
 """
 
 from __future__ import annotations

@@ -274,7 +274,7 @@ class GalleryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CorrectSubject(self, request, context):
-        """"Not this person", and its opposite. Idempotent by request_id. Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND),
+        """"Not this person", and its opposite; `request_id` says what a retry does. Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND),
         INVALID_ARGUMENT (an image Reason), FAILED_PRECONDITION (MODEL_MISMATCH, NO_CALIBRATION).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -755,7 +755,7 @@ class GalleryServiceStub(typing.Generic[_GalleryServiceCreateCollectionType, _Ga
     """Idempotent by request_id. Errors: NOT_FOUND (SUBJECT_NOT_FOUND, TEMPLATE_NOT_FOUND), FAILED_PRECONDITION (LAST_TEMPLATE)."""
 
     CorrectSubject: _GalleryServiceCorrectSubjectType
-    """"Not this person", and its opposite. Idempotent by request_id. Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND),
+    """"Not this person", and its opposite; `request_id` says what a retry does. Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND),
     INVALID_ARGUMENT (an image Reason), FAILED_PRECONDITION (MODEL_MISMATCH, NO_CALIBRATION).
     """
 
@@ -1039,7 +1039,7 @@ class GalleryServiceServicer(metaclass=abc.ABCMeta):
         request: tessera.v1.subject_pb2.CorrectSubjectRequest,
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.subject_pb2.CorrectSubjectResponse, collections.abc.Awaitable[tessera.v1.subject_pb2.CorrectSubjectResponse]]:
-        """"Not this person", and its opposite. Idempotent by request_id. Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND),
+        """"Not this person", and its opposite; `request_id` says what a retry does. Errors: NOT_FOUND (SUBJECT_NOT_FOUND, COLLECTION_NOT_FOUND),
         INVALID_ARGUMENT (an image Reason), FAILED_PRECONDITION (MODEL_MISMATCH, NO_CALIBRATION).
         """
 

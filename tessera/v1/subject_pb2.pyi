@@ -785,6 +785,10 @@ class CorrectSubjectRequest(google.protobuf.message.Message):
     evidence_id: builtins.str
     """The decision that was wrong, for the audit log."""
     request_id: builtins.str
+    """In the audit log, of a retry too. THIS_SUBJECT: a retry that carries it gets the first answer. NOT_THIS_SUBJECT: a retry
+    looks at the templates that the subject has by then: it removes what a call that broke off left over, and tells only
+    of templates that are still there, so that one that the first call removed is not told again.
+    """
     @property
     def sample(self) -> tessera.v1.biometrics_pb2.Probe:
         """The sample that was decided wrongly."""

@@ -52,6 +52,39 @@ async def test_the_picture_of_somebody_else_goes_and_the_door_stays_shut(world: 
     assert not (await correct(world, stranger, NOT_THIS)).corrections
 
 
+async def _removed_on_record(world: World) -> int:
+    answer = await world.stub.QueryAudit(audit_pb2.QueryAuditRequest(collection_id="default"))
+    return sum(entry.method == "DeleteTemplate" for entry in answer.entries)
+
+
+async def test_a_retry_of_not_this_tells_of_what_is_left(world: World) -> None:
+    """The same id again removes nothing more, and does not name again what the first call removed."""
+    await enroll(world, "ada", embedded(person(1)), embedded(person(1, 0.2)))
+    await enroll(world, "ada", embedded(person(9)), outlier_policy=c.OUTLIER_POLICY_IGNORE)
+    first = await correct(world, embedded(person(9, 0.1)), NOT_THIS, request_id="c-2")
+    again = await correct(world, embedded(person(9, 0.1)), NOT_THIS, request_id="c-2")
+    assert [one.action for one in first.corrections] == [REMOVED]
+    assert not again.corrections
+    assert again.position == 0
+    assert again.subject == first.subject
+    assert await _removed_on_record(world) == 1
+
+
+async def test_a_retry_of_not_this_finishes_what_broke_off(world: World) -> None:
+    """Of two wrong templates one was removed when the call broke off: the retry removes the other."""
+    await enroll(world, "ada", embedded(person(1)), embedded(person(1, 0.2)), embedded(person(1, 0.1)))
+    wrong = await enroll(
+        world, "ada", embedded(person(9)), embedded(person(9, 0.3)), outlier_policy=c.OUTLIER_POLICY_IGNORE
+    )
+    looked = await correct(world, embedded(person(9, 0.1)), NOT_THIS, request_id="c-3", dry_run=True)
+    one, other = (told.template_id for told in looked.corrections if told.action == REMOVED)
+    gone = subject_pb2.DeleteTemplateRequest(subject_id="ada", template_id=one)
+    await world.stub.DeleteTemplate(gone)
+    again = await correct(world, embedded(person(9, 0.1)), NOT_THIS, request_id="c-3")
+    assert [(told.template_id, told.action) for told in again.corrections] == [(other, REMOVED)]
+    assert len(again.subject.templates) == len(wrong.subject.templates) - 2
+
+
 async def test_templates_that_agree_stay_and_the_answer_says_why(world: World) -> None:
     """A look-alike takes nothing from a subject whose templates look like each other."""
     await enroll(world, "ada", embedded(person(1)), embedded(person(1, 0.05)))
