@@ -268,7 +268,7 @@ def attack_pairs(
             )
             for epsilon in epsilons
         ]
-    return AttackCurve(method, f"pairs, {target.comparison.value}", tuple(points))
+    return AttackCurve(method, "pairs", tuple(points))
 
 
 def _attacked_scores(
@@ -315,7 +315,9 @@ def attack_classes(
             AttackPoint(epsilon, _attacked_vote(network, target, Attack(method, epsilon), generator, device))
             for epsilon in epsilons
         ]
-    return AttackCurve(method, f"class of the {target.k} nearest", tuple(points))
+    return AttackCurve(
+        method, "class of the nearest" if target.k == 1 else f"vote of the {target.k} nearest", tuple(points)
+    )
 
 
 def _attacked_vote(

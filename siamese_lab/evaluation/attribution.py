@@ -46,7 +46,7 @@ RANDOM_DRAWS = 16
 class Attribution(StrEnum):
     """How a map is made."""
 
-    GRADIENT = "gradient x (picture - blurred)"
+    GRADIENT = "gradient times change"
     """What a straight line through the score at the picture says of taking its features away."""
     INTEGRATED = "integrated gradients"
     """The same along the whole way from the blurred picture; the parts add up to the score's difference."""

@@ -60,8 +60,8 @@ class Axes:
     """y is a rate: from 0 to 100 %, or a part of it."""
     whole: bool = False
     """All of 0 to 100 % is shown."""
-    x_names: tuple[str, ...] = ()
-    """Of the x values of the first line; empty: round steps."""
+    x_whole: bool = False
+    """x counts something: no tick lies between two."""
 
 
 def line_chart(name: str, title: str, lines: Sequence[Line], axes: Axes, width: float = WIDTH) -> Markup:
@@ -78,11 +78,11 @@ def line_chart(name: str, title: str, lines: Sequence[Line], axes: Axes, width: 
     low, high = _reach(lines, axes)
     x_high = max(xs) if max(xs) > min(xs) else min(xs) + 1.0
     plot = Plot(Scale(min(xs), x_high, 52.0, width - 14.0), Scale(low, high, 214.0, 44.0))
-    x_ticks = [Tick(x, text) for (x, _), text in zip(lines[0].values, axes.x_names, strict=False)]
+    x_steps = [x for x in round_steps(min(xs), x_high, 8) if not axes.x_whole or x == round(x)]
     y_ticks = [Tick(y, numbers.percent_tick(y) if axes.rates else _short(y)) for y in round_steps(low, high, 6)]
     return picture(
         name, width, 264.0, title, "; ".join(_line_told(line, rates=axes.rates) for line in lines),
-        plot.grid(x_ticks or [Tick(x, _short(x)) for x in round_steps(min(xs), x_high, 7)], y_ticks),
+        plot.grid([Tick(x, _short(x)) for x in x_steps], y_ticks),
         plot.titles(axes.x_title, ""),
         label(axes.y_title, 0.0, 14.0, "start", "axis-title"),
         *[_line_band(plot, line) for line in lines],
@@ -143,7 +143,7 @@ def _legend(lines: Sequence[Line], width: float) -> Markup:
     parts, right = [], width - 14.0
     for line in reversed(lines):
         parts.append(label(line.name, right, 14.0, "end", "tick"))
-        left = right - 6.6 * len(line.name) - 8.0
+        left = right - (6.2 * len(line.name) + 14.0)
         parts.append(curve([(left - 18.0, 10.0), (left, 10.0)], f"curve {line.style}"))
         right = left - 34.0
     return together(parts)
@@ -209,7 +209,7 @@ def det_chart(figures: PairFigures) -> Markup:
     x = Scale(min(floor[False], 0.01), 0.6, 58.0, WIDTH - 14.0, normal_deviate)
     plot = Plot(x, Scale(min(floor[True], 0.01), 0.6, 330.0, 36.0, normal_deviate))
     ticks = [[Tick(r, numbers.percent_tick(r)) for r in _RATES if s.low <= r <= s.high] for s in (plot.x, plot.y)]
-    at = plot.points([(one.fmr, one.fnmr) for one in figures.curve])
+    at = plot.points([(one.fmr, one.fnmr) for one in figures.curve if max(one.fmr, one.fnmr) <= plot.x.high])
     here = (plot.x(figures.fmr.value), plot.y(figures.fnmr.value))
     side, anchor = (9.0, "start") if here[0] < WIDTH - 160.0 else (-9.0, "end")
     return picture(

@@ -82,7 +82,7 @@ def pca_map(embeddings: Embeddings, labels: Labels, rng: np.random.Generator, mo
     """
     axes = principal_axes(embeddings, 2)
     shown = _shown(len(embeddings), most, rng)
-    method = "principal components 1 and 2" if embeddings.shape[1] > 2 else "the embedding itself, turned"
+    method = "Principal components 1 and 2" if embeddings.shape[1] > 2 else "The embedding itself, turned"
     return EmbeddingMap(method, axes.project(embeddings[shown]), labels[shown], float(axes.shares.sum()))
 
 
@@ -99,6 +99,7 @@ def tsne_map(embeddings: Embeddings, labels: Labels, rng: np.random.Generator, m
     (Kobak and Berens, Nature Communications 10, 2019).
     """
     from sklearn.manifold import TSNE  # noqa: PLC0415 - takes seconds to import, and only who draws this map needs it
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - as above
 
     shown = _shown(len(embeddings), most, rng)
     if shown.size < 4:
@@ -106,7 +107,9 @@ def tsne_map(embeddings: Embeddings, labels: Labels, rng: np.random.Generator, m
     perplexity = min(PERPLEXITY, (shown.size - 1) / 3.0)
     start = "pca" if embeddings.shape[1] >= 2 else "random"
     seed = int(rng.integers(2**31))
-    fitted = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(embeddings[shown])
+    # One thread: several wait for each other at every one of a thousand steps, minutes long where others compute too.
+    with threadpool_limits(1):
+        fitted = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(embeddings[shown])
     return EmbeddingMap(f"t-SNE, perplexity {perplexity:.3g}", fitted.astype(np.float64), labels[shown], None)
 
 

@@ -33,9 +33,12 @@ svg image { image-rendering: pixelated; }
 .tiles figcaption { font-size: 12.5px; line-height: 1.45; } .tiles img.smooth { image-rendering: auto; }
 .halves { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 8px 28px; }
 .note { margin: 22px 0 0; padding: 11px 16px; border-radius: 8px; background: var(--doubt-wash); color: var(--doubt); }
-td.told, th.told { text-align: left; } @media print { .tiles figure { break-inside: avoid; } }
+td.told { text-align: left; color: var(--soft); padding-left: 18px; }
+  th.told { text-align: left; padding-left: 18px; } @media print { .tiles figure { break-inside: avoid; } }
 """
 CLASS_COLOURS = 10
+_OF_WORDS = ("What it counts", "Folds")
+"""Columns of words, which begin on the left."""
 
 
 def section(name: str, title: str, *parts: Child) -> Markup:
@@ -62,7 +65,9 @@ def fact(name: str, value: str, *, wide: bool = False) -> Markup:
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Markup]) -> Markup:
     """A table that scrolls where the page is narrow."""
-    columns = together(element("th", {"scope": "col"}, title) for title in head)
+    columns = together(
+        element("th", {"scope": "col", "class": "told" if title in _OF_WORDS else None}, title) for title in head
+    )
     return element(
         "div", {"class": "scroll"},
         element(

@@ -43,6 +43,16 @@ from tessera.report.markup import Markup, element, together
 
 _MOST_CLASSES_DRAWN = 30
 _NOT_MEASURED = "Not measured."
+_PAIR_FIGURES = (
+    ("Accuracy", "of all pairs, those judged right"),
+    ("Precision", "of pairs that match, those that are mated"),
+    ("Recall", "of mated pairs, those that match: 1 less FNMR"),
+    ("F1", "harmonic mean of precision and recall"),
+    ("FMR", "of pairs of two classes, those that match"),
+    ("FNMR", "of mated pairs, those that do not match"),
+    ("EER", "both error rates, at the threshold where they are equal"),
+    ("AUC", "how often a mated pair scores above another"),
+)
 
 
 def training_section(report: RunReport) -> Markup:
@@ -68,7 +78,9 @@ def _history_chart(word: str, history: History, *, rates: bool) -> Markup:
     rates = rates and all(0.0 <= y <= 1.0 for line in lines for _, y in line.values if isinstance(y, float))
     if not lines:
         return Markup("")
-    return line_chart(f"history-{word}", f"{word} by epoch", lines, Axes("Epoch", word.capitalize(), rates=rates))
+    return line_chart(
+        f"history-{word}", f"{word} by epoch", lines, Axes("Epoch", word.capitalize(), rates, x_whole=True)
+    )
 
 
 def _drawn_series(history: History, word: str) -> list[Series]:
@@ -86,20 +98,21 @@ def _series_line(history: History, series: Series, style: str) -> Line:
 def pairs_section(report: RunReport) -> Markup:
     """Figures of pairs, their scores and their curve."""
     found = report.pairs
-    rows = [_pair_rows(name, one, report) for name, one in _judged(report)]
+    judged = _judged(report)
     said = (
         f"{numbers.count(found.pairs)} pairs of test pictures, {numbers.count(found.mated)} of them mated. The "
         f"threshold was chosen on {report.facts.chosen_on} pairs. “Positive” is a match. Small print: 95 % intervals, "
         "which know that pairs share "
         f"{'classes' if report.facts.unseen_classes else 'pictures'}."
     )
-    head = ("Judged by", "Accuracy", "Precision", "Recall", "F1", "FMR", "FNMR")
+    head = ("Figure", *[name for name, _ in judged], "What it counts")
+    rows = [_pair_row(name, [one for _, one in judged], what) for name, what in _PAIR_FIGURES]
     flattered = (
         f"At the threshold that is best on these very pairs the accuracy would read "
         f"{numbers.percent(found.flattering_accuracy)}. It flatters, and is here only because papers may mean it."
     )
     return section(
-        "pairs", "Pairs: are these two of one class?", lead(said), table("Pairs at a threshold", head, rows),
+        "pairs", "Pairs: are these two of one class?", lead(said), table("Figures of pairs", head, rows),
         lead(flattered),
         figure(hills_chart(report.histogram, found.threshold), "How scores are spread; both hills have the same area."),
         figure(det_chart(found), _det_caption(found)),
@@ -110,20 +123,23 @@ def pairs_section(report: RunReport) -> Markup:
 
 def _judged(report: RunReport) -> list[tuple[str, PairFigures]]:
     own = [("the network's head", report.head)] if report.head is not None else []
-    return [(f"{report.facts.comparison} threshold", report.pairs), *own]
+    return [("at the threshold", report.pairs), *own]
 
 
-def _pair_rows(name: str, one: PairFigures, report: RunReport) -> Markup:
-    rates = (one.accuracy, one.precision, one.recall, one.f1, one.fmr, one.fnmr)
-    return row(name, *[rate_cell(rate) for rate in rates], style="chosen" if one is report.pairs else None)
+def _pair_row(name: str, judged: Sequence[PairFigures], what: str) -> Markup:
+    return row(name, *[rate_cell(_pair_rates(one)[name]) for one in judged], told(what))
+
+
+def _pair_rates(one: PairFigures) -> dict[str, Estimate | None]:
+    rates = (one.accuracy, one.precision, one.recall, one.f1, one.fmr, one.fnmr, one.eer, one.auc)
+    return dict(zip(dict(_PAIR_FIGURES), rates, strict=True))
 
 
 def _det_caption(found: PairFigures) -> str:
     return (
         f"The ROC curve, on normal-deviate axes (DET) so that the corner has room. Equal error rate "
         f"{numbers.percent(found.eer.value)} ({numbers.percent_between(found.eer.interval)}), where the broken line "
-        f"crosses. Area under the ROC curve {found.auc.value:.5f} ({found.auc.interval.low:.5f} to "
-        f"{found.auc.interval.high:.5f})."
+        "crosses."
     )
 
 
@@ -144,12 +160,13 @@ def recognition_section(report: RunReport) -> Markup:
     if searches is not None:
         rows += [
             row(f"Class accuracy, k = {one.k}", rate_cell(one.knn_accuracy),
-                told(f"pictures whose {one.k} nearest vote for their class"))
+                told("pictures whose nearest is of their class" if one.k == 1
+                     else f"pictures whose {one.k} nearest vote for their class"))
             for one in searches.at
         ]  # fmt: skip
     said = (
-        "Papers say “recognition rate” and “accuracy” for two things. They differ most where there are many classes: "
-        "a coin gets half of the pairs right, and one class in ten."
+        "Papers say “recognition rate” and “accuracy” for two things. A coin gets half of the pairs right, and "
+        f"one class in {len(report.facts.classes)}: the same number is worth more as the second."
     )
     head = ("Reading", "Rate", "What it counts")
     return section("recognition", "Both readings of “recognition rate”", lead(said), table("Readings", head, rows))
@@ -226,7 +243,7 @@ def maps_section(report: RunReport) -> Markup:
     shown = []
     for at, one in enumerate(report.maps):
         kept = f" It holds {numbers.percent(one.kept)} of the variance." if one.kept is not None else ""
-        caption = f"{one.method[:1].upper()}{one.method[1:]}; {numbers.count(len(one.points))} pictures.{kept}"
+        caption = f"{one.method}; {numbers.count(len(one.points))} pictures.{kept}"
         shown.append(figure(map_chart(f"map-{at}", one, report.facts.classes), caption))
     said = "Each point is a test picture, its colour the class. Read who is beside whom; distances are lost."
     return section("maps", title, lead(said), element("div", {"class": "halves"}, *shown))
