@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,21 +13,12 @@ from tessera.client.collection_files import CollectionFiles, ImportResult, Rotat
 from tessera.client.errors import BadInput, NotAllowedNow, NotFound
 from tessera.v1 import subject_pb2
 from tests.eventually import eventually
-from tests.gallery_world import MODEL, World, embedded, emptied, enroll, found, person, running_world
-from tests.valkey import PrivateServer, running_server
+from tests.gallery_world import MODEL, World, embedded, enroll, found, person, running_world
 
 
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
-    """One real server for the whole file."""
-    with running_server(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
-@pytest.fixture(params=["memory", "valkey"])
-async def world(request: pytest.FixtureRequest, valkey: PrivateServer) -> AsyncIterator[World]:
+@pytest.fixture
+async def world(store: str) -> AsyncIterator[World]:
     """A gallery that is ready, over each store, with three people."""
-    store = await emptied(valkey) if request.param == "valkey" else "memory"
     async with running_world(store) as running:
         await eventually(running.is_ready)
         for number, name in enumerate(("ada", "bob", "eve")):

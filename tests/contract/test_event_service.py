@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,26 +16,12 @@ from tessera.v1 import biometrics_pb2 as pb
 from tessera.v1 import camera_pb2, events_pb2, matching_pb2, subject_pb2
 from tests.eventually import eventually
 from tests.gallery_world import MODEL, World, embedded, person, refused, running_world
-from tests.valkey import PrivateServer, running_server
+from tests.valkey import PrivateServer
 
 
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
-    """One real server for the whole file."""
-    with running_server(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
-@pytest.fixture(params=["memory", "valkey"])
-async def world(request: pytest.FixtureRequest, valkey: PrivateServer) -> AsyncIterator[World]:
+@pytest.fixture
+async def world(store: str) -> AsyncIterator[World]:
     """A gallery that knows Ada (person 0) and Bob (person 5), over each store, with room for 30 events."""
-    store = "memory"
-    if request.param == "valkey":
-        from redis.asyncio import Redis
-
-        async with Redis.from_url(valkey.url) as client:
-            await client.flushall()
-        store = valkey.url
     async with running_world(store, events_kept=30, heartbeat_s=0.1) as running:
         await eventually(running.is_ready)
         for name, number in (("ada", 0), ("bob", 5)):

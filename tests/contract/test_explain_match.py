@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,23 +24,7 @@ from tests.gallery_world import (
     refused,
     running_world,
 )
-from tests.valkey import PrivateServer, running_server
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
-    """One real server for the whole file."""
-    with running_server(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
-@pytest.fixture(params=["memory", "valkey"])
-async def world(request: pytest.FixtureRequest, valkey: PrivateServer) -> AsyncIterator[World]:
-    """A gallery that is ready, over each store."""
-    store = await emptied(valkey) if request.param == "valkey" else "memory"
-    async with running_world(store) as running:
-        await eventually(running.is_ready)
-        yield running
+from tests.valkey import PrivateServer
 
 
 async def explain(world: World, subject_id: str, image: pb.Image, **fields: Any) -> matching_pb2.ExplainMatchResponse:

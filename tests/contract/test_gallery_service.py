@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
@@ -37,26 +36,6 @@ from tests.gallery_world import (
     verify,
 )
 from tests.valkey import PrivateServer, forcing_server, running_server
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
-    """One real server for the whole file."""
-    with running_server(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
-@pytest.fixture(params=["memory", "valkey"])
-async def world(request: pytest.FixtureRequest, valkey: PrivateServer) -> AsyncIterator[World]:
-    """A gallery that is ready, over each store."""
-    store = "memory"
-    if request.param == "valkey":
-        await emptied(valkey)
-        store = valkey.url
-    async with running_world(store) as running:
-        await eventually(running.is_ready)
-        yield running
-
 
 # ---- verify
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,40 +15,20 @@ from tessera.client import wire
 from tessera.domain.ids import CollectionId, SubjectId, TemplateId
 from tessera.v1 import biometrics_pb2 as pb
 from tessera.v1 import collection_pb2, matching_pb2, subject_pb2
-from tests.eventually import eventually
 from tests.gallery_world import (
     MODEL,
     World,
     embedded,
-    emptied,
     enroll,
     found,
     identify,
     person,
     probe_of,
     refused,
-    running_world,
     verify,
 )
-from tests.valkey import PrivateServer, running_server
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
-    """One real server for the whole file."""
-    with running_server(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
-@pytest.fixture(params=["memory", "valkey"])
-async def world(request: pytest.FixtureRequest, valkey: PrivateServer) -> AsyncIterator[World]:
-    """A gallery that is ready, over each store."""
-    store = await emptied(valkey) if request.param == "valkey" else "memory"
-    async with running_world(store) as running:
-        await eventually(running.is_ready)
-        yield running
 
 
 def at(offset: timedelta) -> Any:

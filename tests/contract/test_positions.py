@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
 
 import grpc
 import pytest
@@ -27,22 +26,6 @@ from tests.gallery_world import (
     verify,
 )
 from tests.valkey import PrivateServer, running_server
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
-    """One real server for the whole file."""
-    with running_server(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
-@pytest.fixture(params=["memory", "valkey"])
-async def world(request: pytest.FixtureRequest, valkey: PrivateServer) -> AsyncIterator[World]:
-    """A gallery that is ready, over each store."""
-    store = await emptied(valkey) if request.param == "valkey" else "memory"
-    async with running_world(store) as running:
-        await eventually(running.is_ready)
-        yield running
 
 
 async def spread(world: World, shards: int = 4) -> None:
