@@ -82,14 +82,11 @@ class Calibrations:
             second_subjects=np.asarray(scores.second_subjects).tolist(),
         )
         return self._fit(
-            calibration_pb2.CalibrateRequest(
-                model_id=model_id,
-                scores=labelled,
-                strictest_fmr=strictest_fmr,
-                activate=activate,
-                calibration_id=calibration_id,
-                request_id=request_id or uuid.uuid4().hex,
-            )
+            calibration_pb2.CalibrateRequest(model_id=model_id, scores=labelled),
+            calibration_id=calibration_id,
+            strictest_fmr=strictest_fmr,
+            activate=activate,
+            request_id=request_id,
         )
 
     def fit_embeddings(
@@ -132,14 +129,11 @@ class Calibrations:
             data_digest=data_digest,
         )
         return self._fit(
-            calibration_pb2.CalibrateRequest(
-                model_id=model_id,
-                embeddings=labelled,
-                strictest_fmr=strictest_fmr,
-                activate=activate,
-                calibration_id=calibration_id,
-                request_id=request_id or uuid.uuid4().hex,
-            )
+            calibration_pb2.CalibrateRequest(model_id=model_id, embeddings=labelled),
+            calibration_id=calibration_id,
+            strictest_fmr=strictest_fmr,
+            activate=activate,
+            request_id=request_id,
         )
 
     def fit_collection(
@@ -168,18 +162,28 @@ class Calibrations:
             TesseraCallError: as `tessera.client.errors` tells.
         """
         return self._fit(
-            calibration_pb2.CalibrateRequest(
-                model_id=model_id,
-                collection_id=collection_id or "default",
-                strictest_fmr=strictest_fmr,
-                activate=activate,
-                calibration_id=calibration_id,
-                request_id=request_id or uuid.uuid4().hex,
-            )
+            calibration_pb2.CalibrateRequest(model_id=model_id, collection_id=collection_id or "default"),
+            calibration_id=calibration_id,
+            strictest_fmr=strictest_fmr,
+            activate=activate,
+            request_id=request_id,
         )
 
-    def _fit(self, request: calibration_pb2.CalibrateRequest) -> StoredCalibration:
-        return calibration_wire.calibration_from_wire(self._caller.settle(self._stub.Calibrate, request).calibration)
+    def _fit(
+        self,
+        data: calibration_pb2.CalibrateRequest,
+        *,
+        calibration_id: str,
+        strictest_fmr: float | None,
+        activate: bool,
+        request_id: str,
+    ) -> StoredCalibration:
+        """Ask for a calibration on data that the request already names."""
+        data.calibration_id, data.activate = calibration_id, activate
+        data.request_id = request_id or uuid.uuid4().hex
+        if strictest_fmr is not None:
+            data.strictest_fmr = strictest_fmr
+        return calibration_wire.calibration_from_wire(self._caller.settle(self._stub.Calibrate, data).calibration)
 
     def list(self, model_id: str = "") -> tuple[StoredCalibration, ...]:
         """All calibrations by model, oldest first, without their points; of one model, or of all."""
