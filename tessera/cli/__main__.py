@@ -43,6 +43,7 @@ _COMMANDS = {
     "reembed": LazyCommand("tessera.cli.reembed", "reembed", "Move a collection to another encoder."),
     "keys": LazyCommand("tessera.cli.keys", "keys", "Make, list and rotate the keys of the store."),
     "store": LazyCommand("tessera.cli.store", "store", "Check, repair or migrate the store."),
+    "lab": LazyCommand("tessera.cli.lab", "lab", "Train encoders from recipes, judge them, export them."),
     "audit": LazyCommand("tessera.cli.audit", "audit", "Check the audit log."),
     "receipt": LazyCommand("tessera.cli.receipt", "receipt", "Check a receipt of erasure."),
 }

@@ -94,7 +94,7 @@ def import_encoder(onnx_path: Path, statement_path: Path, into: Path) -> ImportR
         ArtifactError: the network cannot be imported, or does not do what its ONNX file does.
     """
     own = parse_own_encoder(_read_text(statement_path))
-    _require_free(own.name, into)
+    require_free(own.name, into)
     centre = _centre(own, statement_path.parent)
     network = convert_own(onnx_path, own.input, CROP_PX, own.dimensions)
     shipped_manifest = load_manifest(SHIPPED)
@@ -109,7 +109,7 @@ def import_encoder(onnx_path: Path, statement_path: Path, into: Path) -> ImportR
     sums = ImportedSums(_sha256(network.program), _sha256(network.weights), _sha256(centre) if centre else "", source)
     text = manifest_text(own, sums, shipped_manifest.detector, PREPROCESSING_VERSION)
     files = {MANIFEST_FILE: text.encode("utf-8"), NETWORK_FILE: network.program, WEIGHTS_FILE: network.weights}
-    folder = _write_folder(into, own.name, {**files, CENTRE_FILE: centre} if centre else files)
+    folder = write_folder(into, own.name, {**files, CENTRE_FILE: centre} if centre else files)
     return ImportReport(
         name=own.name,
         model_id=load_manifest(own.name, [into]).model_id,
@@ -138,7 +138,8 @@ def _read_text(path: Path) -> str:
         raise InvalidInputError("--manifest", str(path), "a text in UTF-8") from error
 
 
-def _require_free(name: str, into: Path) -> None:
+def require_free(name: str, into: Path) -> None:
+    """Raise InvalidInputError where an encoder of that name is there already."""
     if name in available_encoders():
         raise InvalidInputError("name", name, "a name that no shipped encoder has")
     if (into / name).exists():
@@ -183,7 +184,18 @@ def _plausibility(network: OwnNetwork, faces: Mapping[str, Rows]) -> Plausibilit
     return Plausibility(min(same), max(others))
 
 
-def _write_folder(into: Path, name: str, files: Mapping[str, bytes]) -> Path:
+def write_folder(into: Path, name: str, files: Mapping[str, bytes]) -> Path:
+    """Write an encoder's folder whole or not at all.
+
+    Args:
+        into: the folder of imported encoders; made when missing.
+        name: of the encoder.
+        files: by name; the manifest among them.
+
+    Raises:
+        InvalidInputError: there is no writing to it.
+        ArtifactError: the files are no encoder.
+    """
     folder = into / name
     try:
         into.mkdir(parents=True, exist_ok=True)

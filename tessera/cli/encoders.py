@@ -13,7 +13,7 @@ from tessera.cli.connection import connect, connection_options, json_option, wan
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.failure import Failure
 from tessera.client.encoder import EncoderInfo
-from tessera.domain.errors import ArtifactError, InvalidInputError
+from tessera.domain.errors import ArtifactError, InvalidInputError, ModelMismatchError
 
 if TYPE_CHECKING:
     from tessera.cli.encoder_import import ImportReport
@@ -30,14 +30,13 @@ def encoder() -> None:
 
 
 @encoder.command("import")
-@click.argument("onnx_path", metavar="MODEL.onnx", type=click.Path(path_type=Path))
+@click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))
 @click.option(
     "--manifest",
     "statement_path",
-    required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="JSON: name, dimensions, licence, and input: channels, offset, scale.",
+    help="Of an ONNX file. JSON: name, dimensions, licence, and input: channels, offset, scale.",
 )
 @click.option(
     "--into",
@@ -46,13 +45,17 @@ def encoder() -> None:
     help=f"Where imported encoders are kept.  [default: ${ENCODERS_DIR_VARIABLE}, else `encoders` in the cache]",
 )
 @json_option
-def import_own(onnx_path: Path, statement_path: Path, into: Path | None) -> int:
-    """Import a face embedder from an ONNX file: check, convert, compare with the original, time it.
+def import_own(model_path: Path, statement_path: Path | None, into: Path | None) -> int:
+    """Import a face embedder from MODEL, an ONNX file, or a folder that `tessera lab export` made.
 
-    It takes aligned faces of 112 x 112 pixels and gives one row of numbers for each. Nothing is written when a check
-    fails. No service has to run.
+    An ONNX file is checked, converted, compared with the original and timed. It takes aligned faces of 112 x 112 pixels
+    and gives one row of numbers for each. Nothing is written when a check fails. No service has to run.
     """
-    report = _imported(onnx_path, statement_path, into or imported_encoders_dir())
+    if model_path.is_dir():
+        return _import_folder(model_path, into or imported_encoders_dir())
+    if statement_path is None:
+        raise Failure("an ONNX file says too little of itself", field="--manifest", allowed="a JSON file beside it")
+    report = _imported(model_path, statement_path, into or imported_encoders_dir())
     calibrate = _NEXT.format(name=report.name, model_id=report.model_id)
     if wants_json():
         ratio = {size: report.speed.ratio(size) for size in report.speed.ms}
@@ -121,13 +124,37 @@ def encoder_text(entry: EncoderInfo) -> str:
     return line + (f"\n{'':<32} {entry.state_detail}" if entry.state_detail else "")
 
 
+def _import_folder(source: Path, into: Path) -> int:
+    try:
+        from tessera.cli.encoder_folder_import import import_folder  # noqa: PLC0415 - torch takes seconds
+    except ImportError as error:
+        raise _without_torch(error) from None
+    try:
+        report = import_folder(source, into)
+    except InvalidInputError as error:
+        raise Failure(str(error), field=error.field, value=str(error.value), allowed=error.allowed) from None
+    except (ArtifactError, ModelMismatchError) as error:
+        raise Failure(str(error), field="MODEL", value=str(source), reason="CANNOT_IMPORT") from None
+    if wants_json():
+        echo_json({**plain(report), "calibrated": bool(report.calibration_id)})
+        return ExitCode.DONE
+    click.echo(f"Imported {report.model_id}: {report.dimensions} numbers, licence {report.licence}, {report.source}.")
+    calibrated = f"Its calibration is {report.calibration_id}; start the gallery again."
+    click.echo(calibrated if report.calibration_id else _NEXT.format(name=report.name, model_id=report.model_id))
+    return ExitCode.DONE
+
+
+def _without_torch(error: ImportError) -> Failure:
+    return Failure(
+        f"importing needs torch: {error}", next_step="pip install 'tessera[encoder]'", reason="NOT_INSTALLED"
+    )
+
+
 def _imported(onnx_path: Path, statement_path: Path, into: Path) -> ImportReport:
     try:
         from tessera.cli.encoder_import import import_encoder  # noqa: PLC0415 - torch takes seconds; `list` needs none
     except ImportError as error:
-        raise Failure(
-            f"importing needs torch: {error}", next_step="pip install 'tessera[encoder]'", reason="NOT_INSTALLED"
-        ) from None
+        raise _without_torch(error) from None
     try:
         return import_encoder(onnx_path, statement_path, into)
     except InvalidInputError as error:
@@ -136,7 +163,7 @@ def _imported(onnx_path: Path, statement_path: Path, into: Path) -> ImportReport
         ) from None
     except ArtifactError as error:
         raise Failure(
-            str(error), field="MODEL.onnx", value=str(onnx_path), reason="CANNOT_IMPORT",
+            str(error), field="MODEL", value=str(onnx_path), reason="CANNOT_IMPORT",
             next_step="docs/encoders.md tells what can be imported and how to export it",
         ) from None  # fmt: skip
 
