@@ -18,9 +18,9 @@ from typing import TextIO
 
 from prometheus_client import CollectorRegistry
 
+from gallery_svc.ground import open_store
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.metrics import GalleryMetrics
-from gallery_svc.service import open_store
 from gallery_svc.settings import PREFIX, GallerySettings
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.protocol import Store
