@@ -237,3 +237,14 @@ def test_what_is_no_batch_is_refused() -> None:
     with pytest.raises(InvalidInputError) as caught:
         augment(torch.zeros(1, 1, 8, 8), Augmentation(crop_px=8), _seeded())
     assert caught.value.field == "augmentation.crop_px"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: that variations are alike there stays unproved")
+@pytest.mark.parametrize("recipe", [*EACH, ALL], ids=lambda one: "all" if one is ALL else _name(one))
+def test_a_generator_on_the_cpu_varies_alike_on_a_gpu(recipe: Augmentation) -> None:
+    """Within rounding, so that a run can be repeated on the other device; a generator there works, too."""
+    batch = _noise(6, 3, 20, 24)
+    there = augment(batch.cuda(), recipe, _seeded())
+    assert there.is_cuda
+    torch.testing.assert_close(there.cpu(), augment(batch, recipe, _seeded()), atol=1e-4, rtol=0)
+    assert augment(batch.cuda(), recipe, torch.Generator("cuda").manual_seed(0)).is_cuda
