@@ -73,18 +73,19 @@ def attacked(pictures: Tensor, loss: Loss, attack: Attack, generator: torch.Gene
     Source: Goodfellow, Shlens and Szegedy, ICLR 2015 (FGSM); Madry et al., ICLR 2018 (PGD).
     """
     if attack.method is Method.FGSM:
-        return _step(pictures, pictures, loss, attack.epsilon, attack.epsilon)
+        return _step(pictures, pictures, loss, attack.epsilon, attack.epsilon)[1]
     return _projected_ascent(pictures, loss, attack, generator)
 
 
 def _projected_ascent(pictures: Tensor, loss: Loss, attack: Attack, generator: torch.Generator | None) -> Tensor:
-    best, highest = pictures.clone(), _value(pictures, loss)
-    best, highest = _better(best, highest, _step(pictures, pictures, loss, attack.epsilon, attack.epsilon), loss)
+    plain, quick = _step(pictures, pictures, loss, attack.epsilon, attack.epsilon)
+    best, highest = _better(pictures, plain, quick, _value(quick, loss))
     now = pictures if generator is None else _inside(pictures + _uniform(pictures, attack.epsilon, generator), pictures)
     for _ in range(attack.steps):
-        now = _step(now, pictures, loss, attack.step_share * attack.epsilon, attack.epsilon)
-        best, highest = _better(best, highest, now, loss)
-    return best
+        value, further = _step(now, pictures, loss, attack.step_share * attack.epsilon, attack.epsilon)
+        best, highest = _better(best, highest, now, value)
+        now = further
+    return _better(best, highest, now, _value(now, loss))[0]
 
 
 def _uniform(pictures: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
@@ -92,12 +93,14 @@ def _uniform(pictures: Tensor, epsilon: float, generator: torch.Generator) -> Te
     return (2.0 * drawn - 1.0) * epsilon
 
 
-def _step(now: Tensor, start: Tensor, loss: Loss, length: float, epsilon: float) -> Tensor:
+def _step(now: Tensor, start: Tensor, loss: Loss, length: float, epsilon: float) -> tuple[Tensor, Tensor]:
+    """The loss where the attack stands, and where it goes next."""
     there = now.detach().clone().requires_grad_()
     with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(loss(there).sum(), there)
+        value = loss(there)
+        (gradient,) = torch.autograd.grad(value.sum(), there)
     stepped = now.detach() + length * gradient.sign()
-    return _inside(torch.minimum(torch.maximum(stepped, start - epsilon), start + epsilon), start)
+    return value.detach(), _inside(torch.minimum(torch.maximum(stepped, start - epsilon), start + epsilon), start)
 
 
 def _inside(changed: Tensor, start: Tensor) -> Tensor:
@@ -111,8 +114,7 @@ def _value(pictures: Tensor, loss: Loss) -> Tensor:
         return loss(pictures).detach()
 
 
-def _better(best: Tensor, highest: Tensor, found: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
-    value = _value(found, loss)
+def _better(best: Tensor, highest: Tensor, found: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     higher = value > highest
     chosen = higher if higher.ndim == 0 else higher.view(-1, *[1] * (best.ndim - 1))
     return torch.where(chosen, found, best), torch.where(higher, value, highest)
