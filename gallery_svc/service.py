@@ -14,6 +14,7 @@ from gallery_svc.answering import parts_on
 from gallery_svc.checkpointed_log import TrailPlace
 from gallery_svc.checkpointing import Checkpointer
 from gallery_svc.erasing import ErasureFinisher
+from gallery_svc.event_servicer import EventServicer
 from gallery_svc.explaining import ExplainingEncoder
 from gallery_svc.following import Follower
 from gallery_svc.ground import Ground
@@ -21,7 +22,7 @@ from gallery_svc.index.protocol import Index
 from gallery_svc.members import SignsOfLife
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.retention import Retention
-from gallery_svc.servicer import EventServicer, GalleryServicer
+from gallery_svc.servicer import GalleryServicer
 from gallery_svc.settings import GallerySettings, Migrating
 from gallery_svc.shard_servicer import ShardServer, ShardServicer
 from gallery_svc.signing import Signer

@@ -1,4 +1,4 @@
-"""`GalleryService` and `EventService`: each method translates, delegates, translates back."""
+"""`GalleryService`: each method translates, delegates, translates back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
@@ -27,18 +27,15 @@ from gallery_svc.collections import Collections
 from gallery_svc.correcting import Corrector
 from gallery_svc.enrolment import Enroller
 from gallery_svc.erasing import Eraser
-from gallery_svc.events import EventLog
 from gallery_svc.explaining import MatchExplainer
 from gallery_svc.joint_verifying import JointVerifier
 from gallery_svc.matching import Matcher
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Deadline
 from gallery_svc.recording import Attempt
-from gallery_svc.replica import Replica
 from gallery_svc.sightings import Sightings
 from gallery_svc.subjects import Subjects
 from tessera.chassis.clock import Clock
-from tessera.client import wire as shared
 from tessera.domain.errors import (
     ExpiredError,
     InvalidInputError,
@@ -48,13 +45,11 @@ from tessera.domain.errors import (
     TesseraError,
     UnavailableError,
 )
-from tessera.domain.ids import CalibrationId, CameraId, EventId, ModelId, checked_id
+from tessera.domain.ids import CalibrationId, ModelId, checked_id
 from tessera.v1 import (
     audit_pb2,
     calibration_pb2,
     collection_pb2,
-    events_pb2,
-    events_pb2_grpc,
     gallery_pb2_grpc,
     matching_pb2,
     subject_pb2,
@@ -375,77 +370,10 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
         return Deadline(self._parts.clock, limit_s if remaining_s is None else min(remaining_s, limit_s))
 
 
-class EventServicer(events_pb2_grpc.EventServiceServicer):
-    """What happened, told in order.
-
-    Args:
-        events: records and tells events.
-        replica: knows subjects' names.
-    """
-
-    def __init__(self, events: EventLog, replica: Replica) -> None:
-        self._events = events
-        self._replica = replica
-
-    async def WatchEvents(
-        self, request: events_pb2.WatchEventsRequest, context: Context
-    ) -> AsyncIterator[events_pb2.WatchEventsResponse]:
-        """Events from a cursor on, then live."""
-        watch = self._events.watch(request.after_cursor, event_wire.watch_filter(request))
-        async with contextlib.aclosing(watch):
-            async for told in watch:
-                yield event_wire.told_to_wire(told, self._replica.name_of)
-
-    async def PublishCameraEvent(
-        self, request: events_pb2.PublishCameraEventRequest, context: Context
-    ) -> events_pb2.PublishCameraEventResponse:
-        """Record what a worker saw happen to a camera."""
-        if not request.HasField("event_time"):
-            raise InvalidInputError("event_time", "unset", "when it happened")
-        record = await self._events.publish_camera_event(
-            EventId(checked_id("event_id", request.event_id)),
-            CameraId(checked_id("camera_id", request.camera_id)),
-            shared.time_from_wire(request.event_time, "event_time"),
-            event_wire.camera_event_from_wire(request.event),
-            shared.seconds_from_wire(request.time_to_live) if request.HasField("time_to_live") else None,
-        )
-        return events_pb2.PublishCameraEventResponse(cursor=str(record.sequence))
-
-    async def ListSightings(
-        self, request: events_pb2.ListSightingsRequest, context: Context
-    ) -> events_pb2.ListSightingsResponse:
-        """Sightings, newest first."""
-        records, next_before = await self._events.list_sightings(
-            event_wire.sighting_query(request),
-            event_wire.sequence_from_token(request.page_token),
-            wire.page_size_from(request.page_size),
-        )
-        return events_pb2.ListSightingsResponse(
-            events=[event_wire.event_to_wire(record, self._replica.name_of) for record in records],
-            next_page_token=str(next_before) if next_before else "",
-        )
-
-    async def ListAlerts(
-        self, request: events_pb2.ListAlertsRequest, context: Context
-    ) -> events_pb2.ListAlertsResponse:
-        """Not built yet."""
-        _not_built("ListAlerts")
-
-    async def AcknowledgeAlert(
-        self, request: events_pb2.AcknowledgeAlertRequest, context: Context
-    ) -> events_pb2.AcknowledgeAlertResponse:
-        """Not built yet."""
-        _not_built("AcknowledgeAlert")
-
-
 def _built(part: Part | None, method: str) -> Part:
     if part is None:
-        _not_built(method)
+        raise NotBuiltError(method)
     return part
-
-
-def _not_built(method: str) -> NoReturn:
-    raise NotBuiltError(method)
 
 
 async def _until(
