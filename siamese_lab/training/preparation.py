@@ -5,6 +5,7 @@ The steps are those of `siamese_lab.data.preparation`, which serving takes too.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,8 +17,11 @@ from siamese_lab.data.preparation import prepare as stepped
 from siamese_lab.data.sources import LabelledImages
 from siamese_lab.training.batches import Chance, stream
 from siamese_lab.training.recipe import DataPart, NoiseKind, NoisePart
+from tessera.imaging.filters import gaussian
 
 Images = npt.NDArray[np.uint8]
+
+_SIGMA_PX = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,21 +56,37 @@ def noisy(images: Images, noise: NoisePart, seed: int, part: int) -> Images:
         seed: of the noise.
         part: which part the pictures are of; each has noise of its own.
     """
+    if noise.kind is NoiseKind.NONE or (noise.training_only and part != 0):
+        return images
     rng = stream(seed, Chance.NOISE, part)
-    match noise.kind:
-        case NoiseKind.GAUSSIAN:
-            made = np.empty_like(images)
-            for at in range(0, len(images), 1024):  # float32 of all pictures would take much memory
-                some = images[at : at + 1024]
-                drawn = rng.standard_normal(some.shape, np.float32) * (255.0 * noise.level)
-                made[at : at + 1024] = np.clip(some + drawn, 0.0, 255.0).round().astype(np.uint8)
-            return made
-        case NoiseKind.SALT_AND_PEPPER:
-            chance = rng.random((*images.shape[:3], 1), np.float32)
-            dark = np.where(chance < noise.level / 2.0, np.uint8(0), images)
-            return np.where(chance >= 1.0 - noise.level / 2.0, np.uint8(255), dark)
-        case _:
-            return images
+    harmed = rng.random(len(images)) < noise.share
+    made = images.copy()
+    for at in np.array_split(np.flatnonzero(harmed), 1 + len(images) // 1024):  # float32 of all would take much memory
+        made[at] = _HARM[noise.kind](images[at], noise.level, rng)
+    return made
+
+
+def _gaussian(images: Images, level: float, rng: np.random.Generator) -> Images:
+    drawn = rng.standard_normal(images.shape, np.float32) * np.float32(255.0 * level)
+    return np.clip(images + drawn, 0.0, 255.0).round().astype(np.uint8)
+
+
+def _salt_and_pepper(images: Images, level: float, rng: np.random.Generator) -> Images:
+    chance = rng.random((*images.shape[:3], 1), np.float32)
+    dark = np.where(chance < level / 2.0, np.uint8(0), images)
+    return np.where(chance >= 1.0 - level / 2.0, np.uint8(255), dark)
+
+
+def _blur(images: Images, level: float, rng: np.random.Generator) -> Images:  # noqa: ARG001 - as the others
+    blurred = [gaussian(picture, _SIGMA_PX * level).reshape(picture.shape) for picture in images]
+    return np.stack(blurred) if blurred else images
+
+
+_HARM: Mapping[NoiseKind, Callable[[Images, float, np.random.Generator], Images]] = {
+    NoiseKind.GAUSSIAN: _gaussian,
+    NoiseKind.SALT_AND_PEPPER: _salt_and_pepper,
+    NoiseKind.BLUR: _blur,
+}
 
 
 def _some(images: LabelledImages, kept: npt.NDArray[np.bool_]) -> LabelledImages:

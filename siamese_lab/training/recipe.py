@@ -34,6 +34,8 @@ class NoiseKind(StrEnum):
     """Normal, of the stated deviation (of 1)."""
     SALT_AND_PEPPER = "salt-and-pepper"
     """The stated share of places becomes black or white."""
+    BLUR = "blur"
+    """No noise but its like: Gaussian, of a sigma of ten times the level, in pixels."""
 
 
 class BatchKind(StrEnum):
@@ -81,10 +83,14 @@ class Keep(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NoisePart:
-    """Noise that is added once to the pictures, train, validation and test alike."""
+    """Noise that is added once to the pictures."""
 
     kind: NoiseKind = NoiseKind.NONE
     level: _Share = 0.0
+    share: _Share = 1.0
+    """Of the pictures; the others stay as they are."""
+    training_only: bool = False
+    """Validation and test are left as they are."""
 
 
 @dataclass(frozen=True, slots=True)
