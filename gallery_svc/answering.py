@@ -10,6 +10,7 @@ from pathlib import Path
 from gallery_svc.audit_query import AuditQuery
 from gallery_svc.correcting import Corrector
 from gallery_svc.enrolment import Enroller
+from gallery_svc.enrolment_judging import EnrolmentJudge
 from gallery_svc.explaining import MatchExplainer
 from gallery_svc.exporting import Exporter
 from gallery_svc.ground import Ground
@@ -86,12 +87,14 @@ def parts_on(ground: Ground) -> GalleryParts:
 
 
 def _enroller(ground: Ground, checks: IntegrityChecks) -> Enroller:
+    judge = EnrolmentJudge(
+        store=ground.store, probes=ground.probes, checks=checks, apart=ground.apart, clock=ground.clock
+    )
     return Enroller(
         store=ground.store,
         replica=ground.replica,
         collections=ground.collections,
-        probes=ground.probes,
-        checks=checks,
+        judge=judge,
         apart=ground.apart,
         clock=ground.clock,
         metrics=ground.metrics,

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gallery_svc.enrolment import Enroller, EnrolmentRequest
+from gallery_svc.enrolment import Enroller
+from gallery_svc.enrolment_values import EnrolmentRequest
 from gallery_svc.gate import HINTS
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.integrity import IntegrityChecks, unit_rows

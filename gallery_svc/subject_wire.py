@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from gallery_svc.correcting import Corrected, Correction, CorrectionRequest, Verdict
-from gallery_svc.enrolment import EnrolmentAnswer, EnrolmentRequest, SampleOutcome
+from gallery_svc.enrolment_values import EnrolmentAnswer, EnrolmentRequest, SampleOutcome
 from gallery_svc.integrity import DuplicateFound
 from gallery_svc.keeping_apart import MAX_DISTINCT
 from gallery_svc.policy_wire import duplicate_policy_from, outlier_policy_from

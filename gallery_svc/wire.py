@@ -10,7 +10,7 @@ from google.protobuf import field_mask_pb2
 from gallery_svc.claiming import VerifyQuestion
 from gallery_svc.collections import DEFAULT_COLLECTION
 from gallery_svc.coverage import SearchCoverage
-from gallery_svc.enrolment import SampleOutcome
+from gallery_svc.enrolment_values import SampleOutcome
 from gallery_svc.matching import (
     CompareQuestion,
     Comparison,

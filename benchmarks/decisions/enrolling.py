@@ -12,7 +12,9 @@ from typing import NoReturn, Self
 from prometheus_client import CollectorRegistry
 
 from gallery_svc.collections import DEFAULT_COLLECTION, Collections
-from gallery_svc.enrolment import Enroller, EnrolmentRequest
+from gallery_svc.enrolment import Enroller
+from gallery_svc.enrolment_judging import EnrolmentJudge
+from gallery_svc.enrolment_values import EnrolmentRequest
 from gallery_svc.index.exact import ExactIndex
 from gallery_svc.integrity import IntegrityChecks, Newcomer
 from gallery_svc.keeping_apart import KeepingApart
@@ -63,13 +65,19 @@ class CheckedGallery:
         scatter = Scatter(OwnPart(self._replica, searcher), [], self._clock)
         self._collections = Collections(self._store, self._replica, thresholds, self._clock)
         self._checks = IntegrityChecks(self._store, scatter, thresholds)
+        apart = KeepingApart(self._store, self._clock)
         self._enroller = Enroller(
             store=self._store,
             replica=self._replica,
             collections=self._collections,
-            probes=ProbeReader(_NoEncoder(), thresholds, metrics),
-            checks=self._checks,
-            apart=KeepingApart(self._store, self._clock),
+            judge=EnrolmentJudge(
+                store=self._store,
+                probes=ProbeReader(_NoEncoder(), thresholds, metrics),
+                checks=self._checks,
+                apart=apart,
+                clock=self._clock,
+            ),
+            apart=apart,
             clock=self._clock,
             metrics=metrics,
         )
