@@ -18,14 +18,8 @@ from benchmarks.decisions.data import Indices, faces, has_data
 from benchmarks.decisions.plan import SEED, Plan, Story
 from tessera.domain.embedding import Vectors
 from tessera.domain.error_rates import wilson_interval
-from tessera.domain.groups import (
-    ErrorKind,
-    Finding,
-    GroupDifference,
-    GroupReport,
-    compare_groups,
-    tallies_at,
-)
+from tessera.domain.group_findings import ErrorKind, Finding, GroupDifference, GroupReport
+from tessera.domain.groups import compare_groups, tallies_at
 from tessera.domain.measurement import Comparisons, compare_all_pairs
 
 FMRS = (1e-2, 1e-3)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from tessera.domain.calibration import OperatingPoint
-from tessera.domain.groups import GroupDifference, GroupRate
+from tessera.domain.group_findings import GroupDifference, GroupRate
 from tessera.report import numbers
 from tessera.report.drawing import (
     Plot,

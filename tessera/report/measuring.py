@@ -17,8 +17,9 @@ from tessera.domain.dependence import subject_adjusted_wilson
 from tessera.domain.embedding import Vectors
 from tessera.domain.errors import CalibrationTooSmallError, InvalidInputError
 from tessera.domain.fitting import SEED, LabelledScores, Provenance, calibrate_embeddings, calibrate_scores
+from tessera.domain.group_findings import GroupReport
 from tessera.domain.group_tallies import ListedMatchTally, MissTally
-from tessera.domain.groups import ErrorTallies, GroupReport, compare_groups, tallies_at
+from tessera.domain.groups import ErrorTallies, compare_groups, tallies_at
 from tessera.domain.measurement import compare_all_pairs
 from tessera.report.values import CalibrationReport, EnrolmentFailures, ScoreHistogram, SearchRow
 

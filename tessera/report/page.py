@@ -5,7 +5,7 @@ Every name in the data (of the data, of groups, of samples) is hostile until `ma
 
 from __future__ import annotations
 
-from tessera.domain.groups import ErrorKind, Finding, GroupDifference, GroupReport
+from tessera.domain.group_findings import ErrorKind, Finding, GroupDifference, GroupReport
 from tessera.report import numbers
 from tessera.report.charts import det_chart, group_chart, histogram_chart, search_chart
 from tessera.report.markup import Child, Markup, element, styles, together

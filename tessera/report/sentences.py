@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tessera.domain.groups import Disparity, Finding, GroupDifference
+from tessera.domain.group_findings import Disparity, Finding, GroupDifference
 from tessera.report import numbers
 from tessera.report.values import CalibrationReport, SearchRow, TargetRow
 

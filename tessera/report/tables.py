@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tessera.domain.error_rates import Interval
-from tessera.domain.groups import CrossRate, GroupDifference, GroupRate
+from tessera.domain.group_findings import CrossRate, GroupDifference, GroupRate
 from tessera.report import numbers
 from tessera.report.markup import Child, Markup, element, together
 from tessera.report.sentences import not_carried, search_not_carried

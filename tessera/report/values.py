@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tessera.domain.calibration import DEFAULT_TARGET_FMR, DEFAULT_TARGET_FPIR, Calibration, OperatingPoint
 from tessera.domain.error_rates import Interval, comparisons_needed
-from tessera.domain.groups import GroupReport
+from tessera.domain.group_findings import GroupReport
 
 TARGETS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """False match rates that the table tells of."""

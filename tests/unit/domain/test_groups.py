@@ -13,15 +13,9 @@ from hypothesis import strategies as st
 
 from tessera.domain.embedding import Vectors
 from tessera.domain.errors import InvalidInputError
+from tessera.domain.group_findings import ErrorKind, Finding, GroupReport
 from tessera.domain.group_tallies import ListedMatchTally, MatchTally, MissTally
-from tessera.domain.groups import (
-    ErrorKind,
-    ErrorTallies,
-    Finding,
-    GroupReport,
-    compare_groups,
-    tallies_at,
-)
+from tessera.domain.groups import ErrorTallies, compare_groups, tallies_at
 from tessera.domain.measurement import compare_all_pairs
 
 DIMENSIONS = 48

@@ -10,7 +10,7 @@ import pytest
 from tessera.domain.embedding import Modality, Vectors
 from tessera.domain.errors import InvalidInputError
 from tessera.domain.fitting import LabelledScores, Provenance, independent_scores
-from tessera.domain.groups import ErrorKind
+from tessera.domain.group_findings import ErrorKind
 from tessera.domain.ids import CalibrationId, ModelId
 from tessera.report import CalibrationReport, render
 from tessera.report.measuring import ReportOptions, histogram_of_scores, report_on_embeddings, report_on_scores

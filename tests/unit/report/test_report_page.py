@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tessera.domain.calibration import Calibration, CalibrationData, OperatingPoint
 from tessera.domain.embedding import Modality
 from tessera.domain.error_rates import Interval
-from tessera.domain.groups import (
+from tessera.domain.group_findings import (
     CrossRate,
     Disparity,
     ErrorKind,
