@@ -108,7 +108,7 @@ def train_head(templates: LabelledTemplates, plan: TrainingPlan) -> Head:
         (cost + plan.pull * head.away_from_identity()).backward()
         optimiser.step()
         falling.step()
-    return _exported(head, middle, plan, templates.model_id)
+    return exported(head, middle, plan.title, templates.model_id)
 
 
 def _loss(plan: TrainingPlan, dimensions: int, people: int) -> BatchLoss:
@@ -131,13 +131,22 @@ def _draw(templates: LabelledTemplates, plan: TrainingPlan, generator: torch.Gen
     )
 
 
-def _exported(head: ResidualHead, middle: Tensor, plan: TrainingPlan, encoder: str) -> Head:
+def exported(head: ResidualHead, middle: Tensor, name: str, encoder: str) -> Head:
+    """What a trained head does, for numpy.
+
+    Args:
+        head: as trained.
+        middle: shape (d,), what was taken off the vectors before they were brought to length 1.
+        name: how it was made.
+        encoder: a model id.
+    """
+
     def values(part: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         return part.detach().numpy().astype(np.float32)
 
     return checked(
         Head(
-            plan.title,
+            name,
             encoder,
             values(middle),
             values(torch.eye(len(middle)) + head.linear),
