@@ -225,8 +225,8 @@ def activation_maximisation(
     *,
     name: str = "",
     steps: int = 120,
-    rate: float = 0.05,
-    smoothness: float = 0.02,
+    rate: float = 0.15,
+    smoothness: float = 1.0,
 ) -> Preferred:
     """Climb from faint noise to a picture whose embedding goes far along a direction.
 
@@ -236,8 +236,8 @@ def activation_maximisation(
         shape: (channels, height, width).
         generator: draws the noise.
         name: what the direction is called.
-        steps: of Adam.
-        rate: of Adam.
+        steps: how many.
+        rate: how far each goes, as the mean change of a value before the sigmoid.
         smoothness: weight of the total variation, which keeps specks away.
 
     Returns:
@@ -248,28 +248,34 @@ def activation_maximisation(
     """
     towards = torch.as_tensor(np.asarray(direction, np.float32), device=generator.device)
     noise = torch.rand((1, *shape), generator=generator, device=generator.device)
-    logits = (0.2 * (noise - 0.5)).requires_grad_()
-    optimiser = torch.optim.Adam([logits], lr=rate * 4.0)
+    logits = 0.2 * (noise - 0.5)
 
     def reached(picture: Tensor) -> Tensor:
         along: Tensor = (network(picture)[0] * towards).sum()
         return along
 
-    with testing(network), torch.enable_grad():
-        start = float(reached(torch.sigmoid(logits)).detach())
-        best, highest = torch.sigmoid(logits).detach(), -float("inf")
-        scale = max(abs(start), 1.0)
+    with testing(network):
+        start = float(_value(reached, logits))
+        best, highest = torch.sigmoid(logits), -float("inf")
+        weight = smoothness * max(abs(start), 1.0)
         for _ in range(steps):
-            picture = torch.sigmoid(logits)
-            worth = reached(picture) / scale - smoothness * _variation(picture)
+            there = logits.requires_grad_()
+            with torch.enable_grad():
+                picture = torch.sigmoid(there)
+                worth = reached(picture) - weight * _variation(picture)
+                (slope,) = torch.autograd.grad(worth, there)
             if float(worth.detach()) > highest:
-                best, highest = picture.detach().clone(), float(worth.detach())
-            (slope,) = torch.autograd.grad(-worth, logits)
-            logits.grad = slope
-            optimiser.step()
-        after = float(reached(best).detach())
+                best, highest = picture.detach(), float(worth.detach())
+            logits = logits.detach() + rate * slope / slope.square().mean().sqrt().clamp(min=1e-12)
+        with torch.no_grad():
+            after = float(reached(best))
     levels = (best[0].permute(1, 2, 0) * 255.0).round().to(torch.uint8).cpu().numpy()
     return Preferred(name, np.ascontiguousarray(levels), start, after)
+
+
+def _value(reached: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
+    with torch.no_grad():
+        return reached(torch.sigmoid(logits))
 
 
 def _variation(picture: Tensor) -> Tensor:

@@ -49,6 +49,8 @@ from siamese_lab.verification import Estimate
 from tessera.domain.errors import InvalidInputError
 from tessera.report.measuring import histogram_of_scores
 
+_SMALL_GALLERY = 2_000
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
@@ -278,20 +280,26 @@ class _Evaluation:
         ]
         known = np.isin(probes.labels, self._gallery.labels)
         if bool(known.any()) and self._subject.comparison is Comparison.EUCLIDEAN:
-            on_classes = ClassTarget(
-                self._gallery.vectors, self._gallery.labels, probes.images[known], probes.labels[known]
-            )
+            few = self._small_gallery()
+            known &= np.isin(probes.labels, few.labels)
+            on_classes = ClassTarget(few.vectors, few.labels, probes.images[known], probes.labels[known])
             curves += [
                 attack_classes(network, on_classes, method, self._generator(34), epsilons, device=device)
                 for method in Method
             ]
         return tuple(curves)
 
+    def _small_gallery(self) -> LabelledVectors:
+        """For what searches hundreds of times."""
+        some = self._rng(35).permutation(len(self._gallery.labels))[:_SMALL_GALLERY]
+        return LabelledVectors(self._gallery.vectors[some], self._gallery.labels[some])
+
     # ---- dimensions
 
     def _importance(self) -> tuple[Importance, ...]:
         queries, few = self._queries, slice(0, self._extent.important)
-        right = right_votes(self._gallery.vectors, self._gallery.labels, queries.labels[few])
+        gallery = self._small_gallery()
+        right = right_votes(gallery.vectors, gallery.labels, queries.labels[few])
         return permutation_importance(queries.vectors[few], right, self._rng(40), repeats=3)
 
 

@@ -162,6 +162,7 @@ def test_shapley_values_share_an_answer_of_neighbours() -> None:
     assert found[1] > 0.2
 
 
+@pytest.mark.slow
 def test_shapley_values_of_many_dimensions_come_near_the_exact() -> None:
     """shap and drawn orders both, of twenty dimensions that do not act alone."""
     rng = np.random.default_rng(3)
