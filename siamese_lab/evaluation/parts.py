@@ -22,8 +22,8 @@ svg .mark.second { fill: var(--other); } svg .mark.third { fill: var(--k0); } sv
 svg .bar { fill: var(--same); } svg .bar.against { fill: var(--other); } svg .zero { stroke: var(--faint); }
 svg .frame { fill: none; stroke-width: 2.5; } svg .frame.right { stroke: var(--same); }
 svg .frame.wrong { stroke: var(--other); stroke-dasharray: 6 4; } svg .frame.query { stroke: var(--mark); }
-svg .verdict { fill: var(--ink); } svg .verdict.right { fill: var(--same); font-weight: 650; } svg .verdict.wrong { fill: var(--other);
-  font-weight: 650; }
+svg .verdict { fill: var(--ink); } svg .verdict.right { fill: var(--same); font-weight: 650; }
+svg .verdict.wrong { fill: var(--other); font-weight: 650; }
 svg .heat { fill: var(--same); } svg .heat.off { fill: var(--other); } svg .cell { fill: none; stroke: var(--line); }
 svg .count { fill: var(--ink); } svg .count.on { fill: var(--paper); }
 svg image { image-rendering: pixelated; }
