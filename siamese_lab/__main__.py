@@ -11,12 +11,13 @@ from tessera.cli.lazy_group import LazyCommand, LazyGroup
 from tessera.domain.errors import TesseraError
 
 _COMMANDS = {
-    "list": LazyCommand("siamese_lab.commands.training", "list_recipes", "List the recipes that ship."),
-    "show": LazyCommand("siamese_lab.commands.training", "show_recipe", "Show a recipe with all defaults."),
+    "list": LazyCommand("siamese_lab.commands.recipes", "list_recipes", "List the recipes that ship."),
+    "show": LazyCommand("siamese_lab.commands.recipes", "show_recipe", "Show a recipe with all defaults."),
     "train": LazyCommand("siamese_lab.commands.training", "train", "Train what a recipe says."),
     "evaluate": LazyCommand("siamese_lab.commands.judging", "evaluate", "Measure what a run gave."),
     "report": LazyCommand("siamese_lab.commands.judging", "report", "Write a run's report as a page."),
     "export": LazyCommand("siamese_lab.commands.exporting", "export", "Make an encoder of a run."),
+    "speed": LazyCommand("siamese_lab.commands.papers", "speed", "Time two runs on the same pictures."),
     "papers": LazyCommand("siamese_lab.commands.papers", "papers", "Make the table of the papers from run folders."),
 }
 

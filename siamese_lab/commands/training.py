@@ -1,4 +1,4 @@
-"""`train`, `show` and `list`: recipes, and the runs that are made of them."""
+"""`train`: runs of recipes."""
 
 from __future__ import annotations
 
@@ -14,34 +14,11 @@ from siamese_lab.commands.options import cache_option, chosen_device, data_optio
 from siamese_lab.training.loop import train as train_run
 from siamese_lab.training.progress import ProgressView
 from siamese_lab.training.recipe import DataPart
-from siamese_lab.training.recipe_files import available, changed, laid_over, load_study, recipe_text
+from siamese_lab.training.recipe_files import changed, laid_over, load_study
 from siamese_lab.training.run_folder import FIGURES_FILE, HISTORY_FILE, RunFolder
 from siamese_lab.training.strict_yaml import parse
 from siamese_lab.training.training_data import TrainingData, load_training_data
 from tessera.domain.errors import InvalidInputError
-
-
-@click.command("list")
-def list_recipes() -> None:
-    """List the recipes that ship."""
-    for name in available():
-        study = load_study(name)
-        runs = sum(len(recipe.seeds) for recipe in study.recipes)
-        click.echo(f"{name:<28} {runs:>3} run{'s' if runs != 1 else ' '}  {study.title}")
-
-
-@click.command("show")
-@click.argument("recipe")
-@click.option("--variant", default=None, help="One of a study's; without it, all are named.")
-def show_recipe(recipe: str, variant: str | None) -> None:
-    """Show RECIPE with every default written out."""
-    study = load_study(recipe)
-    if variant is None and len(study.recipes) > 1:
-        click.echo(f"{study.name}: {study.title}\n{study.paper}\nvariants:")
-        for one in study.recipes:
-            click.echo(f"  {one.variant}")
-        return
-    click.echo(recipe_text(study.recipes[0] if variant is None else study.variant(variant)), nl=False)
 
 
 @click.command("train")
