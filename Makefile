@@ -15,7 +15,7 @@ WORKERS ?= $(shell n=$$(nproc); echo $$((n < 5 ? n + 1 : 6)))
 SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check lint types imports proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-decisions bench-template-recipes bench-runtimes clean
+.PHONY: help run test check lint types imports proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-decisions bench-template-recipes bench-runtimes bench-papers lab-trial clean
 
 help: ## Lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,6 +117,13 @@ bench-decisions: $(VENV)/.dev ## Thresholds and decisions: intervals, searches, 
 
 bench-template-recipes: $(VENV)/.dev ## Ways to make templates from the same weights, on LFW
 	@$(BIN)/python -m benchmarks.template_recipes $(ARGS)
+
+RUNS ?= runs
+bench-papers: $(VENV)/.dev ## The table of the papers, from the run folders in RUNS; ARGS="--train RECIPE" trains first
+	@$(BIN)/python -m siamese_lab papers --runs $(RUNS) $(ARGS)
+
+lab-trial: $(VENV)/.dev ## A training that is over in a minute: 2,000 digits of TESSERA_DATA, two epochs
+	@$(BIN)/python -m siamese_lab train sn-lenet5-mnist --seed 0 --limit 2000 --epochs 2 --out build/runs $(ARGS)
 
 clean: ## Removes environments and caches of this checkout
 	@rm -rf $(VENV) $(PROTO_VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
