@@ -17,6 +17,11 @@ _COMMANDS = {
     "evaluate": LazyCommand("siamese_lab.commands.judging", "evaluate", "Measure what a run gave."),
     "report": LazyCommand("siamese_lab.commands.judging", "report", "Write a run's report as a page."),
     "export": LazyCommand("siamese_lab.commands.exporting", "export", "Make an encoder of a run."),
+    "adapt": LazyCommand(
+        "siamese_lab.adaptation.command",
+        "command",
+        "Fit a head to a deployment's own templates, if it helps people never seen.",
+    ),
     "speed": LazyCommand("siamese_lab.commands.papers", "speed", "Time two runs on the same pictures."),
     "papers": LazyCommand("siamese_lab.commands.papers", "papers", "Make the table of the papers from run folders."),
 }
