@@ -20,6 +20,7 @@ from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.domain.calibration import Calibration
+from tessera.domain.default_collections import DEFAULT_COLLECTIONS
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import (
     AlreadyExistsError,
@@ -31,7 +32,8 @@ from tessera.domain.errors import (
 )
 from tessera.domain.ids import CollectionId, checked_id
 
-DEFAULT_COLLECTION = CollectionId("default")
+DEFAULT_COLLECTION = DEFAULT_COLLECTIONS[Modality.FACE]
+_MADE_WHEN_MISSING = {collection_id: modality for modality, collection_id in DEFAULT_COLLECTIONS.items()}
 CHANGEABLE = frozenset(
     {
         "display_name",
@@ -96,15 +98,23 @@ class Collections:
         self._clock = clock
         self._shards = shards
 
-    async def ensure_default(self) -> None:
-        """Make the default collection when it is missing: of faces, with the default encoder, at the default rates."""
-        model_id = self._thresholds.default_model(Modality.FACE)
-        record = CollectionRecord(DEFAULT_COLLECTION, Modality.FACE, model_id, self._clock.now(), shards=self._shards)
+    async def ensure_default(self, collection_id: CollectionId = DEFAULT_COLLECTION) -> None:
+        """Make one of `DEFAULT_COLLECTIONS` when it is missing: with the default encoder, at the default rates.
+
+        Raises:
+            NotFoundError: it is none of them.
+            InvalidInputError: its modality has no encoder.
+        """
+        modality = _MADE_WHEN_MISSING.get(collection_id)
+        if modality is None:
+            raise NotFoundError("collection", collection_id)
+        model_id = self._thresholds.default_model(modality)
+        record = CollectionRecord(collection_id, modality, model_id, self._clock.now(), shards=self._shards)
         try:
             await self._store.create_collection(record)
         except AlreadyExistsError:
             return
-        get_logger().info("collection.created", collection=DEFAULT_COLLECTION, model=model_id)
+        get_logger().info("collection.created", collection=collection_id, model=model_id)
 
     async def create(self, wanted: CollectionRecord) -> CollectionView:
         """Make a collection.

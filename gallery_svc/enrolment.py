@@ -12,7 +12,7 @@ import json
 from dataclasses import asdict
 from datetime import datetime
 
-from gallery_svc.collections import DEFAULT_COLLECTION, Collections
+from gallery_svc.collections import Collections
 from gallery_svc.enrolment_judging import EnrolmentJudge, Taken, Tally
 from gallery_svc.enrolment_values import EnrolmentAnswer, EnrolmentRequest, SampleOutcome, SampleOutcomes
 from gallery_svc.ids import time_ordered_id
@@ -146,9 +146,7 @@ class Enroller:
         try:
             return await self._replica.collection(collection_id)
         except NotFoundError:
-            if collection_id != DEFAULT_COLLECTION:
-                raise
-            await self._collections.ensure_default()
+            await self._collections.ensure_default(collection_id)
             return await self._replica.collection(collection_id)
 
     def _enrollment(

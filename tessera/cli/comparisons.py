@@ -5,7 +5,14 @@ from __future__ import annotations
 import click
 
 from tessera.cli.as_json import echo_json
-from tessera.cli.connection import collection_option, connect, connection_options, wants_json
+from tessera.cli.connection import (
+    collection_option,
+    connect,
+    connection_options,
+    modality_option,
+    wanted_modality,
+    wants_json,
+)
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.samples import ImageFile, read_samples
 from tessera.cli.words import decision_text, quality_text
@@ -31,6 +38,7 @@ _fmr_option = click.option(
 @click.argument("image", type=ImageFile())
 @_fmr_option
 @_score_option
+@modality_option
 @collection_option
 @connection_options
 def verify(subject_id: str, image: str, target_fmr: float | None, with_score: bool, collection_id: str) -> int:
@@ -56,16 +64,17 @@ def verify(subject_id: str, image: str, target_fmr: float | None, with_score: bo
 @click.argument("second", type=ImageFile(), metavar="IMAGE")
 @_fmr_option
 @_score_option
+@modality_option
 @connection_options
 def compare(first: str, second: str, target_fmr: float | None, with_score: bool) -> int:
     """Are these two the same person? Nothing is kept.
 
-    Each IMAGE has one face; - reads one of them from standard input.
+    Each IMAGE has one face, or one signature; - reads one of them from standard input.
     Exit codes: 0 match, 1 no match, 2 inconclusive.
     """
     one, other = read_samples((first, second))
     with connect() as tessera:
-        answer = tessera.compare(one, other, target_fmr=target_fmr, with_score=with_score)
+        answer = tessera.compare(one, other, target_fmr=target_fmr, modality=wanted_modality(), with_score=with_score)
     if wants_json():
         echo_json(answer)
     else:
@@ -86,6 +95,7 @@ def compare(first: str, second: str, target_fmr: float | None, with_score: bool)
     "--max-faces", type=click.IntRange(1, 64), default=16, show_default=True, help="Faces to search, largest first."
 )
 @_score_option
+@modality_option
 @collection_option
 @connection_options
 def identify(image: str, target_fpir: float | None, max_faces: int, with_score: bool, collection_id: str) -> int:

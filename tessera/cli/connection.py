@@ -14,6 +14,8 @@ from tessera.client import Tessera
 from tessera.client.collection_files import CollectionFiles
 from tessera.client.errors import TesseraCallError
 from tessera.client.sdk import DEFAULT_DEADLINE_S, DEFAULT_ENCODER, DEFAULT_GALLERY, DEFAULT_INGEST
+from tessera.domain.default_collections import DEFAULT_COLLECTIONS
+from tessera.domain.embedding import Modality
 from tessera.domain.errors import InvalidInputError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -78,8 +80,37 @@ def json_option(command: Command) -> Command:
 def collection_option(command: Command) -> Command:
     """Give a command --collection, as its parameter `collection_id`."""
     return click.option(
-        "--collection", "collection_id", default="", metavar="ID", help='Which collection.  [default: "default"]'
+        "--collection",
+        "collection_id",
+        default="",
+        metavar="ID",
+        callback=_usual_collection,
+        help='Which collection.  [default: "default"; of signatures "signatures"]',
     )(command)
+
+
+def modality_option(command: Command) -> Command:
+    """Give a command with --collection also --modality, which says which one is meant where that does not."""
+    return click.option(
+        "--modality",
+        type=click.Choice([modality.value.lower() for modality in DEFAULT_COLLECTIONS]),
+        default=Modality.FACE.value.lower(),
+        show_default=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_keep,
+        help="What the pictures show.",
+    )(command)
+
+
+def wanted_modality() -> Modality:
+    """What --modality says of the command that runs."""
+    return Modality[str(click.get_current_context().meta.get(f"{_META}modality", Modality.FACE.value)).upper()]
+
+
+def _usual_collection(_: click.Context, __: click.Parameter, value: str) -> str:
+    modality = wanted_modality()
+    return value or ("" if modality is Modality.FACE else DEFAULT_COLLECTIONS[modality])
 
 
 def wants_json() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tessera.cli.as_json import echo_json
-from tessera.cli.connection import collection_option, connect, connection_options, wants_json
+from tessera.cli.connection import collection_option, connect, connection_options, modality_option, wants_json
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.failure import Failure
 from tessera.cli.samples import ImageFile, read_samples
@@ -28,6 +28,7 @@ _DONE = {
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--evidence", "evidence_id", default="", metavar="ID", help="Of the wrong decision, for the audit log.")
 @click.option("--request-id", default="", metavar="ID", help="The same id adds a picture once.")
+@modality_option
 @collection_option
 @connection_options
 def correct(  # noqa: PLR0917 - click passes them by name

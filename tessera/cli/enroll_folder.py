@@ -18,7 +18,7 @@ from tessera.cli.bulk_progress import BulkProgress
 from tessera.cli.bulk_report import BulkReport, counts_text, is_told, told_text
 from tessera.cli.call_failure import failure_of
 from tessera.cli.choices import duplicates_option, outliers_option
-from tessera.cli.connection import collection_option, connect, connection_options, wants_json
+from tessera.cli.connection import collection_option, connect, connection_options, modality_option, wants_json
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.failure import Failure
 from tessera.client.answers import DuplicatePolicy, OutlierPolicy
@@ -91,6 +91,7 @@ class _Options:
 )
 @duplicates_option
 @outliers_option
+@modality_option
 @collection_option
 @connection_options
 def enroll_folder(  # noqa: PLR0917 - click passes them by name

@@ -7,7 +7,15 @@ from pathlib import Path
 import click
 
 from tessera.cli.as_json import echo_json
-from tessera.cli.connection import collection_option, connect, connection_options, given_deadline_s, wants_json
+from tessera.cli.connection import (
+    collection_option,
+    connect,
+    connection_options,
+    given_deadline_s,
+    modality_option,
+    wanted_modality,
+    wants_json,
+)
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.failure import Failure
 from tessera.cli.samples import ImageFile, read_samples
@@ -38,6 +46,7 @@ _TELLS_LITTLE = 1.5
     help="Rows and columns of the map.",
 )
 @click.option("--model", "model_id", default="", metavar="MODEL", help="Which encoder; not with --subject.")
+@modality_option
 @collection_option
 @connection_options
 def explain(
@@ -60,7 +69,9 @@ def explain(
                 subject_id, samples[0], collection_id=collection_id, grid=grid, deadline_s=deadline_s
             )
         else:
-            explained = tessera.explain(*samples, encoder=model_id, grid=grid, deadline_s=deadline_s)
+            explained = tessera.explain(
+                *samples, encoder=model_id, modality=wanted_modality(), grid=grid, deadline_s=deadline_s
+            )
     _write(output, explained.map.overlay_png)
     if wants_json():
         echo_json(_plain(explained, output))

@@ -6,7 +6,7 @@ import click
 
 from tessera.cli.as_json import echo_json
 from tessera.cli.choices import duplicates_option, outliers_option
-from tessera.cli.connection import collection_option, connect, connection_options, wants_json
+from tessera.cli.connection import collection_option, connect, connection_options, modality_option, wants_json
 from tessera.cli.enrolment_text import count_text, enrolment_text
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.samples import ImageFile, read_samples
@@ -23,6 +23,7 @@ from tessera.client.answers import DuplicatePolicy, OutlierPolicy, Subject
 @click.option("--request-id", default="", metavar="ID", help="The same id with the same pictures enrols once.")
 @duplicates_option
 @outliers_option
+@modality_option
 @collection_option
 @connection_options
 def enroll(  # noqa: PLR0917 - click passes them by name
@@ -71,6 +72,7 @@ def subjects() -> None:
 
 @subjects.command("list")
 @click.option("--label", "labels", multiple=True, metavar="TEXT", help="Only people with this label; may be repeated.")
+@modality_option
 @collection_option
 @connection_options
 def list_subjects(labels: tuple[str, ...], collection_id: str) -> int:
@@ -91,6 +93,7 @@ def list_subjects(labels: tuple[str, ...], collection_id: str) -> int:
 
 @subjects.command("show")
 @click.argument("subject_id", metavar="SUBJECT")
+@modality_option
 @collection_option
 @connection_options
 def show_subject(subject_id: str, collection_id: str) -> int:
@@ -125,6 +128,7 @@ def _subject_text(subject: Subject) -> str:
 @subjects.command("keep-apart")
 @click.argument("subject_id", metavar="SUBJECT")
 @click.argument("others", metavar="OTHER...", nargs=-1, required=True)
+@modality_option
 @collection_option
 @connection_options
 def keep_apart(subject_id: str, others: tuple[str, ...], collection_id: str) -> int:
@@ -149,6 +153,7 @@ def keep_apart(subject_id: str, others: tuple[str, ...], collection_id: str) -> 
 @subjects.command("delete")
 @click.argument("subject_id", metavar="SUBJECT")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@modality_option
 @collection_option
 @connection_options
 def delete_subject(subject_id: str, yes: bool, collection_id: str) -> int:

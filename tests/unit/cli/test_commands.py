@@ -17,7 +17,7 @@ from unit.client.fake_services import Script, serving
 from tessera.cli.__main__ import main
 from tessera.domain import errors as e
 from tessera.domain.reasons import Reason
-from tessera.v1 import camera_pb2, matching_pb2, subject_pb2
+from tessera.v1 import biometrics_pb2, camera_pb2, matching_pb2, subject_pb2
 
 Run = Callable[..., int]
 
@@ -60,6 +60,44 @@ def test_verify_says_the_decision_and_its_error_rate(  # noqa: PLR0917 - fixture
     script.answers["Verify"] = answer
     assert run("verify", "alice", image) == code
     assert capsys.readouterr().out == line
+
+
+@pytest.mark.parametrize(
+    ("options", "collection"),
+    [
+        ((), ""),
+        (("--modality", "signature"), "signatures"),
+        (("--modality", "signature", "--collection", "branch-7"), "branch-7"),
+        (("--collection", "branch-7"), "branch-7"),
+    ],
+)
+def test_the_modality_names_the_usual_collection(
+    run: Run, script: Script, image: Path, options: tuple[str, ...], collection: str
+) -> None:
+    """Signatures are asked for in `signatures` unless another collection is named, in whatever order."""
+    script.answers["Verify"] = lambda request: verified("MATCH" if request.collection_id == collection else "NO_MATCH")
+    assert run("verify", "alice", image, *options) == 0
+    assert run("verify", "alice", image, *reversed_pairs(options)) == 0
+
+
+def reversed_pairs(options: tuple[str, ...]) -> tuple[str, ...]:
+    """The same options, the last first."""
+    pairs = list(zip(options[::2], options[1::2], strict=True))
+    return tuple(part for pair in reversed(pairs) for part in pair)
+
+
+def test_two_signatures_are_compared_as_signatures(run: Run, script: Script, image: Path) -> None:
+    """--modality says what the pictures show."""
+    seen: list[int] = []
+
+    def answer(request: object) -> object:
+        seen.append(request.modality)  # type: ignore[attr-defined]
+        return matching_pb2.CompareResponse(decision=decision("MATCH"))
+
+    script.answers["Compare"] = answer
+    assert run("compare", image, image, "--modality", "signature") == 0
+    assert run("compare", image, image) == 0
+    assert seen == [biometrics_pb2.MODALITY_SIGNATURE, biometrics_pb2.MODALITY_FACE]
 
 
 def test_the_score_is_shown_only_when_asked_for(
