@@ -1,0 +1,1 @@
+"""Handwritten signatures: the data sets, the synthetic ones, the network, its training and its judging."""
