@@ -16,7 +16,10 @@ import numpy.typing as npt
 from tessera.imaging.pixels import Bytes, require_bytes
 
 WORKING_SIDE_PX = 1024
-"""The longer side is shrunk to this before anything else: strokes are still 3 pixels wide or more then."""
+"""The longer side is brought to this before anything else: strokes are still 3 pixels wide or more then."""
+_LEAST_ENLARGEMENT = 1.5
+_MOST_ENLARGEMENT = 4.0
+"""Small pictures are enlarged while they are gray: a mask of few pixels would have steps where the stroke has none."""
 
 _BACKGROUND_SIDE_PX = 256
 """Shading is smooth: it is looked for in a small copy."""
@@ -29,6 +32,10 @@ _RULE_SPAN = 0.85
 """Share of the picture's width that a ruled line has at least; the underline of a signature has less, and is bent."""
 _RULE_PIECE = 24
 """The pieces that ruled lines are found by have this part of the width: short enough for a page laid in askew."""
+_RULE_BAND_PX = 12
+"""How far above and below a line its thickness is looked for."""
+_RULE_SLACK_PX = 1
+"""A line may be so much thicker in places before it counts as covered by a stroke."""
 _SPECK = 0.35
 """Of the squared stroke width: a dot of a pen has about 0.8."""
 _FAR_GAP = 0.12
@@ -47,7 +54,7 @@ class Ink:
     mask: Mask
     """Of the picture at its working size."""
     scale: float
-    """Pixels of `mask` per pixel of the picture, in (0, 1]."""
+    """Pixels of `mask` per pixel of the picture, in (0, 4]."""
     contrast: float
     """How much darker than the paper the ink is, in [0, 1]; 0 where there is none."""
     stroke_width_px: float
@@ -127,11 +134,12 @@ def _darkest_channel(picture: Bytes) -> Bytes:
 
 
 def _working(levels: Bytes) -> tuple[Bytes, float]:
-    scale = min(1.0, WORKING_SIDE_PX / max(levels.shape))
-    if scale == 1.0:
+    scale = min(_MOST_ENLARGEMENT, WORKING_SIDE_PX / max(levels.shape))
+    if 1.0 <= scale < _LEAST_ENLARGEMENT:
         return levels, 1.0
-    shrunk = cv2.resize(levels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return shrunk.astype(np.uint8, copy=False), scale
+    how = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_CUBIC
+    sized = cv2.resize(levels, None, fx=scale, fy=scale, interpolation=how)
+    return sized.astype(np.uint8, copy=False), scale
 
 
 def _inked(flat: Bytes) -> tuple[Mask, float]:
@@ -159,33 +167,66 @@ def _paper(flat: Bytes) -> tuple[float, float]:
 
 
 def _without_rules(mask: Mask) -> Mask:
-    """Take off straight lines from one side of the picture to the other; strokes that cross them stay whole."""
+    """Take off straight lines from one edge of the picture to another; strokes that cross or cover them stay."""
     width_px = mask.shape[1]
-    piece = cv2.getStructuringElement(cv2.MORPH_RECT, (max(9, width_px // _RULE_PIECE), 1))
-    pieces = cv2.morphologyEx(mask, cv2.MORPH_OPEN, piece)
-    joined = cv2.morphologyEx(pieces, cv2.MORPH_CLOSE, np.ones((3, max(9, width_px // _RULE_PIECE)), np.uint8))
+    piece_px = max(9, width_px // _RULE_PIECE)
+    pieces = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, piece_px), np.uint8))
+    joined = cv2.morphologyEx(pieces, cv2.MORPH_CLOSE, np.ones((3, piece_px), np.uint8))
     count, labels, facts, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
-    rules = np.zeros_like(mask)
+    bare = mask.copy()
     for label in range(1, count):
-        width, height, area = (
-            int(facts[label, at]) for at in (cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_AREA)
-        )
-        if width >= _RULE_SPAN * width_px and area / width <= max(6.0, 0.01 * width_px) and height < 0.1 * width_px:
-            rules[labels == label] = 255
-    if not rules.any():
-        return mask
-    near: Mask = cv2.dilate(pieces, np.ones((3, 1), np.uint8)).astype(np.uint8, copy=False)
-    return _lifted(mask, rules & near)
+        left, top, width, height = (int(side) for side in facts[label, :4])
+        if width >= _RULE_SPAN * width_px or _leaves_at_corner(mask.shape, left, top, width, height):
+            rows, columns = np.nonzero((labels == label) & (pieces > 0))
+            if rows.size and height < 0.1 * width_px:
+                _lift_rule(bare, _line_through(columns, rows), left, left + width)
+    return bare
 
 
-def _lifted(mask: Mask, rules: Mask) -> Mask:
-    """The mask without the rules, but with what runs through them from above to below."""
-    bare = mask & ~rules
-    thick = int(np.ceil(rules.astype(bool).sum(0).max())) + 1
-    above = cv2.dilate(bare, np.ones((2 * thick + 1, 3), np.uint8)).astype(np.uint8, copy=False)
-    crossing = (mask & rules & above).astype(np.uint8, copy=False)
-    kept = cv2.morphologyEx(crossing, cv2.MORPH_OPEN, np.ones((max(2, thick - 1), 1), np.uint8))
-    return bare | kept.astype(np.uint8, copy=False)
+def _leaves_at_corner(shape: tuple[int, ...], left: int, top: int, width: int, height: int) -> bool:
+    """Whether it is flat, and comes in at a side of the picture and goes out at its top or bottom."""
+    near_px = 3
+    at_side = left <= near_px or left + width >= shape[1] - near_px
+    at_end = top <= near_px or top + height >= shape[0] - near_px
+    return at_side and at_end and width >= max(0.05 * shape[1], 8 * height)
+
+
+def _line_through(columns: npt.NDArray[np.intp], rows: npt.NDArray[np.intp]) -> np.poly1d:
+    """The straight line on which most places lie: fitted twice, without what lies off the first fit."""
+    line = np.poly1d(np.polyfit(columns, rows, 1))
+    away = np.abs(rows - line(columns))
+    near = away <= max(2.0, float(np.median(away)))
+    return np.poly1d(np.polyfit(columns[near], rows[near], 1))
+
+
+def _lift_rule(mask: Mask, line: np.poly1d, start_px: int, end_px: int) -> None:
+    """Empty a mask along a line, in place, but only where nothing thicker than the line runs there."""
+    height_px, along = mask.shape[0], np.arange(start_px, end_px)
+    rows = np.round(line(along)).astype(np.intp) + np.arange(-_RULE_BAND_PX, _RULE_BAND_PX + 1)[:, None]
+    columns = np.broadcast_to(along, rows.shape)
+    inked = (mask[rows.clip(0, height_px - 1), columns] > 0) & (rows >= 0) & (rows < height_px)
+    middle = _RULE_BAND_PX + np.array([0, -1, 1, -2, 2])
+    start = middle[inked[middle].argmax(0)]
+    of_run = _runs_through(inked, start)
+    lengths = of_run.sum(0)
+    present = lengths > 0
+    if present.mean() < _RULE_SPAN:
+        return
+    thin = lengths <= np.percentile(lengths[present], 30) + _RULE_SLACK_PX
+    emptied = of_run & thin
+    mask[rows[emptied], columns[emptied]] = 0
+
+
+def _runs_through(inked: npt.NDArray[np.bool_], start: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    """(rows, columns): what hangs together with the row `start` of each column, along the column."""
+    order = np.arange(len(inked))[:, None]
+    # A place hangs together with the start when no paper lies between.
+    gaps = np.cumsum(~inked, axis=0)
+    at_start = np.take_along_axis(gaps, start[None], 0)
+    above = (order <= start) & (gaps == at_start)
+    below = (order >= start) & (gaps == at_start)
+    runs: npt.NDArray[np.bool_] = (above | below) & inked & np.take_along_axis(inked, start[None], 0)
+    return runs
 
 
 def _without_specks(mask: Mask) -> Mask:
