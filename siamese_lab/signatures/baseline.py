@@ -34,7 +34,7 @@ CHECK_EVERY = 200
 
 
 class SmallSigNet(nn.Sequential):
-    """(n, 1, 80, 320) -> (n, 128)."""
+    """(n, 1, 80, 256) -> (n, 128)."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -42,7 +42,7 @@ class SmallSigNet(nn.Sequential):
             nn.Conv2d(24, 64, 5, 1, 2), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Dropout2d(0.3),
             nn.Conv2d(64, 96, 3, 1, 1), nn.ReLU(), nn.Conv2d(96, 64, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(3, 2),
             nn.Dropout2d(0.3), nn.Flatten(),
-            nn.Linear(64 * 3 * 18, 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, 128),
+            nn.Linear(64 * 3 * 14, 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, 128),
         )  # fmt: skip
 
 

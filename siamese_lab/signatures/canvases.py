@@ -25,9 +25,9 @@ class Canvases:
     """Prepared signatures."""
 
     small: npt.NDArray[np.uint8]
-    """(n, 80, 320): as the encoder sees them when serving."""
+    """(n, 80, 256): as the encoder sees them when serving."""
     large: npt.NDArray[np.uint8]
-    """(n, 160, 640): what training starts from."""
+    """(n, 160, 512): what training starts from."""
     writer: npt.NDArray[np.int64]
     """(n,)."""
     forged: npt.NDArray[np.bool_]

@@ -86,13 +86,13 @@ def distort(large: Large, disguise: Disguise, how: Distortion, rng: np.random.Ge
     """One signature as an augmented canvas.
 
     Args:
-        large: uint8 (160, 640), 255 = ink.
+        large: uint8 (160, 512), 255 = ink.
         disguise: of its writer.
         how: how strongly.
         rng: draws.
 
     Returns:
-        float32 (80, 320), 0 to 1.
+        float32 (80, 256), 0 to 1.
     """
     cut = _windowed(large, disguise.window)
     points = _outline(cut)
@@ -116,7 +116,7 @@ def join(left: Large, right: Large, gap_px: int) -> Large:
     """Two signatures beside each other, as one of a writer with two names.
 
     Args:
-        left: uint8 (160, 640).
+        left: uint8 (160, 512).
         right: likewise.
         gap_px: between them.
     """

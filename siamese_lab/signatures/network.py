@@ -22,14 +22,14 @@ class SignatureNetworkSize:
     stem: int = 16
     widths: tuple[int, int, int] = (32, 64, 128)
     blocks: tuple[int, int, int] = (1, 1, 1)
-    """Residual blocks at 20 x 80, 10 x 40 and 5 x 20 places."""
+    """Residual blocks at 20 x 64, 10 x 32 and 5 x 16 places."""
     place_channels: int = 32
-    """Kept for each of the 5 x 10 places that the embedding looks at one by one."""
+    """Kept for each of the 5 x 8 places that the embedding looks at one by one."""
     dimensions: int = 256
 
 
 class SignatureNetwork(nn.Module):
-    """(n, 1, 80, 320), 0 = paper to 1 = ink -> (n, dimensions), of any length; compared by cosine.
+    """(n, 1, 80, 256), 0 = paper to 1 = ink -> (n, dimensions), of any length; compared by cosine.
 
     Args:
         size: of the network.
@@ -50,7 +50,7 @@ class SignatureNetwork(nn.Module):
         # A sum of layers is one layer over all looks beside each other; steps of a network have no way to join them.
         self.from_parts = _Statistics(second, size.dimensions)
         self.from_whole = _Statistics(third, size.dimensions)
-        self.from_places = nn.Linear(size.place_channels * 5 * 10, size.dimensions, bias=False)
+        self.from_places = nn.Linear(size.place_channels * 5 * 8, size.dimensions, bias=False)
         self.centre = nn.BatchNorm1d(size.dimensions, affine=False)
 
     def forward(self, canvases: Tensor) -> Tensor:

@@ -10,11 +10,15 @@ from __future__ import annotations
 import copy
 import json
 import math
+import multiprocessing
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -49,7 +53,7 @@ class SignatureRecipe:
     weight_decay: float = 0.02
     joined: float = 0.2
     """Share of writers in a batch that are made of two."""
-    average: float = 0.998
+    average: float = 0.996
     """Of the weights' moving average, which is what is kept."""
     check_every: int = 200
     seed: int = 7
@@ -60,14 +64,14 @@ class SignatureRecipe:
 class Batch:
     """What one step learns from."""
 
-    pictures: Tensor
-    """float32 (n, 1, 80, 320)."""
-    writer: Tensor
-    """int64 (n,): place in the batch."""
-    forged: Tensor
-    """bool (n,)."""
-    classes: Tensor
-    """int64 (n,); -1: none."""
+    pictures: npt.NDArray[np.float32]
+    """(n, 1, 80, 256)."""
+    writer: npt.NDArray[np.int64]
+    """(n,): place in the batch."""
+    forged: npt.NDArray[np.bool_]
+    """(n,)."""
+    classes: npt.NDArray[np.int64]
+    """(n,); -1: none."""
 
 
 class Batches:
@@ -100,9 +104,9 @@ class Batches:
                 plain = other is None and disguise.window == (0.0, 1.0)
                 label = (int(one) * MIRROR_IMAGES + disguise.variant) * 2 + forged if plain else -1
                 classes += [label] * (recipe.forged if forged else recipe.genuine)
-        kinds = torch.tensor([False] * recipe.genuine + [True] * recipe.forged).repeat(recipe.writers)
-        places = torch.arange(recipe.writers).repeat_interleave(recipe.genuine + recipe.forged)
-        return Batch(torch.from_numpy(np.stack(rows))[:, None], places, kinds, torch.tensor(classes))
+        kinds = np.tile(np.repeat([False, True], (recipe.genuine, recipe.forged)), recipe.writers)
+        places = np.repeat(np.arange(recipe.writers), recipe.genuine + recipe.forged)
+        return Batch(np.stack(rows)[:, None], places, kinds, np.array(classes))
 
     def _signatures(
         self, one: int, other: int | None, forged: bool, disguise: Disguise, rng: np.random.Generator
@@ -114,6 +118,52 @@ class Batches:
             second = self._large[rng.choice(pool[other], count, replace=False)]
             first = np.stack([join(a, b, int(rng.integers(10, 40))) for a, b in zip(first, second, strict=True)])
         return [distort(picture, disguise, recipe.distortion, rng) for picture in first]
+
+
+class Ahead:
+    """Draws batches in another process while this one learns; a few ahead, and in order.
+
+    Args:
+        batches: to draw from; the process gets them by being forked.
+        start: the first step.
+        end: the step after the last.
+    """
+
+    AHEAD = 3
+
+    def __init__(self, batches: Batches, start: int, end: int) -> None:
+        self._steps = range(start, end)
+        self._pool = ProcessPoolExecutor(
+            1, multiprocessing.get_context("fork"), initializer=_draw_from, initargs=(batches,)
+        )
+
+    def __iter__(self) -> Iterator[tuple[int, Batch]]:
+        waiting: deque[tuple[int, Future[Batch]]] = deque()
+        for step in self._steps:
+            waiting.append((step, self._pool.submit(_drawn, step)))
+            if len(waiting) > self.AHEAD:
+                first, batch = waiting.popleft()
+                yield first, batch.result()
+        while waiting:
+            first, batch = waiting.popleft()
+            yield first, batch.result()
+
+    def close(self) -> None:
+        """End the process."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+_drawing: list[Batches] = []
+"""In the process that draws: the one that it draws from."""
+
+
+def _draw_from(batches: Batches) -> None:
+    cv2.setNumThreads(1)
+    _drawing[:] = [batches]
+
+
+def _drawn(step: int) -> Batch:
+    return _drawing[0].draw(step)
 
 
 def train(
@@ -144,24 +194,28 @@ def train(
     (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="ascii")
     batches = Batches(training, recipe)
     run = _Run(recipe, batches.class_count)
-    step = run.resume(folder / "checkpoint.safetensors")
+    ahead = Ahead(batches, run.resume(folder / "checkpoint.safetensors"), recipe.steps)
     started = time.process_time()
-    while step < recipe.steps:
-        loss = run.learn(batches.draw(step), step)
-        step += 1
-        if step % recipe.check_every == 0 or step == recipe.steps:
-            run.save(folder / "checkpoint.safetensors", step)
-            figures = judge(run.average, validation)
-            line = {"step": step, "loss": round(loss, 4), "cpu_s": round(time.process_time() - started), **figures}
+    try:
+        for step, batch in ahead:
+            loss = run.learn(batch, step)
+            done = step + 1
+            if done % recipe.check_every and done < recipe.steps:
+                continue
+            run.save(folder / "checkpoint.safetensors", done)
+            spent = round(time.process_time() - started)
+            line = {"step": done, "loss": round(loss, 4), "cpu_s": spent, **judge(run.average, validation)}
             with (folder / "history.jsonl").open("a", encoding="ascii") as history:
                 history.write(json.dumps(line) + "\n")
             told(json.dumps(line))
+    finally:
+        ahead.close()
     trained: SignatureNetwork = run.average
     return trained
 
 
 def embed(network: nn.Module, small: npt.NDArray[np.uint8], rows: int = 64) -> npt.NDArray[np.float32]:
-    """Unit embeddings of canvases as serving sees them: (n, 80, 320) -> float32 (n, d)."""
+    """Unit embeddings of canvases as serving sees them: (n, 80, 256) -> float32 (n, d)."""
     network.eval()
     parts = []
     with torch.inference_mode():
@@ -202,8 +256,9 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.network.train()
-        embeddings = self.network(batch.pictures.to(memory_format=torch.channels_last))
-        loss: Tensor = self.loss(embeddings, batch.writer, batch.forged, batch.classes)
+        embeddings = self.network(torch.from_numpy(batch.pictures).to(memory_format=torch.channels_last))
+        writer, forged, classes = (torch.from_numpy(part) for part in (batch.writer, batch.forged, batch.classes))
+        loss: Tensor = self.loss(embeddings, writer, forged, classes)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)

@@ -42,6 +42,10 @@ _FAR_GAP = 0.12
 """Of the working side: what is farther from everything else is looked at as a part of its own ..."""
 _FAR_SHARE = 0.02
 """... and dropped when it has less of the ink than this."""
+_EDGE_LINE_SHARE = 0.15
+"""A thin upright line far from all else is the edge of a sheet; it may have so much of the ink."""
+_EDGE_LINE_WIDTH = 0.012
+"""Of the picture's width."""
 
 Mask = npt.NDArray[np.uint8]
 """uint8 (height, width): 255 = ink, 0 = paper."""
@@ -250,9 +254,17 @@ def _without_far_marks(mask: Mask) -> Mask:
         return mask
     full = cv2.resize(labels.astype(np.uint8), mask.shape[::-1], interpolation=cv2.INTER_NEAREST)
     ink = np.bincount(full[mask > 0], minlength=256)
-    kept = ink >= _FAR_SHARE * ink.sum()
-    near: Mask = np.where(kept[full], mask, np.uint8(0))
+    kept = [_belongs(mask, full == part, share) for part, share in enumerate(ink / ink.sum())]
+    near: Mask = np.where(np.array(kept)[full], mask, np.uint8(0))
     return near
+
+
+def _belongs(mask: Mask, part: npt.NDArray[np.bool_], share: float) -> bool:
+    """Whether a part that is far from all else, with this share of the ink, is of the signature."""
+    if not _FAR_SHARE <= share < _EDGE_LINE_SHARE:
+        return share >= _FAR_SHARE
+    _, _, width, height = cv2.boundingRect(np.where(part, mask, np.uint8(0)))
+    return width > _EDGE_LINE_WIDTH * mask.shape[1] or height < 6 * width
 
 
 def _places_at_border(mask: Mask) -> int:

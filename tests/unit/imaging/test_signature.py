@@ -42,7 +42,7 @@ def test_the_strokes_fill_the_canvas_up_to_its_margin() -> None:
 
 
 def test_a_canvas_is_as_stated() -> None:
-    """uint8 of 80 x 320, most of it paper; as input float32 from 0 to 1 with one channel."""
+    """uint8 of 80 x 256, most of it paper; as input float32 from 0 to 1 with one channel."""
     canvas = prepare_signature(picture()).canvas
     assert canvas.dtype == np.uint8
     assert canvas.shape == (CANVAS_HEIGHT_PX, CANVAS_WIDTH_PX)
@@ -106,6 +106,23 @@ def test_a_mark_far_away_does_not_shrink_the_signature() -> None:
     assert prepare_signature(marked).box_px == pytest.approx(prepare_signature(plain).box_px, abs=2)
 
 
+def test_how_far_names_stand_apart_does_not_matter() -> None:
+    """Two words that are moved apart give the canvas that they gave before."""
+    words = np.full((200, 900), 255, np.uint8)
+    cv2.putText(words, "Ab", (60, 130), cv2.FONT_HERSHEY_SCRIPT_SIMPLEX, 4.0, 0, 5)
+    cv2.putText(words, "Cd", (400, 130), cv2.FONT_HERSHEY_SCRIPT_SIMPLEX, 4.0, 0, 5)
+    apart = np.hstack((words[:, :370], np.full((200, 150), 255, np.uint8), words[:, 370:]))
+    assert alike(prepare_signature(words).canvas, prepare_signature(apart).canvas) > 0.99
+
+
+def test_the_edge_of_a_sheet_is_no_stroke() -> None:
+    """A thin upright line far from the signature, as high as half the picture, is left out."""
+    plain = cv2.copyMakeBorder(picture(), 0, 0, 0, 200, cv2.BORDER_CONSTANT, value=(250, 250, 250)).astype(np.uint8)
+    edged = plain.copy()
+    cv2.line(edged, (1190, 60), (1190, 300), (60, 60, 60), 2)
+    assert prepare_signature(edged).box_px == pytest.approx(prepare_signature(plain).box_px, abs=2)
+
+
 def test_a_hair_line_is_still_seen_on_the_canvas() -> None:
     """A stroke of 1 pixel on 1000 would fade to a third; it is thickened before it is shrunk."""
     thin = np.full((300, 1000), 255, np.uint8)
@@ -144,8 +161,7 @@ def test_the_way_back_leads_to_the_strokes() -> None:
     plain = picture()
     prepared = prepare_signature(plain)
     rows, columns = np.nonzero(prepared.canvas > 200)
-    places = np.column_stack((columns + 0.5, rows + 0.5, np.ones(len(rows)))) @ prepared.to_picture.T
-    found = plain.min(2)[places[:, 1].astype(int), places[:, 0].astype(int)]
+    found = plain.min(2)[prepared.y_px[rows].astype(int), prepared.x_px[columns].astype(int)]
     assert np.mean(found < 128) > 0.9
 
 
