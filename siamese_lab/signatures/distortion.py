@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 _Matrix = npt.NDArray[np.float64]
 
 _GRID_X, _GRID_Y = np.meshgrid(
-    np.arange(CANVAS_WIDTH_PX, dtype=np.float32), np.arange(CANVAS_HEIGHT_PX, dtype=np.float32)
+    np.arange(CANVAS_WIDTH_PX, dtype=np.float32) + 0.5, np.arange(CANVAS_HEIGHT_PX, dtype=np.float32) + 0.5
 )
 
 
@@ -103,12 +103,9 @@ def distort(large: Large, disguise: Disguise, how: Distortion, rng: np.random.Ge
     x, y = _GRID_X, _GRID_Y
     if how.bending_px:
         x, y = x + _bend(how.bending_px, rng), y + _bend(how.bending_px, rng)
-    seen = cv2.remap(
-        cut,
-        back[0, 0] * x + back[0, 1] * y + back[0, 2],
-        back[1, 0] * x + back[1, 1] * y + back[1, 2],
-        cv2.INTER_LINEAR,
-    )
+    across = back[0, 0] * x + back[0, 1] * y + (back[0, 2] - 0.5)
+    down = back[1, 0] * x + back[1, 1] * y + (back[1, 2] - 0.5)
+    seen = cv2.remap(cut, across, down, cv2.INTER_LINEAR)
     return _repenned(_marked(seen.astype(np.float32) / 255.0, how, rng), how, rng)
 
 
@@ -146,9 +143,12 @@ def _windowed(large: Large, window: tuple[float, float]) -> Large:
 
 
 def _outline(cut: Large) -> npt.NDArray[np.float64] | None:
-    """(n, 2): the convex hull of the ink."""
-    points = cv2.findNonZero(cut[::2, ::2])
-    return None if points is None else cv2.convexHull(points).reshape(-1, 2).astype(np.float64) * 2.0
+    """(n, 2): corners of the pixels on the convex hull of the ink."""
+    small = cut[::2, ::2]
+    if not small.any():
+        return None
+    hull = cv2.convexHull(cv2.findNonZero(small)).reshape(-1, 2).astype(np.float64) * 2.0
+    return np.concatenate([hull + corner for corner in ((0.0, 0.0), (2.0, 0.0), (0.0, 2.0), (2.0, 2.0))])
 
 
 def _shape(disguise: Disguise, how: Distortion, rng: np.random.Generator) -> _Matrix:
