@@ -21,6 +21,7 @@ from siamese_lab.adaptation.candidates import all_candidates
 from siamese_lab.adaptation.guard import AS_SERVED, FMRS, FOLDS, Candidates, Gain, Verdict, as_served, choose, judge
 from siamese_lab.adaptation.head import HEAD_FILE, WEIGHTS_FILE, Head, save_head
 from siamese_lab.adaptation.templates import LabelledTemplates, read_templates
+from tessera.domain.dependence import REPLICATES
 from tessera.domain.errors import TesseraError
 
 REPORT_FILE = "adaptation.json"
@@ -43,6 +44,7 @@ def adapt(
     *,
     fmrs: Sequence[float] = FMRS,
     folds: int = FOLDS,
+    replicates: int = REPLICATES,
     seed: int = 1,
 ) -> Adapted:
     """Measure, write the report, and the head where it helps.
@@ -53,6 +55,7 @@ def adapt(
         out: a folder; the head of an earlier run in it goes.
         fmrs: where FNMR is compared; the last is the target.
         folds: how often some people are held out.
+        replicates: resamples of people, for the intervals.
         seed: deals people.
 
     Returns:
@@ -63,7 +66,15 @@ def adapt(
         CalibrationTooSmallError: too few people to carry the lowest FMR.
     """
     rng = np.random.default_rng(seed)
-    verdict = judge(templates, candidates, rng, fmrs=fmrs, folds=folds, told=lambda line: click.echo(line, err=True))
+    verdict = judge(
+        templates,
+        candidates,
+        rng,
+        fmrs=fmrs,
+        folds=folds,
+        replicates=replicates,
+        told=lambda line: click.echo(line, err=True),
+    )
     out.mkdir(parents=True, exist_ok=True)
     for stale in (HEAD_FILE, WEIGHTS_FILE):
         (out / stale).unlink(missing_ok=True)

@@ -81,6 +81,7 @@ def judge(
     *,
     fmrs: Sequence[float] = FMRS,
     folds: int = FOLDS,
+    replicates: int = REPLICATES,
     told: Callable[[str], None] = lambda _: None,
 ) -> Verdict:
     """Measure what adapting is worth on these templates.
@@ -91,6 +92,7 @@ def judge(
         rng: deals people, and resamples them.
         fmrs: where FNMR is compared; the last is the target.
         folds: how often some people are held out.
+        replicates: resamples of people, for the intervals.
         told: is told each fold's choice.
 
     Raises:
@@ -109,7 +111,7 @@ def judge(
         held.append({way: _through(head, asked) for way, head in heads.items()})
         chosen.append(name)
         told(f"fold {fold + 1} of {folds}: {name}")
-    return _verdict(held, chosen, fmrs, rng)
+    return _verdict(held, chosen, fmrs, rng, replicates)
 
 
 def deal(templates: LabelledTemplates, folds: int, rng: np.random.Generator) -> Folds:
@@ -221,6 +223,7 @@ def _verdict(
     chosen: Sequence[str],
     fmrs: Sequence[float],
     rng: np.random.Generator,
+    replicates: int,
 ) -> Verdict:
     before = [fold[AS_SERVED] for fold in held]
     seed = int(rng.integers(2**63))
@@ -228,7 +231,7 @@ def _verdict(
     def gains(names: Sequence[str]) -> tuple[Gain, ...]:
         # The same people are drawn for every candidate.
         after = [fold[name] for fold, name in zip(held, names, strict=True)]
-        return paired_gains(before, after, fmrs, np.random.default_rng(seed))
+        return paired_gains(before, after, fmrs, np.random.default_rng(seed), replicates)
 
     counts = [np.bincount(fold.subjects) for fold in before]
     return Verdict(

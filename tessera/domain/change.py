@@ -82,10 +82,7 @@ def calibrate_changes(undisturbed: npt.ArrayLike, false_alarm_rate: float) -> Ch
     if needed > len(maps) or len(maps) < 4:
         raise CalibrationTooSmallError(false_alarm_rate, max(needed, 4), len(maps))
     halves = maps[0::2], maps[1::2]
-    thresholds = [
-        threshold_at_fmr([_learned(learn).score(look) for look in judge], false_alarm_rate)
-        for learn, judge in (halves, halves[::-1])
-    ]
+    thresholds = [_threshold(_learned(learn), judge, false_alarm_rate) for learn, judge in (halves, halves[::-1])]
     whole = _learned(maps)
     return ChangeCalibration(whole.usual, whole.spread, max(thresholds), false_alarm_rate, len(maps))
 
@@ -135,8 +132,15 @@ def _learned(maps: Distances) -> ChangeCalibration:
     return ChangeCalibration(usual, spread, 0.0, 0.0, len(maps))
 
 
+def _threshold(learned: ChangeCalibration, maps: Distances, false_alarm_rate: float) -> float:
+    return threshold_at_fmr([learned.score(look) for look in maps], false_alarm_rate)
+
+
 def _median(maps: Distances) -> Distances:
-    seen = ~np.isnan(maps).all(axis=0)
+    unseen = np.isnan(maps)
+    if not unseen.any():  # the usual case; the other is several times slower
+        return np.asarray(np.median(maps, axis=0), dtype=np.float64)
+    seen = ~unseen.all(axis=0)
     middle = np.full(maps.shape[1:], np.nan)
     if seen.any():
         middle[seen] = np.nanmedian(maps[:, seen], axis=0)

@@ -252,14 +252,12 @@ def _light(reference: Image, look: Image) -> float:
 
 def _by_direction(light: Luminance) -> Sequence[Luminance]:
     across, down = (cv2.Sobel(light, cv2.CV_32F, x, 1 - x, scale=0.25) for x in (1, 0))
-    strength = np.hypot(across, down)
-    position = np.arctan2(down, across) * (_DIRECTIONS / (2 * np.pi)) % _DIRECTIONS
-    planes = []
-    for direction in range(_DIRECTIONS):
-        # Shared between the two nearest directions.
-        away = np.abs((position - direction + _DIRECTIONS / 2) % _DIRECTIONS - _DIRECTIONS / 2)
-        planes.append((strength * np.maximum(0.0, 1.0 - away)).astype(np.float32))
-    return planes
+    strength, angle = cv2.cartToPolar(across, down)
+    position = (angle * (_DIRECTIONS / (2 * np.pi))).astype(np.float32)
+    # Shared between the two nearest directions; the first is next to the last.
+    shares = [np.maximum(0.0, 1.0 - np.abs(position - direction)) for direction in range(_DIRECTIONS)]
+    shares[0] += np.maximum(0.0, position - (_DIRECTIONS - 1))
+    return [(strength * share).astype(np.float32, copy=False) for share in shares]
 
 
 def _where_seen(distances: Distances, seen: Tiles | None) -> Distances:

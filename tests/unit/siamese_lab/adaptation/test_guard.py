@@ -35,7 +35,9 @@ def by_heart(templates: LabelledTemplates) -> Head:
 
 def test_what_helps_is_found_and_the_gain_holds_on_people_never_seen() -> None:
     """Where everybody is disturbed along the same directions, normalising them is chosen, and its gain is proven."""
-    verdict = judge(made_up_people(300, 1, nuisance=2.0), WITHIN, np.random.default_rng(1), fmrs=FMRS, folds=3)
+    verdict = judge(
+        made_up_people(300, 1, nuisance=2.0), WITHIN, np.random.default_rng(1), fmrs=FMRS, folds=3, replicates=100
+    )
     assert verdict.helps
     assert set(verdict.chosen) == {"within"}
     assert all(gain.after < gain.before for gain in verdict.gains)
@@ -50,13 +52,15 @@ def test_what_helps_is_found_and_the_gain_holds_on_people_never_seen() -> None:
 def test_where_nothing_is_to_be_gained_the_guard_says_no(seed: int) -> None:
     """With nothing shared that disturbs, no head is proven to help, whatever is tried."""
     ways: Candidates = {**WITHIN, "whitened": by_heart, "centred": centred}
-    verdict = judge(made_up_people(200, seed), ways, np.random.default_rng(seed), fmrs=FMRS, folds=3)
+    verdict = judge(made_up_people(200, seed), ways, np.random.default_rng(seed), fmrs=FMRS, folds=3, replicates=100)
     assert not verdict.helps
 
 
 def test_a_head_that_harms_is_shown_to_and_is_not_chosen() -> None:
     """Validation leaves it out, and the table says by how much it would have harmed."""
-    verdict = judge(made_up_people(200, 1), {"spoiled": spoiled}, np.random.default_rng(1), fmrs=FMRS, folds=3)
+    verdict = judge(
+        made_up_people(200, 1), {"spoiled": spoiled}, np.random.default_rng(1), fmrs=FMRS, folds=3, replicates=100
+    )
     assert set(verdict.chosen) == {AS_SERVED}
     assert verdict.candidates["spoiled"][-1].gain.interval.high < 0.0
     assert verdict.gains[-1].gain.value == 0.0
@@ -80,7 +84,7 @@ def test_nobody_is_judged_by_a_head_that_knew_them() -> None:
 
         return Watched()  # type: ignore[return-value] # stands for a head
 
-    judge(templates, {"watched": watched}, np.random.default_rng(1), fmrs=(1e-2,), folds=3)
+    judge(templates, {"watched": watched}, np.random.default_rng(1), fmrs=(1e-2,), folds=3, replicates=100)
 
 
 def test_people_are_dealt_evenly_and_whole() -> None:
@@ -102,8 +106,8 @@ def test_the_paired_interval_is_narrower_than_the_rates_own() -> None:
     after = LabelledTemplates(head.apply(before.vectors), before.subjects, before.model_id)
     other = made_up_people(200, 3, nuisance=1.0)
     rng = np.random.default_rng
-    paired = paired_gains([before], [after], (1e-2,), rng(1))[0].gain.interval
-    apart = paired_gains([before], [other], (1e-2,), rng(1))[0].gain.interval
+    paired = paired_gains([before], [after], (1e-2,), rng(1), 100)[0].gain.interval
+    apart = paired_gains([before], [other], (1e-2,), rng(1), 100)[0].gain.interval
     assert paired.high - paired.low < apart.high - apart.low
 
 
@@ -149,10 +153,10 @@ def test_strengths_out_of_range_are_told(fit: Callable[[LabelledTemplates, float
 
 def test_a_head_is_written_where_it_helps_and_goes_where_it_does_not(tmp_path: Path) -> None:
     """The head of an earlier run does not stay beside a report that says no."""
-    helped = adapt(made_up_people(300, 1, nuisance=2.0), WITHIN, tmp_path, fmrs=FMRS, folds=3)
+    helped = adapt(made_up_people(300, 1, nuisance=2.0), WITHIN, tmp_path, fmrs=FMRS, folds=3, replicates=100)
     assert helped.head is not None
     assert np.array_equal(load_head(tmp_path).matrix, helped.head.matrix)
-    refused = adapt(made_up_people(200, 1), {"spoiled": spoiled}, tmp_path, fmrs=FMRS, folds=3)
+    refused = adapt(made_up_people(200, 1), {"spoiled": spoiled}, tmp_path, fmrs=FMRS, folds=3, replicates=100)
     assert refused.head is None
     assert not (tmp_path / HEAD_FILE).exists()
     facts = json.loads((tmp_path / "adaptation.json").read_text())
@@ -163,7 +167,7 @@ def test_a_head_is_written_where_it_helps_and_goes_where_it_does_not(tmp_path: P
 def test_the_command_says_what_came_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a file of templates to a folder with a head, in words and with the interval."""
     monkeypatch.setattr(command_module, "all_candidates", lambda: WITHIN)
-    templates = made_up_people(300, 1, nuisance=2.0)
+    templates = made_up_people(150, 1, nuisance=2.0)
     file = tmp_path / "templates.npz"
     write_templates(file, templates.vectors, [str(who) for who in templates.subjects], templates.model_id)
     arguments = ["--templates", str(file), "--out", str(tmp_path / "out"), "--fmr", "0.01", "--fmr", "0.001"]
