@@ -15,7 +15,7 @@ WORKERS ?= $(shell n=$$(nproc); echo $$((n < 5 ? n + 1 : 6)))
 SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check lint types imports proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-decisions bench-template-recipes bench-runtimes bench-papers lab-trial clean
+.PHONY: help run test check lint types imports proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-decisions bench-template-recipes bench-adaptation bench-change-detection bench-runtimes bench-papers lab-trial clean
 
 help: ## Lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -114,6 +114,12 @@ bench-gallery: $(VENV)/.dev ## The gallery: search, identify, verify, enrolment,
 
 bench-decisions: $(VENV)/.dev ## Thresholds and decisions: intervals, searches, fusion, groups
 	@$(BIN)/python -m benchmarks.decisions $(ARGS)
+
+bench-adaptation: $(VENV)/.dev ## Heads over the shipped encoders, on people never seen
+	@$(BIN)/python -m benchmarks.adaptation $(ARGS)
+
+bench-change-detection: $(VENV)/.dev ## Change maps of a real square against light, noise, JPEG and a shaken camera
+	@$(BIN)/python -m benchmarks.change_detection $(ARGS)
 
 bench-template-recipes: $(VENV)/.dev ## Ways to make templates from the same weights, on LFW
 	@$(BIN)/python -m benchmarks.template_recipes $(ARGS)
