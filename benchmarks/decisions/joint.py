@@ -8,8 +8,9 @@ nothing of how real faces and signatures err.
 
 Ten times: 600 people calibrate both modalities, as a deployment would (`calibrate_embeddings`), and the threshold of
 the sum is taken from the two tables alone (`joint_threshold`). 500 other people are judged: one template and two probes
-each, every probe claimed as everybody. Nothing of the judged people, and no joint data, went into a threshold. Then four
-times the same with people whose centres in the two modalities hang together, which breaks what the stated FMR assumes.
+each, every probe claimed as everybody. Nothing of the judged people, and no joint data, went into a threshold. Then
+four times the same with people whose centres in the two modalities hang together, which breaks what the stated FMR
+assumes.
 """
 
 from __future__ import annotations
