@@ -34,7 +34,7 @@ from tessera.domain.ids import CollectionId, ModelId, SubjectId
 
 OUTLIER_FMR = 1e-2
 """Somebody else's sample looks like a subject's others with about this probability."""
-DUPLICATE_FPIR = 4e-3
+DUPLICATE_FPIR = 5e-3
 """A new person's samples look like somebody who is enrolled with about this probability."""
 MAX_DUPLICATES = 5
 CANDIDATES = 16

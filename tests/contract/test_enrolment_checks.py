@@ -39,7 +39,7 @@ async def test_a_duplicate_is_told_and_enrolled(world: World) -> None:
     answer = await enroll(world, "bob", embedded(person(1, 0.3)))
     (found,) = answer.duplicates
     assert (found.subject_id, found.decision.outcome) == ("ada", pb.OUTCOME_MATCH)
-    assert found.decision.threshold.target_fpir == pytest.approx(4e-3)
+    assert found.decision.threshold.target_fpir == pytest.approx(5e-3)
     assert not found.decision.HasField("score")
     assert await templates_of(world, "bob") == 1
     assert world.value("tessera_gallery_duplicates_total", policy="report") == 1
