@@ -45,15 +45,27 @@ class Disguise:
 
 
 @dataclass(frozen=True, slots=True)
+class Disguises:
+    """How far disguises go. Ninety writers are soon learned by heart: the stronger, the less of them can be."""
+
+    shear: float = 0.25
+    """Standard deviation."""
+    stretch: float = 0.2
+    """Standard deviation of its logarithm."""
+    windowed: float = 0.4
+    """Share of disguises that keep a part of the width only."""
+
+
+@dataclass(frozen=True, slots=True)
 class Distortion:
     """How strongly single signatures are changed; 0 is not at all."""
 
-    rotation_degrees: float = 3.0
+    rotation_degrees: float = 4.0
     scale: float = 0.05
     shift_px: float = 3.0
-    shear: float = 0.04
-    stretch: float = 0.04
-    bending_px: float = 1.0
+    shear: float = 0.06
+    stretch: float = 0.06
+    bending_px: float = 1.4
     """Of the canvas: standard deviation of smooth displacements."""
     pen: float = 1.0
     """Stroke widths from half to double at 1."""
@@ -66,18 +78,18 @@ class Distortion:
 NO_DISTORTION = Distortion(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-def draw_disguise(rng: np.random.Generator) -> Disguise:
+def draw_disguise(rng: np.random.Generator, how: Disguises) -> Disguise:
     """A disguise for a writer in a batch."""
     window = (0.0, 1.0)
-    if rng.random() < 0.25:
-        width = rng.uniform(0.5, 0.85)
+    if rng.random() < how.windowed:
+        width = rng.uniform(0.4, 0.85)
         start = rng.uniform(0.0, 1.0 - width)
         window = (start, start + width)
     return Disguise(
         mirrored=bool(rng.random() < 0.5),
         upside_down=bool(rng.random() < 0.5),
-        shear=float(rng.normal(0.0, 0.15)),
-        stretch=float(np.exp(rng.normal(0.0, 0.12))),
+        shear=float(rng.normal(0.0, how.shear)),
+        stretch=float(np.exp(rng.normal(0.0, how.stretch))),
         window=window,
     )
 

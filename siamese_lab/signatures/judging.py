@@ -15,6 +15,7 @@ import numpy.typing as npt
 from siamese_lab.verification import Estimate
 from tessera.domain.error_rates import Interval, equal_error_rate
 from tessera.domain.errors import InvalidInputError
+from tessera.domain.logistic import Weighing, fit_logistic
 
 Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
@@ -27,6 +28,8 @@ class Fusion(StrEnum):
     MAX = "max"
     MEAN_EMBEDDING = "mean_embedding"
     """The cosine to the mean of the references' unit vectors."""
+    TRAINED = "trained"
+    """A weighted sum of `features`, learned by `fit_fusion` on other writers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +54,7 @@ def make_trials(
     rng: np.random.Generator,
     draws: int = 5,
     random_probes: int = 4,
+    weighing: Weighing | None = None,
 ) -> Trials:
     """Draw references of each writer, and compare the rest, the forgeries, and others' genuine signatures with them.
 
@@ -63,6 +67,7 @@ def make_trials(
         rng: draws.
         draws: how often references are drawn anew.
         random_probes: genuine signatures of each other writer.
+        weighing: of the fusion that was trained; the others need none.
 
     Raises:
         InvalidInputError: no writer has enough signatures.
@@ -80,7 +85,7 @@ def make_trials(
             strangers = _some_of_each(others, writer, random_probes, rng)
             probes = np.concatenate((rest, skilled, strangers))
             kind = np.repeat(np.array([0, 1, 2], np.int8), (rest.size, skilled.size, strangers.size))
-            scores = fused(vectors[probes] @ vectors[chosen].T, vectors[chosen], vectors[probes], fusion)
+            scores = fused(features(vectors[chosen], vectors[probes]), fusion, weighing)
             parts.append((scores, kind, np.full(probes.size, one, np.int64)))
     if not parts:
         raise InvalidInputError("references", references, "fewer than the genuine signatures of some writer")
@@ -88,14 +93,71 @@ def make_trials(
     return Trials(scores, kind, whose)
 
 
-def fused(cosines: npt.NDArray[np.float32], chosen: Vectors, probes: Vectors, fusion: Fusion) -> Floats:
-    """(probes, references) -> (probes,): one score for each probe."""
-    if fusion is Fusion.MEAN:
-        return np.asarray(cosines.mean(1), np.float64)
-    if fusion is Fusion.MAX:
-        return np.asarray(cosines.max(1), np.float64)
+FEATURES = (Fusion.MEAN, Fusion.MAX, Fusion.MEAN_EMBEDDING, "min", "agreement")
+
+
+def features(chosen: Vectors, probes: Vectors) -> Floats:
+    """What a trained fusion sees of probes and references.
+
+    Args:
+        chosen: float32 (r, d), unit vectors of the references.
+        probes: float32 (n, d), likewise.
+
+    Returns:
+        float64 (n, 5), as `FEATURES` names them; agreement is the mean cosine of the references with each other, 1 of
+        a single one.
+    """
+    cosines = (probes @ chosen.T).astype(np.float64)
     middle = chosen.mean(0)
-    return np.asarray(probes @ (middle / max(float(np.linalg.norm(middle)), 1e-12)), np.float64)
+    to_middle = probes @ (middle / max(float(np.linalg.norm(middle)), 1e-12))
+    count = len(chosen)
+    mutual = (float((chosen @ chosen.T).sum()) - count) / (count * (count - 1)) if count > 1 else 1.0
+    columns = (cosines.mean(1), cosines.max(1), to_middle, cosines.min(1), np.full(len(probes), mutual))
+    return np.column_stack(columns).astype(np.float64)
+
+
+def fused(seen: Floats, fusion: Fusion, weighing: Weighing | None = None) -> Floats:
+    """(n, 5) features -> (n,): one score for each probe.
+
+    Raises:
+        InvalidInputError: a trained fusion without its weights.
+    """
+    if fusion is Fusion.TRAINED:
+        if weighing is None:
+            raise InvalidInputError("weighing", weighing, "what fit_fusion gives")
+        return weighing.llr(seen)
+    scores: Floats = seen[:, FEATURES.index(fusion)]
+    return scores
+
+
+def fit_fusion(
+    vectors: Vectors,
+    writer: npt.NDArray[np.int64],
+    forged: npt.NDArray[np.bool_],
+    references: int,
+    rng: np.random.Generator,
+) -> Weighing:
+    """Learn to fuse: logistic regression of mated against skilled and random, the two kinds of forgery alike.
+
+    Args:
+        vectors: as for `make_trials`; of writers that nothing is judged on.
+        writer: likewise.
+        forged: likewise.
+        references: of each writer.
+        rng: draws.
+    """
+    mated: list[Floats] = []
+    non_mated: list[Floats] = []
+    for one in np.unique(writer):
+        genuine = np.flatnonzero((writer == one) & ~forged)
+        skilled = np.flatnonzero((writer == one) & forged)
+        for _ in range(5):
+            order = rng.permutation(genuine)
+            chosen, rest = vectors[order[:references]], order[references:]
+            strangers = rng.choice(np.flatnonzero((writer != one) & ~forged), skilled.size)
+            mated.append(features(chosen, vectors[rest]))
+            non_mated.append(features(chosen, vectors[np.concatenate((skilled, strangers))]))
+    return fit_logistic(np.concatenate(mated), np.concatenate(non_mated))
 
 
 def skilled_and_random(trials: Trials, rng: np.random.Generator, replicates: int = 300) -> Mapping[str, Estimate]:

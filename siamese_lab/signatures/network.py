@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from siamese_lab.networks.subnet import Subnet
 from tessera.imaging.signature import CANVAS_HEIGHT_PX, CANVAS_WIDTH_PX
 
 
@@ -25,10 +26,12 @@ class SignatureNetworkSize:
     """Residual blocks at 20 x 64, 10 x 32 and 5 x 16 places."""
     place_channels: int = 32
     """Kept for each of the 5 x 8 places that the embedding looks at one by one."""
+    place_dropout: float = 0.3
+    """Places are where a network learns writers by heart."""
     dimensions: int = 256
 
 
-class SignatureNetwork(nn.Module):
+class SignatureNetwork(Subnet):
     """(n, 1, 80, 256), 0 = paper to 1 = ink -> (n, dimensions), of any length; compared by cosine.
 
     Args:
@@ -36,28 +39,27 @@ class SignatureNetwork(nn.Module):
     """
 
     def __init__(self, size: SignatureNetworkSize | None = None) -> None:
-        super().__init__()
         size = size or SignatureNetworkSize()
+        super().__init__((1, CANVAS_HEIGHT_PX, CANVAS_WIDTH_PX), size.dimensions)
         first, second, third = size.widths
-        self.input_shape = (1, CANVAS_HEIGHT_PX, CANVAS_WIDTH_PX)
-        self.dimensions = size.dimensions
         self.stem = _convolution(1, size.stem, kernel=5, stride=2)
         self.strokes = _stage(size.stem, first, size.blocks[0])
         self.parts = _stage(first, second, size.blocks[1])
         self.whole = _stage(second, third, size.blocks[2])
         self.place = _convolution(third, size.place_channels, kernel=1, stride=1)
         self.pairs_of_columns = nn.AvgPool2d((1, 2))
+        self.forget = nn.Dropout(size.place_dropout)
         # A sum of layers is one layer over all looks beside each other; steps of a network have no way to join them.
         self.from_parts = _Statistics(second, size.dimensions)
         self.from_whole = _Statistics(third, size.dimensions)
         self.from_places = nn.Linear(size.place_channels * 5 * 8, size.dimensions, bias=False)
         self.centre = nn.BatchNorm1d(size.dimensions, affine=False)
 
-    def forward(self, canvases: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Embed."""
-        parts = self.parts(self.strokes(self.stem(canvases)))
+        parts = self.parts(self.strokes(self.stem(images)))
         whole = self.whole(parts)
-        places = self.pairs_of_columns(self.place(whole)).flatten(1)
+        places = self.forget(self.pairs_of_columns(self.place(whole))).flatten(1)
         embedded: Tensor = self.centre(self.from_parts(parts) + self.from_whole(whole) + self.from_places(places))
         return embedded
 

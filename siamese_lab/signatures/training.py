@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from siamese_lab.signatures.canvases import Canvases
-from siamese_lab.signatures.distortion import Disguise, Distortion, distort, draw_disguise, join
+from siamese_lab.signatures.distortion import Disguise, Disguises, Distortion, distort, draw_disguise, join
 from siamese_lab.signatures.judging import Fusion, make_trials, skilled_and_random
 from siamese_lab.signatures.losses import SignatureLoss
 from siamese_lab.signatures.network import SignatureNetwork, SignatureNetworkSize
@@ -40,6 +40,7 @@ class SignatureRecipe:
 
     size: SignatureNetworkSize = field(default_factory=SignatureNetworkSize)
     distortion: Distortion = field(default_factory=Distortion)
+    disguises: Disguises = field(default_factory=Disguises)
     steps: int = 3000
     writers: int = 8
     """In a batch."""
@@ -49,14 +50,18 @@ class SignatureRecipe:
     learning_rate: float = 2e-3
     warm_up: int = 100
     """Steps until the learning rate is reached."""
-    weight_decay: float = 0.02
-    joined: float = 0.2
+    weight_decay: float = 0.05
+    joined: float = 0.5
     """Share of writers in a batch that are made of two."""
     average: float = 0.996
     """Of the weights' moving average, which is what is kept."""
     check_every: int = 200
     seed: int = 7
     disguised: bool = True
+    threshold_weight: float = 0.5
+    """Of the one-threshold loss, against the contrastive one's 1."""
+    class_weight: float = 0.0
+    """Of the margin softmax over the training writers; it learns them by heart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +101,7 @@ class Batches:
         rows: list[npt.NDArray[np.float32]] = []
         classes: list[int] = []
         for one in chosen:
-            disguise = draw_disguise(rng) if recipe.disguised else Disguise()
+            disguise = draw_disguise(rng, recipe.disguises) if recipe.disguised else Disguise()
             other = int(rng.integers(len(self._genuine))) if rng.random() < recipe.joined else None
             for forged in (False, True):
                 rows += self._signatures(int(one), other, forged, disguise, rng)
@@ -145,6 +150,7 @@ def train(
     validation: Canvases,
     folder: Path,
     *,
+    start: Mapping[str, Tensor] | None = None,
     threads: int = 1,
     told: Callable[[str], None] = print,
 ) -> SignatureNetwork:
@@ -155,6 +161,7 @@ def train(
         training: canvases of the training writers.
         validation: of the validation writers: looked at on the way, and not learned from.
         folder: of the run; gets `checkpoint.safetensors`, `history.jsonl`, and `recipe.json`.
+        start: weights to begin with, of a network of the recipe's size; None: random ones.
         threads: of torch.
         told: gets a line now and then.
 
@@ -167,6 +174,8 @@ def train(
     (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="ascii")
     batches = Batches(training, recipe)
     run = _Run(recipe, batches.class_count)
+    if start is not None:
+        run.begin_with(start)
     started = time.process_time()
     for step, batch in drawn_ahead(batches, run.resume(folder / "checkpoint.safetensors"), recipe.steps):
         loss = run.learn(batch, step)
@@ -216,10 +225,15 @@ class _Run:
         self.recipe = recipe
         # Channels last is 1.5 times as fast here.
         self.network = SignatureNetwork(recipe.size).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.loss = SignatureLoss(recipe.size.dimensions, class_count)
+        self.loss = SignatureLoss(recipe.size.dimensions, class_count, recipe.threshold_weight, recipe.class_weight)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         weights = [*self.network.parameters(), *self.loss.parameters()]
         self.optimiser = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+    def begin_with(self, start: Mapping[str, Tensor]) -> None:
+        """Take weights that were learned before."""
+        for network in (self.network, self.average):
+            network.load_state_dict(start)
 
     def learn(self, batch: Batch, step: int) -> float:
         """One step; gives the loss."""
@@ -228,6 +242,7 @@ class _Run:
         rate *= 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps)) + 0.002
         for group in self.optimiser.param_groups:
             group["lr"] = rate
+        torch.manual_seed(recipe.seed * 1_000_003 + step)  # what dropout draws, whether resumed here or not
         self.network.train()
         embeddings = self.network(torch.from_numpy(batch.pictures).to(memory_format=torch.channels_last))
         writer, forged, classes = (torch.from_numpy(part) for part in (batch.writer, batch.forged, batch.classes))

@@ -12,6 +12,7 @@ from signature_world import canvases
 from siamese_lab.signatures.distortion import (
     NO_DISTORTION,
     Disguise,
+    Disguises,
     Distortion,
     distort,
     draw_disguise,
@@ -57,7 +58,7 @@ def test_each_distortion_stays_a_canvas() -> None:
     """Whatever is drawn: float32 in [0, 1], mostly white paper, with ink."""
     rng = np.random.default_rng(3)
     for _ in range(40):
-        seen = distort(WORLD.large[int(rng.integers(4))], draw_disguise(rng), Distortion(), rng)
+        seen = distort(WORLD.large[int(rng.integers(4))], draw_disguise(rng, Disguises()), Distortion(), rng)
         assert seen.dtype == np.float32
         assert seen.shape == (CANVAS_HEIGHT_PX, CANVAS_WIDTH_PX)
         assert seen.min() == 0.0
