@@ -15,7 +15,7 @@ WORKERS ?= $(shell n=$$(nproc); echo $$((n < 5 ? n + 1 : 6)))
 SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check lint types imports proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-decisions bench-template-recipes bench-adaptation bench-change-detection bench-runtimes bench-papers lab-trial clean
+.PHONY: help run test check lint types imports proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-decisions bench-template-recipes bench-adaptation bench-change-detection bench-signature bench-runtimes bench-papers lab-trial clean
 
 help: ## Lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -120,6 +120,9 @@ bench-adaptation: $(VENV)/.dev ## Heads over the shipped encoders, on people nev
 
 bench-change-detection: $(VENV)/.dev ## Change maps of a real square against light, noise, JPEG and a shaken camera
 	@$(BIN)/python -m benchmarks.change_detection $(ARGS)
+
+bench-signature: $(VENV)/.dev ## The signature encoder on writers it never saw, once one is trained
+	@$(BIN)/python -m benchmarks.signature $(ARGS)
 
 bench-template-recipes: $(VENV)/.dev ## Ways to make templates from the same weights, on LFW
 	@$(BIN)/python -m benchmarks.template_recipes $(ARGS)
