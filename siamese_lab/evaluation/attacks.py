@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from siamese_lab.comparison import Comparison
 from siamese_lab.evaluation.embedding import BATCH, Embeddings, Pictures, as_batch, testing
 from siamese_lab.evaluation.estimates import Bools, rate_of_items, rate_of_pairs
 from siamese_lab.evaluation.neighbours import Labels, nearest, vote
-from siamese_lab.evaluation.pairs import Comparison, PairIndices
+from siamese_lab.evaluation.pairs import PairIndices
 from siamese_lab.verification import Estimate
 from tessera.domain.errors import InvalidInputError
 

@@ -17,9 +17,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from siamese_lab.comparison import Comparison
 from siamese_lab.evaluation.attacks import similarity
 from siamese_lab.evaluation.embedding import Pictures, as_batch, testing
-from siamese_lab.evaluation.pairs import Comparison
 from tessera.domain.saliency import (
     Cells,
     Weights,

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from siamese_lab.comparison import Comparison
 from siamese_lab.data.pairs import Pairs, balanced_pairs
 from siamese_lab.data.sources import LabelledImages
 from siamese_lab.evaluation import showing
@@ -32,7 +33,6 @@ from siamese_lab.evaluation.history import History
 from siamese_lab.evaluation.maps import EmbeddingMap, pca_map, tsne_map
 from siamese_lab.evaluation.neighbours import NeighbourFigures, nearest, neighbours, neighbours_within
 from siamese_lab.evaluation.pairs import (
-    Comparison,
     PairFigures,
     PairScores,
     judge_pairs,

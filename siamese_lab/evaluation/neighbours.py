@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from siamese_lab.comparison import Comparison
 from siamese_lab.evaluation.embedding import Embeddings
 from siamese_lab.evaluation.estimates import Bools, Floats, mean_of_items, rate_of_items
-from siamese_lab.evaluation.pairs import Comparison
 from siamese_lab.verification import Estimate
 from tessera.domain.errors import InvalidInputError
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from siamese_lab.comparison import Comparison
 from siamese_lab.evaluation.embedding import Embeddings
 from siamese_lab.evaluation.estimates import Bools, Floats, Indices, rate_of_pairs, resampled
 from siamese_lab.verification import Estimate, best_threshold
@@ -31,15 +31,6 @@ from tessera.domain.errors import InvalidInputError
 TARGETS = (1e-1, 1e-2, 1e-3, 1e-4)
 """False match rates at which the false non-match rate is told, as far as the pairs carry them."""
 _CURVE_POINTS = 200
-
-
-class Comparison(StrEnum):
-    """How two embeddings are compared."""
-
-    EUCLIDEAN = "euclidean"
-    """Minus the distance: at most 0."""
-    COSINE = "cosine"
-    """In [-1, 1]; 0 with an embedding of length 0, which points nowhere."""
 
 
 class PairIndices(Protocol):

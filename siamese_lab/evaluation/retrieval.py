@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from siamese_lab.comparison import Comparison
 from siamese_lab.evaluation.embedding import Embeddings
 from siamese_lab.evaluation.neighbours import Labels, nearest
-from siamese_lab.evaluation.pairs import Comparison
 from tessera.domain.errors import InvalidInputError
 
 NEAREST = 5

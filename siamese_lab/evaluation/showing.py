@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from siamese_lab.comparison import Comparison
 from siamese_lab.data.sources import LabelledImages
 from siamese_lab.evaluation.attribution import Attribution, activation_maximisation, as_png, attribute_pair, smaller
 from siamese_lab.evaluation.dimensions import squared_distance_shapley
 from siamese_lab.evaluation.embedding import Embeddings
 from siamese_lab.evaluation.estimates import Floats
-from siamese_lab.evaluation.pairs import Comparison, PairIndices
+from siamese_lab.evaluation.pairs import PairIndices
 from siamese_lab.evaluation.retrieval import LabelledVectors, Retrieval, retrievals, worst_retrievals
 from siamese_lab.evaluation.values import (
     ExplainedPair,

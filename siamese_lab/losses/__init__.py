@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from siamese_lab.comparison import Comparison
 from siamese_lab.losses.circle import CircleLoss
 from siamese_lab.losses.contrastive import ContrastiveLoss
-from siamese_lab.losses.distances import Comparison
 from siamese_lab.losses.kinds import BatchLoss, LabelConvention, LossKind, PairLoss, TripletLoss, read_mated
 from siamese_lab.losses.margin_softmax import ArcFaceLoss, CosFaceLoss, CrossEntropyLoss
 from siamese_lab.losses.pair_entropy import PairEntropyLoss

@@ -7,19 +7,10 @@ are brought to float32 first.
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import torch
 from torch import Tensor
 
-
-class Comparison(StrEnum):
-    """How two embeddings are compared."""
-
-    EUCLIDEAN = "euclidean"
-    """|a - b|_2, from 0."""
-    COSINE = "cosine"
-    """1 - cos(a, b), from 0 to 2; half the squared Euclidean distance of the directions."""
+from siamese_lab.comparison import Comparison
 
 
 def paired_distances(first: Tensor, second: Tensor, comparison: Comparison) -> Tensor:

@@ -11,7 +11,8 @@ from enum import StrEnum
 import torch
 from torch import Tensor, nn
 
-from siamese_lab.losses.distances import Comparison, all_distances, in_full, unit_length
+from siamese_lab.comparison import Comparison
+from siamese_lab.losses.distances import all_distances, in_full, unit_length
 
 Triplets = tuple[Tensor, Tensor, Tensor]
 """int64 (k,) each: the anchor, its positive, its negative, as positions in the batch."""

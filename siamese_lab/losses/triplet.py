@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from siamese_lab.losses.distances import Comparison, paired_distances
+from siamese_lab.comparison import Comparison
+from siamese_lab.losses.distances import paired_distances
 from siamese_lab.losses.kinds import (
     BatchLoss,
     Reduction,

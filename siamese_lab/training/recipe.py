@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
+from siamese_lab.comparison import Comparison
 from siamese_lab.data.augmentation import Augmentation
 from siamese_lab.data.partition import Protocol
-from siamese_lab.evaluation.pairs import Comparison
 from siamese_lab.networks import Initialisation
 from siamese_lab.options import Option
 from siamese_lab.training.typed_reading import Within

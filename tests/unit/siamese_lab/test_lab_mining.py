@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siamese_lab.losses.distances import Comparison
+from siamese_lab.comparison import Comparison
 from siamese_lab.losses.mining import FURTHEST_DRAWN, Mining, TripletMiner, inverse_density
 
 

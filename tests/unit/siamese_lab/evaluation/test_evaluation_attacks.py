@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from siamese_lab.comparison import Comparison
 from siamese_lab.data.pairs import balanced_pairs
 from siamese_lab.evaluation import attacks as a
 from siamese_lab.evaluation import robustness as r
 from siamese_lab.evaluation.embedding import as_batch, as_pictures, embed
 from siamese_lab.evaluation.estimates import rate_of_items
-from siamese_lab.evaluation.pairs import Comparison, pair_scores
+from siamese_lab.evaluation.pairs import pair_scores
 from siamese_lab.verification import best_threshold
 from tessera.domain.errors import InvalidInputError
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from siamese_lab.comparison import Comparison
 from siamese_lab.evaluation import attribution as at
 from siamese_lab.evaluation import dimensions as dims
-from siamese_lab.evaluation.pairs import Comparison
 from tessera.domain.errors import InvalidInputError
 
 

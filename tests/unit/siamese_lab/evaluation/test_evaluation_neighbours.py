@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from siamese_lab.comparison import Comparison
 from siamese_lab.evaluation import cross_validation as cv
 from siamese_lab.evaluation import maps
 from siamese_lab.evaluation import neighbours as n
 from siamese_lab.evaluation.history import read_history
-from siamese_lab.evaluation.pairs import Comparison
 from siamese_lab.evaluation.retrieval import LabelledVectors, retrievals, worst_retrievals
 from tessera.domain.errors import InvalidInputError
 

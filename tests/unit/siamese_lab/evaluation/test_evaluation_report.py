@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from siamese_lab.comparison import Comparison
 from siamese_lab.data.sources import LabelledImages
 from siamese_lab.evaluation.charts import round_steps
 from siamese_lab.evaluation.cross_validation import CrossValidation
@@ -20,7 +21,6 @@ from siamese_lab.evaluation.evaluating import Extent, RunData, RunWords, Subject
 from siamese_lab.evaluation.figures import as_figures
 from siamese_lab.evaluation.history import History, Series
 from siamese_lab.evaluation.limits import cannot_say, summary
-from siamese_lab.evaluation.pairs import Comparison
 from siamese_lab.evaluation.report import render
 from siamese_lab.evaluation.robustness import Ill
 from siamese_lab.evaluation.values import RunReport, ValidatedFigure
