@@ -1,10 +1,11 @@
 """Signatures found on drawn pages: how many, how many regions too many, and how long it takes.
 
-    python -m benchmarks.signature_regions [--pages N] [--data DIR]
+    TESSERA_DATA=DIR make bench-signature-pages
 
-With `--data` (or TESSERA_DATA) strokes of BHSig260 (Hindi), writers 1 to 90, are drawn onto pages as well, and their
-pictures are looked at as they are. A signature is found when a region without reasons meets its box at an
-intersection over union of 0.5; each further region is one too many. Pages without a signature are among them.
+The figures go to `docs/results/signature-pages.json`. With TESSERA_DATA (or `--data`)
+strokes of BHSig260 (Hindi), writers 1 to 90, are drawn onto pages as well, and their pictures are looked at as they
+are. A signature is found when a region without PRINTED_TEXT meets its box at an intersection over union of 0.5; each
+further region is one too many. Pages without a signature are among them.
 """
 
 from __future__ import annotations
@@ -27,11 +28,18 @@ from tessera.domain.reasons import Reason
 from tessera.imaging.pixels import Bytes
 from tessera.imaging.signature_regions import SignatureRegion, find_signatures
 
-COMMAND = "python -m benchmarks.signature_regions"
+COMMAND = "TESSERA_DATA=DIR make bench-signature-pages"
+NOTES = [
+    "Pages are drawn; every sixth has no signature. scanned: upright, evenly lit. any: half as a phone sees them.",
+    "BHSig260: strokes of writers 1-90, who taught the weights as well, on other pages.",
+    "Found: a region without PRINTED_TEXT meets the box of the ink at an intersection over union of 0.5.",
+]
 SEED = 200_000
 """Pages of other seeds taught the weights."""
 ASKED_RECALL, ASKED_FALSE, ASKED_MS = 0.95, 0.05, 100.0
 LEAST_OVERLAP = 0.5
+SPECK_PX = 24
+"""Parts of fewer pixels in a picture of a data set are dirt, which no box of a signature has to hold."""
 
 
 @dataclass(slots=True)
@@ -99,7 +107,7 @@ def pasted(cut: list[Bytes]) -> SignatureSource:
     """Strokes of real signatures, at a size that they have on a page."""
 
     def source(rng: Rng) -> Strokes:
-        picture = cut[int(rng.integers(len(cut)))]
+        picture = _without_specks(cut[int(rng.integers(len(cut)))])
         rows, columns = np.nonzero(picture < 128)
         tight = picture[max(0, rows.min() - 6) : rows.max() + 7, max(0, columns.min() - 6) : columns.max() + 7]
         scale = min(rng.uniform(280, 580) / tight.shape[1], 190.0 / tight.shape[0])
@@ -107,6 +115,14 @@ def pasted(cut: list[Bytes]) -> SignatureSource:
         return (1.0 - small.astype(np.float32) / 255.0).astype(np.float32)
 
     return source
+
+
+def _without_specks(picture: Bytes) -> Bytes:
+    """The scanner's: a box around them would be no box of a signature."""
+    _, labels, facts, _ = cv2.connectedComponentsWithStats((picture < 128).astype(np.uint8), connectivity=8)
+    specks = np.flatnonzero(facts[:, cv2.CC_STAT_AREA] < SPECK_PX)
+    near = cv2.dilate(np.isin(labels, specks).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return np.where(near, np.uint8(255), picture)
 
 
 def look_at_pages(count: int, source: SignatureSource | None, seed: int) -> Tally:
@@ -144,6 +160,7 @@ def whole_share(cut: list[Bytes]) -> tuple[float, float]:
 
 def figures_of(name: str, tally: Tally, command: str) -> list[Figure]:
     """The figures of one set of pages."""
+    spent = float(np.median(tally.cpu_ms))
     rows = [
         Figure(
             f"{name}: found", tally.recall, f"of {tally.signatures}", ">= 0.95", tally.recall >= ASKED_RECALL, command,
@@ -152,7 +169,7 @@ def figures_of(name: str, tally: Tally, command: str) -> list[Figure]:
             f"{name}: regions too many", tally.false_share, f"of {tally.regions}", "<= 0.05",
             tally.false_share <= ASKED_FALSE, command,
         ),
-        Figure(f"{name}: CPU time, median", float(np.median(tally.cpu_ms)), "ms", "< 100", None, command),
+        Figure(f"{name}: CPU time, median", spent, "ms", "< 100", spent < ASKED_MS, command),
     ]  # fmt: skip
     share = tally.told_printed / max(1, tally.printed_pages)
     rows.append(Figure(f"{name}: print alone is told", share, f"of {tally.printed_pages}", "", None, command))
@@ -176,7 +193,7 @@ def main() -> int:
             Figure("one signature is one region", share, f"of {len(cut)}", ">= 0.95", share >= 0.95, COMMAND)
         )
         figures.append(Figure("one signature: CPU time, median", spent, "ms", "", None, COMMAND))
-    return report("signature-regions", figures, [], keep=False)
+    return report("signature-pages", figures, NOTES)
 
 
 if __name__ == "__main__":

@@ -43,8 +43,10 @@ _GROUND_PX = 9
 _LEAST_GROUND, _LEAST_PAPER = 0.03, 0.1
 _LEAST_RULE_SHARE = 0.09
 """Of the side, where there is print ..."""
-_LEAST_CUT_RULE_SHARE = 0.85
-"""... and where there is none: the head line of a Devanagari name is straight, too."""
+_LEAST_CUT_RULE_SHARE = 0.98
+"""... and where there is none: head lines of Devanagari names and flourishes are straight, too, but stop short ..."""
+_RULE_BORDER_PX = 2
+"""... of the picture's border by more."""
 _RULE_RESIDUAL_PX = 0.8
 _RULE_STRAIGHT_SHARE = 0.7
 _RULE_THICK_PX = 6.0
@@ -114,7 +116,7 @@ def page_strokes(picture: Bytes) -> PageStrokes:
     mask, paper, depth = _marked(levels)
     mask = _on_paper(mask, raw, turn)
     coloured = _coloured(mask, colour, turn)
-    bare, lying, standing = _without_rules(mask, _LEAST_RULE_SHARE if printed else _LEAST_CUT_RULE_SHARE)
+    bare, lying, standing = _without_rules(mask, printed=printed)
     parts = parts_of(bare)
     letters = _letters(parts.boxes, max(mask.shape))
     back = cv2.invertAffineTransform(turn) / scale
@@ -275,10 +277,10 @@ def _on_paper(mask: Mask, raw: Bytes, turn: Floats) -> Mask:
     return np.asarray(cv2.bitwise_and(mask, mask, mask=full), np.uint8)
 
 
-def _without_rules(mask: Mask, least_share: float) -> tuple[Mask, Counts, Counts]:
+def _without_rules(mask: Mask, *, printed: bool) -> tuple[Mask, Counts, Counts]:
     """Take off straight lines, lying and standing; strokes that cross them stay whole."""
-    lying, lying_boxes = _rules(mask, least_share)
-    turned, turned_boxes = _rules(np.asarray(cv2.transpose(mask), np.uint8), least_share)
+    lying, lying_boxes = _rules(mask, printed=printed)
+    turned, turned_boxes = _rules(np.asarray(cv2.transpose(mask), np.uint8), printed=printed)
     standing, standing_boxes = cv2.transpose(turned), turned_boxes[:, [1, 0, 3, 2]]
     if not len(lying_boxes) + len(standing_boxes):
         return mask, lying_boxes, standing_boxes
@@ -294,9 +296,9 @@ def _without_rules(mask: Mask, least_share: float) -> tuple[Mask, Counts, Counts
     return np.asarray(left, np.uint8), lying_boxes, standing_boxes
 
 
-def _rules(mask: Mask, least_share: float) -> tuple[Mask, Counts]:
+def _rules(mask: Mask, *, printed: bool) -> tuple[Mask, Counts]:
     """The lying straight lines: long runs of marks that meet one line within a fraction of a pixel."""
-    width = mask.shape[1]
+    width, least_share = mask.shape[1], _LEAST_RULE_SHARE if printed else _LEAST_CUT_RULE_SHARE
     thicker = cv2.dilate(mask, np.ones((3, 3), np.uint8))  # over gaps of a pixel, and steps of one
     runs = cv2.morphologyEx(thicker, cv2.MORPH_OPEN, np.ones((1, _RULE_PIECE_PX), np.uint8))
     outlines, _ = cv2.findContours(runs, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
@@ -304,6 +306,8 @@ def _rules(mask: Mask, least_share: float) -> tuple[Mask, Counts]:
     for outline in outlines:
         left, top, across, down = cv2.boundingRect(outline)
         if across < max(_RULE_PIECE_PX, least_share * width):
+            continue
+        if not printed and not left <= _RULE_BORDER_PX <= width - _RULE_BORDER_PX <= left + across:
             continue
         patch = np.zeros((down, across), np.uint8)
         cv2.drawContours(patch, [outline], -1, 255, cv2.FILLED, offset=(-left, -top))

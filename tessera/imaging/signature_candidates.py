@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from tessera.imaging.page_drawings import drawn_marks
 from tessera.imaging.page_strokes import PageStrokes
 
 _HIGHER = 2.0
@@ -25,25 +26,15 @@ _WIDEST = 6.0
 """A signature of words far apart is not wider than this many of its heights; two beside each other mostly are."""
 _RULE_GAP, _CAPTION_GAP = 0.4, 0.8
 """In heights: nearer lines are pieces of one line, and nearer captions are words of one."""
+_CAPTION_GAP_LETTERS = 6.0
+"""A frame that runs through a caption breaks it up."""
 _FIELD_REACH, _FIELD_WIDEST = 2.2, 10.0
 """Between words on the same ruled line."""
+_DOUBTFUL_REACH = 1.4
+"""Between words that alone are doubtful, where no line tells that they stand in one field."""
 _FIELD_SHARE = 0.2
 """Of the page's width, that a line to sign on has at least; head lines of words have less."""
-_DRAWN_HEIGHT = 3.5
-"""In letters; smaller marks are left to the measures."""
-_DRAWN_OUTLINE = 0.6
-_DRAWN_MARKS = 4
-"""A stamp and a frame have letters inside; a round capital has next to nothing."""
-_SQUARED = 0.93
-_STAMP_GAP_PX = 15
-_STAMP_INK = 0.35
-"""Of what its outline encloses; a scribble closes up to more."""
-_CLOSED = 0.8
-"""Of its hull, that the outline of a ring or a frame encloses."""
-_FILLED = 0.2
-_FILLED_HEIGHT = 6.0
-"""In letters: a scribble over and over itself is lower."""
-_LETTER_GAP = 0.7
+_LETTER_GAP, _LEAST_LETTER = 0.7, 0.4
 _WORD_HEIGHT = 1.9
 """Of a printed word, in letters."""
 _MOST_SHARE = 0.7
@@ -83,7 +74,7 @@ def candidates(page: PageStrokes) -> list[Candidate]:
     if not len(boxes):
         return []
     seeds = _seeds(page, boxes)
-    drawn = _drawn(page, boxes, seeds) if page.letter_px else np.zeros(len(boxes), bool)
+    drawn = drawn_marks(page, boxes, seeds) if page.letter_px else np.zeros(len(boxes), bool)
     seeds &= ~drawn
     if not seeds.any():
         return []
@@ -120,6 +111,31 @@ def _cut_groups(page: PageStrokes, boxes: Boxes, seeds: Stroked) -> list[Members
     return [marks[one] for one in _joined(boxes[marks], _CUT_REACH, page, boxes[:0])]
 
 
+def joined(page: PageStrokes, one: Candidate, other: Candidate) -> Candidate | None:
+    """Two candidates as one, where they stand beside each other as words of one signature may.
+
+    Args:
+        page: of both.
+        one: any.
+        other: any but that.
+
+    Returns:
+        None: they are too far apart, on different lines, or over different captions.
+    """
+    boxes = np.array([one.box, other.box], np.int64)
+    left, top, right, bottom = _around(boxes)
+    high, low = int(boxes[:, 3].max()), int(boxes[:, 3].min())
+    gap, overlap = (right - left) - int(boxes[:, 2].sum()), int(boxes[:, 3].sum()) - (bottom - top)
+    rules = _field_rules(page)
+    rule = _standing_on(boxes, rules)
+    reach = _FIELD_REACH if (rule >= 0).all() else _DOUBTFUL_REACH
+    if gap > reach * high or right - left > _FIELD_WIDEST * high or overlap < 0.5 * low:
+        return None
+    if _apart(rule, rules, np.full((2, 2), _RULE_GAP * high)).any():
+        return None
+    return _candidate(page, page.parts.boxes.astype(np.int64), np.concatenate((one.members, other.members)))
+
+
 def whole(page: PageStrokes) -> Candidate | None:
     """All marks but specks, as one; None where there are none."""
     large = _unspecked(page)
@@ -137,68 +153,11 @@ def _seeds(page: PageStrokes, boxes: Boxes) -> Stroked:
     return seeds & (high <= 6 * wide)  # what is left of a frame is higher
 
 
-def _drawn(page: PageStrokes, boxes: Boxes, seeds: Stroked) -> Stroked:
-    """Stamps, frames and logos, with all that stands inside: their outline is all ink, or they are filled."""
-    drawn = np.zeros(len(boxes), bool)
-    x, y = boxes[:, 0] + boxes[:, 2] / 2, boxes[:, 1] + boxes[:, 3] / 2
-    least_px = _DRAWN_HEIGHT * page.letter_px
-    for at in np.flatnonzero(seeds & (boxes[:, 3] >= least_px) & (boxes[:, 2] >= least_px)):
-        left, top, width, height = (int(side) for side in boxes[at])
-        if drawn[at]:
-            continue
-        ink = np.pad((page.parts.labels[top : top + height, left : left + width] == at + 1).astype(np.uint8), 1)
-        inside = (x >= left) & (x <= left + width) & (y >= top) & (y <= top + height)
-        several = int((inside & (boxes[:, 3] >= 4)).sum()) > _DRAWN_MARKS
-        large = min(width, height) >= _FILLED_HEIGHT * page.letter_px
-        if (large and _filled(ink)) or ((several or _squared(ink)) and outline_share(ink) >= _DRAWN_OUTLINE):
-            drawn |= inside
-            drawn[at] = True
-    for left, top, width, height in _stamps(page):
-        drawn |= (x >= left) & (x <= left + width) & (y >= top) & (y <= top + height)
-    return drawn
-
-
-def _stamps(page: PageStrokes) -> list[tuple[int, int, int, int]]:
-    """Closed shapes in colour with several marks inside, whatever black print runs through them."""
-    if not cv2.hasNonZero(page.coloured):
-        return []
-    inner, _ = cv2.findContours(page.coloured, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
-    marks = np.array([cv2.boundingRect(mark) for mark in inner], np.int64)
-    marks = marks[marks[:, 3] >= 3]
-    x, y = marks[:, 0] + marks[:, 2] / 2, marks[:, 1] + marks[:, 3] / 2
-    closed = cv2.morphologyEx(page.coloured, cv2.MORPH_CLOSE, np.ones((_STAMP_GAP_PX, _STAMP_GAP_PX), np.uint8))
-    outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    boxes = np.array([cv2.boundingRect(outline) for outline in outlines], np.int64).reshape(-1, 4)
-    least_px = _DRAWN_HEIGHT * page.letter_px
-    found = []
-    for at in np.flatnonzero((boxes[:, 2] >= 1.5 * least_px) & (boxes[:, 3] >= least_px)).tolist():
-        left, top, width, height = (int(side) for side in boxes[at])
-        inside = (x > left) & (x < left + width) & (y > top) & (y < top + height)
-        hull = cv2.contourArea(cv2.convexHull(outlines[at]))
-        ink = np.count_nonzero(page.coloured[top : top + height, left : left + width])
-        sparse = ink <= _STAMP_INK * cv2.contourArea(outlines[at])
-        if inside.sum() > _DRAWN_MARKS and sparse and cv2.contourArea(outlines[at]) >= _CLOSED * max(hull, 1.0):
-            found.append((left, top, width, height))
-    return found
-
-
-def _squared(ink: npt.NDArray[np.uint8]) -> bool:
-    """Whether its outline fills a rectangle, however that is turned."""
-    hull = cv2.convexHull(cv2.findNonZero(ink))
-    _, (width, height), _ = cv2.minAreaRect(hull)
-    return bool(cv2.contourArea(hull) >= _SQUARED * max(width * height, 1.0))
-
-
-def _filled(ink: npt.NDArray[np.uint8]) -> bool:
-    """Whether somewhere it is far thicker than a pen's stroke in proportion to its size."""
-    return bool(cv2.distanceTransform(ink, cv2.DIST_L2, 3).max() > _FILLED * min(ink.shape))
-
-
 def _told_apart(page: PageStrokes, boxes: Boxes) -> tuple[Stroked, Boxes]:
     """Marks of the size of letters that stand in no printed word, and the words: one closes up to a band as high as
     its letters."""
     wide, high = boxes[:, 2], boxes[:, 3]
-    letters = (high >= 0.5 * page.letter_px) & (high < _HIGHER * page.letter_px) & (wide < 30 * high)
+    letters = (high >= _LEAST_LETTER * page.letter_px) & (high < _HIGHER * page.letter_px) & (wide < 30 * high)
     letters &= page.parts.areas >= 6
     chosen = np.concatenate(([False], letters))
     mask = np.take(chosen.astype(np.uint8), page.parts.labels, mode="clip")
@@ -263,9 +222,10 @@ def _joined(boxes: Boxes, reach: float, page: PageStrokes, captions: Boxes) -> l
     across = np.maximum(left[:, None] - right[None], left[None] - right[:, None])
     down = np.maximum(top[:, None] - bottom[None], top[None] - bottom[:, None])
     lower, higher = np.minimum(high[:, None], high[None]), np.maximum(high[:, None], high[None])
-    rules = page.lying[page.lying[:, 2] >= _FIELD_SHARE * page.mask.shape[1]].astype(np.int64)
+    rules = _field_rules(page)
     rule, caption = _standing_on(boxes, rules), _standing_on(boxes, captions)
-    same = ~_apart(rule, rules, _RULE_GAP * higher) & ~_apart(caption, captions, _CAPTION_GAP * higher)
+    between_captions = np.maximum(_CAPTION_GAP * higher, _CAPTION_GAP_LETTERS * page.letter_px)
+    same = ~_apart(rule, rules, _RULE_GAP * higher) & ~_apart(caption, captions, between_captions)
     together = np.maximum(right[:, None], right[None]) - np.minimum(left[:, None], left[None])
     on_line = (rule[:, None] >= 0) & (rule[None] >= 0) & same
     far = np.where(on_line, max(min(_FIELD_REACH, 2 * reach), 1.5 * reach), reach)
@@ -280,6 +240,12 @@ def _joined(boxes: Boxes, reach: float, page: PageStrokes, captions: Boxes) -> l
         if (least == group).all():
             return [np.flatnonzero(group == one) for one in np.unique(group)]
         group = least
+
+
+def _field_rules(page: PageStrokes) -> Boxes:
+    long: Stroked = page.lying[:, 2] >= _FIELD_SHARE * page.mask.shape[1]
+    rules: Boxes = page.lying[long].astype(np.int64)
+    return rules
 
 
 def _apart(place: Members, lines: Boxes, gaps: Floats) -> Stroked:
@@ -338,20 +304,3 @@ def _candidate(page: PageStrokes, boxes: Boxes, members: Members) -> Candidate:
     chosen[members + 1] = True
     ink = chosen[page.parts.labels[top : top + height, left : left + width]]
     return Candidate(members, (left, top, width, height), ink)
-
-
-def outline_share(ink: npt.NDArray[np.uint8]) -> float:
-    """How much of the convex outline runs along ink: all of it round a ring or a frame, little round a signature.
-
-    Args:
-        ink: uint8 (height, width), not all 0.
-
-    Returns:
-        In [0, 1].
-    """
-    points = cv2.findNonZero(ink)
-    hull = cv2.convexHull(points)
-    band = np.zeros_like(ink)
-    cv2.polylines(band, [hull], True, 1, 1)
-    near = cv2.dilate(ink, np.ones((5, 5), np.uint8))
-    return float(near[band > 0].mean())

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from tessera.imaging.page_drawings import outline_share
 from tessera.imaging.page_strokes import PageStrokes
-from tessera.imaging.signature_candidates import Candidate, Stroked, outline_share
+from tessera.imaging.signature_candidates import Candidate, Stroked
 
 MEASURES = (
     "height", "aspect", "pen", "pen_spread", "density", "outline", "directions", "upright", "marks",
