@@ -15,7 +15,7 @@ WORKERS ?= $(shell n=$$(nproc); echo $$((n < 5 ? n + 1 : 6)))
 SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check lint types imports proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-decisions bench-template-recipes bench-adaptation bench-change-detection bench-signature bench-runtimes bench-papers lab-trial clean
+.PHONY: help run test check lint types imports proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-decisions bench-template-recipes bench-adaptation bench-change-detection bench-signature bench-signature-pages bench-runtimes bench-papers lab-trial clean
 
 help: ## Lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -123,6 +123,9 @@ bench-change-detection: $(VENV)/.dev ## Change maps of a real square against lig
 
 bench-signature: $(VENV)/.dev ## The signature encoder on writers it never saw, once one is trained
 	@$(BIN)/python -m benchmarks.signature $(ARGS)
+
+bench-signature-pages: $(VENV)/.dev ## Signatures found on drawn letters, forms, tables and cheques, and print told from them
+	@$(BIN)/python -m benchmarks.signature_regions $(ARGS)
 
 bench-template-recipes: $(VENV)/.dev ## Ways to make templates from the same weights, on LFW
 	@$(BIN)/python -m benchmarks.template_recipes $(ARGS)
