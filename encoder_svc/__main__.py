@@ -23,11 +23,11 @@ from encoder_svc.device import (
 )
 from encoder_svc.encoders import EncoderFacts, Encoders
 from encoder_svc.explaining import Explainer
-from encoder_svc.faces.pipeline import FacePipeline
 from encoder_svc.faces.route import DETECT_BATCH
 from encoder_svc.loading import compile_and_replace, describe_encoder, load_pipeline
 from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.oip_servicer import OpenInferenceServicer
+from encoder_svc.pipeline import Pipeline
 from encoder_svc.scheduling.forming import BatchRules
 from encoder_svc.scheduling.scheduler import Scheduler
 from encoder_svc.scheduling.work import WorkClass
@@ -133,7 +133,7 @@ def _require_known(wanted: list[tuple[str, int]]) -> None:
             raise InvalidInputError("encoder", name, f"an encoder that is there: {error}") from None
 
 
-async def _load_off_the_loop(settings: EncoderSettings, facts: EncoderFacts) -> FacePipeline:
+async def _load_off_the_loop(settings: EncoderSettings, facts: EncoderFacts) -> Pipeline:
     return await asyncio.to_thread(load_pipeline, settings, facts.manifest)
 
 

@@ -92,6 +92,10 @@ class Pipeline(Protocol):
         """
         ...
 
+    def without_features(self, crop: Image) -> Image:
+        """What covers a part of a crop in an explanation: a crop of the same shape with nothing to know it by."""
+        ...
+
     def route(self, priority: int = 0) -> Route:
         """Its stages, for the scheduler of its device.
 

@@ -25,6 +25,7 @@ from tessera.domain.ids import ModelId, TrackletId
 from tessera.domain.observation import Box, Landmarks, Observation
 from tessera.domain.templates import as_templates
 from tessera.imaging.align import CROP_PX, align
+from tessera.imaging.covering import blurred
 from tessera.imaging.decode import DEFAULT_LIMITS, DecodeLimits, Image, decode, decode_for_detection
 from tessera.imaging.headers import read_header
 from tessera.imaging.pad_crop import crop_around
@@ -291,6 +292,10 @@ class FacePipeline:
         )
         faces = tuple(_seen(c) for c in found.candidates)
         return EncodedFrame(faces, frame.scaled.height_px, frame.scaled.width_px, times)
+
+    def without_features(self, crop: Image) -> Image:
+        """What covers a part of a face in an explanation: the face, blurred."""
+        return blurred(crop)
 
     def blank_frame(self, height_px: int, width_px: int) -> DetectorInput:
         """A black picture as the detector sees it, for warming up."""
