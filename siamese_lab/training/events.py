@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
+_FILES = "events.out.tfevents.*"
+
 
 class EventLog:
     """Writes events into a run's folder.
 
+    A life that goes on with a run writes the epochs before it anew, in place of the files of earlier lives: those may
+    tell of epochs after the last checkpoint, and TensorBoard reads several files by name, which is not by age when two
+    are of the same second.
+
     Args:
         folder: of the run.
-        first_epoch: where this life begins; what a life before it wrote of later epochs no longer counts.
+        history: lines of `history.jsonl` up to here.
     """
 
-    def __init__(self, folder: Path, first_epoch: int) -> None:
-        self._writer = SummaryWriter(str(folder), purge_step=first_epoch)
+    def __init__(self, folder: Path, history: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._folder = folder
+        self._history = tuple(history)
 
     def __enter__(self) -> EventLog:
+        earlier = list(self._folder.glob(_FILES))
+        self._writer = SummaryWriter(str(self._folder))
+        for row in self._history:
+            self.add(row)
+        for file in earlier:
+            file.unlink(missing_ok=True)
         return self
 
     def __exit__(

@@ -129,7 +129,7 @@ def train(
     checkpoint = run.path / CHECKPOINT_FILE
     if checkpoint.exists():
         training.restore(read_checkpoint(checkpoint))
-    with EventLog(run.path, len(training.history) + 1) as events:
+    with EventLog(run.path, (asdict(one) for one in training.history)) as events:
         while not training.over:
             facts = training.run_epoch(run, on_step)
             write_checkpoint(checkpoint, training.groups(), training.facts())
