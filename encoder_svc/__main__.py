@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,7 +32,7 @@ from encoder_svc.scheduling.forming import BatchRules
 from encoder_svc.scheduling.scheduler import Scheduler
 from encoder_svc.scheduling.work import WorkClass
 from encoder_svc.servicer import EncoderServicer
-from encoder_svc.settings import PREFIX, EncoderSettings, parse_more_encoders
+from encoder_svc.settings import PREFIX, EncoderSettings
 from encoder_svc.streams import StreamRules
 from encoder_svc.version import Parts
 from tessera.chassis.clock import Clock, SystemClock
@@ -74,7 +74,7 @@ async def running(
     metrics = EncoderMetrics(CollectorRegistry())
     parts = build_parts(settings, clock, metrics)
     encoders = Encoders(describe_encoder, partial(_load_off_the_loop, settings), parts)
-    wanted = [(settings.encoder, 0), *parse_more_encoders(settings.more_encoders)]
+    wanted = settings.wanted_encoders
     _require_known(wanted)
     rules = StreamRules(settings.stream_credits, settings.stream_idle_s, settings.max_streams)
     explainer = Explainer(encoders, parts)
@@ -125,8 +125,8 @@ def build_parts(settings: EncoderSettings, clock: Clock, metrics: EncoderMetrics
     return Parts(admission, scheduler, clock, metrics)
 
 
-def _require_known(wanted: list[tuple[str, int]]) -> None:
-    for name, _ in wanted:
+def _require_known(wanted: Iterable[str]) -> None:
+    for name in wanted:
         try:
             describe_encoder(name)
         except NotFoundError as error:
@@ -145,9 +145,7 @@ def _adding(ours: EncoderServicer, inference: OpenInferenceServicer) -> Callable
     return add
 
 
-async def _bring_up(
-    settings: EncoderSettings, encoders: Encoders, wanted: list[tuple[str, int]], server: Server
-) -> None:
+async def _bring_up(settings: EncoderSettings, encoders: Encoders, wanted: Mapping[str, int], server: Server) -> None:
     """Load what the settings name; what cannot be had is tried again until it can. Then make it faster."""
     left = dict(wanted)
     while left:

@@ -1,4 +1,4 @@
-"""The demo's signature desk: somebody who does not exist leaves five references, then signs once more; so does a forger."""
+"""The demo's signature desk: somebody invented leaves five references, then signs once more; so does a forger."""
 
 from __future__ import annotations
 
