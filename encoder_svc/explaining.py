@@ -38,7 +38,6 @@ from tessera.domain.saliency import (
 )
 from tessera.imaging.covering import cover
 from tessera.imaging.decode import Image
-from tessera.imaging.overlay import draw
 
 METHOD = f"occlusion, patches of {PATCH_CELLS} x {PATCH_CELLS} cells"
 
@@ -125,7 +124,7 @@ class Explainer:
         weights = cell_weights(await self._changes(version, pair, covered), covered)
         tests = np.concatenate((strongest(weights), random_parts(weights.shape)))
         changes = await self._changes(version, pair, tests)
-        drawn = await version.run_beside(partial(draw, face.crop, weights), asker)
+        drawn = await version.run_beside(partial(version.pipeline.overlay, question.picture, face.crop, weights), asker)
         told = ExplanationMap(weights, drawn, METHOD, faithfulness(weights, float(changes[0]), changes[1:]))
         return Explanation(replace(face.observation, embedding=None), version.pipeline.model_id, told)
 

@@ -23,12 +23,19 @@ from tessera.domain.errors import ArtifactError
 from tessera.domain.ids import ModelId
 from tessera.domain.observation import Box, Observation
 from tessera.domain.reasons import Reason
+from tessera.domain.saliency import Weights
 from tessera.domain.templates import as_templates
 from tessera.imaging.decode import DEFAULT_LIMITS, DecodeLimits, Image, decode_for_detection
 from tessera.imaging.headers import read_header
-from tessera.imaging.signature import SIGNATURE_PREPROCESSING, prepare_signature, signature_input
+from tessera.imaging.signature import (
+    SIGNATURE_PREPROCESSING,
+    PreparedSignature,
+    prepare_signature,
+    signature_input,
+)
 from tessera.imaging.signature_quality import signature_quality
 from tessera.imaging.signature_regions import SignatureRegion, cut_region, find_signatures
+from tessera.imaging.stroke_overlay import draw_strokes
 from tessera.nets.signature import SignatureNetworks
 
 PAGE_SIDE_PX = 2048
@@ -173,6 +180,16 @@ class SignaturePipeline:
         """What covers a part of a canvas in an explanation: paper."""
         return np.full_like(crop, _PAPER)
 
+    def overlay(self, data: bytes, crop: Image, weights: Weights) -> bytes:
+        """A PNG of the signature as it was sent, upright, with a map over its strokes."""
+        image = decode_for_detection(data, self._limits, PAGE_SIDE_PX).image
+        for region in find_signatures(image):
+            cut = cut_region(image, region)
+            prepared = prepare_signature(cut)
+            if np.array_equal(_as_seen(prepared), crop):
+                return draw_strokes(cut, prepared, weights)
+        raise RuntimeError("a signature that was seen in this picture is not there any more")
+
     def blank_crop(self) -> Image:
         """An empty canvas, for warming up."""
         size = self.manifest.crop
@@ -189,7 +206,12 @@ class SignaturePipeline:
         quality = signature_quality(cut, prepared, factor, region.reasons)
         left, top, width, height = region.box_px
         box = Box(float(left), float(top), float(width), float(height)).scaled(float(factor))
-        return FoundSignature(box, region.probability, quality, np.repeat((_PAPER - prepared.canvas)[..., None], 3, 2))
+        return FoundSignature(box, region.probability, quality, _as_seen(prepared))
+
+
+def _as_seen(prepared: PreparedSignature) -> Image:
+    """A canvas as people see it: black ink on white paper."""
+    return np.repeat((_PAPER - prepared.canvas)[..., None], 3, 2)
 
 
 def _is_told(one: FoundSignature, options: EncodeOptions) -> bool:
