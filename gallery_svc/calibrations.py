@@ -1,8 +1,9 @@
 """The calibrations of this deployment: fitted, kept, and each chosen to decide by somebody, never by itself.
 
 The one that decides for a model is the one that was activated last; where none ever was, the one that came with the
-encoder. That is so for rates against random impostors; against skilled ones the encoder's own decides. Galleries that share a store take to a choice when they next look. A calibration that was chosen and cannot be
-read takes its model out of service: no other threshold stands in for it.
+encoder. Only those against random impostors are fitted and chosen; against skilled ones the encoder's own decides.
+Galleries that share a store take to a choice when they next look. A calibration that was chosen and cannot be read
+takes its model out of service: no other threshold stands in for it.
 """
 
 from __future__ import annotations

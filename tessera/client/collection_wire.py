@@ -58,7 +58,7 @@ def _policy_from_wire(message: collection_pb2.DecisionPolicy) -> v.DecisionPolic
         planned_gallery_size=message.planned_gallery_size,
         min_tracklet_frames=message.min_tracklet_frames or default.min_tracklet_frames,
         allow_extrapolation=message.allow_extrapolation,
-        impostors=wire.impostors_from_wire(message.impostors),
+        impostors=wire.impostors_from_wire(message.impostors) if message.impostors else None,
     )
 
 

@@ -8,7 +8,6 @@ light on dark is not looked for.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 
 import cv2
 import numpy as np
@@ -134,8 +133,9 @@ def _darkest_channel(picture: Bytes) -> Bytes:
     """Blue ink is bright in blue and dark in red: the darkest channel sees ink of any colour."""
     if picture.ndim == 2:
         return picture
-    channels = cv2.split(picture)  # the same as `min(axis=2)`, in a twentieth of its time
-    darkest: Bytes = reduce(cv2.min, channels)
+    darkest: Bytes = picture[..., 0]
+    for channel in range(1, picture.shape[2]):  # as `min(axis=2)`, in a twentieth of its time
+        darkest = np.minimum(darkest, picture[..., channel])
     return darkest
 
 

@@ -1,4 +1,4 @@
-"""A map of weights laid over the picture of a signature, stroke by stroke, for people to look at; says nothing of any score.
+"""A map of weights laid over the strokes of a signature's picture, for people to look at; says nothing of any score.
 
 A map is made on the canvas that the encoder sees (`tessera.imaging.signature`); here it goes back to where the strokes
 are in the picture. The paper becomes grey and the strokes take the colours of `tessera.imaging.overlay`: red speaks for

@@ -90,7 +90,9 @@ async def world(request: pytest.FixtureRequest, valkey: PrivateServer) -> AsyncI
         await eventually(running.is_ready)
         for name, modality in (("faces", "FACE"), ("signatures", "SIGNATURE"), ("bodies", "PERSON")):
             collection = collection_pb2.Collection(
-                collection_id=name, modality=wire.modality_to_wire(Modality(modality))
+                collection_id=name,
+                modality=wire.modality_to_wire(Modality(modality)),
+                policy=collection_pb2.DecisionPolicy(impostors=pb.IMPOSTORS_RANDOM),
             )
             await running.stub.CreateCollection(collection_pb2.CreateCollectionRequest(collection=collection))
         await enroll(running, "ada", embedded(person(1)), collection_id="faces")

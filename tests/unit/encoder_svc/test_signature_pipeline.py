@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,43 +16,15 @@ from encoder_svc.scheduling.work import WorkClass
 from encoder_svc.signatures.pipeline import SignaturePipeline
 from encoder_svc.version import EncoderVersion, Parts
 from tessera.demo.signatures import draw, invent_hand, sign
-from tessera.domain.artifact import load_manifest, model_id_of, parse_manifest
+from tessera.domain.artifact import load_manifest, parse_manifest
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import ArtifactError, ImageRejectedError
 from tessera.domain.reasons import Reason
-from tessera.imaging.signature import CANVAS_HEIGHT_PX, CANVAS_WIDTH_PX, SIGNATURE_PREPROCESSING
+from tessera.imaging.signature import CANVAS_HEIGHT_PX, CANVAS_WIDTH_PX
 from tessera.nets.signature import SignatureNetworks
 from tests.encoder_world import NOTHING, build_parts, left_over
 from tests.eventually import eventually
-
-SIDES = (8, 32)
-
-
-def manifest_of(preprocessing: str = SIGNATURE_PREPROCESSING) -> str:
-    """A manifest of schema 3."""
-    source = {"network": "any", "file": "a", "sha256": "0" * 64, "licence": "MIT", "requirement": "b==1"}
-    facts = {
-        "schema": 3,
-        "name": "signature-test",
-        "modality": "SIGNATURE",
-        "dimensions": SIDES[0] * SIDES[1],
-        "crop_px": [CANVAS_HEIGHT_PX, CANVAS_WIDTH_PX],
-        "preprocessing": preprocessing,
-        "embedder": source | {"path_in_carrier": "c", "carrier_sha256": "0" * 64},
-    }
-    return json.dumps(facts | {"model_id": model_id_of(facts)})
-
-
-def where_ink_is(canvases: torch.Tensor) -> torch.Tensor:
-    """An embedding of a kind: how much ink is where."""
-    return torch.nn.functional.adaptive_avg_pool2d(canvases, SIDES).flatten(1) + 1e-3
-
-
-def pipeline() -> SignaturePipeline:
-    """A real pipeline on that network."""
-    return SignaturePipeline(
-        parse_manifest(manifest_of(), "manifest.json"), SignatureNetworks(where_ink_is, torch.device("cpu"))
-    )
+from tests.signature_world import manifest_text, pipeline_of, where_ink_is
 
 
 def signatures(count: int, seed: int = 1) -> list[bytes]:
@@ -76,7 +47,7 @@ async def version() -> AsyncIterator[EncoderVersion]:
     parts: Parts = build_parts()
     parts.scheduler.start()
     try:
-        yield EncoderVersion(pipeline(), parts)
+        yield EncoderVersion(pipeline_of(), parts)
 
         async def is_empty() -> bool:
             return left_over(parts) == NOTHING
@@ -88,7 +59,7 @@ async def version() -> AsyncIterator[EncoderVersion]:
 
 def test_a_signature_becomes_one_unit_embedding() -> None:
     """With the box of its strokes in pixels of the picture, and measures in their ranges."""
-    (seen,) = pipeline().run(signatures(1)[0]).observations
+    (seen,) = pipeline_of().run(signatures(1)[0]).observations
     assert seen.embedding is not None
     assert np.linalg.norm(seen.embedding.vector) == pytest.approx(1.0, abs=1e-5)
     assert 0.0 <= seen.box.x_px < seen.box.x_px + seen.box.width_px <= 1000.0
@@ -101,8 +72,8 @@ def test_a_signature_becomes_one_unit_embedding() -> None:
 
 def test_two_signatures_of_a_hand_are_more_alike_than_of_two_hands() -> None:
     """The preparation keeps what tells hands apart, even for so plain a network."""
-    one, again = (pipeline().run(data).observations[0].embedding for data in signatures(2))
-    (other,) = pipeline().run(signatures(1, seed=2)[0]).observations
+    one, again = (pipeline_of().run(data).observations[0].embedding for data in signatures(2))
+    (other,) = pipeline_of().run(signatures(1, seed=2)[0]).observations
     assert one is not None
     assert again is not None
     assert other.embedding is not None
@@ -111,26 +82,26 @@ def test_two_signatures_of_a_hand_are_more_alike_than_of_two_hands() -> None:
 
 def test_empty_paper_has_none() -> None:
     """No observation, and no work for the network."""
-    assert pipeline().run(EMPTY_PAPER).observations == ()
+    assert pipeline_of().run(EMPTY_PAPER).observations == ()
 
 
 def test_faint_ink_is_told() -> None:
     """Measured and told; the gate of a collection decides."""
     rng = np.random.default_rng(1)
     pale = _png(draw(sign(invent_hand(rng), rng), ink=(228, 228, 228)))
-    assert all(Reason.FAINT_INK in seen.quality.reasons for seen in pipeline().run(pale).observations)
+    assert all(Reason.FAINT_INK in seen.quality.reasons for seen in pipeline_of().run(pale).observations)
 
 
 def test_without_embedding_only_the_place_is_told() -> None:
     """As for faces."""
-    (seen,) = pipeline().run(signatures(1)[0], EncodeOptions(with_embedding=False)).observations
+    (seen,) = pipeline_of().run(signatures(1)[0], EncodeOptions(with_embedding=False)).observations
     assert seen.embedding is None
 
 
 async def test_the_service_gives_the_same_as_one_call() -> None:
     """Whatever batch a signature was in."""
     files = signatures(5)
-    expected = [pipeline().run(data).observations[0].embedding for data in files]
+    expected = [pipeline_of().run(data).observations[0].embedding for data in files]
     async with version() as serving:
         pictures = [Picture(data, EncodeOptions(), WorkClass.INTERACTIVE) for data in files]
         frames = await asyncio.gather(*(serving.encode(one) for one in pictures))
@@ -162,7 +133,7 @@ async def test_warming_up_needs_no_detector() -> None:
 
 def test_another_preprocessing_is_refused() -> None:
     """An encoder that was trained on other canvases would be wrong without a word."""
-    manifest = parse_manifest(manifest_of("signature-0"), "manifest.json")
+    manifest = parse_manifest(manifest_text("signature-0"), "manifest.json")
     with pytest.raises(ArtifactError, match="preprocessing"):
         SignaturePipeline(manifest, SignatureNetworks(where_ink_is, torch.device("cpu")))
 
@@ -170,10 +141,10 @@ def test_another_preprocessing_is_refused() -> None:
 def test_an_explanation_covers_with_paper() -> None:
     """A canvas without strokes, which the network sees as nothing."""
     crop = np.zeros((CANVAS_HEIGHT_PX, CANVAS_WIDTH_PX, 3), np.uint8)
-    assert (pipeline().without_features(crop) == 255).all()
+    assert (pipeline_of().without_features(crop) == 255).all()
 
 
 def test_the_manifest_is_of_signatures() -> None:
     """A face encoder's manifest stays one."""
-    assert parse_manifest(manifest_of(), "manifest.json").modality is Modality.SIGNATURE
+    assert parse_manifest(manifest_text(), "manifest.json").modality is Modality.SIGNATURE
     assert load_manifest("face-sface-1").modality is Modality.FACE
