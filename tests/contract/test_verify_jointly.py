@@ -268,7 +268,8 @@ async def test_several_templates_are_a_larger_target(world: World) -> None:
 async def test_the_strictest_policy_decides_unless_a_rate_is_named(world: World) -> None:
     """Each collection's policy has its rate; the claim keeps the lower one."""
     strict = collection_pb2.Collection(
-        collection_id="signatures", policy=collection_pb2.DecisionPolicy(verify_target_fmr=1e-5)
+        collection_id="signatures",
+        policy=collection_pb2.DecisionPolicy(verify_target_fmr=1e-5, impostors=pb.IMPOSTORS_RANDOM),
     )
     request = collection_pb2.UpdateCollectionRequest(collection=strict)
     request.update_mask.paths.append("policy")
