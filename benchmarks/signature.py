@@ -20,6 +20,7 @@ from torch import nn
 
 from benchmarks.figures import Figure, report
 from benchmarks.services import data_folder
+from benchmarks.signature_verify import NOTE, verify_figures
 from siamese_lab.signatures.baseline import SmallSigNet
 from siamese_lab.signatures.data import BHSIG_TAR, TEST, read_bhsig
 from siamese_lab.signatures.judging import Fusion
@@ -118,7 +119,7 @@ def main() -> int:
         plain = _baseline(arguments.baseline)
         rows += figures("papers' recipe", [*home(plain, folder, ills={}), *elsewhere(plain, folder)], asked=False)
     rows = [replace(row, value=round(float(row.value), 3)) for row in [*rows, *costs(network, folder)]]
-    return report("signature", rows, NOTES)
+    return report("signature", [*rows, *verify_figures()], [*NOTES, NOTE])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,16 +23,16 @@ from encoder_svc.device import (
 )
 from encoder_svc.encoders import EncoderFacts, Encoders
 from encoder_svc.explaining import Explainer
-from encoder_svc.faces.pipeline import FacePipeline
 from encoder_svc.faces.route import DETECT_BATCH
 from encoder_svc.loading import compile_and_replace, describe_encoder, load_pipeline
 from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.oip_servicer import OpenInferenceServicer
+from encoder_svc.pipeline import Pipeline
 from encoder_svc.scheduling.forming import BatchRules
 from encoder_svc.scheduling.scheduler import Scheduler
 from encoder_svc.scheduling.work import WorkClass
 from encoder_svc.servicer import EncoderServicer
-from encoder_svc.settings import PREFIX, EncoderSettings, parse_more_encoders
+from encoder_svc.settings import PREFIX, EncoderSettings
 from encoder_svc.streams import StreamRules
 from encoder_svc.version import Parts
 from tessera.chassis.clock import Clock, SystemClock
@@ -74,7 +74,7 @@ async def running(
     metrics = EncoderMetrics(CollectorRegistry())
     parts = build_parts(settings, clock, metrics)
     encoders = Encoders(describe_encoder, partial(_load_off_the_loop, settings), parts)
-    wanted = [(settings.encoder, 0), *parse_more_encoders(settings.more_encoders)]
+    wanted = settings.wanted_encoders
     _require_known(wanted)
     rules = StreamRules(settings.stream_credits, settings.stream_idle_s, settings.max_streams)
     explainer = Explainer(encoders, parts)
@@ -125,15 +125,15 @@ def build_parts(settings: EncoderSettings, clock: Clock, metrics: EncoderMetrics
     return Parts(admission, scheduler, clock, metrics)
 
 
-def _require_known(wanted: list[tuple[str, int]]) -> None:
-    for name, _ in wanted:
+def _require_known(wanted: Iterable[str]) -> None:
+    for name in wanted:
         try:
             describe_encoder(name)
         except NotFoundError as error:
             raise InvalidInputError("encoder", name, f"an encoder that is there: {error}") from None
 
 
-async def _load_off_the_loop(settings: EncoderSettings, facts: EncoderFacts) -> FacePipeline:
+async def _load_off_the_loop(settings: EncoderSettings, facts: EncoderFacts) -> Pipeline:
     return await asyncio.to_thread(load_pipeline, settings, facts.manifest)
 
 
@@ -145,9 +145,7 @@ def _adding(ours: EncoderServicer, inference: OpenInferenceServicer) -> Callable
     return add
 
 
-async def _bring_up(
-    settings: EncoderSettings, encoders: Encoders, wanted: list[tuple[str, int]], server: Server
-) -> None:
+async def _bring_up(settings: EncoderSettings, encoders: Encoders, wanted: Mapping[str, int], server: Server) -> None:
     """Load what the settings name; what cannot be had is tried again until it can. Then make it faster."""
     left = dict(wanted)
     while left:

@@ -36,11 +36,10 @@ from tessera.domain.saliency import (
     random_parts,
     strongest,
 )
-from tessera.imaging.covering import blurred, cover
+from tessera.imaging.covering import cover
 from tessera.imaging.decode import Image
-from tessera.imaging.overlay import draw
 
-METHOD = f"occlusion, blurred patches of {PATCH_CELLS} x {PATCH_CELLS} cells"
+METHOD = f"occlusion, patches of {PATCH_CELLS} x {PATCH_CELLS} cells"
 
 _ONE_AND_MORE = EncodeOptions(max_observations=2)
 
@@ -119,13 +118,13 @@ class Explainer:
         reference = await self._reference(version, question)
         face = await version.only_sample(_frame(question.picture, question), "image")
         asker = Asker(WorkClass.EXPLANATION, expires_at_s=question.expires_at_s)
-        filling = await version.run_beside(partial(blurred, face.crop), asker)
+        filling = await version.run_beside(partial(version.pipeline.without_features, face.crop), asker)
         pair = _Pair(face, reference, filling, asker)
         covered = patches(grid)
         weights = cell_weights(await self._changes(version, pair, covered), covered)
         tests = np.concatenate((strongest(weights), random_parts(weights.shape)))
         changes = await self._changes(version, pair, tests)
-        drawn = await version.run_beside(partial(draw, face.crop, weights), asker)
+        drawn = await version.run_beside(partial(version.pipeline.overlay, question.picture, face.crop, weights), asker)
         told = ExplanationMap(weights, drawn, METHOD, faithfulness(weights, float(changes[0]), changes[1:]))
         return Explanation(replace(face.observation, embedding=None), version.pipeline.model_id, told)
 

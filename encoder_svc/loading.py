@@ -16,11 +16,14 @@ import torch
 from encoder_svc.device import choose_device, choose_lanes
 from encoder_svc.encoders import EncoderFacts, Encoders
 from encoder_svc.faces.pipeline import FacePipeline
+from encoder_svc.pipeline import Pipeline
 from encoder_svc.settings import EncoderSettings, RuntimeChoice
+from encoder_svc.signatures.pipeline import SignaturePipeline
 from tessera.chassis.encoder_folders import encoder_folders
 from tessera.chassis.logs import get_logger
 from tessera.chassis.weight_files import bring_weights
 from tessera.domain.artifact import Manifest, load_calibration_for, load_manifest
+from tessera.domain.embedding import Modality
 from tessera.domain.errors import ArtifactError, NotFoundError
 from tessera.nets.artifact import FaceNetworks, load_face_networks
 from tessera.nets.compilation import compile_face_networks, load_compiled
@@ -28,6 +31,7 @@ from tessera.nets.cuda_graphs import load_cuda_graphs
 from tessera.nets.minifasnet import load_pad
 from tessera.nets.parity import parity, sample_crops
 from tessera.nets.runtime import Runtime, RuntimeUnavailableError
+from tessera.nets.signature import load_signature_networks
 
 
 def describe_encoder(name: str) -> EncoderFacts:
@@ -41,7 +45,26 @@ def describe_encoder(name: str) -> EncoderFacts:
     return EncoderFacts(load_manifest(name, encoder_folders()), calibration.calibration_id if calibration else "")
 
 
-def load_pipeline(settings: EncoderSettings, manifest: Manifest | None = None) -> FacePipeline:
+def load_pipeline(settings: EncoderSettings, manifest: Manifest) -> Pipeline:
+    """The pipeline of an encoder, with real weights, ready to run.
+
+    Args:
+        settings: which device, runtime, cache and limits.
+        manifest: of that encoder.
+
+    Raises:
+        ArtifactError: the weights cannot be had, or there is nothing here that runs such an encoder.
+    """
+    match manifest.modality:
+        case Modality.FACE:
+            return load_face_pipeline(settings, manifest)
+        case Modality.SIGNATURE:
+            return SignaturePipeline(manifest, load_signature_networks(manifest), limits=settings.limits)
+        case _:
+            raise ArtifactError(manifest.name, f"is of modality {manifest.modality}, which nothing here runs yet")
+
+
+def load_face_pipeline(settings: EncoderSettings, manifest: Manifest | None = None) -> FacePipeline:
     """The face pipeline that settings name, with real weights, ready to run.
 
     Args:
@@ -75,7 +98,8 @@ async def compile_and_replace(settings: EncoderSettings, encoders: Encoders) -> 
     """
     for status in encoders.statuses():
         manifest = status.facts.manifest
-        if status.runtime != Runtime.EAGER.value or not may_compile(settings, torch.device(status.device)):
+        faces_on_eager = manifest.modality is Modality.FACE and status.runtime == Runtime.EAGER.value
+        if not faces_on_eager or not may_compile(settings, torch.device(status.device)):
             continue
         try:
             await encoders.replace(manifest.name, await _compile_off_the_loop(settings, manifest))

@@ -61,7 +61,7 @@ class Output(StrEnum):
     BOXES = "boxes"
     """FP32 (faces, 4): left, top, width, height, in pixels of the picture as sent."""
     LANDMARKS = "landmarks"
-    """FP32 (faces, 5, 2): x, y."""
+    """FP32 (faces, 5, 2): x, y; NaN of what has none, such as a signature."""
     PROBABILITIES = "detection_probabilities"
     """FP32 (faces,)."""
     QUALITIES = "qualities"
@@ -333,7 +333,7 @@ def _of(output: Output, seen: Observation) -> Any:  # noqa: ANN401 - whatever nu
         case Output.BOXES:
             return (seen.box.x_px, seen.box.y_px, seen.box.width_px, seen.box.height_px)
         case Output.LANDMARKS:
-            return seen.landmarks
+            return seen.landmarks if len(seen.landmarks) else np.full((_LANDMARKS, 2), np.nan)
         case Output.PROBABILITIES:
             return seen.detection_probability
         case Output.QUALITIES:

@@ -17,6 +17,7 @@ from encoder_svc.scheduling.journeys import Way
 from encoder_svc.scheduling.work import Stage, Want
 from tessera.domain.artifact import Manifest
 from tessera.domain.ids import ModelId
+from tessera.domain.saliency import Weights
 from tessera.imaging.decode import Image
 
 EMBED_BATCH = 32
@@ -89,6 +90,20 @@ class Pipeline(Protocol):
 
         Raises:
             ImageRejectedError: the header cannot be read.
+        """
+        ...
+
+    def without_features(self, crop: Image) -> Image:
+        """What covers a part of a crop in an explanation: a crop of the same shape with nothing to know it by."""
+        ...
+
+    def overlay(self, data: bytes, crop: Image, weights: Weights) -> bytes:
+        """A PNG for people: a map over what was looked at.
+
+        Args:
+            data: the picture as it was sent.
+            crop: what its one sample was embedded from.
+            weights: the map over the crop.
         """
         ...
 

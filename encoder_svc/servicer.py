@@ -125,6 +125,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             self._encoders,
             options,
             model_id=told.model_id,
+            modality=wire.modality_wanted(opened.options),
             stream_id=told.stream_id,
             rules=self._rules,
             resume_after_frame_id=opened.resume_after_frame_id,

@@ -56,6 +56,8 @@ class EncoderSettings:
 
     encoder: str = DEFAULT_ENCODERS[Modality.FACE]
     """The encoder that answers when none is named: one that ships with Tessera, or one that was imported."""
+    signature_encoder: str = DEFAULT_ENCODERS[Modality.SIGNATURE]
+    """The encoder that answers for signatures when none is named; empty: this process encodes no signatures."""
     more_encoders: str = ""
     """Others to load, as `NAME` or `NAME:PRIORITY` with commas between; lower goes first, and the default has 0."""
     device: DeviceChoice = DeviceChoice.AUTO
@@ -164,6 +166,12 @@ class EncoderSettings:
     def limits(self) -> DecodeLimits:
         """What a picture may be."""
         return DecodeLimits(max_bytes=self.max_image_bytes, max_pixels=self.max_image_pixels)
+
+    @property
+    def wanted_encoders(self) -> dict[str, int]:
+        """The encoders to load, and the priority of each; those of earlier mention are their modality's default."""
+        own = {name: 0 for name in (self.encoder, self.signature_encoder) if name}
+        return own | {name: own.get(name, priority) for name, priority in parse_more_encoders(self.more_encoders)}
 
     @property
     def weights_cache_dir(self) -> Path:

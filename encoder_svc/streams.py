@@ -19,6 +19,7 @@ from tessera.chassis.clock import Clock
 from tessera.chassis.status import status_of
 from tessera.chassis.tracing import Tracing
 from tessera.client.stream_values import KnownTracklet
+from tessera.domain.embedding import Modality
 from tessera.domain.errors import (
     ExpiredError,
     ImageRejectedError,
@@ -143,6 +144,7 @@ class StreamSession:
     Args:
         encoders: encode them.
         model_id: the encoder that the stream was opened on.
+        modality: what it encodes.
         stream_id: names the stream; a batch takes only so many frames of one.
         options: what to find in them.
         rules: credits and limits.
@@ -158,6 +160,7 @@ class StreamSession:
         options: EncodeOptions,
         *,
         model_id: str,
+        modality: Modality = Modality.FACE,
         stream_id: str,
         rules: StreamRules,
         resume_after_frame_id: int,
@@ -168,6 +171,7 @@ class StreamSession:
         self._encoders = encoders
         self._options = options
         self._model_id = model_id
+        self._modality = modality
         self._stream_id = stream_id
         self._rules = rules
         self._last_frame_id = resume_after_frame_id
@@ -282,7 +286,7 @@ class StreamSession:
                 frame.data, self._options, WorkClass.STREAM, frame.known, expires_at_s, source=self._stream_id
             )
             with self._tracing.frame("frame"):
-                return await self._encoders.encode(picture, self._model_id)
+                return await self._encoders.encode(picture, self._model_id, self._modality)
         except ExpiredError:
             return ExpiredFrame(self._age_s(frame))
         except Exception as error:  # noqa: BLE001 - the edge of a frame; the encoders have counted it

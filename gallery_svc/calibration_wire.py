@@ -76,6 +76,7 @@ def calibration_to_wire(kept: KeptCalibration) -> calibration_pb2.Calibration:
         source=shipped if kept.is_shipped else fitted,
         activated_at=wire.time_to_wire(kept.activated_at) if kept.activated_at else None,
         interval_method=calibration.interval_method,
+        impostors=wire.impostors_to_wire(calibration.impostors),
     )
 
 

@@ -1,8 +1,9 @@
 """The calibrations of this deployment: fitted, kept, and each chosen to decide by somebody, never by itself.
 
 The one that decides for a model is the one that was activated last; where none ever was, the one that came with the
-encoder. Galleries that share a store take to a choice when they next look. A calibration that was chosen and cannot be
-read takes its model out of service: no other threshold stands in for it.
+encoder. Only those against random impostors are fitted and chosen; against skilled ones the encoder's own decides.
+Galleries that share a store take to a choice when they next look. A calibration that was chosen and cannot be read
+takes its model out of service: no other threshold stands in for it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gallery_svc.store.records import AuditRecord
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
-from tessera.domain.calibration import Calibration, dump_calibration, load_calibration
+from tessera.domain.calibration import Calibration, Impostors, dump_calibration, load_calibration
 from tessera.domain.errors import (
     ArtifactError,
     InvalidInputError,
@@ -186,9 +187,13 @@ class Calibrations:
         return await self.find(model_id=model_id), previous
 
     async def find(
-        self, *, model_id: ModelId | None = None, calibration_id: CalibrationId | None = None
+        self,
+        *,
+        model_id: ModelId | None = None,
+        calibration_id: CalibrationId | None = None,
+        impostors: Impostors = Impostors.RANDOM,
     ) -> KeptCalibration:
-        """The calibration of an id, or the one that decides for a model.
+        """The calibration of an id, or the one that decides for a model against these impostors.
 
         Raises:
             InvalidInputError: neither is named.
@@ -197,7 +202,7 @@ class Calibrations:
         if not model_id and not calibration_id:
             raise InvalidInputError("model_id", "", "a model id, or a calibration id")
         if not calibration_id:
-            calibration_id = self._deciding(ModelId(model_id or "")).calibration_id
+            calibration_id = self._deciding(ModelId(model_id or ""), impostors).calibration_id
         shipped = self._thresholds.shipped(calibration_id)
         if shipped is not None:
             kept = self._kept(shipped, None)
@@ -270,9 +275,9 @@ class Calibrations:
         if model_id not in self._choices and self._thresholds.shipped_for(model_id) is None:
             raise NotFoundError("calibration", model_id)
 
-    def _deciding(self, model_id: ModelId) -> Calibration:
+    def _deciding(self, model_id: ModelId, impostors: Impostors) -> Calibration:
         try:
-            return self._thresholds.calibration(model_id)
+            return self._thresholds.calibration(model_id, impostors)
         except NoCalibrationError as error:
             raise NotFoundError("calibration", model_id) from error
 
@@ -284,12 +289,16 @@ class Calibrations:
             self._require_known(order.roll_back)
             return order.roll_back, None
         kept = await self.find(calibration_id=order.calibration_id)
+        if kept.calibration.impostors is not Impostors.RANDOM:
+            allowed = "one against random impostors; that against skilled ones is the encoder's own"
+            raise InvalidInputError("calibration_id", order.calibration_id, allowed)
         return kept.calibration.model_id, SHIPPED if kept.is_shipped else order.calibration_id
 
     def _kept(self, calibration: Calibration, created_at: datetime | None) -> KeptCalibration:
         choice = self._choices.get(calibration.model_id, CalibrationChoice(calibration.model_id))
-        is_active = calibration.calibration_id == self._id_of(choice)
-        activated_at = choice.activated_at if is_active else None
+        by_choice = calibration.impostors is Impostors.RANDOM
+        is_active = not by_choice or calibration.calibration_id == self._id_of(choice)
+        activated_at = choice.activated_at if is_active and by_choice else None
         return KeptCalibration(calibration, created_at is None, is_active, created_at, activated_at)
 
     def _id_of(self, choice: CalibrationChoice) -> CalibrationId:

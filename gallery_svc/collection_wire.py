@@ -47,37 +47,38 @@ def collection_from_wire(message: collection_pb2.CreateCollectionRequest) -> Col
     """The collection that a caller wants."""
     wanted = message.collection
     return replace(
-        _stated(wanted),
-        modality=wire.modality_from_wire(wanted.modality, "collection.modality"),
+        _stated(wanted, wire.modality_from_wire(wanted.modality, "collection.modality")),
         model_id=ModelId(wanted.model_id),
         request_id=request_id_from(message.request_id) or "",
         shards=_shards_from(wanted.shard_count),
     )
 
 
-def collection_change(message: collection_pb2.UpdateCollectionRequest, caller: str) -> CollectionChange:
-    """What a caller wants changed of a collection."""
-    record = _stated(message.collection)
+def collection_change(
+    message: collection_pb2.UpdateCollectionRequest, modality: Modality, caller: str
+) -> CollectionChange:
+    """What a caller wants changed of a collection of this modality."""
+    record = _stated(message.collection, modality)
     fields = fields_from(message.update_mask, _CHANGEABLE)
     return CollectionChange(record.collection_id, fields, record, message.expected_revision, caller)
 
 
-def _stated(wanted: collection_pb2.Collection) -> CollectionRecord:
+def _stated(wanted: collection_pb2.Collection, modality: Modality) -> CollectionRecord:
     """What creation and change have in common."""
     return CollectionRecord(
         collection_id=collection_id_from(wanted.collection_id),
-        modality=Modality.FACE,
+        modality=modality,
         model_id=ModelId(""),
         created_at=_NOT_YET,
         display_name=wanted.display_name,
-        policy=_policy_from(wanted.policy),
+        policy=_policy_from(wanted.policy, modality),
         gate=_gate_from(wanted.quality_gate),
         labels=dict(wanted.labels),
         keep_source_images=wanted.keep_source_images,
         duplicate_policy=duplicate_policy_from(wanted.duplicate_policy) or DuplicatePolicy.REPORT,
         outlier_policy=outlier_policy_from(wanted.outlier_policy) or OutlierPolicy.REJECT,
         retention_s=wanted.retention.ToTimedelta().total_seconds() if wanted.HasField("retention") else None,
-        camera_policies={camera: _policy_from(policy) for camera, policy in wanted.camera_policies.items()},
+        camera_policies={camera: _policy_from(policy, modality) for camera, policy in wanted.camera_policies.items()},
     )
 
 
@@ -117,6 +118,7 @@ def _policy(policy: PolicyRecord) -> collection_pb2.DecisionPolicy:
         planned_gallery_size=policy.planned_gallery_size,
         min_tracklet_frames=policy.min_tracklet_frames,
         allow_extrapolation=policy.allow_extrapolation,
+        impostors=wire.impostors_to_wire(policy.impostors),
     )
 
 
@@ -145,13 +147,15 @@ def _gate_from(message: collection_pb2.QualityGate) -> GateRecord:
     return GateRecord(**{name: optional(message, name) for name in GateRecord.__dataclass_fields__})
 
 
-def _policy_from(message: collection_pb2.DecisionPolicy) -> PolicyRecord:
-    default = PolicyRecord()
+def _policy_from(message: collection_pb2.DecisionPolicy, modality: Modality) -> PolicyRecord:
+    default = PolicyRecord.usual(modality)
+    impostors = wire.impostors_from_wire(message.impostors, default.impostors, "policy.impostors")
     fmr, fpir = optional(message, "verify_target_fmr"), optional(message, "identify_target_fpir")
     return PolicyRecord(
-        verify_target_fmr=default.verify_target_fmr if fmr is None else fmr,
+        verify_target_fmr=impostors.default_target_fmr if fmr is None else fmr,
         identify_target_fpir=default.identify_target_fpir if fpir is None else fpir,
         planned_gallery_size=message.planned_gallery_size,
         min_tracklet_frames=message.min_tracklet_frames or default.min_tracklet_frames,
         allow_extrapolation=message.allow_extrapolation,
+        impostors=impostors,
     )

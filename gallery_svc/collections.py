@@ -19,7 +19,6 @@ from gallery_svc.store.records import (
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
-from tessera.domain.calibration import Calibration
 from tessera.domain.default_collections import DEFAULT_COLLECTIONS
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import (
@@ -30,7 +29,7 @@ from tessera.domain.errors import (
     RevisionChangedError,
     UnavailableError,
 )
-from tessera.domain.ids import CollectionId, checked_id
+from tessera.domain.ids import CollectionId, ModelId, checked_id
 
 DEFAULT_COLLECTION = DEFAULT_COLLECTIONS[Modality.FACE]
 _MADE_WHEN_MISSING = {collection_id: modality for modality, collection_id in DEFAULT_COLLECTIONS.items()}
@@ -109,7 +108,8 @@ class Collections:
         if modality is None:
             raise NotFoundError("collection", collection_id)
         model_id = self._thresholds.default_model(modality)
-        record = CollectionRecord(collection_id, modality, model_id, self._clock.now(), shards=self._shards)
+        policy, now = PolicyRecord.usual(modality), self._clock.now()
+        record = CollectionRecord(collection_id, modality, model_id, now, policy=policy, shards=self._shards)
         try:
             await self._store.create_collection(record)
         except AlreadyExistsError:
@@ -240,13 +240,14 @@ class Collections:
             raise InvalidInputError("model_id", record.model_id, f"a model for {record.modality}")
         for name, policy in (("policy", record.policy), *_named(record.camera_policies)):
             _check_frames(policy, name)
-            _require_carried(calibration, policy)
+            _require_carried(self._thresholds, record.model_id, policy)
 
 
-def _require_carried(calibration: Calibration, policy: PolicyRecord) -> None:
+def _require_carried(thresholds: Thresholds, model_id: ModelId, policy: PolicyRecord) -> None:
     beyond, size = policy.allow_extrapolation, max(1, policy.planned_gallery_size)
-    calibration.threshold_for_fmr(policy.verify_target_fmr, allow_extrapolation=beyond)
-    calibration.threshold_for_fpir(policy.identify_target_fpir, size, allow_extrapolation=beyond)
+    rate = policy.verify_target_fmr
+    thresholds.for_comparison(model_id, rate, impostors=policy.impostors, allow_extrapolation=beyond)
+    thresholds.for_search(model_id, policy.identify_target_fpir, size, allow_extrapolation=beyond)
 
 
 def _named(policies: Mapping[str, PolicyRecord]) -> Iterator[tuple[str, PolicyRecord]]:

@@ -162,6 +162,7 @@ class Corrector:
         match = self._thresholds.for_comparison(
             record.model_id,
             record.policy.verify_target_fmr,
+            impostors=record.policy.impostors,
             templates=max(1, len(ids)),
             allow_extrapolation=record.policy.allow_extrapolation,
         )

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from gallery_svc.gate import HINTS
 from gallery_svc.probes import Deadline, Encoder, Picture, ProbeReader
 from gallery_svc.recording import Attempt, Recorder
 from gallery_svc.rows import SearchRow, TemplateRow
@@ -31,13 +32,9 @@ from tessera.domain.errors import (
     UnavailableError,
 )
 from tessera.domain.ids import CollectionId, SubjectId, TemplateId
+from tessera.domain.not_one import NOT_ONE
 from tessera.domain.reasons import Reason
 from tessera.domain.saliency import checked_grid
-
-_WHY_NOT_ONE = {
-    Reason.NO_FACE: "no face is seen; allowed: exactly one",
-    Reason.EXCEEDS_MAX_FACES: "several faces are seen; allowed: exactly one",
-}
 
 
 class ExplainingEncoder(Encoder, Protocol):
@@ -162,8 +159,8 @@ class MatchExplainer:
             raise error.in_field("image") from error
         sample, reason = seen.only()
         if sample is None:
-            why = reason or Reason.NO_FACE
-            raise ImageRejectedError(why, _WHY_NOT_ONE[why])
+            why = reason or NOT_ONE[record.modality].none
+            raise ImageRejectedError(why, HINTS[why])
         vector = sample.embedding.vector.astype(np.float64)
         return min(templates, key=lambda one: (-float(one.vector.astype(np.float64) @ vector), one.template_id))
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from gallery_svc.probes import Sample, Seen
 from gallery_svc.store.records import GateRecord
+from tessera.domain.embedding import Modality
+from tessera.domain.not_one import NOT_ONE
 from tessera.domain.observation import Quality
 from tessera.domain.reasons import Reason
 
@@ -35,6 +37,21 @@ HINTS = {
     Reason.OUTLIER: "it does not look like the subject's other samples; is it the same person?",
 }
 
+_OF_SIGNATURES = {
+    Reason.LOW_SHARPNESS: "the strokes are blurred; hold the camera still, or scan it",
+    Reason.LOW_BRIGHTNESS: "the paper is too dark; more light is needed",
+    Reason.HIGH_BRIGHTNESS: "the paper is too bright; less light is needed",
+    Reason.LOW_CONTRAST: "the strokes have too little contrast; scan it darker",
+    Reason.SMALL_BOUNDING_BOX: "the signature is too small; scan it at more dots per inch, or go nearer",
+}
+"""What is said otherwise of a signature than of a face."""
+
+
+def hint_of(reason: Reason, modality: Modality) -> str:
+    """What is wrong with a sample, and what would be right."""
+    told = _OF_SIGNATURES.get(reason) if modality is Modality.SIGNATURE else None
+    return told or HINTS.get(reason, reason.value)
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -49,12 +66,12 @@ def judge_sample(seen: Seen, gate: GateRecord) -> tuple[Sample | None, Judgement
     """The one sample that was seen, and whether it may be enrolled."""
     sample, reason = seen.only()
     if sample is None or reason is not None:
-        why = reason or Reason.NO_FACE
+        why = reason or NOT_ONE[seen.modality].none
         return None, Judgement((why,), HINTS[why])
     if sample.quality is None:
         return sample, Judgement((), "")
     reasons = _reasons(sample.quality, gate)
-    return sample, Judgement(reasons, "; ".join(HINTS.get(why, why.value) for why in reasons))
+    return sample, Judgement(reasons, "; ".join(hint_of(why, seen.modality) for why in reasons))
 
 
 def _reasons(quality: Quality, gate: GateRecord) -> tuple[Reason, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gallery_svc.thresholds import Thresholds
+from tessera.domain.calibration import Impostors
 from tessera.domain.ids import CalibrationId, ModelId
 from tessera.domain.joint import JointThreshold, Piece, ScoreEvidence, evidence_of, joint_threshold
 
@@ -22,6 +23,8 @@ class Evidence:
     model_id: ModelId
     calibration_id: CalibrationId
     scores: ScoreEvidence
+    impostors: Impostors = Impostors.RANDOM
+    """Whose scores those of one person are held against."""
 
 
 class JointThresholds:
@@ -33,21 +36,21 @@ class JointThresholds:
 
     def __init__(self, thresholds: Thresholds) -> None:
         self._thresholds = thresholds
-        self._evidence: dict[ModelId, Evidence] = {}
+        self._evidence: dict[tuple[ModelId, Impostors], Evidence] = {}
         self._known: OrderedDict[tuple[object, ...], JointThreshold] = OrderedDict()
 
-    def evidence(self, model_id: ModelId) -> Evidence:
-        """By the calibration that decides for the model now.
+    def evidence(self, model_id: ModelId, impostors: Impostors = Impostors.RANDOM) -> Evidence:
+        """By the calibration that decides for the model now, against these impostors.
 
         Raises:
             NoCalibrationError: the model has none.
             PreconditionError: it was measured without mated comparisons (NO_EVIDENCE).
         """
-        calibration = self._thresholds.calibration(model_id)
-        known = self._evidence.get(model_id)
+        calibration = self._thresholds.calibration(model_id, impostors)
+        known = self._evidence.get((model_id, impostors))
         if known is None or known.calibration_id != calibration.calibration_id:
-            known = Evidence(model_id, calibration.calibration_id, evidence_of(calibration))
-            self._evidence[model_id] = known
+            known = Evidence(model_id, calibration.calibration_id, evidence_of(calibration), impostors)
+            self._evidence[model_id, impostors] = known
         return known
 
     async def threshold(self, pieces: Sequence[tuple[Evidence, int]], target_fmr: float) -> JointThreshold:

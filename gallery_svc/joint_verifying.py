@@ -21,6 +21,7 @@ from gallery_svc.probes import Deadline, ProbeReader, Sample
 from gallery_svc.recording import Attempt, Recorded, Recorder
 from gallery_svc.replica import Replica
 from tessera.client.encoder import Priority
+from tessera.domain.calibration import Impostors
 from tessera.domain.decision import Decision, Outcome
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import CalibrationTooSmallError, InvalidInputError, NotFoundError
@@ -55,6 +56,7 @@ class JudgedPiece:
     modality: Modality
     model_id: ModelId
     calibration_id: CalibrationId
+    impostors: Impostors
     coverage: SearchCoverage
     position: int
     reasons: tuple[Reason, ...] = ()
@@ -151,7 +153,8 @@ class JointVerifier:
                 raise
             enrolled = False
             live = await self._replica.at_positions(piece.collection_id, piece.min_positions, deadline)
-        evidence = self._thresholds.evidence(live.record.model_id)
+        impostors = live.record.policy_for(piece.camera_id).impostors
+        evidence = self._thresholds.evidence(live.record.model_id, impostors)
         return _Asked(piece, live, evidence, enrolled, f"pieces[{at}].probe")
 
     async def _judged(self, asked: _Asked, deadline: Deadline) -> JudgedPiece:
@@ -229,6 +232,7 @@ def _scored(asked: _Asked, compared: Compared, sample: Sample | None, why_not: R
         modality=record.modality,
         model_id=record.model_id,
         calibration_id=asked.evidence.calibration_id,
+        impostors=asked.evidence.impostors,
         coverage=compared.coverage,
         position=compared.position,
         sample=sample,

@@ -98,4 +98,5 @@ def _judged(piece: JudgedPiece, *, with_score: bool) -> matching_pb2.PieceOfDeci
         probe_box=box_of(piece.sample),
         coverage=coverage_to_wire(piece.coverage),
         position=piece.position,
+        impostors=wire.impostors_to_wire(piece.impostors),
     )

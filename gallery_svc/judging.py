@@ -69,7 +69,11 @@ def comparison_threshold(
     rate = policy.verify_target_fmr if asked is None else asked
     try:
         return thresholds.for_comparison(
-            record.model_id, rate, templates=templates, allow_extrapolation=policy.allow_extrapolation
+            record.model_id,
+            rate,
+            impostors=policy.impostors,
+            templates=templates,
+            allow_extrapolation=policy.allow_extrapolation,
         )
     except CalibrationTooSmallError:
         if asked is not None:

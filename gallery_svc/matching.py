@@ -28,7 +28,7 @@ from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
 from tessera.client.encoder import Priority
 from tessera.client.stream_values import StageTimes
-from tessera.domain.calibration import DEFAULT_TARGET_FMR, Threshold
+from tessera.domain.calibration import Impostors, Threshold
 from tessera.domain.decision import Decision, Outcome, inconclusive
 from tessera.domain.embedding import Embedding, Modality, cosine_score
 from tessera.domain.errors import ModelMismatchError
@@ -70,7 +70,10 @@ class CompareQuestion:
     first: Probe
     second: Probe
     target_fmr: float | None
+    """None: the default of these impostors."""
     modality: Modality
+    impostors: Impostors
+    """Whose false matches the rate counts."""
 
 
 # ---- the answers
@@ -232,8 +235,9 @@ class Matcher:
             CalibrationTooSmallError: the rate cannot be kept.
         """
         model_id = self._model_for(question)
-        target_fmr = DEFAULT_TARGET_FMR if question.target_fmr is None else question.target_fmr
-        threshold = self._thresholds.for_comparison(model_id, target_fmr)
+        impostors = question.impostors
+        target_fmr = impostors.default_target_fmr if question.target_fmr is None else question.target_fmr
+        threshold = self._thresholds.for_comparison(model_id, target_fmr, impostors=impostors)
         named = (("first", question.first), ("second", question.second))
         sides = await asyncio.gather(
             *(

@@ -290,7 +290,9 @@ class Reembedder:
         size = now.compared(record.policy.planned_gallery_size)
         policy, thresholds, beyond = record.policy, self._thresholds, record.policy.allow_extrapolation
         _require_as_good(
-            lambda model: thresholds.for_comparison(model, policy.verify_target_fmr, allow_extrapolation=beyond),
+            lambda model: thresholds.for_comparison(
+                model, policy.verify_target_fmr, impostors=policy.impostors, allow_extrapolation=beyond
+            ),
             model_id,
             record,
         )

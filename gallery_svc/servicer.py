@@ -36,6 +36,7 @@ from gallery_svc.recording import Attempt
 from gallery_svc.sightings import Sightings
 from gallery_svc.subjects import Subjects
 from tessera.chassis.clock import Clock
+from tessera.client import wire as client_wire
 from tessera.domain.errors import (
     ExpiredError,
     InvalidInputError,
@@ -142,7 +143,9 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
         self, request: collection_pb2.UpdateCollectionRequest, context: Context
     ) -> collection_pb2.UpdateCollectionResponse:
         """Change what is said of a collection, or the rates that it decides at."""
-        change = collection_wire.collection_change(request, context.peer())
+        collection_id = wire.collection_id_from(request.collection.collection_id)
+        modality = (await self._parts.collections.get(collection_id)).record.modality  # it never changes
+        change = collection_wire.collection_change(request, modality, context.peer())
         view = await self._parts.collections.update(change)
         return collection_pb2.UpdateCollectionResponse(collection=collection_wire.collection_to_wire(view))
 
@@ -308,6 +311,7 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
         kept = await self._parts.calibrations.find(
             model_id=ModelId(request.model_id) if request.model_id else None,
             calibration_id=CalibrationId(request.calibration_id) if request.calibration_id else None,
+            impostors=client_wire.impostors_from_wire(request.impostors),
         )
         return calibration_pb2.GetCalibrationResponse(calibration=calibration_wire.calibration_to_wire(kept))
 

@@ -1,7 +1,8 @@
 """From target error rates to thresholds, out of the calibrations that decide; nothing is guessed.
 
-A calibration decides for its own model alone: the one that ships with its encoder, or the one that was chosen since
-(`calibrations`). A search of many subjects needs a lower FMR for each comparison than
+A calibration decides for its own model alone, against its own kind of impostors: the one that ships with its encoder,
+or, against random ones, the one that was chosen since (`calibrations`). Searches are stated against random impostors
+always: somebody who is not enrolled, as he is. A search of many subjects needs a lower FMR for each comparison than
 the calibration may be able to state: `for_search` says so by raising, and whoever asked decides whether that is an
 error (the caller named the rate) or an answer (the collection's own policy met a gallery that outgrew it).
 """
@@ -12,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tessera.chassis.logs import get_logger
-from tessera.domain.artifact import DEFAULT_ENCODERS, Manifest, available_encoders, load_calibration_for, load_manifest
-from tessera.domain.calibration import Calibration, Threshold
+from tessera.domain.artifact import DEFAULT_ENCODERS, Manifest, available_encoders, load_calibrations_for, load_manifest
+from tessera.domain.calibration import Calibration, Impostors, Threshold
 from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.errors import InvalidInputError, NoCalibrationError, TesseraError
 from tessera.domain.ids import CalibrationId, ModelId
@@ -23,7 +24,7 @@ class Thresholds:
     """The calibrations that decide, by model.
 
     Args:
-        calibrations: those that ship with encoders; at most one for a model.
+        calibrations: those that ship with encoders; at most one for a model and a kind of impostors.
         default_models: for each modality, the model that new collections get.
         dimensions: length of an embedding, by model.
         modalities: what each model compares; of a calibrated one its calibration says it.
@@ -36,8 +37,8 @@ class Thresholds:
         dimensions: Mapping[ModelId, int],
         modalities: Mapping[ModelId, Modality] | None = None,
     ) -> None:
-        self._shipped = {calibration.model_id: calibration for calibration in calibrations}
-        self._by_model = dict(self._shipped)
+        self._shipped = {(one.model_id, one.impostors): one for one in calibrations}
+        self._deciding = dict(self._shipped)
         self._default_models = default_models
         self._dimensions = dimensions
         self._modalities = dict(modalities or {})
@@ -49,31 +50,32 @@ class Thresholds:
     # ---- which calibration decides
 
     def choose(self, model_id: ModelId, calibration: Calibration | None) -> None:
-        """Decide by this calibration from now on.
+        """Decide by this calibration from now on, against random impostors.
 
         Args:
             model_id: for which model.
             calibration: of that model; None: the shipped one.
         """
+        shipped = self.shipped_for(model_id)
         if calibration is not None:
             calibration.require_model(model_id)
-            self._by_model[model_id] = calibration
-        elif model_id in self._shipped:
-            self._by_model[model_id] = self._shipped[model_id]
+            self._deciding[model_id, Impostors.RANDOM] = calibration
+        elif shipped is not None:
+            self._deciding[model_id, Impostors.RANDOM] = shipped
         else:
             self.withhold(model_id)
 
     def withhold(self, model_id: ModelId) -> None:
-        """Decide nothing for this model until a calibration is chosen."""
-        self._by_model.pop(model_id, None)
+        """Decide nothing for this model against random impostors until a calibration is chosen."""
+        self._deciding.pop((model_id, Impostors.RANDOM), None)
 
     def all_shipped(self) -> tuple[Calibration, ...]:
         """The calibrations that came with encoders."""
         return tuple(self._shipped.values())
 
     def shipped_for(self, model_id: ModelId) -> Calibration | None:
-        """The calibration that came with an encoder, or None."""
-        return self._shipped.get(model_id)
+        """The calibration against random impostors that came with an encoder, or None."""
+        return self._shipped.get((model_id, Impostors.RANDOM))
 
     def shipped(self, calibration_id: CalibrationId) -> Calibration | None:
         """The shipped calibration of an id, or None."""
@@ -85,12 +87,10 @@ class Thresholds:
         Raises:
             InvalidInputError: nothing is known of it here.
         """
-        if model_id in self._shipped:
-            return self._shipped[model_id].modality
-        if model_id not in self._modalities:
-            known = sorted({*self._shipped, *self._modalities})
-            raise InvalidInputError("model_id", model_id, "one of " + ", ".join(known))
-        return self._modalities[model_id]
+        known = {model: one.modality for (model, _), one in self._shipped.items()} | self._modalities
+        if model_id not in known:
+            raise InvalidInputError("model_id", model_id, "one of " + ", ".join(sorted(known)))
+        return known[model_id]
 
     # ---- what models there are
 
@@ -116,24 +116,36 @@ class Thresholds:
             raise InvalidInputError("modality", modality.value, ", ".join(sorted(self._default_models)))
         return self._default_models[modality]
 
-    def calibration(self, model_id: ModelId) -> Calibration:
+    def calibration(self, model_id: ModelId, impostors: Impostors = Impostors.RANDOM) -> Calibration:
         """The calibration of a model.
+
+        Args:
+            model_id: any.
+            impostors: against whom its rates are stated.
 
         Raises:
             NoCalibrationError: it has none.
         """
-        if model_id not in self._by_model:
-            raise NoCalibrationError(model_id)
-        return self._by_model[model_id]
+        found = self._deciding.get((model_id, impostors))
+        if found is None:
+            raise NoCalibrationError(model_id, "" if impostors is Impostors.RANDOM else impostors)
+        return found
 
     def for_comparison(
-        self, model_id: ModelId, target_fmr: float, *, templates: int = 1, allow_extrapolation: bool = False
+        self,
+        model_id: ModelId,
+        target_fmr: float,
+        *,
+        impostors: Impostors = Impostors.RANDOM,
+        templates: int = 1,
+        allow_extrapolation: bool = False,
     ) -> Threshold:
         """The threshold of one claim.
 
         Args:
             model_id: that is compared with.
             target_fmr: of the whole claim.
+            impostors: whose false matches it counts.
             templates: of the subject; the best of them counts.
             allow_extrapolation: go beyond what was measured, and say so.
 
@@ -142,7 +154,7 @@ class Thresholds:
             InvalidInputError: the target is no rate.
             CalibrationTooSmallError: the data cannot carry the target.
         """
-        return self.calibration(model_id).threshold_for_fmr(
+        return self.calibration(model_id, impostors).threshold_for_fmr(
             target_fmr, templates=templates, allow_extrapolation=allow_extrapolation
         )
 
@@ -167,9 +179,9 @@ def shipped_thresholds(folders: Sequence[Path] = ()) -> Thresholds:
     An encoder in `folders` decides for its own model alone: it never becomes the default of new collections. One that
     cannot be read is left out, so that a damaged import takes no gallery away.
     """
-    shipped = [(load_manifest(name), load_calibration_for(name)) for name in available_encoders()]
+    shipped = [(load_manifest(name), load_calibrations_for(name)) for name in available_encoders()]
     brought = _readable(sorted(set(available_encoders(folders)) - set(available_encoders())), folders)
-    found = [calibration for _, calibration in (*shipped, *brought) if calibration is not None]
+    found = [calibration for _, calibrations in (*shipped, *brought) for calibration in calibrations]
     calibrated = {calibration.model_id for calibration in found}
     return Thresholds(
         found,
@@ -179,11 +191,11 @@ def shipped_thresholds(folders: Sequence[Path] = ()) -> Thresholds:
     )
 
 
-def _readable(names: Iterable[str], folders: Sequence[Path]) -> list[tuple[Manifest, Calibration | None]]:
-    readable: list[tuple[Manifest, Calibration | None]] = []
+def _readable(names: Iterable[str], folders: Sequence[Path]) -> list[tuple[Manifest, tuple[Calibration, ...]]]:
+    readable: list[tuple[Manifest, tuple[Calibration, ...]]] = []
     for name in names:
         try:
-            readable.append((load_manifest(name, folders), load_calibration_for(name, folders)))
+            readable.append((load_manifest(name, folders), load_calibrations_for(name, folders)))
         except (TesseraError, OSError, UnicodeDecodeError) as error:
             get_logger().error("encoder.unreadable", encoder=name, error=str(error))
     return readable

@@ -28,6 +28,7 @@ from gallery_svc.store.records import (
 )
 from tessera.client import wire
 from tessera.client.stream_values import StageTimes
+from tessera.domain.calibration import USUAL_IMPOSTORS
 from tessera.domain.errors import InvalidInputError
 from tessera.domain.ids import CollectionId, RequestId, SubjectId, checked_id, is_id
 from tessera.v1 import biometrics_pb2 as pb
@@ -182,11 +183,13 @@ def identify_response(answer: Identifications, *, with_score: bool) -> matching_
 
 def compare_question(message: matching_pb2.CompareRequest) -> CompareQuestion:
     """What a comparison asks."""
+    modality = wire.modality_from_wire(message.modality)
     return CompareQuestion(
         first=probe_from(message.first, "first"),
         second=probe_from(message.second, "second"),
         target_fmr=optional(message, "target_fmr"),
-        modality=wire.modality_from_wire(message.modality),
+        modality=modality,
+        impostors=wire.impostors_from_wire(message.impostors, USUAL_IMPOSTORS[modality]),
     )
 
 

@@ -39,13 +39,14 @@ RESERVED = {WorkClass.ENROLMENT: 0.1, WorkClass.STREAM: 0.2}
 
 
 def encoder_settings(**changes: object) -> EncoderSettings:
-    """Settings for a test: any free port, the CPU, nothing compiled in the background."""
+    """Settings for a test: any free port, the CPU, nothing compiled in the background, faces alone."""
     fixed: dict[str, object] = {
         "port": 0,
         "metrics_port": 0,
         "device": DeviceChoice.CPU,
         "runtime": RuntimeChoice.EAGER,
         "max_deadline_s": 60.0,
+        "signature_encoder": "",
         "drain_s": 5.0,
     }
     return EncoderSettings(**(fixed | changes))  # type: ignore[arg-type]

@@ -26,7 +26,7 @@ import torch
 from benchmarks.decisions.data import ENCODER, KEPT, LabelledFaces
 from encoder_svc.faces.pipeline import FacePipeline
 from encoder_svc.frames import EncodedFrame
-from encoder_svc.loading import load_pipeline
+from encoder_svc.loading import load_face_pipeline
 from encoder_svc.settings import DeviceChoice, EncoderSettings
 from siamese_lab.degradation import Severity, degraded_jpeg, draw_degradation
 from siamese_lab.lfw import FOLDS_TAR, read_pictures
@@ -169,7 +169,7 @@ def _embed_chunk(planned: Sequence[DegradedSequence], first: int, file: Path) ->
 def _pipeline() -> FacePipeline:
     """As the service has it: on compiled networks where this machine has compiled them before."""
     torch.set_num_threads(1)
-    return load_pipeline(EncoderSettings(encoder=ENCODER, device=DeviceChoice.CPU, threads=1))
+    return load_face_pipeline(EncoderSettings(encoder=ENCODER, device=DeviceChoice.CPU, threads=1))
 
 
 def _middle(pipeline: FacePipeline, data: bytes) -> Observation | None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from encoder_svc.faces.found import FoundFaces
 from encoder_svc.faces.pipeline import DetectorOutput, FacePipeline
 from encoder_svc.frames import EncodeOptions
-from encoder_svc.loading import load_pipeline
+from encoder_svc.loading import load_face_pipeline
 from encoder_svc.settings import DeviceChoice, EncoderSettings, RuntimeChoice
 
 OPTIONS = EncodeOptions()
@@ -24,7 +24,7 @@ def load(device: str = "cpu", *, eager: bool = False) -> FacePipeline:
         eager: plain modules, whatever the service would choose.
     """
     runtime = RuntimeChoice.EAGER if eager else RuntimeChoice.AUTO
-    return load_pipeline(EncoderSettings(device=DeviceChoice(device), runtime=runtime))
+    return load_face_pipeline(EncoderSettings(device=DeviceChoice(device), runtime=runtime))
 
 
 def run_batch(pipeline: FacePipeline, pictures: Sequence[bytes], embed_batch: int = 16) -> list[FoundFaces]:

@@ -23,10 +23,13 @@ from tessera.domain.embedding import Embedding, Vector, Vectors
 from tessera.domain.errors import ArtifactError
 from tessera.domain.ids import ModelId, TrackletId
 from tessera.domain.observation import Box, Landmarks, Observation
+from tessera.domain.saliency import Weights
 from tessera.domain.templates import as_templates
 from tessera.imaging.align import CROP_PX, align
+from tessera.imaging.covering import blurred
 from tessera.imaging.decode import DEFAULT_LIMITS, DecodeLimits, Image, decode, decode_for_detection
 from tessera.imaging.headers import read_header
+from tessera.imaging.overlay import draw
 from tessera.imaging.pad_crop import crop_around
 from tessera.imaging.preprocess import (
     DETECT_SIDE_PX,
@@ -291,6 +294,14 @@ class FacePipeline:
         )
         faces = tuple(_seen(c) for c in found.candidates)
         return EncodedFrame(faces, frame.scaled.height_px, frame.scaled.width_px, times)
+
+    def without_features(self, crop: Image) -> Image:
+        """What covers a part of a face in an explanation: the face, blurred."""
+        return blurred(crop)
+
+    def overlay(self, data: bytes, crop: Image, weights: Weights) -> bytes:  # noqa: ARG002 - a face is shown aligned
+        """A PNG of the aligned face with a map over it."""
+        return draw(crop, weights)
 
     def blank_frame(self, height_px: int, width_px: int) -> DetectorInput:
         """A black picture as the detector sees it, for warming up."""

@@ -11,7 +11,13 @@ from datetime import datetime
 from enum import StrEnum
 
 from gallery_svc.rows import HalfVector, SearchProfile, SearchRow
-from tessera.domain.calibration import DEFAULT_TARGET_FMR, DEFAULT_TARGET_FPIR, Threshold
+from tessera.domain.calibration import (
+    DEFAULT_TARGET_FMR,
+    DEFAULT_TARGET_FPIR,
+    USUAL_IMPOSTORS,
+    Impostors,
+    Threshold,
+)
 from tessera.domain.decision import Outcome
 from tessera.domain.embedding import Modality
 from tessera.domain.ids import CameraId, CollectionId, EventId, ModelId, RequestId, SubjectId, TemplateId, TrackletId
@@ -36,6 +42,14 @@ class PolicyRecord:
     """Usable samples that a tracklet needs before it is decided; 1 to 100."""
     allow_extrapolation: bool = False
     """Thresholds beyond what the calibration's data measured are allowed, and marked."""
+    impostors: Impostors = Impostors.RANDOM
+    """Whose false matches `verify_target_fmr` counts; `identify_target_fpir` is of strangers as they are, always."""
+
+    @classmethod
+    def usual(cls, modality: Modality) -> PolicyRecord:
+        """What a collection has where nobody says otherwise."""
+        impostors = USUAL_IMPOSTORS[modality]
+        return cls(verify_target_fmr=impostors.default_target_fmr, impostors=impostors)
 
 
 class DuplicatePolicy(StrEnum):

@@ -32,19 +32,19 @@ from tessera.domain.artifact import (
     MANIFEST_FILE,
     NETWORK_FILE,
     SCHEMA_OF_OTHERS,
+    SKILLED_CALIBRATION_FILE,
     WEIGHTS_FILE,
     Manifest,
     model_id_of,
     parse_manifest,
 )
-from tessera.domain.calibration import SCHEMA, Calibration, dump_calibration
+from tessera.domain.calibration import SCHEMA, Calibration, Impostors, dump_calibration
 from tessera.domain.embedding import Modality
 from tessera.domain.fitting import LabelledScores, Provenance, calibrate_embeddings, calibrate_scores
 from tessera.domain.ids import CalibrationId
 from tessera.imaging.signature import CANVAS_HEIGHT_PX, CANVAS_WIDTH_PX, SIGNATURE_PREPROCESSING
 from tessera.nets.graph import Program, dump_program, load_network
 
-SKILLED_CALIBRATION_FILE = "calibration-skilled.json"
 LICENCE = "LicenseRef-unstated-BHSig260"
 """No licence is stated of the signatures that the weights were learned on; the card says what follows."""
 DATA_NAME = "BHSig260 (Hindi), writers 101-120"
@@ -116,7 +116,8 @@ def calibrations(
     """
     genuine = ~embedded.forged
 
-    def named(kind: str) -> Provenance:
+    def named(impostors: Impostors) -> Provenance:
+        kind = impostors.value.lower()
         return Provenance(
             calibration_id=CalibrationId(f"{manifest.name}-bhsig-{kind}-{created:%Y%m%d}-{SCHEMA}"),
             model_id=manifest.model_id,
@@ -124,10 +125,11 @@ def calibrations(
             created=f"{created:%Y-%m-%d}",
             data_name=f"{DATA_NAME}, {kind} forgeries",
             data_digest=data_digest,
+            impostors=impostors,
         )
 
-    random = calibrate_embeddings(embedded.vectors[genuine], embedded.writer[genuine], named("random"))
-    return random, calibrate_scores(skilled_scores(embedded), named("skilled"))
+    random = calibrate_embeddings(embedded.vectors[genuine], embedded.writer[genuine], named(Impostors.RANDOM))
+    return random, calibrate_scores(skilled_scores(embedded), named(Impostors.SKILLED))
 
 
 def skilled_scores(embedded: Embedded) -> LabelledScores:

@@ -16,6 +16,8 @@ import click
 from tessera.cli.choices import duplicates_option, outliers_option
 from tessera.cli.failure import Failure
 from tessera.client.answers import DecisionPolicy, QualityGate
+from tessera.domain.calibration import Impostors
+from tessera.domain.embedding import Modality
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -54,6 +56,16 @@ class CollectionWishes:
         """The error rates with what is wanted; None: as they are."""
         return replace(before, **cast("dict[str, Any]", self.rates)) if self.rates else None
 
+    def policy_of_new(self, modality: Modality) -> DecisionPolicy | None:
+        """The error rates of a new collection; None: as the gallery has them."""
+        if not self.rates:
+            return None
+        told = cast("Impostors | None", self.rates.get("impostors"))
+        before = DecisionPolicy.usual(modality)
+        if told is not None:
+            before = replace(before, verify_target_fmr=told.default_target_fmr)
+        return self.policy(before)
+
     def gate(self, before: QualityGate) -> QualityGate | None:
         """The quality gate with what is wanted; None: as it is."""
         return replace(before, **self.measures) if self.measures else None
@@ -82,7 +94,17 @@ def wishes_options(command: Command) -> Command:
     """Give a command what a collection can be told; `wishes` reads it, but for --duplicates and --outliers."""
     options = (
         _option("--name", "display_name", metavar="TEXT", help="The name that people read."),
-        _option("--fmr", type=RATE, metavar="RATE", help="False match rate of a verification; at first 1e-4."),
+        _option(
+            "--fmr",
+            type=RATE,
+            metavar="RATE",
+            help="False match rate of a verification; at first 1e-4, against skilled impostors 0.05.",
+        ),
+        _option(
+            "--impostors",
+            type=click.Choice([one.value.lower() for one in Impostors]),
+            help="Whose false matches --fmr counts; at first random people, of signatures skilled forgers.",
+        ),
         _option("--fpir", type=RATE, metavar="RATE", help="FPIR of a search by a stranger; at first 0.01."),
         _option(
             "--planned", type=click.IntRange(0), metavar="N", help="Subjects that thresholds are set for at least."
@@ -143,6 +165,8 @@ def wishes() -> CollectionWishes:
     meta = click.get_current_context().meta
     told = {key.removeprefix(_META): value for key, value in meta.items() if key.startswith(_META)}
     rates = {field: told[name] for name, (field, _) in _RATES.items() if told[name] is not None}
+    if told["impostors"] is not None:
+        rates["impostors"] = Impostors(told["impostors"].upper())
     if told["extrapolate"] is not None:
         rates["allow_extrapolation"] = told["extrapolate"]
     return CollectionWishes(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tessera.cli.choices import typed
-from tessera.cli.words import rate_text
+from tessera.cli.words import against_text, rate_text
 from tessera.client.answers import Collection, DecisionPolicy, QualityGate
+from tessera.domain.calibration import Impostors
 
 
 def list_text(found: list[Collection]) -> str:
@@ -44,7 +45,7 @@ def _policy_text(policy: DecisionPolicy) -> str:
     planned = policy.planned_gallery_size
     among = f"{planned} subjects or more" if planned else "those who are enrolled"
     parts = [
-        f"FMR <= {rate_text(policy.verify_target_fmr)}",
+        f"FMR <= {rate_text(policy.verify_target_fmr)}{against_text(policy.impostors or Impostors.RANDOM)}",
         f"FPIR <= {rate_text(policy.identify_target_fpir)} among {among}",
         f"from {policy.min_tracklet_frames} frame{'' if policy.min_tracklet_frames == 1 else 's'} on",
         "beyond the calibration's data too" if policy.allow_extrapolation else "",

@@ -10,7 +10,7 @@ from tessera.cli.collection_text import list_text, show_text
 from tessera.cli.connection import connect, connection_options, wants_json
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.failure import Failure
-from tessera.client.answers import Collection, DecisionPolicy, DuplicatePolicy, OutlierPolicy, QualityGate
+from tessera.client.answers import Collection, DuplicatePolicy, OutlierPolicy, QualityGate
 from tessera.domain.embedding import Modality
 
 
@@ -76,7 +76,7 @@ def create_collection(  # noqa: PLR0917 - click passes them by name
             display_name=wanted.display_name or "",
             modality=Modality(modality.upper()),
             model_id=model_id,
-            policy=wanted.policy(DecisionPolicy()),
+            policy=wanted.policy_of_new(Modality(modality.upper())),
             quality_gate=wanted.gate(QualityGate()),
             duplicate_policy=duplicate_policy,
             outlier_policy=outlier_policy,

@@ -17,6 +17,7 @@ from tessera.cli.exit_codes import ExitCode
 from tessera.cli.samples import ImageFile, read_samples
 from tessera.cli.words import decision_text, quality_text
 from tessera.client.answers import Identification
+from tessera.domain.calibration import Impostors
 from tessera.domain.decision import Outcome
 
 EXIT_CODES = {
@@ -29,7 +30,11 @@ EXIT_CODES = {
 _RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
 _score_option = click.option("--score", "with_score", is_flag=True, help="Show the raw score too.")
 _fmr_option = click.option(
-    "--fmr", "target_fmr", type=_RATE, metavar="RATE", help="False match rate to decide at.  [default: 1e-4]"
+    "--fmr",
+    "target_fmr",
+    type=_RATE,
+    metavar="RATE",
+    help="False match rate to decide at.  [default: the collection's; of compare 1e-4, of signatures 0.05]",
 )
 
 
@@ -44,7 +49,7 @@ _fmr_option = click.option(
 def verify(subject_id: str, image: str, target_fmr: float | None, with_score: bool, collection_id: str) -> int:
     """Is this the person who is enrolled as SUBJECT?
 
-    IMAGE is a JPEG, PNG, WebP or BMP file with one face; - reads it from standard input.
+    IMAGE is a JPEG, PNG, WebP or BMP file with one face, or one signature; - reads it from standard input.
     Exit codes: 0 match, 1 no match, 2 inconclusive.
     """
     (sample,) = read_samples((image,))
@@ -63,10 +68,15 @@ def verify(subject_id: str, image: str, target_fmr: float | None, with_score: bo
 @click.argument("first", type=ImageFile(), metavar="IMAGE")
 @click.argument("second", type=ImageFile(), metavar="IMAGE")
 @_fmr_option
+@click.option(
+    "--impostors",
+    type=click.Choice([one.value.lower() for one in Impostors]),
+    help="Whose false matches --fmr counts.  [default: random; of signatures skilled]",
+)
 @_score_option
 @modality_option
 @connection_options
-def compare(first: str, second: str, target_fmr: float | None, with_score: bool) -> int:
+def compare(first: str, second: str, target_fmr: float | None, impostors: str | None, with_score: bool) -> int:
     """Are these two the same person? Nothing is kept.
 
     Each IMAGE has one face, or one signature; - reads one of them from standard input.
@@ -74,7 +84,14 @@ def compare(first: str, second: str, target_fmr: float | None, with_score: bool)
     """
     one, other = read_samples((first, second))
     with connect() as tessera:
-        answer = tessera.compare(one, other, target_fmr=target_fmr, modality=wanted_modality(), with_score=with_score)
+        answer = tessera.compare(
+            one,
+            other,
+            target_fmr=target_fmr,
+            modality=wanted_modality(),
+            impostors=Impostors(impostors.upper()) if impostors else None,
+            with_score=with_score,
+        )
     if wants_json():
         echo_json(answer)
     else:
@@ -101,7 +118,7 @@ def compare(first: str, second: str, target_fmr: float | None, with_score: bool)
 def identify(image: str, target_fpir: float | None, max_faces: int, with_score: bool, collection_id: str) -> int:
     """Who is this, if anybody who is enrolled?
 
-    Every face in IMAGE is searched; - reads the picture from standard input.
+    Every face, or signature, in IMAGE is searched; - reads the picture from standard input.
     Exit codes: 0 somebody matched, 2 all are unknown or inconclusive.
     """
     (sample,) = read_samples((image,))
@@ -124,7 +141,7 @@ def _identification_text(answer: Identification, *, with_score: bool) -> str:
         who = f"{answer.display_name} ({who})"
     line = decision_text(answer, who, with_score=with_score)
     if answer.box is not None:
-        line += f"\n  face at {answer.box.x_px:.0f},{answer.box.y_px:.0f}"
+        line += f"\n  {wanted_modality().value.lower()} at {answer.box.x_px:.0f},{answer.box.y_px:.0f}"
         line += f", {answer.box.width_px:.0f}x{answer.box.height_px:.0f} px"
         line += f", {quality_text(answer.quality)}" if answer.quality is not None else ""
     return line

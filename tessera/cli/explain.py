@@ -54,10 +54,10 @@ def explain(
 ) -> int:
     """What in IMAGE makes it look like, or unlike, REFERENCE or the SUBJECT?
 
-    Parts of the face are covered one by one, and the score is taken each time. That goes behind all other work and
-    takes some seconds; without --deadline it may take 60. Red speaks for a match, blue against it. It decides nothing:
-    `tessera verify` and `compare` do.
-    Each picture has exactly one face; - reads one of them from standard input.
+    Parts of the face, or strokes of the signature, are covered one by one, and the score is taken each time. That goes
+    behind all other work and takes some seconds; without --deadline it may take 60. Red speaks for a match, blue
+    against it. It decides nothing: `tessera verify` and `compare` do.
+    Each picture has exactly one face, or one signature; - reads one of them from standard input.
     """
     _check_choice(reference, subject_id, model_id)
     samples = read_samples(tuple(name for name in (image, reference) if name is not None))

@@ -17,6 +17,7 @@ from tessera.cli.call_failure import failure_of
 from tessera.cli.camera_argument import CameraArgument
 from tessera.cli.child import ChildReport
 from tessera.cli.demo_people import DEMO_CAMERA, DEMO_URL, enrol_demo_people
+from tessera.cli.demo_signatures import show_signatures
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.failure import Failure
 from tessera.cli.followers import CameraFollower, EventFollower
@@ -108,6 +109,8 @@ class _Run:
         except _StopRequestedError:
             return
         self._board.tell(f"ready after {self._board.uptime_s():.1f} s; Ctrl-C ends everything")
+        if self._options.demo:
+            self._show_signatures()
 
     def go_on(self) -> None:
         """Show what happens until somebody asks for the end."""
@@ -237,6 +240,14 @@ class _Run:
             raise Failure(str(error), exit_code=ExitCode.UNAVAILABLE, reason="NO_PORTRAITS") from None
         enrolled = self._again(lambda: enrol_demo_people(self._tessera, paths))
         self._board.tell(f"enrolled {', '.join(enrolled)}" if enrolled else "the demo's people are enrolled already")
+
+    def _show_signatures(self) -> None:
+        """One scene at a desk; what else the demo shows does not depend on it."""
+        try:
+            for line in show_signatures(self._tessera):
+                self._board.tell(line)
+        except TesseraCallError as error:
+            self._board.tell(f"no signature desk: {error}")
 
     def _watch_cameras(self) -> None:
         wanted = list(self._options.cameras)

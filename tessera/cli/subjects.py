@@ -40,9 +40,9 @@ def enroll(  # noqa: PLR0917 - click passes them by name
 ) -> int:
     """Add pictures of a person, and the person when SUBJECT is new.
 
-    Each IMAGE shows this one person alone, from near, looking at the camera; 1 to 16 of them, - reads one from standard
-    input. A picture that is not good enough, or does not look like the person's others, is told with its reason; the
-    others are enrolled. Whoever looks like the person and is enrolled already is told too.
+    Each IMAGE shows this one person alone, from near, looking at the camera, or one signature; 1 to 16 of them, - reads
+    one from standard input. A picture that is not good enough, or does not look like the person's others, is told with
+    its reason; the others are enrolled. Whoever looks like the person and is enrolled already is told too.
     """
     samples = read_samples(images)
     with connect() as tessera:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tessera.client.answers import Answer, Event
 from tessera.client.joint_answers import JointVerification, PieceOfDecision
-from tessera.domain.calibration import RateKind, Threshold
+from tessera.domain.calibration import Impostors, RateKind, Threshold
 from tessera.domain.decision import Outcome
 from tessera.domain.error_rates import Interval
 from tessera.domain.joint import JointThreshold
@@ -21,22 +21,22 @@ _REASONS = {
     Reason.TOO_FEW_PIXELS: "the picture has too few pixels",
     Reason.NO_FACE: "no face is seen",
     Reason.EXCEEDS_MAX_FACES: "several faces are seen where one is expected",
-    Reason.NO_SIGNATURE: "no signature is found",
-    Reason.EXCEEDS_MAX_SIGNATURES: "several signatures are found where one is expected",
+    Reason.NO_SIGNATURE: "no signature is found: dark ink on light paper is looked for",
+    Reason.EXCEEDS_MAX_SIGNATURES: "several signatures are found where one is expected: cut the picture to one",
     Reason.NO_PERSON: "no person is seen",
     Reason.EXCEEDS_MAX_PERSONS: "several persons are seen where one is expected",
     Reason.LOW_SHARPNESS: "the face is blurred",
     Reason.LOW_BRIGHTNESS: "the face is too dark",
     Reason.HIGH_BRIGHTNESS: "the face is too bright",
     Reason.LOW_CONTRAST: "the face has too little contrast",
-    Reason.SMALL_BOUNDING_BOX: "the face is too small",
+    Reason.SMALL_BOUNDING_BOX: "it is too small in the picture: go nearer, or scan it larger",
     Reason.EXTREME_POSE: "the face is turned away",
     Reason.LOW_DETECTION_PROBABILITY: "it is hardly a face",
     Reason.LOW_FIDELITY: "compression has damaged the face",
     Reason.OCCLUDED: "something covers the face",
-    Reason.FAINT_INK: "the strokes hardly stand out from the paper",
-    Reason.CUT_OFF: "the signature runs over the edge of the picture",
-    Reason.PRINTED_TEXT: "it was printed and not written",
+    Reason.FAINT_INK: "the strokes hardly stand out from the paper: scan it darker, or sign with another pen",
+    Reason.CUT_OFF: "the signature runs over the edge of the picture: leave some paper around it",
+    Reason.PRINTED_TEXT: "it was printed and not written: cut the picture to the signature",
     Reason.DUPLICATE: "it is somebody else who is enrolled",
     Reason.OUTLIER: "it does not look like the person's others",
     Reason.NO_TEMPLATE: "the subject has no template of this model",
@@ -78,8 +78,15 @@ def rate_text(rate: float) -> str:
 
 
 def target_text(threshold: Threshold | None) -> str:
-    """The error rate that a decision stands for: `FPIR <= 0.01`."""
-    return f"{threshold.kind} <= {rate_text(threshold.target_rate)}" if threshold is not None else ""
+    """The error rate that a decision stands for: `FPIR <= 0.01`, `FMR <= 0.05 against skilled forgers`."""
+    if threshold is None:
+        return ""
+    return f"{threshold.kind} <= {rate_text(threshold.target_rate)}{against_text(threshold.impostors)}"
+
+
+def against_text(impostors: Impostors) -> str:
+    """Whose false matches a rate counts, where it is not people as they are."""
+    return " against skilled forgers" if impostors is Impostors.SKILLED else ""
 
 
 def threshold_text(threshold: Threshold) -> str:

@@ -60,6 +60,7 @@ def calibration_to_wire(stored: StoredCalibration, *, with_points: bool = True) 
         source=calibration_pb2.CalibrationSource.Value(f"CALIBRATION_SOURCE_{stored.source.value}"),
         activated_at=wire.time_to_wire(stored.activated_at) if stored.activated_at is not None else None,
         interval_method=calibration.interval_method,
+        impostors=wire.impostors_to_wire(calibration.impostors),
     )
 
 
@@ -86,6 +87,7 @@ def calibration_from_wire(message: calibration_pb2.Calibration) -> StoredCalibra
         points=tuple(_point_from_wire(point) for point in message.points),
         searches=tuple(_search_from_wire(point) for point in message.search_points),
         interval_method=message.interval_method,
+        impostors=wire.impostors_from_wire(message.impostors),
     )
     activated_at = wire.time_from_wire(message.activated_at) if message.HasField("activated_at") else None
     known = CalibrationSource.__members__.get(source, CalibrationSource.UNSPECIFIED)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
-from tessera.domain.calibration import DEFAULT_TARGET_FMR, DEFAULT_TARGET_FPIR
+from tessera.domain.calibration import DEFAULT_TARGET_FMR, DEFAULT_TARGET_FPIR, USUAL_IMPOSTORS, Impostors
 from tessera.domain.embedding import Modality
 
 
@@ -52,6 +52,15 @@ class DecisionPolicy:
     """Usable frames that a tracklet needs before it is decided; 1 to 100."""
     allow_extrapolation: bool = False
     """Rates up to a hundred times below what the calibration's data measured are allowed, and marked; else refused."""
+    impostors: Impostors | None = None
+    """Whose false matches `verify_target_fmr` counts; None: the modality's usual ones, which are skilled forgers for
+    signatures. Searches are of strangers as they are, always."""
+
+    @classmethod
+    def usual(cls, modality: Modality) -> DecisionPolicy:
+        """What a collection has where nobody says otherwise."""
+        impostors = USUAL_IMPOSTORS[modality]
+        return cls(verify_target_fmr=impostors.default_target_fmr, impostors=impostors)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ def _policy_from_wire(message: collection_pb2.DecisionPolicy) -> v.DecisionPolic
         planned_gallery_size=message.planned_gallery_size,
         min_tracklet_frames=message.min_tracklet_frames or default.min_tracklet_frames,
         allow_extrapolation=message.allow_extrapolation,
+        impostors=wire.impostors_from_wire(message.impostors) if message.impostors else None,
     )
 
 
@@ -83,7 +84,7 @@ def _outlier_policy_from_wire(number: int) -> v.OutlierPolicy:
 
 def policy_to_wire(policy: v.DecisionPolicy) -> collection_pb2.DecisionPolicy:
     """Error rates."""
-    return collection_pb2.DecisionPolicy(**asdict(policy))
+    return collection_pb2.DecisionPolicy(**asdict(policy) | {"impostors": wire.impostors_to_wire(policy.impostors)})
 
 
 def gate_to_wire(gate: v.QualityGate) -> collection_pb2.QualityGate:

@@ -11,6 +11,7 @@ from tessera.client.connection import Connection
 from tessera.client.explanations import EXPLAIN_DEADLINE_S, Explanation, MatchExplanation
 from tessera.client.joint_answers import EvidencePiece, JointVerification, joint_from_wire, pieces_to_wire
 from tessera.client.samples import Sample, image_of, new_id, probe_of
+from tessera.domain.calibration import Impostors
 from tessera.domain.embedding import Modality
 from tessera.v1 import encoder_pb2, matching_pb2
 
@@ -39,7 +40,7 @@ class Questions(Connection):
             image: the probe.
             model_id: who made it, when `image` is a bare array.
             collection_id: empty: the collection "default".
-            target_fmr: in (0, 1); None: the collection's policy, 1e-4.
+            target_fmr: in (0, 1); None: the collection's policy.
             with_score: ask for the raw score too.
             min_position: answer from a state that includes this enrolment (`Enrolment.position`).
             min_positions: the same for several.
@@ -169,6 +170,7 @@ class Questions(Connection):
         target_fmr: float | None = None,
         with_score: bool = False,
         modality: Modality = Modality.FACE,
+        impostors: Impostors | None = None,
     ) -> a.Comparison:
         """Ask whether two pictures show the same person; uses no collection and keeps nothing.
 
@@ -176,9 +178,10 @@ class Questions(Connection):
             first: one sample.
             second: the other.
             model_id: who made them, when they are bare arrays.
-            target_fmr: in (0, 1); None: 1e-4.
+            target_fmr: in (0, 1); None: 1e-4 against random impostors, 0.05 against skilled ones.
             with_score: ask for the raw score too.
             modality: what they show.
+            impostors: whose false matches the rate counts; None: skilled forgers for signatures, else random people.
 
         Raises:
             TesseraCallError: as `tessera.client.errors` tells.
@@ -189,6 +192,7 @@ class Questions(Connection):
             target_fmr=target_fmr,
             with_score=with_score,
             modality=wire.modality_to_wire(modality),
+            impostors=wire.impostors_to_wire(impostors),
         )
         return answers_wire.comparison_from_wire(self._gallery.call(self._gallery_stub.Compare, request))
 

@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from tessera.domain.calibration import RateKind, Threshold
+from tessera.domain.calibration import Impostors, RateKind, Threshold
 from tessera.domain.decision import Decision, Outcome
 from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.error_rates import Interval
@@ -62,6 +62,25 @@ def modality_from_wire(modality: int, field: str = "modality") -> Modality:
     if name not in Modality.__members__:
         raise InvalidInputError(field, modality, ", ".join(Modality))
     return Modality[name]
+
+
+def impostors_to_wire(impostors: Impostors | None) -> pb.Impostors.ValueType:
+    """`Impostors.SKILLED` as `IMPOSTORS_SKILLED`; None is unspecified."""
+    return pb.IMPOSTORS_UNSPECIFIED if impostors is None else pb.Impostors.Value(f"IMPOSTORS_{impostors.value}")
+
+
+def impostors_from_wire(number: int, default: Impostors = Impostors.RANDOM, field: str = "impostors") -> Impostors:
+    """`IMPOSTORS_SKILLED` as `Impostors.SKILLED`; unspecified is the default.
+
+    Raises:
+        InvalidInputError: a number that the contract does not have.
+    """
+    if number == pb.IMPOSTORS_UNSPECIFIED:
+        return default
+    name = enum_name(pb.Impostors, number, "IMPOSTORS_")
+    if name not in Impostors.__members__:
+        raise InvalidInputError(field, number, ", ".join(Impostors))
+    return Impostors[name]
 
 
 def outcome_to_wire(outcome: Outcome) -> pb.Outcome.ValueType:
@@ -216,6 +235,7 @@ def threshold_to_wire(threshold: Threshold) -> pb.Threshold:
         calibration_id=threshold.calibration_id,
         extrapolated=threshold.extrapolated,
         template_count=threshold.templates,
+        impostors=impostors_to_wire(threshold.impostors),
     )
     if threshold.kind is RateKind.FMR:
         message.target_fmr = threshold.target_rate
@@ -243,6 +263,7 @@ def threshold_from_wire(message: pb.Threshold, model_id: ModelId) -> Threshold:
         fpir_interval=Interval(message.fpir_low, message.fpir_high) if message.HasField("fpir") else None,
         extrapolated=message.extrapolated,
         templates=max(1, message.template_count),
+        impostors=impostors_from_wire(message.impostors),
     )
 
 

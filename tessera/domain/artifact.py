@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from tessera.domain.calibration import Calibration, load_calibration
+from tessera.domain.calibration import Calibration, Impostors, load_calibration
 from tessera.domain.embedding import MAX_DIMENSIONS, Modality, Vector
 from tessera.domain.errors import ArtifactError, InvalidInputError, NotFoundError
 from tessera.domain.ids import ModelId
@@ -47,11 +47,18 @@ SCHEMA_OF_OTHERS = 3
 
 MANIFEST_FILE = "manifest.json"
 CALIBRATION_FILE = "calibration.json"
+SKILLED_CALIBRATION_FILE = "calibration-skilled.json"
 CENTRE_FILE = "centre.npy"
 NETWORK_FILE = "network.json"
 WEIGHTS_FILE = "weights.safetensors"
 
-DEFAULT_ENCODERS: Mapping[Modality, str] = {Modality.FACE: "face-sface-2"}
+CALIBRATION_FILES: Mapping[Impostors, str] = {
+    Impostors.RANDOM: CALIBRATION_FILE,
+    Impostors.SKILLED: SKILLED_CALIBRATION_FILE,
+}
+"""The file of a calibration, by the impostors that its rates are stated against."""
+
+DEFAULT_ENCODERS: Mapping[Modality, str] = {Modality.FACE: "face-sface-2", Modality.SIGNATURE: "signature-strokes-1"}
 """The encoder that answers when none is named, and whose model new collections get."""
 
 IMPORTED = "graph"
@@ -205,24 +212,59 @@ def load_manifest(name: str, folders: Sequence[Path] = ()) -> Manifest:
     return manifest
 
 
-def load_calibration_for(name: str, folders: Sequence[Path] = ()) -> Calibration | None:
+def load_calibration_for(
+    name: str, folders: Sequence[Path] = (), impostors: Impostors = Impostors.RANDOM
+) -> Calibration | None:
     """Read the calibration that lies beside an encoder's manifest; None when it has none.
+
+    Args:
+        name: one of `available_encoders(folders)`.
+        folders: where encoders are that do not ship.
+        impostors: against whom its rates are stated.
+
+    Raises:
+        NotFoundError: there is no such encoder.
+        ArtifactError: the file is not a calibration, or one against other impostors.
+        ModelMismatchError: the calibration was measured on another model.
+    """
+    manifest, file = load_manifest(name, folders), CALIBRATION_FILES[impostors]
+    path = encoder_folder(name, folders) / file
+    if not path.is_file():
+        return None
+    return parse_calibration(_text_of(path, name), f"{name}/{file}", manifest.model_id, impostors)
+
+
+def load_calibrations_for(name: str, folders: Sequence[Path] = ()) -> tuple[Calibration, ...]:
+    """Read all calibrations that lie beside an encoder's manifest, one for each kind of impostor.
 
     Args:
         name: one of `available_encoders(folders)`.
         folders: where encoders are that do not ship.
 
     Raises:
-        NotFoundError: there is no such encoder.
-        ArtifactError: the file is not a calibration.
-        ModelMismatchError: the calibration was measured on another model.
+        As `load_calibration_for`.
     """
-    manifest = load_manifest(name, folders)
-    path = encoder_folder(name, folders) / CALIBRATION_FILE
-    if not path.is_file():
-        return None
-    calibration = load_calibration(_text_of(path, name), f"{name}/{CALIBRATION_FILE}")
-    calibration.require_model(manifest.model_id)
+    found = (load_calibration_for(name, folders, impostors) for impostors in Impostors)
+    return tuple(calibration for calibration in found if calibration is not None)
+
+
+def parse_calibration(text: str, source: str, model_id: ModelId, impostors: Impostors) -> Calibration:
+    """Read the calibration of an encoder, and check that it is the one that its name says.
+
+    Args:
+        text: of the file.
+        source: where it came from, for the error.
+        model_id: of the encoder.
+        impostors: against whom its rates must be stated.
+
+    Raises:
+        ArtifactError: the text is not a calibration, or one against other impostors.
+        ModelMismatchError: it was measured on another model.
+    """
+    calibration = load_calibration(text, source)
+    calibration.require_model(model_id)
+    if calibration.impostors is not impostors:
+        raise ArtifactError(source, f"is against {calibration.impostors} impostors; its name says {impostors}")
     return calibration
 
 

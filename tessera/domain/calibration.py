@@ -35,6 +35,9 @@ SCHEMA = 2
 """What is written. Schema 1, which has no searches, is still read."""
 
 DEFAULT_TARGET_FMR = 1e-4
+"""Against random impostors."""
+DEFAULT_SKILLED_FMR = 5e-2
+"""Against skilled ones: who has practised a signature is told from its owner far less surely than a stranger is."""
 DEFAULT_TARGET_FPIR = 1e-2
 
 DEPENDENCE_ADJUSTED = "Wilson of the effective number of comparisons; jackknife over subjects"
@@ -45,6 +48,28 @@ EXTRAPOLATED_DECADES = 2.0
 """So far below the strictest rate that the data can carry, and no further."""
 _TAIL_DECADES = 2.0
 """The points that an extrapolation goes through: those of so many decades above the strictest."""
+
+
+class Impostors(StrEnum):
+    """Whose false matches an error rate counts."""
+
+    RANDOM = "RANDOM"
+    """Other people as they are: nobody tries to look like somebody else."""
+    SKILLED = "SKILLED"
+    """People who imitate: forgers of a signature, who have seen it and have practised."""
+
+    @property
+    def default_target_fmr(self) -> float:
+        """The rate of a verification where nobody says another."""
+        return DEFAULT_TARGET_FMR if self is Impostors.RANDOM else DEFAULT_SKILLED_FMR
+
+
+USUAL_IMPOSTORS: Mapping[Modality, Impostors] = {
+    Modality.FACE: Impostors.RANDOM,
+    Modality.SIGNATURE: Impostors.SKILLED,
+    Modality.PERSON: Impostors.RANDOM,
+}
+"""Against whom a claim is decided where nobody says otherwise: whoever signs as somebody else imitates (ADR 0020)."""
 
 
 class RateKind(StrEnum):
@@ -80,6 +105,8 @@ class Threshold:
     """True: no data carries these rates; a straight line was drawn through those that it does carry."""
     templates: int = 1
     """Of one subject: the best score of so many comparisons is held against it, and the rates are those of the best."""
+    impostors: Impostors = Impostors.RANDOM
+    """Whose false matches the rates count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +161,8 @@ class Calibration:
     searches: tuple[SearchPoint, ...] = ()
     """By gallery size, and within one from the loosest to the strictest. Empty: only comparisons were measured."""
     interval_method: str = DEPENDENCE_ADJUSTED
+    impostors: Impostors = Impostors.RANDOM
+    """Whose comparisons with a subject are the non-mated ones."""
 
     def require_model(self, model_id: ModelId) -> None:
         """Refuse any model but the one this was measured on.
@@ -273,6 +302,7 @@ class Calibration:
             fpir=search.rate if search else None,
             fpir_interval=search.interval if search else None,
             extrapolated=one.extrapolated,
+            impostors=self.impostors,
         )
 
 
@@ -301,6 +331,7 @@ def dump_calibration(calibration: Calibration) -> str:
         "calibration_id": c.calibration_id,
         "model_id": c.model_id,
         "modality": c.modality.value,
+        "impostors": c.impostors.value,
         "created": c.created,
         "data": {
             "name": c.data.name,
@@ -356,6 +387,7 @@ def _parse(raw: Mapping[str, Any]) -> Calibration:
         points=points,
         searches=() if first else _parse_searches(raw["searches"]),
         interval_method=SUBJECT_BOOTSTRAP if first else str(raw["interval_method"]),
+        impostors=Impostors(raw.get("impostors", Impostors.RANDOM)),
     )
 
 

@@ -156,9 +156,11 @@ class ModelMismatchError(TesseraError):
 class NoCalibrationError(TesseraError):
     """There is no calibration for this model, so that no threshold can be stated."""
 
-    def __init__(self, model_id: str) -> None:
+    def __init__(self, model_id: str, impostors: str = "") -> None:
         self.model_id = model_id
-        super().__init__(f"model_id: {_shown(model_id)} has no calibration; a threshold would be a guess")
+        self.impostors = impostors
+        against = f" against {impostors.lower()} impostors" if impostors else ""
+        super().__init__(f"model_id: {_shown(model_id)} has no calibration{against}; a threshold would be a guess")
 
 
 class CalibrationTooSmallError(TesseraError):

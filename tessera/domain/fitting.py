@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tessera.domain.calibration import Calibration, CalibrationData
+from tessera.domain.calibration import Calibration, CalibrationData, Impostors
 from tessera.domain.dependence import ListedPairs
 from tessera.domain.embedding import Modality, Vectors
 from tessera.domain.error_rates import comparisons_needed
@@ -45,6 +45,8 @@ class Provenance:
     data_name: str
     data_digest: str
     """sha256 over the samples that are compared."""
+    impostors: Impostors = Impostors.RANDOM
+    """Who the non-mated comparisons are with."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +115,7 @@ def calibrate_embeddings(
         calibration_id=provenance.calibration_id,
         model_id=provenance.model_id,
         modality=provenance.modality,
+        impostors=provenance.impostors,
         created=provenance.created,
         data=data,
         points=measure_operating_points(comparisons),
@@ -141,6 +144,7 @@ def calibrate_scores(
         calibration_id=provenance.calibration_id,
         model_id=provenance.model_id,
         modality=provenance.modality,
+        impostors=provenance.impostors,
         created=provenance.created,
         data=_data(provenance, comparisons, int(np.unique(subjects).size), scores.samples),
         points=measure_operating_points(comparisons),

@@ -64,9 +64,21 @@ def load_imported(graph: ImportedGraph, presented: InputFormat) -> PresentedNetw
     Raises:
         ArtifactError: a file is missing or is not the one of the manifest, or they are no network.
     """
+    return PresentedNetwork(load_graph(graph), presented)
+
+
+def load_graph(graph: ImportedGraph) -> ImportedNetwork:
+    """Load a network as data, of whatever input.
+
+    Args:
+        graph: where it lies, and the sums of its files.
+
+    Raises:
+        ArtifactError: a file is missing or is not the one of the manifest, or they are no network.
+    """
     program = _read_checked(graph.folder / NETWORK_FILE, graph.network_sha256, MAX_NETWORK_BYTES)
     weights = _read_checked(graph.folder / WEIGHTS_FILE, graph.sha256, MAX_WEIGHTS_BYTES)
-    return PresentedNetwork(load_network(program, weights, f"{graph.folder.name}/{NETWORK_FILE}"), presented)
+    return load_network(program, weights, f"{graph.folder.name}/{NETWORK_FILE}")
 
 
 def _read_checked(path: Path, sha256: str, max_bytes: int) -> bytes:

@@ -48,6 +48,28 @@ MODALITY_SIGNATURE: Modality.ValueType  # 2
 MODALITY_PERSON: Modality.ValueType  # 3
 Global___Modality: typing_extensions.TypeAlias = Modality
 
+class _Impostors:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ImpostorsEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Impostors.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    IMPOSTORS_UNSPECIFIED: _Impostors.ValueType  # 0
+    IMPOSTORS_RANDOM: _Impostors.ValueType  # 1
+    """Other people as they are: nobody tries to look like somebody else."""
+    IMPOSTORS_SKILLED: _Impostors.ValueType  # 2
+    """People who imitate: forgers of a signature, who have seen it and have practised."""
+
+class Impostors(_Impostors, metaclass=_ImpostorsEnumTypeWrapper):
+    """Whose false matches an error rate counts."""
+
+IMPOSTORS_UNSPECIFIED: Impostors.ValueType  # 0
+IMPOSTORS_RANDOM: Impostors.ValueType  # 1
+"""Other people as they are: nobody tries to look like somebody else."""
+IMPOSTORS_SKILLED: Impostors.ValueType  # 2
+"""People who imitate: forgers of a signature, who have seen it and have practised."""
+Global___Impostors: typing_extensions.TypeAlias = Impostors
+
 class _Reason:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -476,6 +498,7 @@ class Threshold(google.protobuf.message.Message):
     FPIR_LOW_FIELD_NUMBER: builtins.int
     FPIR_HIGH_FIELD_NUMBER: builtins.int
     TEMPLATE_COUNT_FIELD_NUMBER: builtins.int
+    IMPOSTORS_FIELD_NUMBER: builtins.int
     score: builtins.float
     """A comparison matches when its score is at least this."""
     target_fmr: builtins.float
@@ -497,6 +520,8 @@ class Threshold(google.protobuf.message.Message):
     fpir_high: builtins.float
     template_count: builtins.int
     """Templates of the subject that the claim was compared with: the stated rate is that of the best of them. 1 otherwise."""
+    impostors: Global___Impostors.ValueType
+    """Whose false matches the rates count."""
     def __init__(
         self,
         *,
@@ -513,9 +538,10 @@ class Threshold(google.protobuf.message.Message):
         fpir_low: builtins.float | None = ...,
         fpir_high: builtins.float | None = ...,
         template_count: builtins.int = ...,
+        impostors: Global___Impostors.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_fpir", b"_fpir", "_fpir_high", b"_fpir_high", "_fpir_low", b"_fpir_low", "fpir", b"fpir", "fpir_high", b"fpir_high", "fpir_low", b"fpir_low", "target", b"target", "target_fmr", b"target_fmr", "target_fpir", b"target_fpir"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_fpir", b"_fpir", "_fpir_high", b"_fpir_high", "_fpir_low", b"_fpir_low", "calibration_id", b"calibration_id", "extrapolated", b"extrapolated", "fmr", b"fmr", "fmr_high", b"fmr_high", "fmr_low", b"fmr_low", "fpir", b"fpir", "fpir_high", b"fpir_high", "fpir_low", b"fpir_low", "gallery_size", b"gallery_size", "score", b"score", "target", b"target", "target_fmr", b"target_fmr", "target_fpir", b"target_fpir", "template_count", b"template_count"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_fpir", b"_fpir", "_fpir_high", b"_fpir_high", "_fpir_low", b"_fpir_low", "calibration_id", b"calibration_id", "extrapolated", b"extrapolated", "fmr", b"fmr", "fmr_high", b"fmr_high", "fmr_low", b"fmr_low", "fpir", b"fpir", "fpir_high", b"fpir_high", "fpir_low", b"fpir_low", "gallery_size", b"gallery_size", "impostors", b"impostors", "score", b"score", "target", b"target", "target_fmr", b"target_fmr", "target_fpir", b"target_fpir", "template_count", b"template_count"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_fpir", b"_fpir"]) -> typing.Literal["fpir"] | None: ...
     @typing.overload

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tessera.v1 import biometrics_pb2 as tessera_dot_v1_dot_biometrics__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctessera/v1/calibration.proto\x12\ntessera.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btessera/v1/biometrics.proto\"\x95\x02\n\x10\x43\x61librateRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x17\n\rcollection_id\x18\x02 \x01(\tH\x00\x12,\n\x06scores\x18\x03 \x01(\x0b\x32\x1a.tessera.v1.LabelledScoresH\x00\x12\x34\n\nembeddings\x18\x08 \x01(\x0b\x32\x1e.tessera.v1.LabelledEmbeddingsH\x00\x12\x1a\n\rstrictest_fmr\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08\x61\x63tivate\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x16\n\x0e\x63\x61libration_id\x18\x07 \x01(\tB\x06\n\x04\x64\x61taB\x10\n\x0e_strictest_fmr\"\xe8\x01\n\x0eLabelledScores\x12\x11\n\x05mated\x18\x01 \x03(\x01\x42\x02\x10\x01\x12\x15\n\tnon_mated\x18\x02 \x03(\x01\x42\x02\x10\x01\x12\x13\n\x0b\x64\x61ta_digest\x18\x03 \x01(\t\x12\x11\n\tdata_name\x18\x04 \x01(\t\x12\x10\n\x08subjects\x18\x05 \x01(\r\x12\x1a\n\x0emated_subjects\x18\x06 \x03(\rB\x02\x10\x01\x12\x1a\n\x0e\x66irst_subjects\x18\x07 \x03(\rB\x02\x10\x01\x12\x1b\n\x0fsecond_subjects\x18\x08 \x03(\rB\x02\x10\x01\x12\x1d\n\x15pairs_are_independent\x18\t \x01(\x08\"y\n\x12LabelledEmbeddings\x12)\n\nembeddings\x18\x01 \x03(\x0b\x32\x15.tessera.v1.Embedding\x12\x10\n\x08subjects\x18\x02 \x03(\t\x12\x11\n\tdata_name\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x61ta_digest\x18\x04 \x01(\t\"S\n\x11\x43\x61librateResponse\x12,\n\x0b\x63\x61libration\x18\x01 \x01(\x0b\x32\x17.tessera.v1.Calibration\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"A\n\x15GetCalibrationRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63\x61libration_id\x18\x02 \x01(\t\"F\n\x16GetCalibrationResponse\x12,\n\x0b\x63\x61libration\x18\x01 \x01(\x0b\x32\x17.tessera.v1.Calibration\"+\n\x17ListCalibrationsRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\"I\n\x18ListCalibrationsResponse\x12-\n\x0c\x63\x61librations\x18\x01 \x03(\x0b\x32\x17.tessera.v1.Calibration\"\x8e\x01\n\x1a\x41\x63tivateCalibrationRequest\x12\x18\n\x0e\x63\x61libration_id\x18\x01 \x01(\tH\x00\x12\x1c\n\x12roll_back_model_id\x18\x02 \x01(\tH\x00\x12\x1a\n\x12\x65xpected_active_id\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\tB\x08\n\x06\x63hoice\"l\n\x1b\x41\x63tivateCalibrationResponse\x12,\n\x0b\x63\x61libration\x18\x01 \x01(\x0b\x32\x17.tessera.v1.Calibration\x12\x1f\n\x17previous_calibration_id\x18\x02 \x01(\t\"\x87\x04\n\x0b\x43\x61libration\x12\x16\n\x0e\x63\x61libration_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12&\n\x08modality\x18\x03 \x01(\x0e\x32\x14.tessera.v1.Modality\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61\x63tive\x18\x05 \x01(\x08\x12\x11\n\tdata_name\x18\x06 \x01(\t\x12\x13\n\x0b\x64\x61ta_digest\x18\x07 \x01(\t\x12\x10\n\x08subjects\x18\x08 \x01(\x04\x12\x0f\n\x07samples\x18\t \x01(\x04\x12\x19\n\x11mated_comparisons\x18\n \x01(\x04\x12\x1d\n\x15non_mated_comparisons\x18\x0b \x01(\x04\x12,\n\x06points\x18\x0c \x03(\x0b\x32\x1c.tessera.v1.CalibrationPoint\x12\x39\n\rsearch_points\x18\r \x03(\x0b\x32\".tessera.v1.CalibrationSearchPoint\x12-\n\x06source\x18\x0e \x01(\x0e\x32\x1d.tessera.v1.CalibrationSource\x12\x30\n\x0c\x61\x63tivated_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0finterval_method\x18\x10 \x01(\t\"\x88\x01\n\x10\x43\x61librationPoint\x12\x11\n\tthreshold\x18\x01 \x01(\x01\x12\x0b\n\x03\x66mr\x18\x02 \x01(\x01\x12\x0f\n\x07\x66mr_low\x18\x03 \x01(\x01\x12\x10\n\x08\x66mr_high\x18\x04 \x01(\x01\x12\x0c\n\x04\x66nmr\x18\x05 \x01(\x01\x12\x10\n\x08\x66nmr_low\x18\x06 \x01(\x01\x12\x11\n\tfnmr_high\x18\x07 \x01(\x01\"t\n\x16\x43\x61librationSearchPoint\x12\x14\n\x0cgallery_size\x18\x01 \x01(\r\x12\x11\n\tthreshold\x18\x02 \x01(\x01\x12\x0c\n\x04\x66pir\x18\x03 \x01(\x01\x12\x10\n\x08\x66pir_low\x18\x04 \x01(\x01\x12\x11\n\tfpir_high\x18\x05 \x01(\x01*v\n\x11\x43\x61librationSource\x12\"\n\x1e\x43\x41LIBRATION_SOURCE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43\x41LIBRATION_SOURCE_SHIPPED\x10\x01\x12\x1d\n\x19\x43\x41LIBRATION_SOURCE_FITTED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctessera/v1/calibration.proto\x12\ntessera.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btessera/v1/biometrics.proto\"\x95\x02\n\x10\x43\x61librateRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x17\n\rcollection_id\x18\x02 \x01(\tH\x00\x12,\n\x06scores\x18\x03 \x01(\x0b\x32\x1a.tessera.v1.LabelledScoresH\x00\x12\x34\n\nembeddings\x18\x08 \x01(\x0b\x32\x1e.tessera.v1.LabelledEmbeddingsH\x00\x12\x1a\n\rstrictest_fmr\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08\x61\x63tivate\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x16\n\x0e\x63\x61libration_id\x18\x07 \x01(\tB\x06\n\x04\x64\x61taB\x10\n\x0e_strictest_fmr\"\xe8\x01\n\x0eLabelledScores\x12\x11\n\x05mated\x18\x01 \x03(\x01\x42\x02\x10\x01\x12\x15\n\tnon_mated\x18\x02 \x03(\x01\x42\x02\x10\x01\x12\x13\n\x0b\x64\x61ta_digest\x18\x03 \x01(\t\x12\x11\n\tdata_name\x18\x04 \x01(\t\x12\x10\n\x08subjects\x18\x05 \x01(\r\x12\x1a\n\x0emated_subjects\x18\x06 \x03(\rB\x02\x10\x01\x12\x1a\n\x0e\x66irst_subjects\x18\x07 \x03(\rB\x02\x10\x01\x12\x1b\n\x0fsecond_subjects\x18\x08 \x03(\rB\x02\x10\x01\x12\x1d\n\x15pairs_are_independent\x18\t \x01(\x08\"y\n\x12LabelledEmbeddings\x12)\n\nembeddings\x18\x01 \x03(\x0b\x32\x15.tessera.v1.Embedding\x12\x10\n\x08subjects\x18\x02 \x03(\t\x12\x11\n\tdata_name\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x61ta_digest\x18\x04 \x01(\t\"S\n\x11\x43\x61librateResponse\x12,\n\x0b\x63\x61libration\x18\x01 \x01(\x0b\x32\x17.tessera.v1.Calibration\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"k\n\x15GetCalibrationRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63\x61libration_id\x18\x02 \x01(\t\x12(\n\timpostors\x18\x03 \x01(\x0e\x32\x15.tessera.v1.Impostors\"F\n\x16GetCalibrationResponse\x12,\n\x0b\x63\x61libration\x18\x01 \x01(\x0b\x32\x17.tessera.v1.Calibration\"+\n\x17ListCalibrationsRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\"I\n\x18ListCalibrationsResponse\x12-\n\x0c\x63\x61librations\x18\x01 \x03(\x0b\x32\x17.tessera.v1.Calibration\"\x8e\x01\n\x1a\x41\x63tivateCalibrationRequest\x12\x18\n\x0e\x63\x61libration_id\x18\x01 \x01(\tH\x00\x12\x1c\n\x12roll_back_model_id\x18\x02 \x01(\tH\x00\x12\x1a\n\x12\x65xpected_active_id\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\tB\x08\n\x06\x63hoice\"l\n\x1b\x41\x63tivateCalibrationResponse\x12,\n\x0b\x63\x61libration\x18\x01 \x01(\x0b\x32\x17.tessera.v1.Calibration\x12\x1f\n\x17previous_calibration_id\x18\x02 \x01(\t\"\xb1\x04\n\x0b\x43\x61libration\x12\x16\n\x0e\x63\x61libration_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12&\n\x08modality\x18\x03 \x01(\x0e\x32\x14.tessera.v1.Modality\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61\x63tive\x18\x05 \x01(\x08\x12\x11\n\tdata_name\x18\x06 \x01(\t\x12\x13\n\x0b\x64\x61ta_digest\x18\x07 \x01(\t\x12\x10\n\x08subjects\x18\x08 \x01(\x04\x12\x0f\n\x07samples\x18\t \x01(\x04\x12\x19\n\x11mated_comparisons\x18\n \x01(\x04\x12\x1d\n\x15non_mated_comparisons\x18\x0b \x01(\x04\x12,\n\x06points\x18\x0c \x03(\x0b\x32\x1c.tessera.v1.CalibrationPoint\x12\x39\n\rsearch_points\x18\r \x03(\x0b\x32\".tessera.v1.CalibrationSearchPoint\x12-\n\x06source\x18\x0e \x01(\x0e\x32\x1d.tessera.v1.CalibrationSource\x12\x30\n\x0c\x61\x63tivated_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0finterval_method\x18\x10 \x01(\t\x12(\n\timpostors\x18\x11 \x01(\x0e\x32\x15.tessera.v1.Impostors\"\x88\x01\n\x10\x43\x61librationPoint\x12\x11\n\tthreshold\x18\x01 \x01(\x01\x12\x0b\n\x03\x66mr\x18\x02 \x01(\x01\x12\x0f\n\x07\x66mr_low\x18\x03 \x01(\x01\x12\x10\n\x08\x66mr_high\x18\x04 \x01(\x01\x12\x0c\n\x04\x66nmr\x18\x05 \x01(\x01\x12\x10\n\x08\x66nmr_low\x18\x06 \x01(\x01\x12\x11\n\tfnmr_high\x18\x07 \x01(\x01\"t\n\x16\x43\x61librationSearchPoint\x12\x14\n\x0cgallery_size\x18\x01 \x01(\r\x12\x11\n\tthreshold\x18\x02 \x01(\x01\x12\x0c\n\x04\x66pir\x18\x03 \x01(\x01\x12\x10\n\x08\x66pir_low\x18\x04 \x01(\x01\x12\x11\n\tfpir_high\x18\x05 \x01(\x01*v\n\x11\x43\x61librationSource\x12\"\n\x1e\x43\x41LIBRATION_SOURCE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43\x41LIBRATION_SOURCE_SHIPPED\x10\x01\x12\x1d\n\x19\x43\x41LIBRATION_SOURCE_FITTED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,8 +43,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LABELLEDSCORES'].fields_by_name['first_subjects']._serialized_options = b'\020\001'
   _globals['_LABELLEDSCORES'].fields_by_name['second_subjects']._loaded_options = None
   _globals['_LABELLEDSCORES'].fields_by_name['second_subjects']._serialized_options = b'\020\001'
-  _globals['_CALIBRATIONSOURCE']._serialized_start=2122
-  _globals['_CALIBRATIONSOURCE']._serialized_end=2240
+  _globals['_CALIBRATIONSOURCE']._serialized_start=2206
+  _globals['_CALIBRATIONSOURCE']._serialized_end=2324
   _globals['_CALIBRATEREQUEST']._serialized_start=107
   _globals['_CALIBRATEREQUEST']._serialized_end=384
   _globals['_LABELLEDSCORES']._serialized_start=387
@@ -54,21 +54,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALIBRATERESPONSE']._serialized_start=744
   _globals['_CALIBRATERESPONSE']._serialized_end=827
   _globals['_GETCALIBRATIONREQUEST']._serialized_start=829
-  _globals['_GETCALIBRATIONREQUEST']._serialized_end=894
-  _globals['_GETCALIBRATIONRESPONSE']._serialized_start=896
-  _globals['_GETCALIBRATIONRESPONSE']._serialized_end=966
-  _globals['_LISTCALIBRATIONSREQUEST']._serialized_start=968
-  _globals['_LISTCALIBRATIONSREQUEST']._serialized_end=1011
-  _globals['_LISTCALIBRATIONSRESPONSE']._serialized_start=1013
-  _globals['_LISTCALIBRATIONSRESPONSE']._serialized_end=1086
-  _globals['_ACTIVATECALIBRATIONREQUEST']._serialized_start=1089
-  _globals['_ACTIVATECALIBRATIONREQUEST']._serialized_end=1231
-  _globals['_ACTIVATECALIBRATIONRESPONSE']._serialized_start=1233
-  _globals['_ACTIVATECALIBRATIONRESPONSE']._serialized_end=1341
-  _globals['_CALIBRATION']._serialized_start=1344
-  _globals['_CALIBRATION']._serialized_end=1863
-  _globals['_CALIBRATIONPOINT']._serialized_start=1866
-  _globals['_CALIBRATIONPOINT']._serialized_end=2002
-  _globals['_CALIBRATIONSEARCHPOINT']._serialized_start=2004
-  _globals['_CALIBRATIONSEARCHPOINT']._serialized_end=2120
+  _globals['_GETCALIBRATIONREQUEST']._serialized_end=936
+  _globals['_GETCALIBRATIONRESPONSE']._serialized_start=938
+  _globals['_GETCALIBRATIONRESPONSE']._serialized_end=1008
+  _globals['_LISTCALIBRATIONSREQUEST']._serialized_start=1010
+  _globals['_LISTCALIBRATIONSREQUEST']._serialized_end=1053
+  _globals['_LISTCALIBRATIONSRESPONSE']._serialized_start=1055
+  _globals['_LISTCALIBRATIONSRESPONSE']._serialized_end=1128
+  _globals['_ACTIVATECALIBRATIONREQUEST']._serialized_start=1131
+  _globals['_ACTIVATECALIBRATIONREQUEST']._serialized_end=1273
+  _globals['_ACTIVATECALIBRATIONRESPONSE']._serialized_start=1275
+  _globals['_ACTIVATECALIBRATIONRESPONSE']._serialized_end=1383
+  _globals['_CALIBRATION']._serialized_start=1386
+  _globals['_CALIBRATION']._serialized_end=1947
+  _globals['_CALIBRATIONPOINT']._serialized_start=1950
+  _globals['_CALIBRATIONPOINT']._serialized_end=2086
+  _globals['_CALIBRATIONSEARCHPOINT']._serialized_start=2088
+  _globals['_CALIBRATIONSEARCHPOINT']._serialized_end=2204
 # @@protoc_insertion_point(module_scope)

@@ -213,16 +213,20 @@ class GetCalibrationRequest(google.protobuf.message.Message):
 
     MODEL_ID_FIELD_NUMBER: builtins.int
     CALIBRATION_ID_FIELD_NUMBER: builtins.int
+    IMPOSTORS_FIELD_NUMBER: builtins.int
     model_id: builtins.str
     """The one that decides for this model, or the one of this id."""
     calibration_id: builtins.str
+    impostors: tessera.v1.biometrics_pb2.Impostors.ValueType
+    """Of the one that decides. Default: RANDOM."""
     def __init__(
         self,
         *,
         model_id: builtins.str = ...,
         calibration_id: builtins.str = ...,
+        impostors: tessera.v1.biometrics_pb2.Impostors.ValueType = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["calibration_id", b"calibration_id", "model_id", b"model_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["calibration_id", b"calibration_id", "impostors", b"impostors", "model_id", b"model_id"]) -> None: ...
 
 Global___GetCalibrationRequest: typing_extensions.TypeAlias = GetCalibrationRequest
 
@@ -346,6 +350,7 @@ class Calibration(google.protobuf.message.Message):
     SOURCE_FIELD_NUMBER: builtins.int
     ACTIVATED_AT_FIELD_NUMBER: builtins.int
     INTERVAL_METHOD_FIELD_NUMBER: builtins.int
+    IMPOSTORS_FIELD_NUMBER: builtins.int
     calibration_id: builtins.str
     model_id: builtins.str
     modality: tessera.v1.biometrics_pb2.Modality.ValueType
@@ -361,6 +366,8 @@ class Calibration(google.protobuf.message.Message):
     source: Global___CalibrationSource.ValueType
     interval_method: builtins.str
     """How the intervals were made."""
+    impostors: tessera.v1.biometrics_pb2.Impostors.ValueType
+    """Who the non-mated comparisons are with. Each kind has one that decides for a model; what is fitted here is RANDOM."""
     @property
     def created_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -392,9 +399,10 @@ class Calibration(google.protobuf.message.Message):
         source: Global___CalibrationSource.ValueType = ...,
         activated_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         interval_method: builtins.str = ...,
+        impostors: tessera.v1.biometrics_pb2.Impostors.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["activated_at", b"activated_at", "created_at", b"created_at"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["activated_at", b"activated_at", "active", b"active", "calibration_id", b"calibration_id", "created_at", b"created_at", "data_digest", b"data_digest", "data_name", b"data_name", "interval_method", b"interval_method", "mated_comparisons", b"mated_comparisons", "modality", b"modality", "model_id", b"model_id", "non_mated_comparisons", b"non_mated_comparisons", "points", b"points", "samples", b"samples", "search_points", b"search_points", "source", b"source", "subjects", b"subjects"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["activated_at", b"activated_at", "active", b"active", "calibration_id", b"calibration_id", "created_at", b"created_at", "data_digest", b"data_digest", "data_name", b"data_name", "impostors", b"impostors", "interval_method", b"interval_method", "mated_comparisons", b"mated_comparisons", "modality", b"modality", "model_id", b"model_id", "non_mated_comparisons", b"non_mated_comparisons", "points", b"points", "samples", b"samples", "search_points", b"search_points", "source", b"source", "subjects", b"subjects"]) -> None: ...
 
 Global___Calibration: typing_extensions.TypeAlias = Calibration
 

@@ -121,8 +121,9 @@ class DecisionPolicy(google.protobuf.message.Message):
     PLANNED_GALLERY_SIZE_FIELD_NUMBER: builtins.int
     MIN_TRACKLET_FRAMES_FIELD_NUMBER: builtins.int
     ALLOW_EXTRAPOLATION_FIELD_NUMBER: builtins.int
+    IMPOSTORS_FIELD_NUMBER: builtins.int
     verify_target_fmr: builtins.float
-    """False match rate of one comparison, for Verify and Compare. In (0, 1); default 1e-4."""
+    """False match rate of one claim, for Verify. In (0, 1); default 1e-4 against random impostors, 0.05 against skilled ones."""
     identify_target_fpir: builtins.float
     """False-positive identification rate of one search by somebody who is not enrolled. In (0, 1); default 1e-2."""
     planned_gallery_size: builtins.int
@@ -135,6 +136,10 @@ class DecisionPolicy(google.protobuf.message.Message):
     """True: thresholds up to a hundred times beyond what the calibration's data measured are allowed, and marked
     `extrapolated`. Default false: refused, with the number of comparisons that it would need.
     """
+    impostors: tessera.v1.biometrics_pb2.Impostors.ValueType
+    """Whose false matches `verify_target_fmr` counts. Default: SKILLED for signatures, otherwise RANDOM. Refused (NO_CALIBRATION)
+    where the encoder has no calibration against them. Identification is of strangers as they are, always: RANDOM.
+    """
     def __init__(
         self,
         *,
@@ -143,9 +148,10 @@ class DecisionPolicy(google.protobuf.message.Message):
         planned_gallery_size: builtins.int = ...,
         min_tracklet_frames: builtins.int = ...,
         allow_extrapolation: builtins.bool = ...,
+        impostors: tessera.v1.biometrics_pb2.Impostors.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_identify_target_fpir", b"_identify_target_fpir", "_verify_target_fmr", b"_verify_target_fmr", "identify_target_fpir", b"identify_target_fpir", "verify_target_fmr", b"verify_target_fmr"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_identify_target_fpir", b"_identify_target_fpir", "_verify_target_fmr", b"_verify_target_fmr", "allow_extrapolation", b"allow_extrapolation", "identify_target_fpir", b"identify_target_fpir", "min_tracklet_frames", b"min_tracklet_frames", "planned_gallery_size", b"planned_gallery_size", "verify_target_fmr", b"verify_target_fmr"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_identify_target_fpir", b"_identify_target_fpir", "_verify_target_fmr", b"_verify_target_fmr", "allow_extrapolation", b"allow_extrapolation", "identify_target_fpir", b"identify_target_fpir", "impostors", b"impostors", "min_tracklet_frames", b"min_tracklet_frames", "planned_gallery_size", b"planned_gallery_size", "verify_target_fmr", b"verify_target_fmr"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_identify_target_fpir", b"_identify_target_fpir"]) -> typing.Literal["identify_target_fpir"] | None: ...
     @typing.overload

@@ -85,7 +85,7 @@ class VerifyRequest(google.protobuf.message.Message):
     """Default: "default"."""
     subject_id: builtins.str
     target_fmr: builtins.float
-    """In (0, 1). Default: the collection's policy, 1e-4."""
+    """In (0, 1). Default: the collection's policy."""
     with_score: builtins.bool
     """Ask for the raw score."""
     min_position: builtins.int
@@ -461,6 +461,7 @@ class PieceOfDecision(google.protobuf.message.Message):
     PROBE_BOX_FIELD_NUMBER: builtins.int
     COVERAGE_FIELD_NUMBER: builtins.int
     POSITION_FIELD_NUMBER: builtins.int
+    IMPOSTORS_FIELD_NUMBER: builtins.int
     collection_id: builtins.str
     subject_id: builtins.str
     modality: tessera.v1.biometrics_pb2.Modality.ValueType
@@ -475,6 +476,8 @@ class PieceOfDecision(google.protobuf.message.Message):
     """Natural logarithm of P(score | one person) / P(score | two people). Present only when the request asked for scores."""
     position: builtins.int
     """Position of the state that answered."""
+    impostors: tessera.v1.biometrics_pb2.Impostors.ValueType
+    """Whose false matches its part of the rate counts."""
     @property
     def reasons(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[tessera.v1.biometrics_pb2.Reason.ValueType]:
         """Why it could not be had; otherwise what is weak about it."""
@@ -506,9 +509,10 @@ class PieceOfDecision(google.protobuf.message.Message):
         probe_box: tessera.v1.biometrics_pb2.Box | None = ...,
         coverage: Global___SearchCoverage | None = ...,
         position: builtins.int = ...,
+        impostors: tessera.v1.biometrics_pb2.Impostors.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_llr", b"_llr", "coverage", b"coverage", "llr", b"llr", "probe_box", b"probe_box", "probe_quality", b"probe_quality"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_llr", b"_llr", "calibration_id", b"calibration_id", "collection_id", b"collection_id", "counted", b"counted", "coverage", b"coverage", "llr", b"llr", "modality", b"modality", "model_id", b"model_id", "position", b"position", "probe_box", b"probe_box", "probe_quality", b"probe_quality", "reasons", b"reasons", "subject_id", b"subject_id", "template_count", b"template_count", "template_id", b"template_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_llr", b"_llr", "calibration_id", b"calibration_id", "collection_id", b"collection_id", "counted", b"counted", "coverage", b"coverage", "impostors", b"impostors", "llr", b"llr", "modality", b"modality", "model_id", b"model_id", "position", b"position", "probe_box", b"probe_box", "probe_quality", b"probe_quality", "reasons", b"reasons", "subject_id", b"subject_id", "template_count", b"template_count", "template_id", b"template_id"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_llr", b"_llr"]) -> typing.Literal["llr"] | None: ...
 
 Global___PieceOfDecision: typing_extensions.TypeAlias = PieceOfDecision
@@ -690,11 +694,14 @@ class CompareRequest(google.protobuf.message.Message):
     TARGET_FMR_FIELD_NUMBER: builtins.int
     WITH_SCORE_FIELD_NUMBER: builtins.int
     MODALITY_FIELD_NUMBER: builtins.int
+    IMPOSTORS_FIELD_NUMBER: builtins.int
     target_fmr: builtins.float
-    """In (0, 1). Default 1e-4."""
+    """In (0, 1). Default 1e-4 against random impostors, 0.05 against skilled ones."""
     with_score: builtins.bool
     modality: tessera.v1.biometrics_pb2.Modality.ValueType
     """Default: FACE."""
+    impostors: tessera.v1.biometrics_pb2.Impostors.ValueType
+    """Whose false matches the rate counts. Default: SKILLED for signatures, otherwise RANDOM."""
     @property
     def first(self) -> tessera.v1.biometrics_pb2.Probe: ...
     @property
@@ -707,9 +714,10 @@ class CompareRequest(google.protobuf.message.Message):
         target_fmr: builtins.float | None = ...,
         with_score: builtins.bool = ...,
         modality: tessera.v1.biometrics_pb2.Modality.ValueType = ...,
+        impostors: tessera.v1.biometrics_pb2.Impostors.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_target_fmr", b"_target_fmr", "first", b"first", "second", b"second", "target_fmr", b"target_fmr"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_target_fmr", b"_target_fmr", "first", b"first", "modality", b"modality", "second", b"second", "target_fmr", b"target_fmr", "with_score", b"with_score"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_target_fmr", b"_target_fmr", "first", b"first", "impostors", b"impostors", "modality", b"modality", "second", b"second", "target_fmr", b"target_fmr", "with_score", b"with_score"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_target_fmr", b"_target_fmr"]) -> typing.Literal["target_fmr"] | None: ...
 
 Global___CompareRequest: typing_extensions.TypeAlias = CompareRequest
@@ -772,7 +780,7 @@ class ExplainMatchRequest(google.protobuf.message.Message):
     """The camera that asks: subjects that it may not find are not there for it. Default: no camera."""
     @property
     def image(self) -> tessera.v1.biometrics_pb2.Image:
-        """With exactly one face."""
+        """With exactly one face, or one signature."""
 
     def __init__(
         self,

@@ -103,6 +103,7 @@ async def served(face_weights: Mapping[str, Path]) -> AsyncIterator[Served]:
         port=0,
         metrics_port=0,
         encoder=NAME,
+        signature_encoder="",
         device=DeviceChoice.CPU,
         runtime=RuntimeChoice.EAGER,
         drain_s=5.0,

@@ -90,7 +90,9 @@ async def world(request: pytest.FixtureRequest, valkey: PrivateServer) -> AsyncI
         await eventually(running.is_ready)
         for name, modality in (("faces", "FACE"), ("signatures", "SIGNATURE"), ("bodies", "PERSON")):
             collection = collection_pb2.Collection(
-                collection_id=name, modality=wire.modality_to_wire(Modality(modality))
+                collection_id=name,
+                modality=wire.modality_to_wire(Modality(modality)),
+                policy=collection_pb2.DecisionPolicy(impostors=pb.IMPOSTORS_RANDOM),
             )
             await running.stub.CreateCollection(collection_pb2.CreateCollectionRequest(collection=collection))
         await enroll(running, "ada", embedded(person(1)), collection_id="faces")
@@ -266,7 +268,8 @@ async def test_several_templates_are_a_larger_target(world: World) -> None:
 async def test_the_strictest_policy_decides_unless_a_rate_is_named(world: World) -> None:
     """Each collection's policy has its rate; the claim keeps the lower one."""
     strict = collection_pb2.Collection(
-        collection_id="signatures", policy=collection_pb2.DecisionPolicy(verify_target_fmr=1e-5)
+        collection_id="signatures",
+        policy=collection_pb2.DecisionPolicy(verify_target_fmr=1e-5, impostors=pb.IMPOSTORS_RANDOM),
     )
     request = collection_pb2.UpdateCollectionRequest(collection=strict)
     request.update_mask.paths.append("policy")

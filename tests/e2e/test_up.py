@@ -163,10 +163,20 @@ def test_the_demo_shows_a_right_match_and_a_right_unknown(instance: Instance) ->
     """Who is enrolled is named, who is not stays unknown, and nobody is taken for somebody else."""
     wait_until(lambda: any("first match after" in line for line in instance.lines), _LIMIT_S, "a match")
     wait_until(lambda: any("first unknown after" in line for line in instance.lines), _LIMIT_S, "an unknown")
-    matches = [line for line in instance.lines if " MATCH " in line]
+    matches = [line for line in instance.lines if " MATCH " in line and not line.startswith("signature desk")]
     assert matches
     assert all("Barack Obama" in line or "Eileen Collins" in line for line in matches)
     assert not any("Biden" in line for line in instance.lines)
+
+
+def test_the_demo_shows_a_signature_desk(instance: Instance) -> None:
+    """A decision about a genuine signature and one about a forgery: which, the weights say. Whoever signed is enrolled
+    with five references."""
+    wait_until(lambda: sum("signature desk, " in line for line in instance.lines) == 2, _LIMIT_S, "both decisions")
+    with instance.connect() as tessera:
+        signed = tessera.get_subject("demo-writer", collection_id="signatures")
+        assert len(signed.templates) == 5
+        assert {facts.name for facts in tessera.encoders()} == set(DEFAULT_ENCODERS.values())
 
 
 def test_the_commands_decide_against_the_running_instance(instance: Instance, pictures: Path) -> None:

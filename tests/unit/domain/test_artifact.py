@@ -134,7 +134,12 @@ def test_the_shipped_encoder_keeps_its_model_id() -> None:
 def test_an_encoder_in_a_folder_is_found(tmp_path: Path) -> None:
     """What was imported is there beside what ships, and knows where its network lies."""
     _write(tmp_path, _raw(input={"channels": "BGR", "offset": 127.5, "scale": [0.5, 0.25, 2]}))
-    assert available_encoders([tmp_path, tmp_path / "nothing"]) == ("face-sface-1", "face-sface-2", "mine-1")
+    assert available_encoders([tmp_path, tmp_path / "nothing"]) == (
+        "face-sface-1",
+        "face-sface-2",
+        "mine-1",
+        "signature-strokes-1",
+    )
     manifest = load_manifest("mine-1", [tmp_path])
     assert isinstance(manifest.embedder, ImportedGraph)
     assert manifest.embedder.folder == tmp_path / "mine-1"

@@ -48,6 +48,14 @@ def test_a_wrong_setting_names_the_variable_and_what_is_allowed(name: str, value
     assert allowed in caught.value.allowed
 
 
+def test_faces_and_signatures_are_encoded_unless_told_otherwise() -> None:
+    """Each modality's encoder at the first priority; one that is named twice is loaded once."""
+    assert EncoderSettings().wanted_encoders == {"face-sface-2": 0, "signature-strokes-1": 0}
+    assert EncoderSettings(signature_encoder="").wanted_encoders == {"face-sface-2": 0}
+    told = EncoderSettings(encoder="face-a", signature_encoder="signature-a", more_encoders="face-a:7,face-b:3")
+    assert told.wanted_encoders == {"face-a": 0, "signature-a": 0, "face-b": 3}
+
+
 def test_more_encoders_are_named_with_their_priorities() -> None:
     """Without one it is 0; empty parts are nothing."""
     assert parse_more_encoders("") == ()

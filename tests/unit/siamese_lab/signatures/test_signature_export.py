@@ -13,13 +13,13 @@ import torch
 from signature_world import canvases
 
 from siamese_lab.signatures.data import BHSIG_TAR, read_bhsig
-from siamese_lab.signatures.export import SKILLED_CALIBRATION_FILE, export, load_run
+from siamese_lab.signatures.export import export, load_run
 from siamese_lab.signatures.network import SignatureNetworkSize
 from siamese_lab.signatures.study import embed_files
 from siamese_lab.signatures.training import SignatureRecipe, train
 from tessera.demo.signatures import draw, invent_forger, invent_hand, sign
 from tessera.domain.artifact import ImportedGraph, load_calibration_for, load_manifest
-from tessera.domain.calibration import load_calibration
+from tessera.domain.calibration import Impostors
 from tessera.domain.embedding import Modality
 from tessera.nets.graph import load_network
 
@@ -55,9 +55,9 @@ def test_a_run_becomes_an_encoder_that_loads(tmp_path: Path) -> None:
     shipped = load_calibration_for("signature-tiny-1", folders)
     assert shipped is not None
     assert shipped.calibration_id == random.calibration_id
-    other = load_calibration(
-        (folders[0] / "signature-tiny-1" / SKILLED_CALIBRATION_FILE).read_text(encoding="utf-8"), "skilled"
-    )
+    other = load_calibration_for("signature-tiny-1", folders, Impostors.SKILLED)
+    assert other is not None
+    assert (shipped.impostors, other.impostors) == (Impostors.RANDOM, Impostors.SKILLED)
     assert other.data.non_mated == skilled.data.non_mated == 4 * 4 * 4
     assert other.data.mated == random.data.mated == 4 * 6
     assert isinstance(read.embedder, ImportedGraph)
