@@ -46,13 +46,13 @@ class Disguise:
 
 @dataclass(frozen=True, slots=True)
 class Disguises:
-    """How far disguises go. Ninety writers are soon learned by heart: the stronger, the less of them can be."""
+    """How far disguises go."""
 
-    shear: float = 0.25
+    shear: float = 0.15
     """Standard deviation."""
-    stretch: float = 0.2
+    stretch: float = 0.12
     """Standard deviation of its logarithm."""
-    windowed: float = 0.4
+    windowed: float = 0.25
     """Share of disguises that keep a part of the width only."""
 
 
@@ -60,12 +60,12 @@ class Disguises:
 class Distortion:
     """How strongly single signatures are changed; 0 is not at all."""
 
-    rotation_degrees: float = 4.0
+    rotation_degrees: float = 3.0
     scale: float = 0.05
     shift_px: float = 3.0
-    shear: float = 0.06
-    stretch: float = 0.06
-    bending_px: float = 1.4
+    shear: float = 0.04
+    stretch: float = 0.04
+    bending_px: float = 1.0
     """Of the canvas: standard deviation of smooth displacements."""
     pen: float = 1.0
     """Stroke widths from half to double at 1."""
@@ -82,7 +82,7 @@ def draw_disguise(rng: np.random.Generator, how: Disguises) -> Disguise:
     """A disguise for a writer in a batch."""
     window = (0.0, 1.0)
     if rng.random() < how.windowed:
-        width = rng.uniform(0.4, 0.85)
+        width = rng.uniform(0.5, 0.85)
         start = rng.uniform(0.0, 1.0 - width)
         window = (start, start + width)
     return Disguise(

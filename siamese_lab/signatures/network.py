@@ -26,8 +26,8 @@ class SignatureNetworkSize:
     """Residual blocks at 20 x 64, 10 x 32 and 5 x 16 places."""
     place_channels: int = 32
     """Kept for each of the 5 x 8 places that the embedding looks at one by one."""
-    place_dropout: float = 0.3
-    """Places are where a network learns writers by heart."""
+    place_dropout: float = 0.0
+    """Of the places, in learning."""
     dimensions: int = 256
 
 

@@ -50,8 +50,8 @@ class SignatureRecipe:
     learning_rate: float = 2e-3
     warm_up: int = 100
     """Steps until the learning rate is reached."""
-    weight_decay: float = 0.05
-    joined: float = 0.5
+    weight_decay: float = 0.02
+    joined: float = 0.2
     """Share of writers in a batch that are made of two."""
     average: float = 0.996
     """Of the weights' moving average, which is what is kept."""
@@ -60,8 +60,8 @@ class SignatureRecipe:
     disguised: bool = True
     threshold_weight: float = 0.5
     """Of the one-threshold loss, against the contrastive one's 1."""
-    class_weight: float = 0.0
-    """Of the margin softmax over the training writers; it learns them by heart."""
+    class_weight: float = 0.1
+    """Of the margin softmax over the training writers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
