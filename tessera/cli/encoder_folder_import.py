@@ -13,22 +13,24 @@ from tessera.chassis.pinned_files import default_cache_dir, default_supplied_dir
 from tessera.chassis.weight_files import bring_weights
 from tessera.cli.encoder_import import require_free, write_folder
 from tessera.domain.artifact import (
-    CALIBRATION_FILE,
+    CALIBRATION_FILES,
     CENTRE_FILE,
     MANIFEST_FILE,
     NETWORK_FILE,
     WEIGHTS_FILE,
     load_manifest,
+    parse_calibration,
     parse_manifest,
 )
-from tessera.domain.calibration import load_calibration
+from tessera.domain.calibration import Impostors
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import ArtifactError
 from tessera.domain.ids import ModelId
 from tessera.nets.artifact import load_face_networks
+from tessera.nets.signature import load_signature_networks
 
 _NEEDED = (MANIFEST_FILE, NETWORK_FILE, WEIGHTS_FILE)
-_TAKEN = (*_NEEDED, CALIBRATION_FILE, CENTRE_FILE, "model_card.md")
+_TAKEN = (*_NEEDED, *CALIBRATION_FILES.values(), CENTRE_FILE, "model_card.md")
 _MAX_TEXT_BYTES = 1 << 20
 
 
@@ -63,11 +65,14 @@ def import_folder(source: Path, into: Path) -> FolderReport:
         load_face_networks(
             manifest, partial(bring_weights, default_cache_dir(), default_supplied_dir()), default_cache_dir()
         )
-    calibration_id = ""
-    if (source / CALIBRATION_FILE).is_file():
-        calibration = load_calibration(_text(source / CALIBRATION_FILE), f"{source.name}/{CALIBRATION_FILE}")
-        calibration.require_model(manifest.model_id)
-        calibration_id = calibration.calibration_id
+    if manifest.modality is Modality.SIGNATURE:
+        load_signature_networks(manifest)
+    found = {
+        impostors: parse_calibration(_text(source / file), f"{source.name}/{file}", manifest.model_id, impostors)
+        for impostors, file in CALIBRATION_FILES.items()
+        if (source / file).is_file()
+    }
+    random = found.get(Impostors.RANDOM)
     files = {name: _content(source / name) for name in _TAKEN if name in _NEEDED or (source / name).is_file()}
     folder = write_folder(into, manifest.name, files)
     return FolderReport(
@@ -77,7 +82,7 @@ def import_folder(source: Path, into: Path) -> FolderReport:
         dimensions=manifest.dimensions,
         licence=manifest.embedder.licence,
         source=manifest.embedder.requirement,
-        calibration_id=calibration_id,
+        calibration_id=random.calibration_id if random is not None else "",
     )
 
 
