@@ -254,7 +254,7 @@ def _without_far_marks(mask: Mask) -> Mask:
     count, labels = cv2.connectedComponents(parts, connectivity=8)
     if count <= 2:
         return mask
-    full = cv2.resize(labels.astype(np.uint8), mask.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    full = cv2.resize(labels.astype(np.uint8), mask.shape[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8)
     ink = np.bincount(full[mask > 0], minlength=256)
     kept = [_belongs(mask, full, part, share) for part, share in enumerate(ink / ink.sum())]
     near: Mask = np.where(np.array(kept)[full], mask, np.uint8(0))
