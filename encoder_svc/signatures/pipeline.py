@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from encoder_svc.frames import EncodedFrame, EncodeOptions, SeenSample
-from encoder_svc.pipeline import EMBED_BATCH, Route
+from encoder_svc.pipeline import Route
 from encoder_svc.signatures.found import FoundSignature, FoundSignatures
-from encoder_svc.signatures.route import SignatureRoute
+from encoder_svc.signatures.route import SIGNATURE_BATCH, SignatureRoute
 from tessera.client.stream_values import StageTimes
 from tessera.domain.artifact import Manifest
 from tessera.domain.embedding import Embedding, Vector, Vectors
@@ -103,8 +103,8 @@ class SignaturePipeline:
         started_s = time.perf_counter()
         wanted = [one.crop for one in found.signatures if self.wanted(one, options)]
         rows: list[Vector] = []
-        for first in range(0, len(wanted), EMBED_BATCH):
-            rows.extend(self.embed(wanted[first : first + EMBED_BATCH]))
+        for first in range(0, len(wanted), SIGNATURE_BATCH):
+            rows.extend(self.embed(wanted[first : first + SIGNATURE_BATCH]))
         return self.seen(found, options, rows, _since_ms(started_s))
 
     def decoded_bytes(self, data: bytes) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from encoder_svc.frames import Encoded, Picture
-from encoder_svc.pipeline import EMBED_BATCH, WARM_UP_BATCHES, Rehearsal, StageMaker
+from encoder_svc.pipeline import WARM_UP_BATCHES, Rehearsal, StageMaker
 from encoder_svc.scheduling.journeys import Way
 from encoder_svc.scheduling.work import Done, Stage, Want, run_ms
 from encoder_svc.signatures.found import FoundSignatures
@@ -14,6 +14,10 @@ from tessera.imaging.decode import Image
 
 if TYPE_CHECKING:
     from encoder_svc.signatures.pipeline import SignaturePipeline
+
+
+SIGNATURE_BATCH = 8
+"""Signatures that are embedded together, at most: a canvas has four times the memory of a face on its way through."""
 
 
 class SignatureRoute:
@@ -29,7 +33,7 @@ class SignatureRoute:
         make = StageMaker(pipeline.manifest.name, priority)
         self.header = make.beside("header", 0, pipeline.decoded_bytes)
         self._find = make.beside("find", 0, pipeline.find)
-        self._embed = make.network("embed", 5, EMBED_BATCH, pipeline.embed)
+        self._embed = make.network("embed", 5, SIGNATURE_BATCH, pipeline.embed)
         self.beside = make.beside("explain", 6, lambda work: work())
 
     def way(self, picture: Picture) -> Way[Encoded]:

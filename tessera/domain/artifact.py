@@ -268,6 +268,11 @@ def parse_calibration(text: str, source: str, model_id: ModelId, impostors: Impo
     return calibration
 
 
+def is_shipped(folder: Path) -> bool:
+    """Whether an encoder's folder came with this version."""
+    return folder.parent == Path(str(resources.files("tessera") / "artifacts"))
+
+
 def encoder_folder(name: str, folders: Sequence[Path] = ()) -> Traversable:
     """The folder of an encoder.
 

@@ -254,18 +254,18 @@ def _without_far_marks(mask: Mask) -> Mask:
     count, labels = cv2.connectedComponents(parts, connectivity=8)
     if count <= 2:
         return mask
-    full = cv2.resize(labels.astype(np.uint8), mask.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    full = cv2.resize(labels.astype(np.uint8), mask.shape[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8)
     ink = np.bincount(full[mask > 0], minlength=256)
-    kept = [_belongs(mask, full == part, share) for part, share in enumerate(ink / ink.sum())]
+    kept = [_belongs(mask, full, part, share) for part, share in enumerate(ink / ink.sum())]
     near: Mask = np.where(np.array(kept)[full], mask, np.uint8(0))
     return near
 
 
-def _belongs(mask: Mask, part: npt.NDArray[np.bool_], share: float) -> bool:
+def _belongs(mask: Mask, parts: npt.NDArray[np.uint8], part: int, share: float) -> bool:
     """Whether a part that is far from all else, with this share of the ink, is of the signature."""
     if not _FAR_SHARE <= share < _EDGE_LINE_SHARE:
         return share >= _FAR_SHARE
-    _, _, width, height = cv2.boundingRect(np.where(part, mask, np.uint8(0)))
+    _, _, width, height = cv2.boundingRect(np.where(parts == part, mask, np.uint8(0)))
     return width > _EDGE_LINE_WIDTH * mask.shape[1] or height < 6 * width
 
 

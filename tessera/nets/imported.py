@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tessera.domain.artifact import NETWORK_FILE, WEIGHTS_FILE, Channels, ImportedGraph, InputFormat
+from tessera.domain.artifact import NETWORK_FILE, WEIGHTS_FILE, Channels, ImportedGraph, InputFormat, is_shipped
 from tessera.domain.errors import ArtifactError
 from tessera.nets.graph import ImportedNetwork, load_network
 
@@ -78,7 +78,8 @@ def load_graph(graph: ImportedGraph) -> ImportedNetwork:
     """
     program = _read_checked(graph.folder / NETWORK_FILE, graph.network_sha256, MAX_NETWORK_BYTES)
     weights = _read_checked(graph.folder / WEIGHTS_FILE, graph.sha256, MAX_WEIGHTS_BYTES)
-    return load_network(program, weights, f"{graph.folder.name}/{NETWORK_FILE}")
+    is_known = is_shipped(graph.folder)
+    return load_network(program, weights, f"{graph.folder.name}/{NETWORK_FILE}", is_known=is_known)
 
 
 def _read_checked(path: Path, sha256: str, max_bytes: int) -> bytes:
