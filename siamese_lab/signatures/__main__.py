@@ -18,16 +18,23 @@ import cv2
 
 from siamese_lab.signatures.baseline import train_baseline
 from siamese_lab.signatures.canvases import Canvases, keep, kept, prepare
-from siamese_lab.signatures.data import BHSIG_TAR, TRAINING, VALIDATION, read_bhsig
+from siamese_lab.signatures.data import BHSIG_TAR, TRAINING, VALIDATION, SignatureFile, read_bhsig
+from siamese_lab.signatures.invented import invented_signatures
 from siamese_lab.signatures.training import SignatureRecipe, train
 
 
-def canvases_of(data: Path, writers: Iterable[int], path: Path) -> Canvases:
-    """Prepared signatures of writers, from `path` where they were kept."""
+def canvases_of(files: Iterable[SignatureFile], path: Path) -> Canvases:
+    """Prepared signatures, from `path` where they were kept."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        keep(prepare(read_bhsig(data / BHSIG_TAR, writers)), path)
+        keep(prepare(files), path)
     return kept(path)
+
+
+def _training(data: Path, invented: int, folder: Path) -> Canvases:
+    if invented:
+        return canvases_of(invented_signatures(invented), folder / f"invented-{invented}.npz")
+    return canvases_of(read_bhsig(data / BHSIG_TAR, TRAINING), folder / "training.npz")
 
 
 def main() -> int:
@@ -38,11 +45,14 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=SignatureRecipe().steps)
     parser.add_argument("--seed", type=int, default=SignatureRecipe().seed)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--invented", type=int, default=0, help="learn from so many invented writers, and no archive")
     parser.add_argument("--baseline-s", type=float, default=0.0, help="train the papers' recipe for so long instead")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    training = canvases_of(arguments.data, TRAINING, arguments.out.parent / "canvases" / "training.npz")
-    validation = canvases_of(arguments.data, VALIDATION, arguments.out.parent / "canvases" / "validation.npz")
+    training = _training(arguments.data, arguments.invented, arguments.out.parent / "canvases")
+    validation = canvases_of(
+        read_bhsig(arguments.data / BHSIG_TAR, VALIDATION), arguments.out.parent / "canvases" / "validation.npz"
+    )
     if arguments.baseline_s:
         train_baseline(training, validation, arguments.out, processor_s=arguments.baseline_s, told=_told)
         return 0
