@@ -3,7 +3,8 @@
     TESSERA_DATA=DIR make bench-signature
 
 The measuring is `siamese_lab.signatures.study`; here stands what was asked for. The figures go to
-`docs/results/signature.json`. `--baseline RUN` measures the papers' recipe of such a run in the same table.
+`docs/results/signature.json`. `--baseline RUN` measures the papers' recipe of such a run in the same table, and
+`--invented RUN` a network that learned on invented writers alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from benchmarks.services import data_folder
 from benchmarks.signature_verify import NOTE, verify_figures
 from siamese_lab.signatures.baseline import SmallSigNet
 from siamese_lab.signatures.data import BHSIG_TAR, TEST, read_bhsig
+from siamese_lab.signatures.export import load_run
 from siamese_lab.signatures.judging import Fusion
 from siamese_lab.signatures.study import Row, elsewhere, home
 from siamese_lab.training.checkpoint import read_checkpoint
@@ -36,6 +38,8 @@ ASKED_SKILLED = {1: 0.08, 5: 0.05, 10: 0.04}
 ASKED_RANDOM = 0.005
 MOST_RISE = 1.0 / 3.0
 ASKED_WEIGHTS_MB = 10.0
+MOST_FALL = 0.5
+PAPERS = "papers' recipe"
 
 NOTES = [
     "EER: one threshold for all writers; [low, high] resample writers (95 %). BHSig260 (Hindi), writers 101-120.",
@@ -72,6 +76,19 @@ def figures(name: str, rows: list[Row], *, asked: bool) -> list[Figure]:
             holds = None if most is None else estimate.value <= most
             made.append(Figure(f"EER {kind}: {told}", 100 * estimate.value, interval, words, holds, COMMAND))
     return made
+
+
+def fall(name: str, own: list[Row], theirs: list[Row], *, asked: bool) -> Figure:
+    """How much more the EER rises on the other set than that of another network does; from one reference."""
+
+    def risen(rows: list[Row]) -> float:
+        seen = {row.data: row.skilled.value for row in rows if row.references == 1 and not row.ill}
+        return seen["sigcomp2009-nfi"] - seen["bhsig260-hindi"]
+
+    ratio = risen(own) / risen(theirs)
+    told = f"rise of EER skilled on the other set, encoder / {name}, 1 reference"
+    holds = 0.0 <= ratio <= MOST_FALL if asked else None
+    return Figure(told, round(ratio, 3), "times", f"at most {MOST_FALL:g}" if asked else "", holds, COMMAND)
 
 
 def costs(network: ImportedNetwork, folder: Path) -> list[Figure]:
@@ -113,12 +130,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoder", default=ENCODER)
     parser.add_argument("--baseline", type=Path, help="run folder of the papers' recipe")
+    parser.add_argument("--invented", type=Path, help="run folder of a network that learned on invented writers alone")
     arguments = parser.parse_args()
     folder, network = data_folder(), shipped(arguments.encoder)
-    rows = figures("encoder", [*home(network, folder), *elsewhere(network, folder)], asked=True)
+    own = [*home(network, folder), *elsewhere(network, folder)]
+    rows = figures("encoder", own, asked=True)
+    beside = dict[str, nn.Module]()
     if arguments.baseline:
-        plain = _baseline(arguments.baseline)
-        rows += figures("papers' recipe", [*home(plain, folder, ills={}), *elsewhere(plain, folder)], asked=False)
+        beside[PAPERS] = _baseline(arguments.baseline)
+    if arguments.invented:
+        beside["invented writers alone"] = load_run(arguments.invented)
+    for name, other in beside.items():
+        theirs = [*home(other, folder, ills={}), *elsewhere(other, folder)]
+        rows += [*figures(name, theirs, asked=False), fall(name, own, theirs, asked=name == PAPERS)]
     rows = [replace(row, value=round(float(row.value), 3)) for row in [*rows, *costs(network, folder)]]
     return report("signature", [*rows, *verify_figures()], [*NOTES, NOTE])
 

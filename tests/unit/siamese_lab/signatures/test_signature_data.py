@@ -20,6 +20,7 @@ from siamese_lab.signatures.data import (
     read_bhsig,
     read_sigcomp,
 )
+from siamese_lab.signatures.invented import invented_signatures
 from tessera.demo.signatures import draw, invent_hand, sign
 from tessera.domain.errors import ArtifactError
 from tessera.imaging.signature import prepare_signature
@@ -80,3 +81,14 @@ def test_training_sees_what_serving_sees(tmp_path: Path) -> None:
     assert np.array_equal(again.writer, made.writer)
     shrunk = cv2.resize(made.large[0], None, fx=1 / ENLARGED, fy=1 / ENLARGED, interpolation=cv2.INTER_AREA)
     assert np.corrcoef(shrunk.ravel(), made.small[0].ravel())[0, 1] > 0.97
+
+
+def test_invented_writers_are_the_same_by_seed() -> None:
+    """Each writer has as many genuine signatures as forgeries, and more writers change none of the first ones."""
+    two, three = list(invented_signatures(2, each=2)), list(invented_signatures(3, each=2))
+    assert [(file.writer, file.forged) for file in two] == [
+        (writer, forged) for writer in (10_001, 10_002) for forged in (False, False, True, True)
+    ]
+    assert [file.data for file in three[:8]] == [file.data for file in two]
+    assert len({file.data for file in three}) == len(three)
+    assert two[0].picture().min() < 128
