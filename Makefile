@@ -122,7 +122,7 @@ bench-change-detection: $(VENV)/.dev ## Change maps of a real square against lig
 	@$(BIN)/python -m benchmarks.change_detection $(ARGS)
 
 bench-signature: $(VENV)/.dev ## The signature encoder on writers it never saw, once one is trained
-	@$(BIN)/python -m benchmarks.signature $(ARGS)
+	@$(BIN)/python -m benchmarks.signature $(ARGS); done=$$?; $(BIN)/python -m benchmarks.signature_verify && exit $$done
 
 bench-signature-pages: $(VENV)/.dev ## Signatures found on drawn letters, forms, tables and cheques, and print told from them
 	@$(BIN)/python -m benchmarks.signature_regions $(ARGS)

@@ -19,9 +19,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.figures import Figure, report
+from benchmarks.figures import Figure, keep_part, report
 from benchmarks.services import data_folder
-from benchmarks.signature_verify import NOTE, verify_figures
 from siamese_lab.signatures.baseline import SmallSigNet
 from siamese_lab.signatures.data import BHSIG_TAR, TEST, read_bhsig
 from siamese_lab.signatures.export import load_run
@@ -144,7 +143,8 @@ def main() -> int:
         theirs = [*home(other, folder, ills={}), *elsewhere(other, folder)]
         rows += [*figures(name, theirs, asked=False), fall(name, own, theirs, asked=name == PAPERS)]
     rows = [replace(row, value=round(float(row.value), 3)) for row in [*rows, *costs(network, folder)]]
-    return report("signature", [*rows, *verify_figures()], [*NOTES, NOTE])
+    keep_part("signature", rows)
+    return report("signature", rows, NOTES, keep=False)
 
 
 if __name__ == "__main__":
