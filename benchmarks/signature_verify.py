@@ -2,8 +2,8 @@
 
     python -m benchmarks.signature_verify
 
-The figures go to `docs/results/signature.json`, beside those of `benchmarks.signature`. The signatures are generated: what is
-measured is time, and nothing about people.
+The figures go to `docs/results/signature.json`, beside those of `benchmarks.signature`. The signatures are generated:
+what is measured is time, and nothing about people.
 """
 
 from __future__ import annotations
