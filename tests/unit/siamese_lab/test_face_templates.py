@@ -11,11 +11,15 @@ from encoder_svc.faces.pipeline import FacePipeline
 from siamese_lab.face_templates import FaceTemplates, embed_in_process
 from siamese_lab.lfw import Picture
 from tessera.domain.artifact import available_encoders, load_manifest
+from tessera.domain.embedding import Modality
 from tessera.domain.errors import ArtifactError
 from tessera.nets.artifact import FaceNetworks
 
 
-@pytest.mark.parametrize("name", available_encoders())
+FACES = [name for name in available_encoders() if load_manifest(name).modality is Modality.FACE]
+
+
+@pytest.mark.parametrize("name", FACES)
 def test_the_lab_makes_the_services_templates(
     name: str, portraits: Mapping[str, bytes], face_networks: FaceNetworks
 ) -> None:
