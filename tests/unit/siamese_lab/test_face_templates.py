@@ -15,7 +15,6 @@ from tessera.domain.embedding import Modality
 from tessera.domain.errors import ArtifactError
 from tessera.nets.artifact import FaceNetworks
 
-
 FACES = [name for name in available_encoders() if load_manifest(name).modality is Modality.FACE]
 
 
