@@ -42,6 +42,8 @@ PAPERS = "papers' recipe"
 
 NOTES = [
     "EER: one threshold for all writers; [low, high] resample writers (95 %). BHSig260 (Hindi), writers 101-120.",
+    "Each picture goes the way of the service: its signature is found, cut out, prepared and embedded. Pictures that a",
+    "service would not compare (a reason code, or several signatures) count all the same; how many they are is told.",
     "References are drawn 5 times; random probes: 4 genuine signatures of each other writer.",
     "Bars are held against `max`, the best reference: that is what the gallery does.",
     "The trained fusion was fitted on writers 91-100. SigComp 2009 is whole, and nothing was tuned on it.",
@@ -74,6 +76,10 @@ def figures(name: str, rows: list[Row], *, asked: bool) -> list[Figure]:
             interval = f"% [{100 * estimate.interval.low:.2f}, {100 * estimate.interval.high:.2f}]"
             holds = None if most is None else estimate.value <= most
             made.append(Figure(f"EER {kind}: {told}", 100 * estimate.value, interval, words, holds, COMMAND))
+    for data, ill in dict.fromkeys((row.data, row.ill) for row in rows):
+        share = next(row.refused for row in rows if (row.data, row.ill) == (data, ill))
+        told = f"not compared by a service: {name}, {data}{', ' + ill if ill else ''}"
+        made.append(Figure(told, 100 * share, "% of the pictures", "", None, COMMAND))
     return made
 
 

@@ -23,7 +23,9 @@ from siamese_lab.signatures.ills import ILLS, Ill
 from siamese_lab.signatures.judging import Fusion, fit_fusion, make_trials, skilled_and_random
 from siamese_lab.signatures.training import embed
 from siamese_lab.verification import Estimate
-from tessera.imaging.signature import prepare_signature
+from tessera.imaging.pixels import Bytes
+from tessera.imaging.signature import Canvas, prepare_signature
+from tessera.imaging.signature_regions import cut_region, find_signatures
 
 REFERENCES = (1, 3, 5, 10)
 SEED = 20261122
@@ -38,7 +40,7 @@ class Embedded:
     writer: npt.NDArray[np.int64]
     forged: npt.NDArray[np.bool_]
     refused: int
-    """How many have a reason code; they are compared all the same."""
+    """How many a service would not compare, for a reason code or since there are several; they count all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,12 @@ class Row:
     fusion: Fusion
     skilled: Estimate
     random: Estimate
+    refused: float
+    """Share of the pictures that a service would not compare."""
 
 
 def embed_files(network: nn.Module, files: Sequence[SignatureFile], ill: Ill | None = None) -> Embedded:
-    """Prepare and embed signatures, as serving does.
+    """Find, prepare and embed signatures, as the encoder service does.
 
     Args:
         network: takes canvases.
@@ -67,11 +71,25 @@ def embed_files(network: nn.Module, files: Sequence[SignatureFile], ill: Ill | N
     """
     rng = np.random.default_rng(SEED)
     pictures = (ill(file.picture(), rng) if ill else file.picture() for file in files)
-    prepared = [prepare_signature(picture) for picture in pictures]
-    vectors = embed(network, np.stack([one.canvas for one in prepared]))
+    served = [as_served(picture) for picture in pictures]
+    vectors = embed(network, np.stack([canvas for canvas, _ in served]))
     writer = np.array([file.writer for file in files], np.int64)
     forged = np.array([file.forged for file in files], np.bool_)
-    return Embedded(vectors, writer, forged, sum(bool(one.reasons) for one in prepared))
+    return Embedded(vectors, writer, forged, sum(refused for _, refused in served))
+
+
+def as_served(picture: Bytes) -> tuple[Canvas, bool]:
+    """The canvas of a picture's surest signature, and whether a service would not compare it.
+
+    Args:
+        picture: uint8 (height, width[, 3]).
+
+    Returns:
+        Of a picture in which none is found, the canvas of the whole of it; no service would compare it.
+    """
+    regions = find_signatures(picture)
+    prepared = prepare_signature(cut_region(picture, regions[0]) if regions else picture)
+    return prepared.canvas, len(regions) != 1 or bool(prepared.reasons or regions[0].reasons)
 
 
 def rows(
@@ -94,6 +112,7 @@ def rows(
         ill: its name.
     """
     made: list[Row] = []
+    refused = judged.refused / len(judged.writer)
     for count in references:
         for fusion in fusions:
             rng = np.random.default_rng(SEED)
@@ -110,7 +129,7 @@ def rows(
                 weighing=weighing,
             )
             found = skilled_and_random(trials, rng)
-            made.append(Row(data, ill, count, fusion, found["skilled"], found["random"]))
+            made.append(Row(data, ill, count, fusion, found["skilled"], found["random"], refused))
     return made
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tessera.imaging.pixels import Bytes, require_bytes
+from tessera.imaging.pixels import Bytes, require_bytes, scaled
 
 WORKING_SIDE_PX = 1024
 """The longer side is brought to this before anything else: strokes are still 3 pixels wide or more then."""
@@ -110,7 +110,7 @@ def without_shading(levels: Bytes) -> Bytes:
     """
     height_px, width_px = levels.shape
     factor = min(1.0, _BACKGROUND_SIDE_PX / max(height_px, width_px))
-    small = cv2.resize(levels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    small = scaled(levels, factor, cv2.INTER_AREA)
     side_px = max(3, round(max(small.shape) * _BACKGROUND_SHARE)) | 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side_px, side_px))
     paper = cv2.morphologyEx(cv2.medianBlur(small, 3), cv2.MORPH_CLOSE, kernel, borderType=cv2.BORDER_REPLICATE)
@@ -144,8 +144,7 @@ def _working(levels: Bytes) -> tuple[Bytes, float]:
     if 1.0 <= scale < _LEAST_ENLARGEMENT:
         return levels, 1.0
     how = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_CUBIC
-    sized = cv2.resize(levels, None, fx=scale, fy=scale, interpolation=how)
-    return sized.astype(np.uint8, copy=False), scale
+    return scaled(levels, scale, how), scale
 
 
 def _inked(flat: Bytes) -> tuple[Mask, float]:
@@ -249,7 +248,7 @@ def _without_specks(mask: Mask) -> Mask:
 
 def _without_far_marks(mask: Mask) -> Mask:
     gap_px = max(3, round(_FAR_GAP * max(mask.shape) / 8)) | 1
-    small = cv2.resize(mask, None, fx=0.125, fy=0.125, interpolation=cv2.INTER_AREA)
+    small = scaled(mask, 0.125, cv2.INTER_AREA)
     parts = cv2.dilate((small > 0).astype(np.uint8), np.ones((gap_px, gap_px), np.uint8))
     count, labels = cv2.connectedComponents(parts, connectivity=8)
     if count <= 2:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.imaging.ink import Mask, without_shading
-from tessera.imaging.pixels import Bytes, require_bytes
+from tessera.imaging.pixels import Bytes, require_bytes, scaled
 
 WORKING_SIDE_PX = 1280
 """Print of 10 points on a page of A4 still has letters of 8 pixels."""
@@ -139,10 +139,9 @@ def _shrunk(picture: Bytes) -> tuple[Bytes, float]:
     scale = min(1.0, WORKING_SIDE_PX / max(picture.shape[:2]))
     if scale == 1.0:
         return picture, 1.0
-    how = (
-        cv2.INTER_LINEAR if scale >= 0.5 else cv2.INTER_AREA
-    )  # down to half its size a line meets enough of its pixels
-    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=how).astype(np.uint8, copy=False), scale
+    # Down to half its size a line meets enough of its pixels.
+    how = cv2.INTER_LINEAR if scale >= 0.5 else cv2.INTER_AREA
+    return scaled(picture, scale, how), scale
 
 
 def _reduced(levels: Bytes, times: int) -> Bytes:

@@ -50,6 +50,20 @@ def require_within(field: str, value: float, low: float, high: float) -> None:
         raise InvalidInputError(field, value, f"{low:g} to {high:g}")
 
 
+def scaled(picture: Bytes, factor: float, interpolation: int) -> Bytes:
+    """Resize both sides by one factor; a strip that would vanish keeps one pixel.
+
+    Args:
+        picture: uint8 (height, width[, 3]).
+        factor: more than 0.
+        interpolation: of OpenCV, such as `cv2.INTER_AREA`.
+    """
+    width, height = (round(side * factor) for side in picture.shape[1::-1])
+    if width and height:
+        return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=interpolation), np.uint8)
+    return np.asarray(cv2.resize(picture, (max(1, width), max(1, height)), interpolation=interpolation), np.uint8)
+
+
 def gray(picture: Picture) -> Picture:
     """(height, width): the luminance of a colour picture, a gray one as it is.
 

@@ -16,6 +16,7 @@ from tessera.domain.saliency import Weights
 from tessera.imaging.decode import Image
 from tessera.imaging.ink import find_ink
 from tessera.imaging.overlay import AGAINST_BGR, FOR_BGR
+from tessera.imaging.pixels import scaled
 from tessera.imaging.signature import CANVAS_HEIGHT_PX, CANVAS_WIDTH_PX, PreparedSignature
 
 LEAST_SIDE_PX = 640
@@ -87,7 +88,7 @@ def _sized(picture: Image) -> Image:
     longer_px = max(picture.shape[:2])
     scale = min(MOST_SIDE_PX / longer_px, max(1.0, LEAST_SIDE_PX / longer_px))
     how = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_CUBIC
-    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=how).astype(np.uint8, copy=False)
+    return scaled(picture, scale, how)
 
 
 def _ink(picture: Image, width_px: int, height_px: int) -> _Pixels:

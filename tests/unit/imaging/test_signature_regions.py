@@ -17,6 +17,7 @@ from tessera.domain.errors import InvalidInputError
 from tessera.domain.reasons import Reason
 from tessera.imaging.page_strokes import page_strokes
 from tessera.imaging.pixels import Bytes
+from tessera.imaging.signature import prepare_signature
 from tessera.imaging.signature_regions import SignatureRegion, cut_region, find_signatures
 
 
@@ -222,3 +223,18 @@ def test_tiny_pictures_are_answered(shape: tuple[int, ...]) -> None:
         assert isinstance(find_signatures(np.full(shape, level, np.uint8)), tuple)
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     assert isinstance(find_signatures(noise), tuple)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 2000), (2000, 1), (3, 2000), (6000, 2, 3), (20, 1), (8, 3000), (1, 16000)]
+)
+@pytest.mark.parametrize("ink", ["none", "all", "striped"])
+def test_strips_are_answered(shape: tuple[int, ...], ink: str) -> None:
+    """A picture of next to no height or width is no error of ours: what is found in it can be cut and prepared."""
+    picture = np.full(shape, 0 if ink == "all" else 255, np.uint8)
+    if ink == "striped":
+        picture.reshape(-1)[::7] = 0
+    prepare_signature(picture)
+    for region in find_signatures(picture):
+        assert prepare_signature(cut_region(picture, region)).canvas.shape == (80, 256)
+        assert region.reasons
