@@ -14,6 +14,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,8 +23,8 @@ import numpy as np
 
 from benchmarks.figures import Figure, report
 from benchmarks.pen_strokes import Rng, Strokes
-from benchmarks.signature_pages import Box, Page, SignatureSource, any_kind, draw_page
-from siamese_lab.signatures.data import BHSIG_TAR, TRAINING, read_bhsig
+from benchmarks.signature_pages import Box, Page, SignatureSource, any_kind, draw_page, printed_cut
+from siamese_lab.signatures.data import BHSIG_TAR, SIGCOMP_TAR, TRAINING, SignatureFile, read_bhsig, read_sigcomp
 from tessera.domain.reasons import Reason
 from tessera.imaging.pixels import Bytes
 from tessera.imaging.signature_regions import SignatureRegion, find_signatures
@@ -38,6 +39,7 @@ SEED = 200_000
 """Pages of other seeds taught the weights."""
 ASKED_RECALL, ASKED_FALSE, ASKED_MS = 0.95, 0.05, 100.0
 LEAST_OVERLAP = 0.5
+LINES = 300
 SPECK_PX = 24
 """Parts of fewer pixels in a picture of a data set are dirt, which no box of a signature has to hold."""
 
@@ -97,10 +99,10 @@ def met(boxes: list[Box], regions: list[SignatureRegion]) -> int:
     return count
 
 
-def pictures(data: Path) -> list[Bytes]:
-    """Two genuine signatures of each training writer."""
+def pictures(data: Path, endings: tuple[str, ...] = ("_03.png", "_11.png")) -> list[Bytes]:
+    """Genuine signatures of each training writer, two of them unless more are named."""
     files = read_bhsig(data / BHSIG_TAR, TRAINING)
-    return [file.picture() for file in files if not file.forged and file.name.endswith(("_03.png", "_11.png"))]
+    return [file.picture() for file in files if not file.forged and file.name.endswith(endings)]
 
 
 def pasted(cut: list[Bytes]) -> SignatureSource:
@@ -143,6 +145,24 @@ def look_at_flat_pages(count: int, source: SignatureSource | None, seed: int) ->
         straight = replace(kind, rotation_degrees=0.0, perspective=0.0, shading=0.0, desk=False)
         tally.add(draw_page(straight, rng, source))
     return tally
+
+
+def written_share(files: Iterable[SignatureFile]) -> tuple[float, int]:
+    """How many pictures of one signature are taken for print, and of how many."""
+    taken = [not_written(file.picture()) for file in files]
+    return sum(taken) / len(taken), len(taken)
+
+
+def line_share(count: int, seed: int) -> float:
+    """How many pictures of one printed line are told to be print."""
+    rng = np.random.default_rng(seed)
+    return sum(not_written(printed_cut(rng)) for _ in range(count)) / count
+
+
+def not_written(picture: Bytes) -> bool:
+    """Whether a picture is said to show print alone."""
+    regions = find_signatures(picture)
+    return bool(regions) and all(Reason.PRINTED_TEXT in region.reasons for region in regions)
 
 
 def whole_share(cut: list[Bytes]) -> tuple[float, float]:
@@ -193,6 +213,13 @@ def main() -> int:
             Figure("one signature is one region", share, f"of {len(cut)}", ">= 0.95", share >= 0.95, COMMAND)
         )
         figures.append(Figure("one signature: CPU time, median", spent, "ms", "", None, COMMAND))
+        unseen = {"BHSig260, writers 91-120": read_bhsig(Path(asked.data) / BHSIG_TAR, range(91, 121))}
+        unseen["SigComp2009"] = read_sigcomp(Path(asked.data) / SIGCOMP_TAR)
+        for name, files in unseen.items():
+            share, of = written_share(files)
+            figures.append(Figure(f"one signature taken for print, {name}", share, f"of {of}", "", None, COMMAND))
+    share = line_share(LINES, SEED + 30_000)
+    figures.append(Figure("one printed line told to be print", share, f"of {LINES}", "", None, COMMAND))
     return report("signature-pages", figures, NOTES)
 
 

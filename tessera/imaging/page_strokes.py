@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tessera.imaging.ink import Mask, without_shading
+from tessera.imaging.ink import Mask, level_counts, strokes_on, without_shading
 from tessera.imaging.pixels import Bytes, require_bytes, scaled
 
 WORKING_SIDE_PX = 1280
@@ -26,6 +26,9 @@ _FAINTEST_SHARE = 0.22
 """Of the darkest ink's depth: patterns under the print have less, pencil beside black print more."""
 _LOCAL_SHARE = 0.45
 _NEIGHBOURHOOD_PX = 15
+_TILE_PX = 32
+_DEVIATION_OF_MEAN = 1.4
+"""The deviation of noise, of its mean distance to the median of nine."""
 _LEAST_LETTERS = 14
 _LEAST_LETTERS_SHARE = 0.3
 _HIGHEST_LETTER_SHARE = 0.06
@@ -113,10 +116,12 @@ def page_strokes(picture: Bytes) -> PageStrokes:
     turn, size = _turned(angle, raw.shape[1], raw.shape[0]) if angle else (np.eye(2, 3), raw.shape[::-1])
     if angle:
         levels = np.asarray(cv2.warpAffine(levels, turn, size, flags=cv2.INTER_LINEAR, borderValue=255), np.uint8)
-    mask, paper, depth = _marked(levels)
+    # A page's marks are of many inks, and a stamp may be fainter than the print; one signature is of one pen.
+    mask = _marked(levels) if printed else strokes_on(levels)[0]
     mask = _on_paper(mask, raw, turn)
     coloured = _coloured(mask, colour, turn)
     bare, lying, standing = _without_rules(mask, printed=printed)
+    paper, _, depth = _depths(levels)
     parts = parts_of(bare)
     letters = _letters(parts.boxes, max(mask.shape))
     back = cv2.invertAffineTransform(turn) / scale
@@ -166,22 +171,45 @@ def _coloured(mask: Mask, colour: Bytes | None, turn: Floats) -> Mask:
     return np.asarray(cv2.bitwise_and(mask, cv2.inRange(colour, np.array([_LEAST_COLOUR]), np.array([255]))), np.uint8)
 
 
-def _marked(levels: Bytes) -> tuple[Mask, float, float]:
-    """The mask, the paper's level, and the depth of dark ink: each pixel is judged by the darkest ones near it."""
-    counts = np.bincount(levels.ravel(), minlength=256)
+def _depths(levels: Bytes) -> tuple[float, float, float]:
+    """The paper's level, how far below it something may be a mark, and the depth of dark ink; 0 where there is none."""
+    counts = level_counts(levels)
     paper = int(np.searchsorted(np.cumsum(counts), levels.size / 2))
     away = np.bincount(np.abs(np.arange(256) - paper), weights=counts, minlength=256)
     noise = 1.4826 * float(np.searchsorted(np.cumsum(away), levels.size / 2))
     least = max(_LEAST_DEPTH, _NOISE_DEVIATIONS * noise)
     below = np.cumsum(counts[: max(1, int(paper - least))])
     if not below[-1]:
-        return np.zeros_like(levels), float(paper), 0.0
+        return float(paper), least, 0.0
     depth = paper - float(np.searchsorted(below, below[-1] * 0.25))
-    least = max(least, _FAINTEST_SHARE * depth)
+    return float(paper), max(least, _FAINTEST_SHARE * depth), depth
+
+
+def _marked(levels: Bytes) -> Mask:
+    """Each pixel is judged by the darkest ones near it, and by the noise around."""
+    paper, least, depth = _depths(levels)
+    if not depth:
+        return np.zeros_like(levels)
     darkest = cv2.erode(levels, np.ones((_NEIGHBOURHOOD_PX, _NEIGHBOURHOOD_PX), np.uint8))
     table = np.minimum(paper - least, paper - _LOCAL_SHARE * (paper - np.arange(256.0)))
     threshold = cv2.LUT(darkest, np.clip(table, 0, 255).astype(np.uint8))
-    return np.asarray(cv2.compare(levels, threshold, cv2.CMP_LE), np.uint8), float(paper), depth
+    marks = np.asarray(cv2.compare(levels, threshold, cv2.CMP_LE), np.uint8)
+    deepest = np.clip(paper - _NOISE_DEVIATIONS * _noise(levels, marks), 0, 255).astype(np.uint8)
+    threshold = cv2.min(threshold, cv2.resize(deepest, levels.shape[::-1], interpolation=cv2.INTER_LINEAR))
+    return np.asarray(cv2.compare(levels, threshold, cv2.CMP_LE), np.uint8)
+
+
+def _noise(levels: Bytes, marks: Mask) -> npt.NDArray[np.float32]:
+    """The deviation of the paper's noise, a tile at a time: paper in a shadow, made as bright as the other, has more
+    of it."""
+    away = cv2.absdiff(levels, cv2.medianBlur(levels, 3))
+    tiles = tuple(max(1, side // _TILE_PX) for side in levels.shape[::-1])
+    bare = cv2.bitwise_not(marks)
+    mean, paper = (
+        cv2.blur(cv2.resize(one.astype(np.float32), tiles, interpolation=cv2.INTER_AREA), (3, 3))
+        for one in (cv2.bitwise_and(away, bare), bare)
+    )
+    return np.asarray(_DEVIATION_OF_MEAN * 255.0 * mean / np.maximum(paper, 1.0), np.float32)
 
 
 def _letters(boxes: Counts, side_px: int, least_px: int = 4) -> float:
@@ -201,7 +229,7 @@ def _letters(boxes: Counts, side_px: int, least_px: int = 4) -> float:
 def _askew(levels: Bytes) -> tuple[bool, float]:
     """Whether there is print, and how far its lines fall to the right; looked for in a copy of half the size."""
     small = _reduced(levels, 2)
-    mask, _, _ = _marked(small)
+    mask = _marked(small)
     outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     boxes = np.array([cv2.boundingRect(outline) for outline in outlines], np.int32).reshape(-1, 4)
     if not _letters(boxes, max(small.shape), 3):
