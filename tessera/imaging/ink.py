@@ -28,8 +28,10 @@ _BACKGROUND_SHARE = 0.09
 _LEAST_DEPTH = 14
 """Levels below the paper, of 255, from which on something may be ink."""
 _NOISE_DEVIATIONS = 5.0
+_RULE_BORDER_PX = 2
+"""A ruled line goes on beyond the picture: it comes so near its borders; the underline of a signature ends before."""
 _RULE_SPAN = 0.85
-"""Share of the picture's width that a ruled line has at least; the underline of a signature has less, and is bent."""
+"""Share of its length that is there, at least."""
 _RULE_PIECE = 24
 """The pieces that ruled lines are found by have this part of the width: short enough for a page laid in askew."""
 _RULE_BAND_PX = 12
@@ -200,19 +202,26 @@ def _without_rules(mask: Mask) -> Mask:
     bare = mask.copy()
     for label in range(1, count):
         left, top, width, height = (int(side) for side in facts[label, :4])
-        if width >= _RULE_SPAN * width_px or _leaves_at_corner(mask.shape, left, top, width, height):
-            rows, columns = np.nonzero((labels == label) & (pieces > 0))
-            if rows.size and height < 0.1 * width_px:
-                _lift_rule(bare, _line_through(columns, rows), left, left + width)
+        if not _may_be_rule(mask.shape, left, top, width, height):
+            continue
+        rows, columns = np.nonzero((labels == label) & (pieces > 0))  # closing has brought the pieces to the borders
+        if rows.size and _goes_beyond(mask.shape, rows, columns):
+            _lift_rule(bare, _line_through(columns, rows), left, left + width)
     return bare
 
 
-def _leaves_at_corner(shape: tuple[int, ...], left: int, top: int, width: int, height: int) -> bool:
-    """Whether it is flat, and comes in at a side of the picture and goes out at its top or bottom."""
-    near_px = 3
-    at_side = left <= near_px or left + width >= shape[1] - near_px
-    at_end = top <= near_px or top + height >= shape[0] - near_px
-    return at_side and at_end and width >= max(0.05 * shape[1], 8 * height)
+def _may_be_rule(shape: tuple[int, ...], left: int, top: int, width: int, height: int) -> bool:
+    """Whether it is flat and comes to two borders, of which one may be the top or the bottom."""
+    long_enough = width >= _RULE_SPAN * shape[1] or width >= max(0.05 * shape[1], 8 * height)
+    return long_enough and height < 0.1 * shape[1]
+
+
+def _goes_beyond(shape: tuple[int, ...], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> bool:
+    """Whether marks come to both sides of the picture, or to one and to its top or bottom."""
+    near = _RULE_BORDER_PX
+    at_left, at_right = columns.min() <= near, columns.max() >= shape[1] - 1 - near
+    at_end = rows.min() <= near or rows.max() >= shape[0] - 1 - near
+    return bool((at_left and at_right) or ((at_left or at_right) and at_end))
 
 
 def _line_through(columns: npt.NDArray[np.intp], rows: npt.NDArray[np.intp]) -> np.poly1d:

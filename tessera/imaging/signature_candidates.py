@@ -31,7 +31,7 @@ _CAPTION_GAP_LETTERS = 6.0
 _FIELD_REACH, _FIELD_WIDEST = 2.2, 10.0
 """Between words on the same ruled line."""
 _DOUBTFUL_REACH = 1.4
-"""Between words that alone are doubtful, where no line tells that they stand in one field."""
+"""Between words that alone are doubtful, where there is print and no line tells that they stand in one field."""
 _FIELD_SHARE = 0.2
 """Of the page's width, that a line to sign on has at least; head lines of words have less."""
 _LETTER_GAP, _LEAST_LETTER = 0.7, 0.4
@@ -128,8 +128,9 @@ def joined(page: PageStrokes, one: Candidate, other: Candidate) -> Candidate | N
     gap, overlap = (right - left) - int(boxes[:, 2].sum()), int(boxes[:, 3].sum()) - (bottom - top)
     rules = _field_rules(page)
     rule = _standing_on(boxes, rules)
-    reach = _FIELD_REACH if (rule >= 0).all() else _DOUBTFUL_REACH
-    if gap > reach * high or right - left > _FIELD_WIDEST * high or overlap < 0.5 * low:
+    reach = _FIELD_REACH if (rule >= 0).all() or not page.letter_px else _DOUBTFUL_REACH
+    widest = _FIELD_WIDEST * high if page.letter_px else np.inf
+    if gap > reach * high or right - left > widest or overlap < 0.5 * low:
         return None
     if _apart(rule, rules, np.full((2, 2), _RULE_GAP * high)).any():
         return None

@@ -140,9 +140,8 @@ def _sure(page: PageStrokes, candidate: Candidate) -> float:
 
 
 def _with_words_joined(page: PageStrokes, judged: list[Judged]) -> list[Judged]:
-    """Words that alone are doubtful become one with a neighbour where both together look more like handwriting."""
-    if not page.letter_px:
-        return judged
+    """Words that alone are doubtful become one with a neighbour where both together look more like handwriting; where
+    there is no print, what stands beside handwriting is of it."""
     left = list(judged)
     for doubtful in sorted(judged, key=lambda one: -one[1].box[2]):
         if doubtful[0] >= DOUBTFUL or not any(one is doubtful for one in left):
@@ -151,7 +150,10 @@ def _with_words_joined(page: PageStrokes, judged: list[Judged]) -> list[Judged]:
         for other in left:
             both = joined(page, doubtful[1], other[1]) if other is not doubtful else None
             sure = _sure(page, both) if both else 0.0
-            if both and sure >= max(LEAST_PROBABILITY, doubtful[0], other[0], best[0][0] if best else 0.0):
+            alone = max(doubtful[0], other[0])
+            if not page.letter_px:
+                sure = max(sure, alone)
+            if both and sure >= max(LEAST_PROBABILITY, alone, best[0][0] if best else 0.0):
                 best = (sure, both), other
         if best:
             left = [one for one in left if one is not doubtful and one is not best[1]] + [best[0]]
