@@ -201,8 +201,8 @@ def _without_rules(mask: Mask) -> Mask:
     count, labels, facts, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     bare = mask.copy()
     for label in range(1, count):
-        left, top, width, height = (int(side) for side in facts[label, :4])
-        if not _may_be_rule(mask.shape, left, top, width, height):
+        left, _, width, height = (int(side) for side in facts[label, :4])
+        if not _is_flat(width_px, width, height):
             continue
         rows, columns = np.nonzero((labels == label) & (pieces > 0))  # closing has brought the pieces to the borders
         if rows.size and _goes_beyond(mask.shape, rows, columns):
@@ -210,10 +210,10 @@ def _without_rules(mask: Mask) -> Mask:
     return bare
 
 
-def _may_be_rule(shape: tuple[int, ...], left: int, top: int, width: int, height: int) -> bool:
-    """Whether it is flat and comes to two borders, of which one may be the top or the bottom."""
-    long_enough = width >= _RULE_SPAN * shape[1] or width >= max(0.05 * shape[1], 8 * height)
-    return long_enough and height < 0.1 * shape[1]
+def _is_flat(picture_px: int, width: int, height: int) -> bool:
+    """Whether it lies along the picture, or cuts a corner of it."""
+    lies = width >= _RULE_SPAN * picture_px or width >= max(0.05 * picture_px, 8 * height)
+    return lies and height < 0.1 * picture_px
 
 
 def _goes_beyond(shape: tuple[int, ...], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> bool:
