@@ -44,8 +44,9 @@ def show_text(one: Collection) -> str:
 def _policy_text(policy: DecisionPolicy) -> str:
     planned = policy.planned_gallery_size
     among = f"{planned} subjects or more" if planned else "those who are enrolled"
+    fmr = "the usual" if policy.verify_target_fmr is None else rate_text(policy.verify_target_fmr)
     parts = [
-        f"FMR <= {rate_text(policy.verify_target_fmr)}{against_text(policy.impostors or Impostors.RANDOM)}",
+        f"FMR <= {fmr}{against_text(policy.impostors or Impostors.RANDOM)}",
         f"FPIR <= {rate_text(policy.identify_target_fpir)} among {among}",
         f"from {policy.min_tracklet_frames} frame{'' if policy.min_tracklet_frames == 1 else 's'} on",
         "beyond the calibration's data too" if policy.allow_extrapolation else "",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
-from tessera.domain.calibration import DEFAULT_TARGET_FMR, DEFAULT_TARGET_FPIR, USUAL_IMPOSTORS, Impostors
+from tessera.domain.calibration import DEFAULT_TARGET_FPIR, USUAL_IMPOSTORS, Impostors
 from tessera.domain.embedding import Modality
 
 
@@ -41,8 +41,9 @@ class OutlierPolicy(StrEnum):
 class DecisionPolicy:
     """The error rates that decisions stand for."""
 
-    verify_target_fmr: float = DEFAULT_TARGET_FMR
-    """False match rate of a verification, in (0, 1)."""
+    verify_target_fmr: float | None = None
+    """False match rate of a verification, in (0, 1). None: the usual one of its impostors, 1e-4 of strangers and 0.05
+    of skilled forgers; what a gallery answers is always a rate."""
     identify_target_fpir: float = DEFAULT_TARGET_FPIR
     """False-positive identification rate of a search by somebody who is not enrolled, in (0, 1)."""
     planned_gallery_size: int = 0

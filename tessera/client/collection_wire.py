@@ -53,7 +53,7 @@ def _policy_from_wire(message: collection_pb2.DecisionPolicy) -> v.DecisionPolic
     default = v.DecisionPolicy()
     has_fmr, has_fpir = message.HasField("verify_target_fmr"), message.HasField("identify_target_fpir")
     return v.DecisionPolicy(
-        verify_target_fmr=message.verify_target_fmr if has_fmr else default.verify_target_fmr,
+        verify_target_fmr=message.verify_target_fmr if has_fmr else None,
         identify_target_fpir=message.identify_target_fpir if has_fpir else default.identify_target_fpir,
         planned_gallery_size=message.planned_gallery_size,
         min_tracklet_frames=message.min_tracklet_frames or default.min_tracklet_frames,
