@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from tessera.client import collection_values as v
 from tessera.client import wire
+from tessera.domain.calibration import DEFAULT_TARGET_FMR
 from tessera.domain.errors import InvalidInputError
 from tessera.v1 import collection_pb2
 
@@ -53,7 +54,7 @@ def _policy_from_wire(message: collection_pb2.DecisionPolicy) -> v.DecisionPolic
     default = v.DecisionPolicy()
     has_fmr, has_fpir = message.HasField("verify_target_fmr"), message.HasField("identify_target_fpir")
     return v.DecisionPolicy(
-        verify_target_fmr=message.verify_target_fmr if has_fmr else None,
+        verify_target_fmr=message.verify_target_fmr if has_fmr else DEFAULT_TARGET_FMR,
         identify_target_fpir=message.identify_target_fpir if has_fpir else default.identify_target_fpir,
         planned_gallery_size=message.planned_gallery_size,
         min_tracklet_frames=message.min_tracklet_frames or default.min_tracklet_frames,

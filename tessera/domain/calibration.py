@@ -232,7 +232,7 @@ class Calibration:
             return _measured(self.points[at])
         found = self._beyond(fmr) if allow_extrapolation else None
         if found is None:
-            raise CalibrationTooSmallError(fmr, needed, self.data.non_mated)
+            raise CalibrationTooSmallError(fmr, needed, self.data.non_mated, self.points[-1].fmr)
         return found
 
     def _beyond(self, fmr: float) -> MeasuredRate | None:

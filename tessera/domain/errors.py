@@ -166,10 +166,13 @@ class NoCalibrationError(TesseraError):
 class CalibrationTooSmallError(TesseraError):
     """The calibration's data cannot carry the error rate that is asked for."""
 
-    def __init__(self, rate: float, comparisons_needed: int, comparisons: int) -> None:
+    def __init__(self, rate: float, comparisons_needed: int, comparisons: int, strictest: float | None = None) -> None:
         self.rate = rate
         self.comparisons_needed = comparisons_needed
         self.comparisons = comparisons
+        if strictest is not None and comparisons_needed <= comparisons:
+            super().__init__(f"an FMR of {rate:g} was not measured; the calibration's strictest is {strictest:g}")
+            return
         super().__init__(
             f"an FMR of {rate:g} needs {comparisons_needed:,} non-mated comparisons (rule of 3); "
             f"the calibration has {comparisons:,}"

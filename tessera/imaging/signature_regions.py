@@ -24,6 +24,8 @@ LEAST_PROBABILITY = 0.5
 """Of handwriting, from which on a region is taken for a signature."""
 DOUBTFUL = 0.6
 """Words below this are tried together with their neighbours."""
+SURELY_PRINT = 0.05
+"""Below this a word beside handwriting is a printed name rather than the neat half of a signature."""
 MOST_LOOKED_AT = 48
 """Candidates that are judged, the largest ones; all others on a page are small."""
 LEAST_SIDE_PX = 64
@@ -141,18 +143,17 @@ def _sure(page: PageStrokes, candidate: Candidate) -> float:
 
 def _with_words_joined(page: PageStrokes, judged: list[Judged]) -> list[Judged]:
     """Words that alone are doubtful become one with a neighbour where both together look more like handwriting; where
-    there is no print, what stands beside handwriting is of it."""
+    there is no running text, what may be handwriting beside handwriting is of it."""
     left = list(judged)
+    least = 0.0 if page.letter_px else SURELY_PRINT
     for doubtful in sorted(judged, key=lambda one: -one[1].box[2]):
-        if doubtful[0] >= DOUBTFUL or not any(one is doubtful for one in left):
+        if not least <= doubtful[0] < DOUBTFUL or not any(one is doubtful for one in left):
             continue
         best: tuple[Judged, Judged] | None = None
         for other in left:
             both = joined(page, doubtful[1], other[1]) if other is not doubtful else None
-            sure = _sure(page, both) if both else 0.0
             alone = max(doubtful[0], other[0])
-            if not page.letter_px:
-                sure = max(sure, alone)
+            sure = (_sure(page, both) if page.letter_px else alone) if both else 0.0
             if both and sure >= max(LEAST_PROBABILITY, alone, best[0][0] if best else 0.0):
                 best = (sure, both), other
         if best:

@@ -166,7 +166,9 @@ async def test_what_holds_in_a_collection_comes_back_as_it_was_said(world: World
     assert found.quality_gate == QualityGate(min_sharpness=0.4)
     assert (found.duplicate_policy, found.outlier_policy) == (DuplicatePolicy.REJECT, OutlierPolicy.REPORT)
     assert found.retention == timedelta(days=30)
-    assert found.camera_policies == {"door": replace(door, impostors=Impostors.RANDOM)}, "what is usual is filled in"
+    assert found.camera_policies == {"door": replace(door, verify_target_fmr=1e-4, impostors=Impostors.RANDOM)}, (
+        "what is usual is filled in"
+    )
 
     changed = await asked(
         world,

@@ -353,8 +353,8 @@ async def test_the_sdk_speaks_of_signatures(world: SignatureWorld, writer: Write
             assert tessera.get_collection(SIGNATURES).policy == DecisionPolicy.usual(Modality.SIGNATURE)
             with pytest.raises(NotAllowedNow, match="non-mated"):
                 tessera.verify("ada", writer.signs(1)[0], collection_id=SIGNATURES, target_fmr=1e-6)
-            planned = DecisionPolicy(planned_gallery_size=500)
+            planned = DecisionPolicy(planned_gallery_size=50)
             made = tessera.create_collection("branch", modality=Modality.SIGNATURE, policy=planned).policy
-            assert made == replace(DecisionPolicy.usual(Modality.SIGNATURE), planned_gallery_size=500)
+            assert made == replace(DecisionPolicy.usual(Modality.SIGNATURE), planned_gallery_size=50)
 
     await asyncio.to_thread(asked)

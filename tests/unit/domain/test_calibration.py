@@ -291,3 +291,9 @@ def test_a_number_that_cannot_be_is_refused(table_name: str, row: int, column: i
     raw[table_name][row][column] = value
     with pytest.raises(ArtifactError, match=r"x\.json"):
         load_calibration(json.dumps(raw), "x.json")
+
+
+def test_a_rate_below_the_strictest_point_is_told_as_that() -> None:
+    """There are comparisons enough: the message does not say that some are missing."""
+    with pytest.raises(CalibrationTooSmallError, match=r"was not measured; the calibration's strictest is 0\.1"):
+        replace(table(), points=table().points[:1]).threshold_for_fmr(0.01)

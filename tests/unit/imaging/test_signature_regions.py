@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.pen_strokes import pen_signature
 from benchmarks.signature_pages import Kind, Page, draw_page
 from benchmarks.signature_regions import met, overlap
+from siamese_lab.signatures.ills import ILLS
 from tessera.domain.errors import InvalidInputError
 from tessera.domain.reasons import Reason
 from tessera.imaging.page_strokes import page_strokes
@@ -65,6 +66,33 @@ def test_a_tight_crop_is_one_region_with_all_of_its_ink(seed: int) -> None:
     (region,) = find_signatures(tight)
     assert region.reasons == ()
     assert region.box_px == pytest.approx((4, 4, width, height), abs=2)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("ill", ["phone_shading", "ruled_paper", "jpeg_q30"])
+def test_a_picture_with_an_ill_is_one_region_without_reasons(ill: str, seed: int) -> None:
+    """Neither a shadow's edge, nor the noise of its dark side, nor ruled lines are taken for ink; the box is that of
+    the clean picture to within six pixels."""
+    picture, box = one_signature(seed)
+    (region,) = find_signatures(ILLS[ill](picture, np.random.default_rng(seed)))
+    assert region.reasons == ()
+    assert region.box_px == pytest.approx(box, abs=6)
+
+
+@pytest.mark.parametrize(
+    ("font", "is_of_it"), [(cv2.FONT_HERSHEY_TRIPLEX | cv2.FONT_ITALIC, True), (cv2.FONT_HERSHEY_PLAIN, False)]
+)
+def test_a_neat_word_beside_a_signature_is_of_it_and_print_is_not(font: int, is_of_it: bool) -> None:
+    """Where there is no running text; the gap is nearly twice the height of the signature."""
+    hand, (left, top, width, height) = one_signature(1)
+    paper = np.full((900, 1600), int(hand.max()), np.uint8)
+    paper[400 : 400 + height, 40 : 40 + width] = hand[top : top + height, left : left + width]
+    scale = 2.5 if is_of_it else 4.0
+    cv2.putText(paper, "Anna Mol", (40 + width + 310, 390 + height), font, scale, 30, 4, cv2.LINE_AA)
+    region = find_signatures(paper)[0]
+    assert region.reasons == ()
+    assert (region.box_px[2] > width + 200) == is_of_it
+    assert region.box_px[0] == pytest.approx(40, abs=4)
 
 
 @pytest.mark.parametrize("name", ["letter", "form", "table", "cheque"])
