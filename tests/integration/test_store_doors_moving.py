@@ -37,7 +37,7 @@ SCRIPTS = {
 }
 WAITING = Durability("everysec", replicas_to_wait=1, replica_timeout_s=0.3)
 ALONE = Durability("everysec")
-BACK_WITHIN_S = 10.0
+BACK_WITHIN_S = 45.0
 
 
 @contextlib.asynccontextmanager
