@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from benchmarks.process_group import server_group
+from tessera.chassis.ports import free_port
 
 READY_S, END_S = 120.0, 30.0
 
@@ -30,13 +30,6 @@ class Service:
     pid: int
     process: subprocess.Popen[bytes]
     """For scenarios that end it themselves."""
-
-
-def free_port() -> int:
-    """A TCP port of the loopback address that nobody has at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -91,16 +91,21 @@ async def running_gallery(
             follower.stop()
             finisher.stop()
             retention.stop()
-            ground.closing.set()
-            ground.events.close()
-            await asyncio.gather(server.stop(), shard_server.stop(settings.drain_s))
+            await _stop_answering(ground, server, shard_server)
             checkpointer.stop()  # after the last decision
             if ground.engine is not None:
                 ground.engine.stop()
             await beside
             await following
     finally:
+        await _stop_answering(ground, server, shard_server)  # also of a start that ended half-way
         await ground.close()
+
+
+async def _stop_answering(ground: Ground, server: Server, shard_server: ShardServer) -> None:
+    ground.closing.set()
+    ground.events.close()
+    await asyncio.gather(server.stop(), shard_server.stop(ground.settings.drain_s))
 
 
 class RunningGallery:

@@ -133,6 +133,7 @@ class ShardServer:
         self._server = server
 
     async def stop(self, drain_s: float) -> None:
-        """Let calls under way finish, and close."""
-        if self._server is not None:
-            await self._server.stop(drain_s)
+        """Let calls under way finish, and close; nothing when it does not listen."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(drain_s)

@@ -188,9 +188,11 @@ async def running_encoder() -> AsyncIterator[tuple[NoteReader, EncoderClient]]:
     encoder_pb2_grpc.add_EncoderServiceServicer_to_server(reader, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with open_channel(f"127.0.0.1:{port}") as channel:
-        yield reader, EncoderClient(channel)
-    await server.stop(None)
+    try:
+        async with open_channel(f"127.0.0.1:{port}") as channel:
+            yield reader, EncoderClient(channel)
+    finally:
+        await server.stop(None)
 
 
 @contextlib.asynccontextmanager
@@ -210,7 +212,7 @@ async def running_world(store: str, thresholds: Thresholds = THRESHOLDS, **setti
         "follow_interval_s": 0.02,
         "drain_s": 1.0,
     }
-    chosen = GallerySettings(port=0, metrics_port=0, store=store, **(common | settings))
+    chosen = GallerySettings(**({"port": 0, "metrics_port": 0, "store": store} | common | settings))
     async with (
         running_encoder() as (encoder, encoder_client),
         running_gallery(chosen, encoder_client, thresholds, SystemClock()) as gallery,

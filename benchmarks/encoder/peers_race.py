@@ -31,7 +31,8 @@ from benchmarks.encoder.race import Entrant, race
 from benchmarks.encoder.worker import Load
 from benchmarks.figures import ROOT
 from benchmarks.process_group import server_group
-from benchmarks.services import free_port, service
+from benchmarks.services import service
+from tessera.chassis.ports import free_port
 
 PYTHON = ROOT / "build" / "peers" / "bin" / "python"
 CALLS = 32

@@ -10,7 +10,6 @@ times and sizes say nothing about a server.
 from __future__ import annotations
 
 import argparse
-import socket
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from gallery_svc.index.milvus_engine import EngineAddress, EngineIndex, MilvusEn
 from gallery_svc.index.milvus_rows import table_name
 from gallery_svc.index.protocol import Hit, Put, Removal
 from gallery_svc.rows import HalfVectors, RowBatch, SearchProfile, SearchRow, TemplateRow, half
+from tessera.chassis.ports import free_port
 from tessera.domain.embedding import Embedding
 from tessera.domain.errors import UnavailableError
 from tessera.domain.ids import CollectionId, ModelId, SubjectId, TemplateId
@@ -75,9 +75,7 @@ def gallery(templates: int) -> Gallery:
 @contextmanager
 def engine_process(folder: Path) -> Iterator[tuple[MilvusEngine, int]]:
     """An embedded engine in a process of its own, which has answered."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     code = f"from milvus_lite.adapter.grpc.server import run_server; run_server({str(folder)!r}, '127.0.0.1', {port})"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
     engine = MilvusEngine(EngineAddress(f"http://127.0.0.1:{port}", timeout_s=60))

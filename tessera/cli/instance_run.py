@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from tessera import __version__
 from tessera.chassis.clock import Clock, SystemClock
+from tessera.chassis.ports import HOST
 from tessera.cli.board import Board
 from tessera.cli.call_failure import failure_of
 from tessera.cli.camera_argument import CameraArgument
@@ -23,7 +24,7 @@ from tessera.cli.failure import Failure
 from tessera.cli.followers import CameraFollower, EventFollower
 from tessera.cli.instance import locked_data_dir, unusable, write_instance
 from tessera.cli.instance_keys import prepare_keys
-from tessera.cli.ports import HOST, Ports, settle_ports
+from tessera.cli.ports import Ports, settle_ports
 from tessera.cli.process_facts import lived_s
 from tessera.cli.services import service_specs
 from tessera.cli.supervisor import Supervisor

@@ -1,4 +1,4 @@
-"""The ports of one instance: chosen, or taken from the system, and looked at before anything starts."""
+"""The ports of one instance: chosen, or found, and looked at before anything starts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
 from tessera.chassis.clock import Clock
+from tessera.chassis.ports import HOST, free_port
 from tessera.cli.failure import Failure
 
-HOST = "127.0.0.1"
 DEFAULT_BASE_PORT = 7001
 HIGHEST_BASE_PORT = 63_000
 
@@ -43,7 +43,7 @@ def ports_from(base: int, chosen: Mapping[str, int]) -> Ports:
     """All ports: those that were chosen, and the others at their places above the base.
 
     Args:
-        base: the encoder's; 0: the system chooses every port that was not chosen.
+        base: the encoder's; 0: every port that was not chosen is any free one.
         chosen: ports by the names of `PORT_NAMES`.
     """
     by_place = {name: base + offset if base else 0 for name, offset in asdict(_OFFSETS).items()}
@@ -62,7 +62,7 @@ def settle_ports(wanted: Ports, clock: Clock) -> Ports:
     until_s = clock.monotonic_s() + _LEAVING_LIMIT_S
     try:
         for name in PORT_NAMES:
-            held[name] = _hold(name, getattr(wanted, name), until_s, clock)
+            held[name] = _hold(name, getattr(wanted, name) or free_port(), until_s, clock)
         return Ports(**{name: taken.getsockname()[1] for name, taken in held.items()})
     finally:
         for taken in held.values():
@@ -99,7 +99,7 @@ def _refused(name: str, port: int, error: OSError) -> Failure:
         f"port {port} of the {what} is in use" if taken else f"port {port} of the {what}: {error.strerror}",
         field=option,
         value=str(port),
-        allowed="a free port of this machine; 0 lets the system choose",
+        allowed="a free port of this machine; 0 takes any",
         next_step=f"end the program that has it, or choose another with {option}; --base-port moves all of them",
         reason="PORT_IN_USE" if taken else "INVALID_FIELD",
     )

@@ -10,9 +10,10 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tessera.chassis.channel import open_blocking_channel
+from tessera.chassis.ports import HOST
 from tessera.cli.child import ChildSpec
 from tessera.cli.instance_keys import InstanceKeys
-from tessera.cli.ports import HOST, Ports
+from tessera.cli.ports import Ports
 from tessera.cli.valkey import DURABILITY
 
 _CONNECT_LIMIT_S = 0.2

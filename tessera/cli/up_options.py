@@ -31,7 +31,7 @@ class UpOptions:
     demo: bool
     """Enrol the demo's people and watch the demo's camera."""
     ports: Ports
-    """0: the system chooses."""
+    """0: any that are free."""
     sample_rate_hz: float
     """Of the cameras above."""
     ready_limit_s: float

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from gallery_svc.store.records import SubjectProfile
 from gallery_svc.store.redis import RedisStore
+from tessera.chassis.ports import free_port
 from tessera.domain.errors import StoreCorruptError
 from tessera.domain.ids import SubjectId
 from tests.congruence.redis_world import store_at
@@ -32,7 +33,7 @@ from tests.congruence.store_world import (
     template,
     update,
 )
-from tests.servers import PrivateServer, client_of, free_port
+from tests.servers import PrivateServer, client_of
 
 Operation = Callable[[RedisStore], Awaitable[object]]
 

@@ -17,9 +17,10 @@ from redis import Redis
 
 from gallery_svc.signing import Signer
 from tessera.chassis.key_files import add_key
+from tessera.chassis.ports import free_port
 from tessera.client import Tessera
 from tessera.client.errors import TesseraCallError
-from tests.valkey import PrivateServer, free_port, running_server
+from tests.valkey import PrivateServer, running_server
 
 READY_LIMIT_S = 120.0
 SCRUBBED = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0"}

@@ -18,11 +18,12 @@ from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tessera.chassis.channel import open_channel
+from tessera.chassis.ports import free_port
 from tessera.chassis.status import StatusDetail, detail_of
 from tessera.v1 import camera_pb2 as pb
 from tessera.v1.camera_pb2_grpc import CameraServiceStub
 from tests.eventually import eventually
-from tests.valkey import PrivateServer, forcing_server, free_port
+from tests.valkey import PrivateServer, forcing_server
 
 LIMIT_S = 60.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,8 +17,10 @@ import pytest
 from gallery_svc.store.protocol import shard_of
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.channel import open_channel
+from tessera.chassis.ports import free_port
 from tessera.client import wire
 from tessera.domain.embedding import Modality
+from tessera.domain.errors import InvalidInputError
 from tessera.domain.ids import CalibrationId, ModelId, SubjectId
 from tessera.v1 import (
     audit_pb2,
@@ -48,7 +51,7 @@ from tests.gallery_world import (
     running_world,
     verify,
 )
-from tests.valkey import PrivateServer, free_port, running_server
+from tests.valkey import PrivateServer, running_server
 
 SHARDS, SUBJECTS = 8, 48
 HOLDS = ("0-2/8", "3-5/8", "6,7/8")
@@ -348,3 +351,15 @@ async def test_parts_that_take_to_another_encoder_at_different_moments_answer_as
         assert [one[0] for one in answers] == names
         old = await refused(identify(world, embedded(person(1)), collection_id="staff"))
         assert (old.code, old.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "MODEL_MISMATCH")
+
+
+async def test_a_start_that_ends_half_way_leaves_nobody_listening(valkey: PrivateServer) -> None:
+    """The address for shards is taken: the gallery says so, and its own address answers nobody."""
+    port = free_port()
+    with socket.create_server(("127.0.0.1", free_port())) as taken:
+        settings = {"holds": HOLDS[0], "shard_port": taken.getsockname()[1], "port": port}
+        with pytest.raises(InvalidInputError, match="shard_port"):
+            async with running_world(await emptied(valkey), **settings):
+                pass
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 1):
+        pass

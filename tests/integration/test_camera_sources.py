@@ -27,6 +27,7 @@ from camera_ingest.sources.opening import open_source
 from camera_ingest.sources.source import Source, SourceError
 from camera_ingest.sources.url import parse_url
 from tessera.chassis.clock import SystemClock
+from tessera.chassis.ports import free_port
 
 LIMITS = AvLimits(open_s=1.0, read_s=0.7)
 SLACK_S = 10.0
@@ -109,12 +110,6 @@ def silent_peer() -> Iterator[int]:
     """Accepts connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_recording_plays_in_its_own_time(recording: Path) -> None:

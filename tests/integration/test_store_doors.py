@@ -25,6 +25,7 @@ from gallery_svc.store.door import CommandRefusedError
 from gallery_svc.store.durability import Durability
 from gallery_svc.store.lua import Script
 from gallery_svc.store.redis_door import RedisDoor, open_door
+from tessera.chassis.ports import free_port
 from tessera.domain.errors import InvalidInputError, OutcomeUnknownError, UnavailableError
 from tests.cutting_proxy import Loss, cutting_proxy
 from tests.eventually import eventually
@@ -34,7 +35,6 @@ from tests.servers import (
     PrivateServer,
     binary_of,
     client_of,
-    free_port,
     redis_binary,
     running_pair,
     running_server,

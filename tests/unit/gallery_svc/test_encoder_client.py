@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tessera.chassis.channel import open_channel
+from tessera.chassis.ports import free_port
 from tessera.client.encoder import EncoderClient, EncoderState, Priority
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import ImageRejectedError, UnavailableError
 from tessera.domain.reasons import Reason
 from tests.gallery_world import DIMENSIONS, MODEL, person, picture, running_encoder
-from tests.valkey import free_port
 
 
 async def test_a_picture_becomes_observations() -> None:

@@ -14,10 +14,10 @@ from gallery_svc.index.protocol import Removal
 from gallery_svc.store.memory import MemoryStore
 from gallery_svc.store.records import CollectionRecord
 from tessera.chassis.clock import ManualClock
+from tessera.chassis.ports import free_port
 from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.errors import UnavailableError
 from tessera.domain.ids import CollectionId, ModelId, SubjectId
-from tests.valkey import free_port
 
 STAFF, MODEL = CollectionId("staff"), ModelId("m@1")
 RECORD = CollectionRecord(STAFF, Modality.FACE, MODEL, datetime(2026, 11, 22, tzinfo=UTC), generation="g1")

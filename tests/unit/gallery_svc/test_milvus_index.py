@@ -26,10 +26,10 @@ from gallery_svc.index.milvus_rows import table_name
 from gallery_svc.index.milvus_turns import Turns
 from gallery_svc.index.protocol import EVERYBODY, Hit, Put, Removal, Update, Wanted
 from gallery_svc.rows import HalfVector, RowBatch, SearchProfile, SearchRow, TemplateRow, half
+from tessera.chassis.ports import free_port
 from tessera.domain.embedding import Embedding
 from tessera.domain.errors import InvalidInputError, ModelMismatchError, UnavailableError
 from tessera.domain.ids import CollectionId, ModelId, SubjectId, TemplateId
-from tests.valkey import free_port
 
 MODEL = ModelId("face@1")
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -15,6 +15,7 @@ from gallery_svc.store.durability import Durability
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.records import EpochRecord, EpochState, ErasureEnd, Member, Position, SubjectProfile
 from gallery_svc.store.redis import RedisStore
+from tessera.chassis.ports import free_port
 from tessera.domain.errors import (
     InvalidInputError,
     KeyMissingError,
@@ -51,7 +52,7 @@ from tests.congruence.store_world import (
 )
 from tests.cutting_proxy import cutting_proxy
 from tests.eventually import eventually
-from tests.servers import PrivateServer, free_port, running_server
+from tests.servers import PrivateServer, running_server
 
 HEAD = "tessera:{staff/00}:head"
 
