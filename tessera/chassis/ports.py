@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -24,7 +25,8 @@ class PortClaims:
     file, which ends with the process.
 
     Args:
-        file: the same for all who are not to be given the same port; made when missing.
+        file: the same for all who are not to be given the same port; made when missing. Where it cannot be made, a port
+            is only known to be free at that moment.
     """
 
     def __init__(self, file: Path) -> None:
@@ -52,10 +54,13 @@ class PortClaims:
 
     def _open(self) -> None:
         if self._process != os.getpid():  # a forked process has none of its parent's locks
-            self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            self._process = os.getpid()
+            self._process, self._descriptor = os.getpid(), -1
+            with contextlib.suppress(OSError):  # a full disk: ports are found without telling others of them
+                self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def _claimed(self, port: int) -> bool:
+        if self._descriptor < 0:
+            return True
         try:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
         except (BlockingIOError, PermissionError):

@@ -61,3 +61,10 @@ def test_a_port_that_somebody_has_is_not_given(tmp_path: Path) -> None:
         claims = PortClaims(tmp_path / "claims")
         given = [claims.free_port() for _ in range(7)]
     assert sorted(given) == [ports.FIRST_PORT + at for at in range(8) if at != 3]
+
+
+@pytest.mark.usefixtures("few")
+def test_where_no_claim_can_be_written_ports_are_found_all_the_same(tmp_path: Path) -> None:
+    """A full disk or a folder that is not there; none is given twice."""
+    claims = PortClaims(tmp_path / "missing" / "claims")
+    assert len({claims.free_port() for _ in range(8)}) == 8
