@@ -14,8 +14,8 @@ _masks = arrays.arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12
 
 @given(_masks)
 def test_marks_are_those_of_a_flood_fill(mask: npt.NDArray[np.uint8]) -> None:
-    """Two places have one label exactly when a path of neighbours, corners among them, joins them; each label's facts are
-    those of its places."""
+    """Two places have one label exactly when a path of neighbours, corners among them, joins them; the facts of a label
+    are those of its places."""
     labels, facts = connected(mask)
     filled = _flooded(mask)
     assert (labels > 0).tolist() == (filled > 0).tolist()
@@ -28,7 +28,7 @@ def test_marks_are_those_of_a_flood_fill(mask: npt.NDArray[np.uint8]) -> None:
 
 
 def test_labels_are_those_of_opencv_default() -> None:
-    """The faster algorithm numbers marks as the usual one does, so that nothing that was measured before has changed."""
+    """The faster algorithm numbers marks as the usual one does, so that nothing measured before changes."""
     mask = (np.random.default_rng(0).random((200, 300)) < 0.2).astype(np.uint8)
     labels, facts = connected(mask)
     _, usual, usual_facts, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
