@@ -134,7 +134,7 @@ bench-template-recipes: $(VENV)/.dev ## Ways to make templates from the same wei
 	@$(BIN)/python -m benchmarks.template_recipes $(ARGS)
 
 RUNS ?= runs
-bench-papers: $(VENV)/.dev ## The table of the papers, from the run folders in RUNS; ARGS="--train RECIPE" trains first
+bench-papers: $(VENV)/.dev ## The table of the papers, from the ledger and the run folders in RUNS; ARGS="--train RECIPE" trains first
 	@$(BIN)/python -m siamese_lab papers --runs $(RUNS) $(ARGS)
 
 lab-trial: $(VENV)/.dev ## A training that is over in a minute: 2,000 digits of TESSERA_DATA, two epochs
