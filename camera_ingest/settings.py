@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camera_ingest.sources.av_source import AvLimits
+from camera_ingest.reading.order import ReadLimits
 from camera_ingest.worker import WorkerSettings
 from tessera.chassis.server import ServerSettings
 from tessera.chassis.settings import require, require_address, require_log_level, require_port, require_store
@@ -76,9 +76,9 @@ class IngestSettings:
         return ServerSettings(self.host, self.port, self.metrics_port, self.max_deadline_s, self.drain_s)
 
     @property
-    def limits(self) -> AvLimits:
+    def limits(self) -> ReadLimits:
         """How long streams may take."""
-        return AvLimits(self.open_limit_s, self.read_limit_s)
+        return ReadLimits(self.open_limit_s, self.read_limit_s)
 
     @property
     def worker(self) -> WorkerSettings:
