@@ -240,6 +240,20 @@ class CameraStatus:
     """From capture to the encoder's answer, newest frame."""
     active_tracklets: int
     reconnects: int
+    sample_rate_hz: float = 0.0
+    """Frames a second that are looked at now; below the camera's own while the encoder has no room. 0: not told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A place in a camera's picture."""
+
+    name: str
+    """May be empty where it is masked."""
+    corners: tuple[tuple[float, float], ...]
+    """A polygon: (x, y) in fractions of width and height."""
+    masked: bool = False
+    """Nothing is looked at inside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +266,11 @@ class Camera:
     collection_id: str
     enabled: bool
     status: CameraStatus | None
+    zones: tuple[Zone, ...] = ()
+    only_zones: bool = False
+    min_side_px: int = 0
+    motion_gate: bool = True
+    watch_scene: bool = True
 
 
 @dataclass(frozen=True, slots=True)

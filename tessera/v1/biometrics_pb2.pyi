@@ -152,6 +152,8 @@ class _ReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTyp
     REASON_SHUTTING_DOWN: _Reason.ValueType  # 45
     REASON_INTERNAL: _Reason.ValueType  # 46
     """A defect of ours; the log has it under the incident id."""
+    REASON_RATE_REDUCED: _Reason.ValueType  # 70
+    """The encoder granted too few credits of late: fewer frames a second are looked at."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """One cause of a refusal, a skipped frame or an inconclusive answer."""
@@ -232,6 +234,8 @@ REASON_ENCODER_UNAVAILABLE: Reason.ValueType  # 44
 REASON_SHUTTING_DOWN: Reason.ValueType  # 45
 REASON_INTERNAL: Reason.ValueType  # 46
 """A defect of ours; the log has it under the incident id."""
+REASON_RATE_REDUCED: Reason.ValueType  # 70
+"""The encoder granted too few credits of late: fewer frames a second are looked at."""
 Global___Reason: typing_extensions.TypeAlias = Reason
 
 class _Outcome:
