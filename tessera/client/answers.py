@@ -7,7 +7,7 @@ them can be had from here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -215,6 +215,7 @@ class CameraState(StrEnum):
     FROZEN = "FROZEN"
     DISABLED = "DISABLED"
     ENDED = "ENDED"
+    WAITING = "WAITING"
     UNSPECIFIED = "UNSPECIFIED"
 
 
@@ -240,6 +241,12 @@ class CameraStatus:
     """From capture to the encoder's answer, newest frame."""
     active_tracklets: int
     reconnects: int
+    worker_address: str = ""
+    """host:port of the worker that watches it; empty: none does."""
+    lease_token: int = 0
+    """Of the lease that it is watched under."""
+    quarantined_pictures: int = 0
+    """Held back since they crashed whoever looked at them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +259,7 @@ class Camera:
     collection_id: str
     enabled: bool
     status: CameraStatus | None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

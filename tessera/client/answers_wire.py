@@ -122,6 +122,7 @@ def camera_from_wire(message: camera_pb2.Camera, status: a.CameraStatus | None =
         collection_id=message.collection_id,
         enabled=message.enabled if message.HasField("enabled") else True,
         status=status,
+        labels=dict(message.labels),
     )
 
 
@@ -150,6 +151,9 @@ def camera_status_from_wire(message: camera_pb2.CameraStatus) -> a.CameraStatus:
         latency_ms=milliseconds_of(message, "latency"),
         active_tracklets=message.active_tracklets,
         reconnects=message.reconnects,
+        worker_address=message.worker_address,
+        lease_token=message.lease_token,
+        quarantined_pictures=message.quarantined_pictures,
     )
 
 
