@@ -40,6 +40,8 @@ log = get_logger()
 
 _TICK_S = 0.5
 _ANNOUNCED = frozenset({CameraState.ONLINE, CameraState.LOST, CameraState.FROZEN, CameraState.ENDED})
+_CHANGED_UNDER_WAY = frozenset({"labels", "expires_after_s", "collection_id", "min_side_px"})
+"""The source does not hear of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,21 @@ class CameraWorker:
             expired=a.expired,
             failed=a.failed,
         )
+
+    def take_over(self, camera: Camera) -> bool:
+        """Go on with a camera that was changed.
+
+        Returns:
+            False: it was changed in more than can be changed under way; nothing has happened.
+        """
+        changed = {name for name in Camera.__dataclass_fields__ if getattr(camera, name) != getattr(self.camera, name)}
+        if changed - _CHANGED_UNDER_WAY:
+            return False
+        self.camera = camera
+        self._encoding.take_over(camera)
+        self._book.take_over(camera)
+        log.info("camera.changed", camera=camera.camera_id, fields=sorted(changed))
+        return True
 
     # ---- what others ask
 

@@ -55,6 +55,8 @@ _REASONS = {
     Reason.ENCODER_UNAVAILABLE: "the encoder is away",
     Reason.SHUTTING_DOWN: "the service was ending",
     Reason.INTERNAL: "an internal error",
+    Reason.LEASE_SUPERSEDED: "another worker watches the camera by now",
+    Reason.QUARANTINED: "the picture crashed whoever looked at it, and is held back",
 }
 
 TITLES = {

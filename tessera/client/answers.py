@@ -7,7 +7,7 @@ them can be had from here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -215,6 +215,7 @@ class CameraState(StrEnum):
     FROZEN = "FROZEN"
     DISABLED = "DISABLED"
     ENDED = "ENDED"
+    WAITING = "WAITING"
     UNSPECIFIED = "UNSPECIFIED"
 
 
@@ -242,6 +243,12 @@ class CameraStatus:
     reconnects: int
     sample_rate_hz: float = 0.0
     """Frames a second that are looked at now; below the camera's own while the encoder has no room. 0: not told."""
+    worker_address: str = ""
+    """host:port of the worker that watches it; empty: none does."""
+    lease_token: int = 0
+    """Of the lease that it is watched under."""
+    quarantined_pictures: int = 0
+    """Held back since they crashed whoever looked at them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +278,7 @@ class Camera:
     min_side_px: int = 0
     motion_gate: bool = True
     watch_scene: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,7 @@ def camera_from_wire(message: camera_pb2.Camera, status: a.CameraStatus | None =
         min_side_px=message.min_side_px,
         motion_gate=message.motion_gate if message.HasField("motion_gate") else True,
         watch_scene=message.watch_scene if message.HasField("watch_scene") else True,
+        labels=dict(message.labels),
     )
 
 
@@ -165,6 +166,9 @@ def camera_status_from_wire(message: camera_pb2.CameraStatus) -> a.CameraStatus:
         active_tracklets=message.active_tracklets,
         reconnects=message.reconnects,
         sample_rate_hz=message.sample_rate_hz,
+        worker_address=message.worker_address,
+        lease_token=message.lease_token,
+        quarantined_pictures=message.quarantined_pictures,
     )
 
 

@@ -39,6 +39,8 @@ class _CameraStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     CAMERA_STATE_DISABLED: _CameraState.ValueType  # 5
     CAMERA_STATE_ENDED: _CameraState.ValueType  # 6
     """A file or a folder that came to its end."""
+    CAMERA_STATE_WAITING: _CameraState.ValueType  # 7
+    """Enabled, and no worker watches it: it waits for one that has room, or for the store that tells who may."""
 
 class CameraState(_CameraState, metaclass=_CameraStateEnumTypeWrapper): ...
 
@@ -52,6 +54,8 @@ CAMERA_STATE_FROZEN: CameraState.ValueType  # 4
 CAMERA_STATE_DISABLED: CameraState.ValueType  # 5
 CAMERA_STATE_ENDED: CameraState.ValueType  # 6
 """A file or a folder that came to its end."""
+CAMERA_STATE_WAITING: CameraState.ValueType  # 7
+"""Enabled, and no worker watches it: it waits for one that has room, or for the store that tells who may."""
 Global___CameraState: typing_extensions.TypeAlias = CameraState
 
 @typing.final
@@ -226,6 +230,9 @@ class CameraStatus(google.protobuf.message.Message):
     RECONNECTS_FIELD_NUMBER: builtins.int
     SKIP_COUNTS_FIELD_NUMBER: builtins.int
     SAMPLE_RATE_HZ_FIELD_NUMBER: builtins.int
+    WORKER_ADDRESS_FIELD_NUMBER: builtins.int
+    LEASE_TOKEN_FIELD_NUMBER: builtins.int
+    QUARANTINED_PICTURES_FIELD_NUMBER: builtins.int
     camera_id: builtins.str
     state: Global___CameraState.ValueType
     detail: builtins.str
@@ -246,6 +253,12 @@ class CameraStatus(google.protobuf.message.Message):
     """Frames a second that are looked at now: falls below `Camera.sample_rate_hz`, to 1 at least, while the encoder grants too
     few credits. The frames left out are counted as REASON_RATE_REDUCED.
     """
+    worker_address: builtins.str
+    """host:port of the worker that watches it; empty: none does."""
+    lease_token: builtins.int
+    """Of the lease that it is watched under: grows whenever another worker, or the same one anew, takes it."""
+    quarantined_pictures: builtins.int
+    """Pictures of this camera that crashed whoever looked at them twice, and are held back since."""
     @property
     def state_since(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -281,9 +294,12 @@ class CameraStatus(google.protobuf.message.Message):
         reconnects: builtins.int = ...,
         skip_counts: collections.abc.Iterable[Global___SkipCount] | None = ...,
         sample_rate_hz: builtins.float = ...,
+        worker_address: builtins.str = ...,
+        lease_token: builtins.int = ...,
+        quarantined_pictures: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["last_frame_time", b"last_frame_time", "latency", b"latency", "state_since", b"state_since"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["active_tracklets", b"active_tracklets", "camera_id", b"camera_id", "detail", b"detail", "frames_encoded", b"frames_encoded", "frames_expired", b"frames_expired", "frames_failed", b"frames_failed", "frames_in_flight", b"frames_in_flight", "frames_sampled", b"frames_sampled", "frames_skipped", b"frames_skipped", "height_px", b"height_px", "last_frame_time", b"last_frame_time", "latency", b"latency", "reconnects", b"reconnects", "sample_rate_hz", b"sample_rate_hz", "skip_counts", b"skip_counts", "state", b"state", "state_since", b"state_since", "width_px", b"width_px"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["active_tracklets", b"active_tracklets", "camera_id", b"camera_id", "detail", b"detail", "frames_encoded", b"frames_encoded", "frames_expired", b"frames_expired", "frames_failed", b"frames_failed", "frames_in_flight", b"frames_in_flight", "frames_sampled", b"frames_sampled", "frames_skipped", b"frames_skipped", "height_px", b"height_px", "last_frame_time", b"last_frame_time", "latency", b"latency", "lease_token", b"lease_token", "quarantined_pictures", b"quarantined_pictures", "reconnects", b"reconnects", "sample_rate_hz", b"sample_rate_hz", "skip_counts", b"skip_counts", "state", b"state", "state_since", b"state_since", "width_px", b"width_px", "worker_address", b"worker_address"]) -> None: ...
 
 Global___CameraStatus: typing_extensions.TypeAlias = CameraStatus
 
@@ -346,9 +362,13 @@ class UpdateCameraRequest(google.protobuf.message.Message):
     CAMERA_FIELD_NUMBER: builtins.int
     UPDATE_MASK_FIELD_NUMBER: builtins.int
     @property
-    def camera(self) -> Global___Camera: ...
+    def camera(self) -> Global___Camera:
+        """Its camera_id names the camera."""
+
     @property
-    def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask: ...
+    def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
+        """At least one field of Camera other than camera_id, such as "sample_rate_hz"; without paths into a field."""
+
     def __init__(
         self,
         *,
