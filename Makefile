@@ -15,7 +15,7 @@ WORKERS ?= $(shell n=$$(nproc); echo $$((n < 5 ? n + 1 : 6)))
 SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check lint types imports proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-decisions bench-template-recipes bench-adaptation bench-change-detection bench-signature bench-signature-pages bench-runtimes bench-papers lab-trial clean
+.PHONY: help run test check lint types imports proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-cameras bench-decisions bench-template-recipes bench-adaptation bench-change-detection bench-signature bench-signature-pages bench-runtimes bench-papers lab-trial clean
 
 help: ## Lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,7 +95,7 @@ proto-check: $(PROTO_VENV)/.done ## Fails when tessera/v1 or tessera/oip is not 
 
 # ---- measuring: each prints a table and writes docs/results/NAME.json
 
-bench: bench-first-light bench-face-verification bench-template-recipes bench-encoder bench-gallery bench-decisions ## Every benchmark
+bench: bench-first-light bench-face-verification bench-template-recipes bench-encoder bench-gallery bench-decisions bench-cameras ## Every benchmark
 
 bench-first-light: $(VENV)/.dev ## Start, accounting, latency, verify, kill -9
 	@$(BIN)/python -m benchmarks.first_light $(ARGS)
@@ -111,6 +111,9 @@ bench-encoder: $(VENV)/.dev $(PEERS_VENV)/.done ## The encoder: throughput, over
 
 bench-gallery: $(VENV)/.dev ## The gallery: search, identify, verify, enrolment, cold load, faults
 	@$(BIN)/python -m benchmarks.gallery $(ARGS)
+
+bench-cameras: $(VENV)/.dev ## Cameras: many at a time, faults, tracklets, tamper, a plain loop beside them
+	@$(BIN)/python -m benchmarks.cameras $(ARGS)
 
 bench-decisions: $(VENV)/.dev ## Thresholds and decisions: intervals, searches, fusion, groups
 	@$(BIN)/python -m benchmarks.decisions $(ARGS)
@@ -131,7 +134,7 @@ bench-template-recipes: $(VENV)/.dev ## Ways to make templates from the same wei
 	@$(BIN)/python -m benchmarks.template_recipes $(ARGS)
 
 RUNS ?= runs
-bench-papers: $(VENV)/.dev ## The table of the papers, from the run folders in RUNS; ARGS="--train RECIPE" trains first
+bench-papers: $(VENV)/.dev ## The table of the papers, from the ledger and the run folders in RUNS; ARGS="--train RECIPE" trains first
 	@$(BIN)/python -m siamese_lab papers --runs $(RUNS) $(ARGS)
 
 lab-trial: $(VENV)/.dev ## A training that is over in a minute: 2,000 digits of TESSERA_DATA, two epochs

@@ -89,6 +89,7 @@ class Encoding:
         self._under_way: dict[int, _Sent] = {}
         self._stream: EncodeStream | None = None
         self._draining = asyncio.Event()
+        self._turning = asyncio.Event()  # nothing more is sent on the stream that is open
         self._last_answered_id = 0
         self._last_sent_id = 0
 
@@ -97,6 +98,12 @@ class Encoding:
         if self._stream is None:
             return Reason.ENCODER_UNAVAILABLE
         return Reason.NEWER_FRAME if self._stream.has_credit else Reason.NO_CREDIT
+
+    def take_over(self, camera: Camera) -> None:
+        """Go on with a camera that was changed; what the encoder was told at the opening is told on a new stream."""
+        if camera.min_side_px != self._camera.min_side_px:
+            self._turning.set()
+        self._camera = camera
 
     def expire(self) -> None:
         """Give up the frame in the backlog when its time has run out."""
@@ -127,8 +134,11 @@ class Encoding:
     def drain(self) -> None:
         """Send nothing more; `run` returns once the frames under way are answered, or the stream breaks."""
         self._draining.set()
+        self._turning.set()
 
     async def _serve_one_stream(self) -> None:
+        if not self._draining.is_set():
+            self._turning.clear()
         options = EncodeOptions(
             min_detection_probability=FOLLOW_PROBABILITY,
             min_side_px=self._camera.min_side_px,
@@ -152,12 +162,12 @@ class Encoding:
         await asyncio.Event().wait()
 
     async def _send_frames(self, stream: EncodeStream) -> None:
-        while not self._draining.is_set():
-            await first_end(self._backlog.wait(), self._draining.wait())
-            if self._draining.is_set():
+        while not self._turning.is_set():
+            await first_end(self._backlog.wait(), self._turning.wait())
+            if self._turning.is_set():
                 break
-            await first_end(stream.wait_for_credit(), self._draining.wait())
-            frame = None if self._draining.is_set() else self._next_frame()
+            await first_end(stream.wait_for_credit(), self._turning.wait())
+            frame = None if self._turning.is_set() else self._next_frame()
             if frame is None:
                 stream.return_credit()
                 continue

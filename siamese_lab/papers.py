@@ -1,4 +1,5 @@
-"""The table of the papers: their number, ours by the same protocol, our best; made of run folders and of nothing else.
+"""The table of the papers: their number, ours by the same protocol, our best; made of the ledger of runs and of nothing
+else.
 
 Knows what each paper states and which recipe stands for it. A run that is not there is told as not run; a figure that a
 paper states vaguely is read in two ways, and both stand in the table.
@@ -6,38 +7,20 @@ paper states vaguely is read in two ways, and both stand in the table.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from siamese_lab.ledger import Figures, Ledger, Runs
 from siamese_lab.training.recipe_files import available, load_study
-from siamese_lab.training.run_folder import ENVIRONMENT_FILE, FIGURES_FILE, runs_below
 
-Figures = Mapping[str, Any]
-"""The content of a run's `figures.json`."""
-SPEED_FILE = "speed.json"
-"""Beside the run folders: what `tessera lab speed` measured."""
 ABLATION = "ablation-"
+SPEED_BARS = (0.43, 0.1)
+"""Of `tessera lab speed`'s readings in their order: the paper's ratio, and ours as served."""
 # Source: Student's distribution, two-sided 95 %, by degrees of freedom
 _STUDENT_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
-
-
-@dataclass(frozen=True, slots=True)
-class Runs:
-    """The runs of one recipe and variant, whatever their seeds."""
-
-    figures: tuple[Figures, ...]
-    machine: str
-    commit: str
-
-    def values(self, read: Callable[[Figures], float | None]) -> tuple[float, ...]:
-        """A figure of each run that has it."""
-        found = (read(one) for one in self.figures)
-        return tuple(value for value in found if value is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,28 +113,6 @@ def stated() -> tuple[Stated, ...]:
     return tuple(rows)
 
 
-def collect(root: Path) -> dict[tuple[str, str], Runs]:
-    """All runs that were judged, by recipe and variant.
-
-    Args:
-        root: holds the run folders.
-    """
-    found: dict[tuple[str, str], list[tuple[Figures, Figures]]] = {}
-    for run in runs_below(root):
-        figures = run.read_json(FIGURES_FILE)
-        if figures is not None:
-            lives = run.read_json(ENVIRONMENT_FILE) or [{}]
-            found.setdefault((run.recipe.name, run.recipe.variant), []).append((figures, lives[-1]))
-    return {
-        key: Runs(
-            tuple(figures for figures, _ in runs),
-            "; ".join(sorted({f"{life.get('device')}, {life.get('threads')} threads" for _, life in runs})),
-            "; ".join(sorted({str(life.get("commit", ""))[:12] for _, life in runs})),
-        )
-        for key, runs in found.items()
-    }
-
-
 @dataclass(frozen=True, slots=True)
 class Spread:
     """Several runs' value."""
@@ -176,9 +137,9 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
-def papers_json(root: Path) -> list[dict[str, object]]:
+def papers_json(ledger: Ledger) -> list[dict[str, object]]:
     """What stands in `docs/results/papers.json`."""
-    found, rows = collect(root), []
+    found, rows = ledger.runs(), []
     for one in stated():
         ours = found.get((one.recipe, one.variant))
         rows.append(_json_row(f"{one.system}: {one.measure}", ours, one.read, one.theirs, one.recipe))
@@ -190,7 +151,27 @@ def papers_json(root: Path) -> list[dict[str, object]]:
         for (recipe, variant), runs in sorted(found.items())
         for name, read in (("pair accuracy", pair_accuracy), ("seconds an epoch", seconds_an_epoch))
     ]
-    return [row for row in rows if row["value"] is not None]
+    return [row for row in rows if row["value"] is not None] + _speed_rows(ledger)
+
+
+def _speed_rows(ledger: Ledger) -> list[dict[str, object]]:
+    if ledger.speed is None:
+        return []
+    rows: list[dict[str, object]] = []
+    for one, bar in zip(ledger.speed["readings"], SPEED_BARS, strict=True):
+        ratio = one["siamese_s"] / one["plain_s"]
+        rows.append(
+            {
+                "figure": f"10,000 test pictures, SN-LeNet-5 over plain LeNet-5: {one['reading']}",
+                "value": ratio,
+                "unit": "ratio",
+                "bar": f"<= {bar}",
+                "holds": ratio <= bar,
+                "command": "tessera lab speed RUN RUN",
+                "machine": ledger.speed["machine"],
+            }
+        )
+    return rows
 
 
 def _json_row(
@@ -201,6 +182,7 @@ def _json_row(
         "figure": figure,
         "value": None if found is None else found.mean,
         "deviation": None if found is None else found.deviation,
+        "unit": "s" if "seconds" in figure else "share",
         "runs": 0 if found is None else found.runs,
         "bar": "" if bar is None else f">= {bar}",
         "holds": None if bar is None or found is None else found.mean >= bar,
@@ -213,19 +195,19 @@ def _json_row(
 # ---- the page
 
 
-def papers_page(root: Path) -> str:
+def papers_page(ledger: Ledger) -> str:
     """What stands in `docs/results/papers.md`."""
-    found = collect(root)
-    parts = [_HEAD, _main_table(found), _readings(found), _grid(found), _speed(root), _ablations(found)]
+    found = ledger.runs()
+    parts = [_HEAD, _main_table(found), _readings(found), _grid(found), _speed(ledger.speed), _ablations(found)]
     return "\n".join(part for part in parts if part)
 
 
 _HEAD = """# The papers' systems, and ours
 
-Made by `make bench-papers` of run folders; each run folder holds the recipe, the seeds, the digests of the data and the
-versions. *Theirs* is what the paper states. *Same protocol* is its network and loss, trained here by its settings. Mean
-and standard deviation are over seeds. CIFAR-10 here is a lossy (JPEG) copy: each of its numbers is of that copy.
-A dash is a run that was not made.
+Made by `make bench-papers` of the ledger of runs (`papers-runs.json`), which keeps of each its recipe's digest, seed,
+data, machine, commit and figures; run folders that are at hand are taken into it first. *Theirs* is what the paper
+states. *Same protocol* is its network and loss, trained here by its settings. Mean and standard deviation are over
+seeds. CIFAR-10 here is a lossy (JPEG) copy: each of its numbers is of that copy. A dash is a run that was not made.
 """
 
 
@@ -311,11 +293,9 @@ def _seconds(runs: Runs) -> str:
     return "-" if found is None else f"{found.mean:.1f}"
 
 
-def _speed(root: Path) -> str:
-    file = root / SPEED_FILE
-    if not file.is_file():
+def _speed(told: Mapping[str, Any] | None) -> str:
+    if told is None:
         return ""
-    told = json.loads(file.read_bytes())
     lines = [
         "## Time for 10,000 test pictures", "",
         "The paper: SN-LeNet-5 4.04 s, plain LeNet-5 9.37 s, a ratio of 0.43.", "",

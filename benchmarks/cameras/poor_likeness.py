@@ -41,10 +41,8 @@ def main() -> int:
     for low, high in pairwise(EDGES):
         scores = found[(found[:, 0] >= low) & (found[:, 0] < high), 1]
         if scores.size:
-            contradicted, doubted = (np.mean(scores < bar) for bar in (config.contradiction_score, config.doubt_score))
-            print(
-                f"quality {low:.2f}-{high:.2f}: {scores.size} faces, {contradicted:.2f} contradicted, {doubted:.2f} doubted"
-            )
+            below = [float(np.mean(scores < bar)) for bar in (config.contradiction_score, config.doubt_score)]
+            print(f"{low:.2f}-{high:.2f}: {scores.size} faces, {below[0]:.2f} contradicted, {below[1]:.2f} doubted")
     return 0
 
 

@@ -1,6 +1,6 @@
 """How well tracklets follow the people of the clips, against the truth that was made by hand.
 
-    TESSERA_DATA=DIR python -m benchmarks.cameras.tracking
+    TESSERA_DATA=DIR make bench-cameras ARGS="tracking"
 
 The product's own path, without transport: each frame as a JPEG through the encoder's pipeline with the options and the
 known tracklets that a camera worker sends, then through its tracklet book. Every frame is looked at, so that nothing
@@ -12,22 +12,20 @@ was.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from statistics import mean
-from typing import Protocol
 
 import av
 import numpy as np
 
 from benchmarks.cameras.face_truth import ClipTruth, load_all
+from benchmarks.cameras.plan import Context, figure
 from benchmarks.cameras.tracking_scores import ScoredFrame, TrackingScore, score
-from benchmarks.figures import Figure, report
-from benchmarks.services import data_folder
+from benchmarks.figures import Figure
 from camera_ingest.camera import Camera
 from camera_ingest.pictures import to_file
 from camera_ingest.sampling import Sampler
@@ -41,7 +39,6 @@ from tessera.client.stream_values import FrameAnswer, FrameOutcome, TrackletDeci
 from tessera.domain.decision import Decision, Outcome
 from tessera.domain.ids import CameraId, TrackletId
 
-COMMAND = "TESSERA_DATA=DIR python -m benchmarks.cameras.tracking"
 RATE_HZ = 5.0
 """At which a camera is sampled unless its owner says otherwise."""
 MIN_IOU = 0.3
@@ -49,14 +46,6 @@ MIN_IOU = 0.3
 SMALL_FACES = frozenset({"vtest.avi"})
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 OPTIONS = EncodeOptions(min_detection_probability=FOLLOW_PROBABILITY, min_embedded_probability=BEGIN_PROBABILITY)
-
-
-class Videos(Protocol):
-    """What this part takes of its context."""
-
-    def videos(self) -> Path:
-        """The folder of the clips."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +57,7 @@ class Followed:
     score: TrackingScore
 
 
-def run(context: Videos) -> Sequence[Figure]:
+def run(context: Context) -> Sequence[Figure]:
     """Follow the people of every clip, at the usual rate and at the clip's own."""
     pipeline = load_face_pipeline(EncoderSettings(device=DeviceChoice.CPU))
     folder = context.videos()
@@ -77,7 +66,7 @@ def run(context: Videos) -> Sequence[Figure]:
     return [
         _norm("faces of 25 px and more", [one for one in usual if one.truth.clip not in SMALL_FACES]),
         _norm("faces of 10 px", [one for one in usual if one.truth.clip in SMALL_FACES]),
-        *(figure for one in found for figure in _figures(one)),
+        *(row for one in found for row in _figures(one)),
     ]
 
 
@@ -133,34 +122,16 @@ def _norm(which: str, found: Sequence[Followed]) -> Figure:
     single = sum(tracklets == 1 for tracklets in people)
     value = f"{single} of {len(people)}, mean {mean(people):.2f}" if people else "nobody was followed"
     bar = "one tracklet per person as the norm" if people else ""
-    return _figure(
+    return figure(
         f"people followed by one tracklet, {which}, 5 frames/s", value, "people", bar, single * 2 > len(people)
     )
 
 
 def _figures(one: Followed) -> Iterator[Figure]:
     found, at = one.score, f"{one.truth.clip}, {one.rate_hz:g} frames/s"
-    yield _figure(f"ID switches, {at}", found.id_switches, f"of {len(found.tracklets_of)} people")
-    yield _figure(f"fragmentations, {at}", found.fragmentations, f"of {found.truth_boxes} boxes")
-    yield _figure(f"IDF1, {at}", round(found.idf1, 3), "share")
-    yield _figure(f"MOTA, {at}", round(found.mota, 3), "share")
-    yield _figure(f"HOTA, {at}", round(found.hota, 3), "share")
-    yield _figure(f"boxes missed and false, {at}", f"{found.misses} and {found.false_boxes}", f"of {found.truth_boxes}")
-
-
-def _figure(name: str, value: float | int | str, unit: str, bar: str = "", holds: bool | None = None) -> Figure:
-    return Figure(name, value, unit, bar, holds, COMMAND)
-
-
-class _Data:
-    def videos(self) -> Path:
-        return data_folder() / "videos"
-
-
-def main() -> int:
-    """Measure and print; `make bench-cameras` keeps the figures."""
-    return report("tracking", list(run(_Data())), [], keep=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    yield figure(f"ID switches, {at}", found.id_switches, f"of {len(found.tracklets_of)} people")
+    yield figure(f"fragmentations, {at}", found.fragmentations, f"of {found.truth_boxes} boxes")
+    yield figure(f"IDF1, {at}", round(found.idf1, 3), "share")
+    yield figure(f"MOTA, {at}", round(found.mota, 3), "share")
+    yield figure(f"HOTA, {at}", round(found.hota, 3), "share")
+    yield figure(f"boxes missed and false, {at}", f"{found.misses} and {found.false_boxes}", f"of {found.truth_boxes}")

@@ -1,4 +1,4 @@
-"""`papers` and `speed`: the table of the papers, from run folders."""
+"""`papers` and `speed`: the table of the papers, from the ledger of runs and run folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from siamese_lab.commands.judging import data_of
 from siamese_lab.commands.options import cache_option, chosen_device, data_option, device_option, threads_option
 from siamese_lab.commands.training import train
 from siamese_lab.evaluation.embedding import as_batch
-from siamese_lab.papers import SPEED_FILE, papers_json, papers_page
+from siamese_lab.ledger import LEDGER_FILE, SPEED_FILE, read_ledger
+from siamese_lab.papers import papers_json, papers_page
 from siamese_lab.speed import compare
 from siamese_lab.training.checkpoint import write_whole
 from siamese_lab.training.loop import load_trained
@@ -32,7 +33,7 @@ _runs_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default="docs/results",
     show_default=True,
-    help="Gets papers.md and papers.json.",
+    help="Holds papers-runs.json, the ledger of runs; gets papers.md and papers.json.",
 )
 @click.option("--train", "recipes", multiple=True, metavar="RECIPE", help="Train it first; may be repeated.")
 @data_option
@@ -51,13 +52,15 @@ def papers(
     device: str,
     threads: int | None,
 ) -> None:
-    """Make the table of the papers from the run folders that there are, after training what is asked for."""
+    """Make the table of the papers from the ledger of runs and the run folders, after training what is asked for."""
     for recipe in recipes:
         context.invoke(train, recipe=recipe, data=data, out=runs, cache=cache, device=device, threads=threads,
                        seeds=(), variants=(), epochs=None, limit=None, changes=(), judge=True)  # fmt: skip
     docs.mkdir(parents=True, exist_ok=True)
-    write_whole(docs / "papers.md", papers_page(runs).encode("utf-8"))
-    write_whole(docs / "papers.json", (json.dumps(papers_json(runs), indent=1) + "\n").encode("utf-8"))
+    ledger = read_ledger(docs / LEDGER_FILE).with_runs(runs)
+    write_whole(docs / LEDGER_FILE, ledger.text().encode("utf-8"))
+    write_whole(docs / "papers.md", papers_page(ledger).encode("utf-8"))
+    write_whole(docs / "papers.json", (json.dumps(papers_json(ledger), indent=1) + "\n").encode("utf-8"))
     click.echo(docs / "papers.md")
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tessera.imaging.pixels import Bytes, require_bytes, scaled
+from tessera.imaging.pixels import Bytes, connected, require_bytes, scaled
 
 WORKING_SIDE_PX = 1024
 """The longer side is brought to this before anything else: strokes are still 3 pixels wide or more then."""
@@ -198,9 +198,9 @@ def _without_rules(mask: Mask) -> Mask:
     piece_px = max(9, width_px // _RULE_PIECE)
     pieces = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, piece_px), np.uint8))
     joined = cv2.morphologyEx(pieces, cv2.MORPH_CLOSE, np.ones((3, piece_px), np.uint8))
-    count, labels, facts, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    labels, facts = connected(np.asarray(joined, np.uint8))
     bare = mask.copy()
-    for label in range(1, count):
+    for label in range(1, len(facts)):
         left, _, width, height = (int(side) for side in facts[label, :4])
         if not _is_flat(width_px, width, height):
             continue
@@ -267,10 +267,10 @@ def _without_specks(mask: Mask) -> Mask:
     if not mask.any():
         return mask
     least_px = max(3.0, _SPECK * stroke_width_px(mask) ** 2)
-    count, labels, facts, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    kept = facts[:, cv2.CC_STAT_AREA] >= least_px
-    kept[0] = False
-    clean = np.where(kept[labels], np.uint8(255), np.uint8(0)) if count > 1 else mask
+    labels, facts = connected(mask)
+    kept = np.where(facts[:, cv2.CC_STAT_AREA] >= least_px, np.uint8(255), np.uint8(0))
+    kept[0] = 0
+    clean = mask if kept[1:].all() else np.take(kept, labels, mode="clip")  # as indexing, in a third of its time
     return _without_far_marks(clean)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.imaging.ink import Mask, level_counts, strokes_on, without_shading
-from tessera.imaging.pixels import Bytes, require_bytes, scaled
+from tessera.imaging.pixels import Bytes, connected, require_bytes, scaled
 
 WORKING_SIDE_PX = 1280
 """Print of 10 points on a page of A4 still has letters of 8 pixels."""
@@ -132,12 +132,8 @@ def page_strokes(picture: Bytes) -> PageStrokes:
 
 def parts_of(mask: Mask) -> Parts:
     """The connected marks of a mask."""
-    _, labels, facts, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    return Parts(
-        np.asarray(labels, np.int32),
-        np.asarray(facts[1:, :4], np.int32),
-        np.asarray(facts[1:, cv2.CC_STAT_AREA], np.int32),
-    )
+    labels, facts = connected(mask)
+    return Parts(labels, facts[1:, :4], facts[1:, cv2.CC_STAT_AREA])
 
 
 def _shrunk(picture: Bytes) -> tuple[Bytes, float]:

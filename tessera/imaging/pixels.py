@@ -22,6 +22,9 @@ Floats = npt.NDArray[np.float32]
 Picture = TypeVar("Picture", Bytes, Floats)
 """Either; what comes out is of the type that came in."""
 
+Labels = npt.NDArray[np.int32]
+Facts = npt.NDArray[np.int32]
+
 _SHAPES = "(h, w), (h, w, 1) or (h, w, 3)"
 
 
@@ -62,6 +65,23 @@ def scaled(picture: Bytes, factor: float, interpolation: int) -> Bytes:
     if width and height:
         return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=interpolation), np.uint8)
     return np.asarray(cv2.resize(picture, (max(1, width), max(1, height)), interpolation=interpolation), np.uint8)
+
+
+def connected(mask: Bytes) -> tuple[Labels, Facts]:
+    """The connected marks of a mask, eight neighbours to a pixel.
+
+    Args:
+        mask: uint8 (height, width); what is not 0 is marked.
+
+    Returns:
+        int32 (height, width): 0 where there is nothing, k for the mark k; and int32 (n, 5), the row k for the mark k, 0
+        for what is left: `cv2.CC_STAT_LEFT`, `_TOP`, `_WIDTH`, `_HEIGHT`, `_AREA`.
+
+    Source: Grana et al., IEEE Trans. Image Processing 19 (2010); OpenCV's default gives the same labels in twice the
+        time.
+    """
+    found = cv2.connectedComponentsWithStatsWithAlgorithm(mask, 8, cv2.CV_32S, cv2.CCL_BBDT)
+    return np.asarray(found[1], np.int32), np.asarray(found[2], np.int32)
 
 
 def gray(picture: Picture) -> Picture:

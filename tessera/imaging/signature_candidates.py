@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tessera.imaging.page_drawings import drawn_marks
 from tessera.imaging.page_strokes import PageStrokes
+from tessera.imaging.pixels import connected
 
 _HIGHER = 2.0
 """Than the letters: ascenders and capitals have about 1.4."""
@@ -165,7 +166,7 @@ def _told_apart(page: PageStrokes, boxes: Boxes) -> tuple[Stroked, Boxes]:
     closed = cv2.morphologyEx(
         mask, cv2.MORPH_CLOSE, np.ones((1, max(3, round(_LETTER_GAP * page.letter_px)) | 1), np.uint8)
     )
-    _, words, facts, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
+    words, facts = connected(np.asarray(closed, np.uint8))
     at = np.flatnonzero(letters)
     rows, columns = _a_place_of(page, at, boxes)
     word = facts[words[rows, columns]]
