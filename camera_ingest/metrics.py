@@ -89,6 +89,25 @@ class IngestMetrics(ServiceMetrics):
             ["state", "result"],
             registry=registry,
         )
+        self.leases_held = Gauge(
+            "tessera_ingest_leases_held",
+            "Cameras that this worker holds the lease of. Summed over all workers it is the number of enabled cameras; "
+            "less: there are more cameras than room (TESSERA_INGEST_MAX_CAMERAS), or the store is away.",
+            registry=registry,
+        )
+        self.lease_changes = Counter(
+            "tessera_ingest_lease_changes_total",
+            "Leases of cameras that were taken, given_back (to others, disabled or removed) or lost (taken for dead by "
+            "others). Steady growth: workers come and go, or are so short of CPU that they miss their own beats.",
+            ["kind"],
+            registry=registry,
+        )
+        self.lease_renewals_failed = Counter(
+            "tessera_ingest_lease_renewals_failed_total",
+            "Beats that the store did not take. After some seconds of them every camera stops, until the store is "
+            "back: look at the store.",
+            registry=registry,
+        )
 
     def forget_camera(self, camera_id: str) -> None:
         """A camera was removed: its gauges go; its counters stay until the process ends, so that rates do not jump."""

@@ -23,7 +23,7 @@ from gallery_svc.store.node import Node
 from gallery_svc.store.outgoing import Call, Write, exchange
 from gallery_svc.store.redis_topology import Topology, topology_of
 from gallery_svc.store.slots import shared_tag, slot_of
-from gallery_svc.store.store_address import Endpoint, StoreAddress, read_address
+from tessera.chassis.store_address import Endpoint, StoreAddress, read_address
 from tessera.chassis.logs import get_logger
 from tessera.domain.errors import InvalidInputError, OutcomeUnknownError, UnavailableError
 
