@@ -50,6 +50,7 @@ class Ingest:
     announcer: Announcer
     registry: CameraRegistry
     executor: ThreadPoolExecutor
+    looking: ThreadPoolExecutor
 
 
 def wire_parts(
@@ -58,6 +59,7 @@ def wire_parts(
     """Join the parts; nothing runs yet."""
     clock = SystemClock()
     executor = ThreadPoolExecutor(settings.jpeg_threads, "jpeg")
+    looking = ThreadPoolExecutor(settings.looking_threads, "look")
     announcer = Announcer(EventPublisher(gallery).publish, metrics, Backoff(0.5, 10.0, 0.1))
     registry = open_registry(settings.store_url)
 
@@ -77,8 +79,8 @@ def wire_parts(
         backoff=Backoff(0.2, 2.0, 0.05),
     )
     encoding = EncodingParts(encoder, executor, clock, metrics)
-    parts = WorkerParts(encoding, matcher.submit, announcer, open_camera, settings.worker)
-    return Ingest(fleet, matcher, announcer, registry, executor)
+    parts = WorkerParts(encoding, looking, matcher.submit, announcer, open_camera, settings.worker)
+    return Ingest(fleet, matcher, announcer, registry, executor, looking)
 
 
 async def serve(settings: IngestSettings) -> None:
@@ -144,7 +146,8 @@ async def drain(ingest: Ingest, tasks: list[asyncio.Task[None]], limit_s: float)
     ingest.announcer.drain()
     await asyncio.wait(tasks, timeout=limit_s)
     await end_tasks(*tasks)
-    ingest.executor.shutdown(wait=False, cancel_futures=True)
+    for executor in (ingest.executor, ingest.looking):
+        executor.shutdown(wait=False, cancel_futures=True)
     with contextlib.suppress(UnavailableError):
         await ingest.registry.close()
 

@@ -37,16 +37,32 @@ _FIRST_FIELDS = frozenset(
 """Of the first version, whose workers ask for each of them."""
 _MAX_LABELS = 64
 _MAX_LABEL_CHARACTERS = 256
+MAX_ZONES = 32
+_MAX_CORNERS = 64
+_MAX_ZONE_CHARACTERS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A polygon in the picture; kept for later versions, not used yet."""
+    """A polygon in the picture: a place with a name, or one that is not looked at."""
 
     name: str
+    """Empty only where it is masked."""
     corners: tuple[tuple[float, float], ...]
     """(x, y) in fractions of width and height."""
     masked: bool
+
+    def __post_init__(self) -> None:
+        """Check each field.
+
+        Raises:
+            InvalidInputError: a value is outside of what its field allows.
+        """
+        named = len(self.name) <= _MAX_ZONE_CHARACTERS and (self.masked or bool(self.name.strip()))
+        _require(named, "zones.name", self.name, "1 to 64 characters; may be empty for a mask")
+        fits = 3 <= len(self.corners) <= _MAX_CORNERS
+        inside = all(0.0 <= side <= 1.0 for corner in self.corners for side in corner)
+        _require(fits and inside, "zones.corners", self.corners, "3 to 64 of x, y in [0, 1]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +86,12 @@ class Camera:
     enabled: bool = True
     loop: bool = False
     """Files and folders start again at their end."""
+    motion_gate: bool = True
+    """Frames in which nothing moves are not encoded."""
+    only_zones: bool = False
+    """What lies in no zone is not looked at."""
+    watch_scene: bool = True
+    """Covered, defocused and moved cameras are told, and things left and taken."""
 
     def __post_init__(self) -> None:
         """Check each field.
@@ -85,6 +107,11 @@ class Camera:
         _require(0 < expiry_s <= MAX_EXPIRES_AFTER_S, "expires_after", expiry_s, "more than 0 s, at most 60 s")
         _require(self.modalities == (Modality.FACE,), "modalities", self.modalities, "FACE in this version")
         _require(0 <= self.min_side_px <= 10_000, "min_side_px", self.min_side_px, "0 to 10000")
+        _require(len(self.zones) <= MAX_ZONES, "zones", len(self.zones), f"at most {MAX_ZONES}")
+        has_zone = any(not zone.masked for zone in self.zones)
+        _require(
+            has_zone or not self.only_zones, "only_zones", self.only_zones, "true only with a zone that is not masked"
+        )
         short = all(len(text) <= _MAX_LABEL_CHARACTERS for pair in self.labels.items() for text in pair)
         _require(short and len(self.labels) <= _MAX_LABELS, "labels", len(self.labels), "64 of at most 256 characters")
 
@@ -133,6 +160,8 @@ class CameraStatus:
     active_tracklets: int
     reconnects: int
     skip_counts: Mapping[Reason, int]
+    sample_rate_hz: float
+    """Frames a second that are looked at now; below the camera's own while the encoder has no room."""
     worker_address: str = ""
     """host:port of the worker that watches it; empty: none does."""
     lease_token: int = 0

@@ -49,6 +49,9 @@ def camera_from_wire(message: pb.Camera) -> Camera:
         labels=dict(message.labels),
         enabled=message.enabled if message.HasField("enabled") else True,
         loop=message.loop,
+        motion_gate=message.motion_gate if message.HasField("motion_gate") else True,
+        only_zones=message.only_zones,
+        watch_scene=message.watch_scene if message.HasField("watch_scene") else True,
     )
 
 
@@ -93,6 +96,9 @@ def camera_to_wire(camera: Camera) -> pb.Camera:
         labels=camera.labels,
         enabled=camera.enabled,
         loop=camera.loop,
+        motion_gate=camera.motion_gate,
+        only_zones=camera.only_zones,
+        watch_scene=camera.watch_scene,
     )
 
 
@@ -119,6 +125,7 @@ def status_to_wire(status: CameraStatus) -> pb.CameraStatus:
             pb.SkipCount(reason=wire.reason_to_wire(reason), frames=frames)
             for reason, frames in sorted(status.skip_counts.items())
         ],
+        sample_rate_hz=status.sample_rate_hz,
         worker_address=status.worker_address,
         lease_token=status.lease_token,
         quarantined_pictures=status.quarantined_pictures,

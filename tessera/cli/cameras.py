@@ -11,6 +11,7 @@ from tessera.cli.camera_argument import absolute
 from tessera.cli.connection import collection_option, connect, connection_options, wants_json
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.failure import Failure
+from tessera.cli.zone_argument import parse_zones
 from tessera.client.answers import Camera, CameraStatus
 
 
@@ -32,17 +33,65 @@ def camera() -> None:
     help="Frames a second to look at.",
 )
 @click.option("--loop", is_flag=True, help="Files and folders: start again at the end.")
+@click.option(
+    "--zone", "zones", multiple=True, metavar="NAME=X,Y;X,Y;...", help="A place that sightings name; may be repeated."
+)
+@click.option(
+    "--mask", "masks", multiple=True, metavar="X,Y;X,Y;...", help="Nothing is looked at inside it; may be repeated."
+)
+@click.option("--only-zones", is_flag=True, help="Look at nothing outside of the zones.")
+@click.option(
+    "--min-face",
+    "min_side_px",
+    type=click.IntRange(0, 10_000),
+    default=0,
+    show_default=True,
+    metavar="PX",
+    help="Shorter side of the smallest face worth encoding.",
+)
+@click.option(
+    "--motion-gate/--no-motion-gate", default=True, show_default=True, help="Do not encode frames where nothing moves."
+)
+@click.option(
+    "--watch-scene/--no-watch-scene",
+    default=True,
+    show_default=True,
+    help="Tell when the camera is covered, defocused or moved, and when a thing is left or taken.",
+)
 @collection_option
 @connection_options
-def add_camera(camera_id: str, url: str, sample_rate_hz: float, loop: bool, collection_id: str) -> int:
+def add_camera(
+    camera_id: str,
+    url: str,
+    *,
+    sample_rate_hz: float,
+    loop: bool,
+    zones: tuple[str, ...],
+    masks: tuple[str, ...],
+    only_zones: bool,
+    min_side_px: int,
+    motion_gate: bool,
+    watch_scene: bool,
+    collection_id: str,
+) -> int:
     """Watch a camera from now on; it need not answer yet.
 
     URL is rtsp://, rtsps://, http://, https://, a file, v4l2:/dev/video0, folder:PATH or demo:. Write a password as
-    ${NAME} to have it taken from the ingest's environment.
+    ${NAME} to have it taken from the ingest's environment. Zones and masks are polygons in fractions of the picture's
+    width and height: 0,0 is the upper left corner, 1,1 the lower right one.
     """
     with connect() as tessera:
         added = tessera.add_camera(
-            camera_id, absolute(url), sample_rate_hz=sample_rate_hz, loop=loop, collection_id=collection_id
+            camera_id,
+            absolute(url),
+            sample_rate_hz=sample_rate_hz,
+            loop=loop,
+            collection_id=collection_id,
+            zones=parse_zones(zones, masks),
+            only_zones=only_zones,
+            min_side_px=min_side_px,
+            motion_gate=motion_gate,
+            watch_scene=watch_scene,
         )
     if wants_json():
         echo_json(added)

@@ -51,6 +51,7 @@ _REASONS = {
     Reason.NEWER_FRAME: "a newer frame took its place",
     Reason.EXPIRED: "it came too late",
     Reason.NO_MOTION: "nothing moved",
+    Reason.RATE_REDUCED: "fewer frames are looked at while the encoder has no room",
     Reason.ENCODER_UNAVAILABLE: "the encoder is away",
     Reason.SHUTTING_DOWN: "the service was ending",
     Reason.INTERNAL: "an internal error",

@@ -18,7 +18,18 @@ class Cameras(Connection):
     """Cameras of the camera worker, and the gallery's events."""
 
     def add_camera(
-        self, camera_id: str, url: str, *, sample_rate_hz: float = 0.0, collection_id: str = "", loop: bool = False
+        self,
+        camera_id: str,
+        url: str,
+        *,
+        sample_rate_hz: float = 0.0,
+        collection_id: str = "",
+        loop: bool = False,
+        zones: Sequence[a.Zone] = (),
+        only_zones: bool = False,
+        min_side_px: int = 0,
+        motion_gate: bool = True,
+        watch_scene: bool = True,
     ) -> a.Camera:
         """Watch a camera; it need not answer yet. The same camera with the same content may be added again.
 
@@ -28,13 +39,27 @@ class Cameras(Connection):
             sample_rate_hz: frames a second to look at, at most 30; 0: 5.
             collection_id: where its people are looked for; empty: the collection "default".
             loop: files and folders start again at their end.
+            zones: places with names, and masks: what lies in a mask is not looked at.
+            only_zones: what lies in no zone is not looked at either.
+            min_side_px: smaller faces are not worth an embedding.
+            motion_gate: frames in which nothing moves are not encoded.
+            watch_scene: tell when the camera is covered, defocused or moved, and when a thing is left or taken.
 
         Raises:
             BadInput: no camera can have such a URL.
             AlreadyExists: there is another camera of that name.
         """
         camera = camera_pb2.Camera(
-            camera_id=camera_id, url=url, sample_rate_hz=sample_rate_hz, collection_id=collection_id, loop=loop
+            camera_id=camera_id,
+            url=url,
+            sample_rate_hz=sample_rate_hz,
+            collection_id=collection_id,
+            loop=loop,
+            zones=[answers_wire.zone_to_wire(zone) for zone in zones],
+            only_zones=only_zones,
+            min_side_px=min_side_px,
+            motion_gate=motion_gate,
+            watch_scene=watch_scene,
         )
         response = self._ingest.call(self._ingest_stub.AddCamera, camera_pb2.AddCameraRequest(camera=camera))
         return answers_wire.camera_from_wire(response.camera)
