@@ -86,7 +86,8 @@ class IngestMetrics(ServiceMetrics):
         self.updates_dropped = Counter(
             "tessera_ingest_updates_dropped_total",
             "Tracklet updates given up: OVERFLOW (the gallery was away too long), REJECTED (by the gallery), "
-            "REPEATED (the stream broke on it again and again). The gallery's log says more.",
+            "REPEATED (the stream broke on it again and again), SUPERSEDED (another worker watches the camera by "
+            "now, as after a move; steady growth: two workers take each other for dead). The gallery's log says more.",
             ["cause"],
             registry=registry,
         )

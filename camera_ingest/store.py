@@ -80,12 +80,12 @@ def _client_of(address: StoreAddress) -> tuple[redis.asyncio.Redis | RedisCluste
         own = address.sentinel_credentials
         asked = {**who, "username": own.user or None, "password": own.password or None, "retry": once}
         hosts = [(endpoint.host, endpoint.port) for endpoint in address.endpoints]
-        sentinel = Sentinel(hosts, sentinel_kwargs=asked, db=address.database, retry=once, **who)
+        sentinel = Sentinel(hosts, sentinel_kwargs=asked, db=address.database, retry=once, **who)  # type: ignore[no-untyped-call]
         return sentinel.master_for(address.primary), sentinel
     endpoint = address.endpoints[0]
     if endpoint.path:
         return redis.asyncio.Redis(unix_socket_path=endpoint.path, db=address.database, retry=once, **who), None
-    return redis.asyncio.Redis(endpoint.host, endpoint.port, db=address.database, retry=once, **who), None
+    return redis.asyncio.Redis(host=endpoint.host, port=endpoint.port, db=address.database, retry=once, **who), None
 
 
 def _tls(address: StoreAddress) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 A worker shows that it lives by a beat that changes; how long a beat may stay the same is for those who look at it, each
 on its own monotonic clock. So nothing here ends by the time of day, neither of a worker's machine nor of the store's,
 and a clock that jumps moves no camera. A token is above every earlier one of the store, and not below the store's time
-in milliseconds: a store that lost everything goes on above what it gave out, unless its clock was set back as well.
+in microseconds: a store that lost everything goes on above what it gave out, unless its clock was set back as well.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class MemoryLeaseTable:
             if held is not None and held.holder != me and held.holder in self._workers:
                 continue
             if held is None or held.holder != me or held.token <= floor:
-                self._token = max(self._token, int(self._clock.now().timestamp() * 1000), floor) + 1
+                self._token = max(self._token, int(self._clock.now().timestamp() * 1e6), floor) + 1
                 held = self._leases[camera_id] = LeaseRow(me, self._token)
             taken[camera_id] = held.token
         return taken
@@ -152,7 +152,7 @@ _TAKE = """
 local me, taken = ARGV[1], {}
 if redis.call('HEXISTS', KEYS[4], me) == 0 then return taken end
 local now = redis.call('TIME')
-local last = math.max(tonumber(redis.call('GET', KEYS[5]) or '0'), now[1] * 1000 + math.floor(now[2] / 1000))
+local last = math.max(tonumber(redis.call('GET', KEYS[5]) or '0'), now[1] * 1000000 + now[2])
 for at = 2, #ARGV, 2 do
   local camera, floor = ARGV[at], tonumber(ARGV[at + 1])
   local token, holder = string.match(redis.call('HGET', KEYS[3], camera) or '', '^(%d+) (.+)$')
