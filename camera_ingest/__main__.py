@@ -21,12 +21,12 @@ from camera_ingest.leases.table import LeaseTable, MemoryLeaseTable, RedisLeaseT
 from camera_ingest.matching import Matcher
 from camera_ingest.metrics import IngestMetrics
 from camera_ingest.peers import Peers
+from camera_ingest.reading.feed import Feed, ReaderFeed
+from camera_ingest.reading.host import ReaderHost
+from camera_ingest.reading.order import ReadOrder
 from camera_ingest.registry import CameraRegistry, MemoryCameraRegistry, RedisCameraRegistry
 from camera_ingest.servicer import SERVICE, CameraServicer
 from camera_ingest.settings import PREFIX, IngestSettings
-from camera_ingest.sources.opening import open_source
-from camera_ingest.sources.source import Source
-from camera_ingest.sources.url import parse_url
 from camera_ingest.store import StoreConnection
 from camera_ingest.wire import EventPublisher
 from camera_ingest.worker import CameraWorker, WorkerParts
@@ -57,6 +57,7 @@ class Ingest:
     registry: CameraRegistry
     executor: ThreadPoolExecutor
     looking: ThreadPoolExecutor
+    readers: ReaderHost
 
 
 def wire_parts(
@@ -69,8 +70,11 @@ def wire_parts(
     announcer = Announcer(EventPublisher(gallery).publish, metrics, Backoff(0.5, 10.0, 0.1))
     registry, table = open_store(settings.store_url, clock)
 
-    def open_camera(camera: Camera) -> Source:
-        return open_source(parse_url(camera.url), camera.sample_rate_hz, camera.loop, clock, settings.limits)
+    readers = ReaderHost()
+
+    def feed_of(camera: Camera) -> Feed:
+        order = ReadOrder(camera.camera_id, camera.url, camera.sample_rate_hz, camera.loop, settings.limits)
+        return ReaderFeed(readers, order, clock)
 
     def make_worker(camera: Camera, lease: Lease) -> CameraWorker:
         return CameraWorker(camera, lease, parts)
@@ -94,8 +98,8 @@ def wire_parts(
         backoff=Backoff(0.2, 2.0, 0.05),
     )
     encoding = EncodingParts(encoder, executor, clock, metrics)
-    parts = WorkerParts(encoding, looking, matcher.submit, announcer, open_camera, settings.worker)
-    return Ingest(fleet, keeper, Peers(), matcher, announcer, registry, executor, looking)
+    parts = WorkerParts(encoding, looking, matcher.submit, announcer, feed_of, settings.worker)
+    return Ingest(fleet, keeper, Peers(), matcher, announcer, registry, executor, looking, readers)
 
 
 def open_store(url: str, clock: Clock) -> tuple[CameraRegistry, LeaseTable]:
@@ -175,6 +179,7 @@ async def drain(ingest: Ingest, tasks: list[asyncio.Task[None]], limit_s: float)
     for executor in (ingest.executor, ingest.looking):
         executor.shutdown(wait=False, cancel_futures=True)
     await ingest.peers.close()
+    ingest.readers.close()
     with contextlib.suppress(UnavailableError):
         await ingest.registry.close()
 

@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 
 from camera_ingest.leases.keeper import LeaseTiming
-from camera_ingest.sources.av_source import AvLimits
+from camera_ingest.reading.order import ReadLimits
 from camera_ingest.worker import WorkerSettings
 from tessera.chassis.server import ServerSettings
 from tessera.chassis.settings import require, require_address, require_log_level, require_port, require_store
@@ -105,9 +105,9 @@ class IngestSettings:
         return self.advertised_address or f"{host}:{port}"
 
     @property
-    def limits(self) -> AvLimits:
+    def limits(self) -> ReadLimits:
         """How long streams may take."""
-        return AvLimits(self.open_limit_s, self.read_limit_s)
+        return ReadLimits(self.open_limit_s, self.read_limit_s)
 
     @property
     def worker(self) -> WorkerSettings:

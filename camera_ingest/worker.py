@@ -26,7 +26,7 @@ from camera_ingest.looking.motion import MotionConfig, MotionGate
 from camera_ingest.looking.pace import Pace
 from camera_ingest.looking.places import Places
 from camera_ingest.pictures import size_px, to_jpeg
-from camera_ingest.sources.source import Source
+from camera_ingest.reading.feed import Feed
 from camera_ingest.tracker import Tracker
 from camera_ingest.tracklets import TrackletBook
 from tessera.chassis.clock import Clock
@@ -74,8 +74,8 @@ class WorkerParts:
     submit: Callable[[TrackletUpdate], None]
     """Takes tracklet updates for the gallery."""
     announcer: Announcer
-    open_source: Callable[[Camera], Source]
-    """Opens a camera's source, blocking; raises `SourceError`."""
+    feed_of: Callable[[Camera], Feed]
+    """What a camera's frames are read from, once; nothing is opened yet."""
     settings: WorkerSettings
 
 
@@ -120,7 +120,7 @@ class CameraWorker:
         )
         self._capture = Capture(
             name=camera.camera_id,
-            open_source=lambda: parts.open_source(camera),
+            make_feed=lambda: parts.feed_of(camera),
             rate_hz=camera.sample_rate_hz,
             freeze_after_s=s.frozen_after_s,
             backoff=Backoff(s.reconnect_first_s, s.reconnect_longest_s, s.reconnect_least_s),
@@ -163,6 +163,7 @@ class CameraWorker:
             await end_tasks(self._encoding_task)
         if self._tick_task is not None:
             await end_tasks(self._tick_task)
+        await self._capture.join(self._parts.settings.drain_s + 1.0)
         self._backlog.take()
         self._account.skip_all(Reason.SHUTTING_DOWN)
         self._book.end_all()
