@@ -166,7 +166,7 @@ class Fleet:
         Raises:
             NotFoundError: there is no such camera.
         """
-        if camera_id not in self._cameras:
+        if camera_id not in self._cameras or self._is_unheld(camera_id):
             await self._look_again()
         camera = self._cameras.get(camera_id)
         if camera is None:
@@ -247,9 +247,16 @@ class Fleet:
         async with self._changing:
             try:
                 await self._read()
+                if any(map(self._is_unheld, self._cameras)):
+                    await self._keeper.beat()
             except UnavailableError:
                 if not self.is_loaded:
                     raise
+
+    def _is_unheld(self, camera_id: CameraId) -> bool:
+        """Whether nobody is known to watch a camera that somebody should."""
+        is_wanted = camera_id in self._cameras and self._cameras[camera_id].enabled
+        return is_wanted and camera_id not in self._workers and self._keeper.holder_address(camera_id) is None
 
     async def _take_in(self, camera: Camera) -> None:
         self._cameras[camera.camera_id] = camera
