@@ -18,12 +18,12 @@ from camera_ingest.encoding import EncodingParts
 from camera_ingest.fleet import Fleet
 from camera_ingest.matching import Matcher
 from camera_ingest.metrics import IngestMetrics
+from camera_ingest.reading.feed import Feed, ReaderFeed
+from camera_ingest.reading.host import ReaderHost
+from camera_ingest.reading.order import ReadOrder
 from camera_ingest.registry import CameraRegistry, open_registry
 from camera_ingest.servicer import SERVICE, CameraServicer
 from camera_ingest.settings import PREFIX, IngestSettings
-from camera_ingest.sources.opening import open_source
-from camera_ingest.sources.source import Source
-from camera_ingest.sources.url import parse_url
 from camera_ingest.wire import EventPublisher
 from camera_ingest.worker import CameraWorker, WorkerParts
 from tessera.chassis.channel import open_channel
@@ -50,6 +50,8 @@ class Ingest:
     announcer: Announcer
     registry: CameraRegistry
     executor: ThreadPoolExecutor
+    looking: ThreadPoolExecutor
+    readers: ReaderHost
 
 
 def wire_parts(
@@ -58,11 +60,15 @@ def wire_parts(
     """Join the parts; nothing runs yet."""
     clock = SystemClock()
     executor = ThreadPoolExecutor(settings.jpeg_threads, "jpeg")
+    looking = ThreadPoolExecutor(settings.looking_threads, "look")
     announcer = Announcer(EventPublisher(gallery).publish, metrics, Backoff(0.5, 10.0, 0.1))
     registry = open_registry(settings.store_url)
 
-    def open_camera(camera: Camera) -> Source:
-        return open_source(parse_url(camera.url), camera.sample_rate_hz, camera.loop, clock, settings.limits)
+    readers = ReaderHost()
+
+    def feed_of(camera: Camera) -> Feed:
+        order = ReadOrder(camera.camera_id, camera.url, camera.sample_rate_hz, camera.loop, settings.limits)
+        return ReaderFeed(readers, order, clock)
 
     def make_worker(camera: Camera) -> CameraWorker:
         return CameraWorker(camera, parts)
@@ -77,8 +83,8 @@ def wire_parts(
         backoff=Backoff(0.2, 2.0, 0.05),
     )
     encoding = EncodingParts(encoder, executor, clock, metrics)
-    parts = WorkerParts(encoding, matcher.submit, announcer, open_camera, settings.worker)
-    return Ingest(fleet, matcher, announcer, registry, executor)
+    parts = WorkerParts(encoding, looking, matcher.submit, announcer, feed_of, settings.worker)
+    return Ingest(fleet, matcher, announcer, registry, executor, looking, readers)
 
 
 async def serve(settings: IngestSettings) -> None:
@@ -144,7 +150,9 @@ async def drain(ingest: Ingest, tasks: list[asyncio.Task[None]], limit_s: float)
     ingest.announcer.drain()
     await asyncio.wait(tasks, timeout=limit_s)
     await end_tasks(*tasks)
-    ingest.executor.shutdown(wait=False, cancel_futures=True)
+    for executor in (ingest.executor, ingest.looking):
+        executor.shutdown(wait=False, cancel_futures=True)
+    ingest.readers.close()
     with contextlib.suppress(UnavailableError):
         await ingest.registry.close()
 

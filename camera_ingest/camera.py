@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, Field, asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -19,18 +19,50 @@ SCHEMA = 1
 DEFAULT_COLLECTION = CollectionId("default")
 MAX_SAMPLE_RATE_HZ = 30.0
 MAX_EXPIRES_AFTER_S = 60.0
+_FIRST_FIELDS = frozenset(
+    {
+        "camera_id",
+        "url",
+        "sample_rate_hz",
+        "collection_id",
+        "modalities",
+        "expires_after_s",
+        "zones",
+        "min_side_px",
+        "labels",
+        "enabled",
+        "loop",
+    }
+)
+"""Of the first version, whose workers ask for each of them."""
 _MAX_LABELS = 64
 _MAX_LABEL_CHARACTERS = 256
+MAX_ZONES = 32
+_MAX_CORNERS = 64
+_MAX_ZONE_CHARACTERS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A polygon in the picture; kept for later versions, not used yet."""
+    """A polygon in the picture: a place with a name, or one that is not looked at."""
 
     name: str
+    """Empty only where it is masked."""
     corners: tuple[tuple[float, float], ...]
     """(x, y) in fractions of width and height."""
     masked: bool
+
+    def __post_init__(self) -> None:
+        """Check each field.
+
+        Raises:
+            InvalidInputError: a value is outside of what its field allows.
+        """
+        named = len(self.name) <= _MAX_ZONE_CHARACTERS and (self.masked or bool(self.name.strip()))
+        _require(named, "zones.name", self.name, "1 to 64 characters; may be empty for a mask")
+        fits = 3 <= len(self.corners) <= _MAX_CORNERS
+        inside = all(0.0 <= side <= 1.0 for corner in self.corners for side in corner)
+        _require(fits and inside, "zones.corners", self.corners, "3 to 64 of x, y in [0, 1]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +86,12 @@ class Camera:
     enabled: bool = True
     loop: bool = False
     """Files and folders start again at their end."""
+    motion_gate: bool = True
+    """Frames in which nothing moves are not encoded."""
+    only_zones: bool = False
+    """What lies in no zone is not looked at."""
+    watch_scene: bool = True
+    """Covered, defocused and moved cameras are told, and things left and taken."""
 
     def __post_init__(self) -> None:
         """Check each field.
@@ -69,6 +107,11 @@ class Camera:
         _require(0 < expiry_s <= MAX_EXPIRES_AFTER_S, "expires_after", expiry_s, "more than 0 s, at most 60 s")
         _require(self.modalities == (Modality.FACE,), "modalities", self.modalities, "FACE in this version")
         _require(0 <= self.min_side_px <= 10_000, "min_side_px", self.min_side_px, "0 to 10000")
+        _require(len(self.zones) <= MAX_ZONES, "zones", len(self.zones), f"at most {MAX_ZONES}")
+        has_zone = any(not zone.masked for zone in self.zones)
+        _require(
+            has_zone or not self.only_zones, "only_zones", self.only_zones, "true only with a zone that is not masked"
+        )
         short = all(len(text) <= _MAX_LABEL_CHARACTERS for pair in self.labels.items() for text in pair)
         _require(short and len(self.labels) <= _MAX_LABELS, "labels", len(self.labels), "64 of at most 256 characters")
 
@@ -90,6 +133,8 @@ class CameraState(StrEnum):
     DISABLED = "DISABLED"
     ENDED = "ENDED"
     """A file or a folder that came to its end."""
+    WAITING = "WAITING"
+    """Enabled, and no worker watches it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +160,14 @@ class CameraStatus:
     active_tracklets: int
     reconnects: int
     skip_counts: Mapping[Reason, int]
+    sample_rate_hz: float
+    """Frames a second that are looked at now; below the camera's own while the encoder has no room."""
+    worker_address: str = ""
+    """host:port of the worker that watches it; empty: none does."""
+    lease_token: int = 0
+    """Of the lease that it is watched under; 0: none."""
+    quarantined_pictures: int = 0
+    """Held back since they crashed whoever looked at them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,35 +183,49 @@ class CameraEvent:
 
 
 def dump_camera(camera: Camera) -> str:
-    """A camera as JSON that `load_camera` reads. Holds its credentials, if its URL does."""
-    return json.dumps({"schema": SCHEMA, **asdict(camera)}, sort_keys=True)
+    """A camera as JSON that `load_camera` reads. Holds its credentials, if its URL does.
+
+    What came with a later version is written only where it is used, so that an older worker still reads the others.
+    """
+    values = {name: value for name, value in asdict(camera).items() if name in _FIRST_FIELDS or _is_set(camera, name)}
+    return json.dumps({"schema": SCHEMA, **values}, sort_keys=True)
 
 
 def load_camera(text: str, key: str) -> Camera:
     """Read a camera.
 
     Args:
-        text: what `dump_camera` wrote.
+        text: what `dump_camera` wrote, in this version or an older one.
         key: where it was kept, for the error.
 
     Raises:
-        StoreCorruptError: it is not a camera.
+        StoreCorruptError: it is not a camera, or uses what only a newer version knows: to be left alone.
     """
     try:
         return _parse(json.loads(text))
-    except (InvalidInputError, KeyError, TypeError, ValueError) as error:
+    except (InvalidInputError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreCorruptError(key, f"not a camera of schema {SCHEMA}: {type(error).__name__}") from error
 
 
 def _parse(raw: Mapping[str, Any]) -> Camera:
     if raw["schema"] != SCHEMA:
         raise ValueError(f"schema {raw['schema']!r}")
-    values = {name: raw[name] for name in Camera.__dataclass_fields__}
+    values = {name: value for name, value in raw.items() if name != "schema"}
+    if values.keys() - Camera.__dataclass_fields__.keys():
+        raise ValueError("fields of a newer version")
     values["modalities"] = tuple(Modality(name) for name in values["modalities"])
     values["zones"] = tuple(
         Zone(zone["name"], tuple((x, y) for x, y in zone["corners"]), zone["masked"]) for zone in values["zones"]
     )
     return Camera(**values)
+
+
+def _is_set(camera: Camera, name: str) -> bool:
+    return bool(getattr(camera, name) != _default(Camera.__dataclass_fields__[name]))
+
+
+def _default(of: Field[Any]) -> Any:  # noqa: ANN401 - of whichever type the field has
+    return of.default_factory() if of.default_factory is not MISSING else of.default
 
 
 def _require(condition: bool, field: str, value: object, allowed: str) -> None:

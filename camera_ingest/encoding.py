@@ -19,6 +19,7 @@ from camera_ingest.backoff import Backoff
 from camera_ingest.camera import Camera
 from camera_ingest.metrics import IngestMetrics
 from camera_ingest.pictures import to_file
+from camera_ingest.tracker import BEGIN_PROBABILITY, FOLLOW_PROBABILITY
 from camera_ingest.tracklets import TrackletBook
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
@@ -88,6 +89,7 @@ class Encoding:
         self._under_way: dict[int, _Sent] = {}
         self._stream: EncodeStream | None = None
         self._draining = asyncio.Event()
+        self._turning = asyncio.Event()  # nothing more is sent on the stream that is open
         self._last_answered_id = 0
         self._last_sent_id = 0
 
@@ -96,6 +98,12 @@ class Encoding:
         if self._stream is None:
             return Reason.ENCODER_UNAVAILABLE
         return Reason.NEWER_FRAME if self._stream.has_credit else Reason.NO_CREDIT
+
+    def take_over(self, camera: Camera) -> None:
+        """Go on with a camera that was changed; what the encoder was told at the opening is told on a new stream."""
+        if camera.min_side_px != self._camera.min_side_px:
+            self._turning.set()
+        self._camera = camera
 
     def expire(self) -> None:
         """Give up the frame in the backlog when its time has run out."""
@@ -126,9 +134,16 @@ class Encoding:
     def drain(self) -> None:
         """Send nothing more; `run` returns once the frames under way are answered, or the stream breaks."""
         self._draining.set()
+        self._turning.set()
 
     async def _serve_one_stream(self) -> None:
-        options = EncodeOptions(min_side_px=self._camera.min_side_px)
+        if not self._draining.is_set():
+            self._turning.clear()
+        options = EncodeOptions(
+            min_detection_probability=FOLLOW_PROBABILITY,
+            min_side_px=self._camera.min_side_px,
+            min_embedded_probability=BEGIN_PROBABILITY,
+        )
         stream = EncodeStream(self._parts.channel, self._camera.camera_id, options, self._last_answered_id)
         async with stream:
             self._stream = stream
@@ -147,12 +162,12 @@ class Encoding:
         await asyncio.Event().wait()
 
     async def _send_frames(self, stream: EncodeStream) -> None:
-        while not self._draining.is_set():
-            await first_end(self._backlog.wait(), self._draining.wait())
-            if self._draining.is_set():
+        while not self._turning.is_set():
+            await first_end(self._backlog.wait(), self._turning.wait())
+            if self._turning.is_set():
                 break
-            await first_end(stream.wait_for_credit(), self._draining.wait())
-            frame = None if self._draining.is_set() else self._next_frame()
+            await first_end(stream.wait_for_credit(), self._turning.wait())
+            frame = None if self._turning.is_set() else self._next_frame()
             if frame is None:
                 stream.return_credit()
                 continue

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from camera_ingest.camera import Camera
 from camera_ingest.metrics import IngestMetrics
-from camera_ingest.registry import CameraRegistry
+from camera_ingest.registry import CameraRegistry, Change
 from camera_ingest.worker import CameraWorker
 from tessera.chassis.logs import get_logger
 from tessera.client.stream_values import TrackletDecision, TrackletUpdate
@@ -53,9 +53,13 @@ class Fleet:
         log.info("cameras.loaded", cameras=len(self._workers))
 
     async def stop(self) -> None:
-        """Stop every worker, all at once."""
+        """Stop every worker, all at once; one that fails to stop keeps none of the others from it."""
         async with self._changing:
-            await asyncio.gather(*(worker.stop() for worker in self._workers.values()))
+            workers = list(self._workers.values())
+            ends = await asyncio.gather(*(worker.stop() for worker in workers), return_exceptions=True)
+            for worker, end in zip(workers, ends, strict=True):
+                if isinstance(end, BaseException):
+                    log.error("camera.stop_failed", camera=worker.camera.camera_id, exc_info=end)
 
     async def add(self, camera: Camera) -> None:
         """Keep a camera and watch it.
@@ -71,6 +75,22 @@ class Fleet:
             await self._registry.put(camera)
             self._watch(camera)
 
+    async def change(self, camera_id: CameraId, change: Change) -> Camera:
+        """Change a camera, and what watches it as far as it must; returns what it is now.
+
+        Raises:
+            NotFoundError: there is no such camera.
+            InvalidInputError: the change is none that a camera allows; everything stays.
+            UnavailableError: the store is away; everything stays.
+        """
+        async with self._changing:
+            camera = await self._registry.change(camera_id, change)
+            worker = self._workers.get(camera_id)
+            if worker is None or not worker.take_over(camera):
+                await self._end(camera_id)
+                self._watch(camera)
+            return camera
+
     async def remove(self, camera_id: CameraId) -> bool:
         """Forget a camera and stop watching it; returns whether it was there.
 
@@ -79,12 +99,10 @@ class Fleet:
         """
         async with self._changing:
             was_kept = await self._registry.remove(camera_id)
-            worker = self._workers.pop(camera_id, None)
-            if worker is None:
-                return was_kept
-            await worker.stop()
-            self._metrics.forget_camera(camera_id)
-            return True
+            was_watched = await self._end(camera_id)
+            if was_watched:
+                self._metrics.forget_camera(camera_id)
+            return was_kept or was_watched
 
     def worker(self, camera_id: CameraId) -> CameraWorker:
         """The worker of a camera.
@@ -106,6 +124,16 @@ class Fleet:
         worker = self._workers.get(update.camera_id)
         if worker is not None:
             worker.decide(decision)
+
+    async def _end(self, camera_id: CameraId) -> bool:
+        worker = self._workers.pop(camera_id, None)
+        if worker is None:
+            return False
+        try:
+            await worker.stop()
+        except Exception:  # it is watched no more, whatever it left behind
+            log.exception("camera.stop_failed", camera=camera_id)
+        return True
 
     def _watch(self, camera: Camera) -> None:
         if camera.camera_id not in self._workers:

@@ -20,13 +20,21 @@ class IngestMetrics(ServiceMetrics):
             "tessera_ingest_frames_total",
             "Sampled frames that have their outcome: ENCODED, SKIPPED, EXPIRED or FAILED, with the reason of a skip or "
             "failure. Cause of NO_CREDIT and EXPIRED: the encoder is slower than the cameras; lower the sampling rate "
-            "or add encoders. ENCODER_UNAVAILABLE: look at the encoder. NEWER_FRAME: this process is short of CPU.",
+            "or add encoders. RATE_REDUCED: the same, left out evenly. ENCODER_UNAVAILABLE: look at the encoder. "
+            "NEWER_FRAME: this process is short of CPU. NO_MOTION: an empty scene, nothing to do.",
             ["camera", "outcome", "reason"],
             registry=registry,
         )
         self.camera_up = Gauge(
             "tessera_ingest_camera_up",
             "1 while frames come and change. 0: GetCameraStatus says why; look at the camera and its network first.",
+            ["camera"],
+            registry=registry,
+        )
+        self.sample_rate_hz = Gauge(
+            "tessera_ingest_sample_rate_hertz",
+            "Frames a second that are looked at now. Below the camera's own rate: the encoder grants too few credits; "
+            "add encoders, or ask for less.",
             ["camera"],
             registry=registry,
         )
@@ -92,5 +100,5 @@ class IngestMetrics(ServiceMetrics):
 
     def forget_camera(self, camera_id: str) -> None:
         """A camera was removed: its gauges go; its counters stay until the process ends, so that rates do not jump."""
-        for gauge in (self.camera_up, self.last_frame_age_s, self.tracklets_active):
+        for gauge in (self.camera_up, self.sample_rate_hz, self.last_frame_age_s, self.tracklets_active):
             gauge.remove_by_labels({"camera": camera_id})

@@ -6,6 +6,7 @@ need no change here. Credentials that stand in a URL are kept as they are; `${NA
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import redis.asyncio
@@ -14,13 +15,22 @@ from redis.exceptions import RedisError
 from camera_ingest.camera import Camera, dump_camera, load_camera
 from tessera.chassis.logs import get_logger
 from tessera.chassis.settings import MEMORY
-from tessera.domain.errors import AlreadyExistsError, StoreCorruptError, UnavailableError
+from tessera.domain.errors import AlreadyExistsError, NotFoundError, StoreCorruptError, UnavailableError
 from tessera.domain.ids import CameraId
 
 log = get_logger()
 
 KEY = "tessera:ingest:cameras"
 _TIMEOUT_S = 3.0
+_CHANGES_AT_ONCE = 20
+_REPLACE = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+"""
+
+Change = Callable[[Camera], Camera]
+"""Makes another camera of the same id of one."""
 
 
 class CameraRegistry(Protocol):
@@ -43,6 +53,20 @@ class CameraRegistry(Protocol):
         Raises:
             AlreadyExistsError: another camera of this id is there.
             UnavailableError: the store is away.
+        """
+        ...
+
+    async def change(self, camera_id: CameraId, change: Change) -> Camera:
+        """Change a camera, as it is kept by then; returns what it is now.
+
+        Args:
+            camera_id: which.
+            change: may be called again, when somebody else changed the camera meanwhile.
+
+        Raises:
+            NotFoundError: there is no such camera.
+            StoreCorruptError: its entry is of a newer version, and is left alone.
+            UnavailableError: the store is away, or others change the camera all the time.
         """
         ...
 
@@ -83,6 +107,13 @@ class MemoryCameraRegistry:
         if before != camera:
             raise AlreadyExistsError("camera", camera.camera_id)
         return before is camera
+
+    async def change(self, camera_id: CameraId, change: Change) -> Camera:
+        """Change a camera; returns what it is now."""
+        if camera_id not in self._cameras:
+            raise NotFoundError("camera", camera_id)
+        self._cameras[camera_id] = change(self._cameras[camera_id])
+        return self._cameras[camera_id]
 
     async def remove(self, camera_id: CameraId) -> bool:
         """Forget a camera; returns whether it was there."""
@@ -131,6 +162,26 @@ class RedisCameraRegistry:
         if not is_new and (before is None or load_camera(str(before), f"{KEY}[{camera.camera_id}]") != camera):
             raise AlreadyExistsError("camera", camera.camera_id)
         return is_new
+
+    async def change(self, camera_id: CameraId, change: Change) -> Camera:
+        """Change a camera; returns what it is now."""
+        for _ in range(_CHANGES_AT_ONCE):
+            try:
+                before = await self._redis.hget(KEY, camera_id)
+            except (RedisError, OSError) as error:
+                raise _away(error) from error
+            if before is None:
+                raise NotFoundError("camera", camera_id)
+            after = change(load_camera(str(before), f"{KEY}[{camera_id}]"))
+            if await self._replace(str(before), after):
+                return after
+        raise UnavailableError("store", f"camera {camera_id} is changed by others all the time")
+
+    async def _replace(self, before: str, after: Camera) -> bool:
+        try:
+            return bool(await self._redis.eval(_REPLACE, 1, KEY, after.camera_id, before, dump_camera(after)))
+        except (RedisError, OSError) as error:
+            raise _away(error) from error
 
     async def remove(self, camera_id: CameraId) -> bool:
         """Forget a camera; returns whether it was there."""

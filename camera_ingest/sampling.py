@@ -22,6 +22,10 @@ class Sampler:
         self._period = timedelta(seconds=1.0 / rate_hz)
         self._due: datetime | None = None
 
+    def set_rate(self, rate_hz: float) -> None:
+        """Go on at another rate, from the next due moment."""
+        self._period = timedelta(seconds=1.0 / rate_hz)
+
     def wants(self, capture_time: datetime) -> bool:
         """Whether the frame of this moment is sampled; asked once for each frame, in order."""
         if self._due is None or self._jumped(capture_time):

@@ -7,7 +7,7 @@ from typing import Any
 from camera_ingest import wire
 from camera_ingest.fleet import Fleet
 from tessera.client.wire import time_to_wire
-from tessera.domain.errors import InvalidInputError, NotBuiltError
+from tessera.domain.errors import InvalidInputError
 from tessera.domain.ids import CameraId, checked_id
 from tessera.v1 import biometrics_pb2, camera_pb2_grpc
 from tessera.v1 import camera_pb2 as pb
@@ -34,8 +34,10 @@ class CameraServicer(camera_pb2_grpc.CameraServiceServicer):
         return pb.AddCameraResponse(camera=wire.camera_to_wire(camera))
 
     async def UpdateCamera(self, request: pb.UpdateCameraRequest, context: Any) -> pb.UpdateCameraResponse:  # noqa: ANN401
-        """Not built yet."""
-        raise NotBuiltError("UpdateCamera")
+        """Change the fields that the mask names."""
+        camera_id = CameraId(checked_id("camera.camera_id", request.camera.camera_id))
+        camera = await self._fleet.change(camera_id, wire.camera_changes(request))
+        return pb.UpdateCameraResponse(camera=wire.camera_to_wire(camera))
 
     async def ListCameras(self, request: pb.ListCamerasRequest, context: Any) -> pb.ListCamerasResponse:  # noqa: ANN401
         """One page of cameras by id."""

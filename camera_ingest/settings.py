@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camera_ingest.sources.av_source import AvLimits
+from camera_ingest.reading.order import ReadLimits
 from camera_ingest.worker import WorkerSettings
 from tessera.chassis.server import ServerSettings
 from tessera.chassis.settings import require, require_address, require_log_level, require_port, require_store
@@ -40,6 +40,10 @@ class IngestSettings:
     """Cameras at a time; one more is refused."""
     jpeg_threads: int = 1
     """Threads that compress frames: one manages about 150 of 720p a second."""
+    looking_threads: int = 1
+    """Threads that look at frames for motion and at the scene: one manages several hundred of 720p a second."""
+    motion_every_s: float = 2.0
+    """The motion gate lets a frame through at least so often."""
     open_limit_s: float = 8.0
     """A camera that does not answer for so long is lost."""
     read_limit_s: float = 5.0
@@ -59,11 +63,11 @@ class IngestSettings:
         """
         require_port("port", self.port)
         require_port("metrics_port", self.metrics_port)
-        for name in ("max_deadline_s", "open_limit_s", "read_limit_s", "frozen_after_s"):
+        for name in ("max_deadline_s", "open_limit_s", "read_limit_s", "frozen_after_s", "motion_every_s"):
             require(getattr(self, name) > 0, name, getattr(self, name), "more than 0 seconds")
         require(self.drain_s >= 0, "drain_s", self.drain_s, "0 seconds or more")
         require(self.reconnect_longest_s >= 0.5, "reconnect_longest_s", self.reconnect_longest_s, "0.5 seconds or more")
-        for name in ("max_cameras", "jpeg_threads"):
+        for name in ("max_cameras", "jpeg_threads", "looking_threads"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("encoder_address", "gallery_address"):
             require_address(name, getattr(self, name))
@@ -76,9 +80,9 @@ class IngestSettings:
         return ServerSettings(self.host, self.port, self.metrics_port, self.max_deadline_s, self.drain_s)
 
     @property
-    def limits(self) -> AvLimits:
+    def limits(self) -> ReadLimits:
         """How long streams may take."""
-        return AvLimits(self.open_limit_s, self.read_limit_s)
+        return ReadLimits(self.open_limit_s, self.read_limit_s)
 
     @property
     def worker(self) -> WorkerSettings:
@@ -86,6 +90,7 @@ class IngestSettings:
         return WorkerSettings(
             silent_after_s=self.read_limit_s + 1.0,
             frozen_after_s=self.frozen_after_s,
+            motion_every_s=self.motion_every_s,
             reconnect_longest_s=self.reconnect_longest_s,
             drain_s=self.drain_s,
         )

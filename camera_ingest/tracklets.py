@@ -63,6 +63,12 @@ class TrackletBook:
         """Tracklets that have not ended."""
         return len(self._tracker.active)
 
+    def take_over(self, camera: Camera) -> None:
+        """Go on with a camera that was changed; in another collection everybody is somebody new."""
+        if camera.collection_id != self._camera.collection_id:
+            self.end_all()
+        self._camera = camera
+
     def take(self, answer: FrameAnswer) -> TrackerStep:
         """Take in the encoder's answer to one frame."""
         step = self._tracker.update(answer.observations, answer.capture_time)

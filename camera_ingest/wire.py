@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 
 from camera_ingest.camera import DEFAULT_COLLECTION, Camera, CameraEvent, CameraState, CameraStatus, Zone
+from camera_ingest.registry import Change
 from camera_ingest.worker import CameraWorker
 from tessera.chassis.status import detail_of
 from tessera.client import wire
@@ -48,7 +49,37 @@ def camera_from_wire(message: pb.Camera) -> Camera:
         labels=dict(message.labels),
         enabled=message.enabled if message.HasField("enabled") else True,
         loop=message.loop,
+        motion_gate=message.motion_gate if message.HasField("motion_gate") else True,
+        only_zones=message.only_zones,
+        watch_scene=message.watch_scene if message.HasField("watch_scene") else True,
     )
+
+
+def camera_changes(request: pb.UpdateCameraRequest) -> Change:
+    """What an update makes of a camera: the fields of the mask are as in the message, unset ones take their default.
+
+    Raises:
+        InvalidInputError: the mask names nothing, or what cannot be changed.
+    """
+    allowed = [field.name for field in pb.Camera.DESCRIPTOR.fields if field.name != "camera_id"]
+    paths = list(request.update_mask.paths)
+    if not paths or set(paths) - set(allowed):
+        raise InvalidInputError("update_mask", ",".join(paths), "one or more of " + ", ".join(allowed))
+
+    def change(before: Camera) -> Camera:
+        message = camera_to_wire(before)
+        for path in paths:
+            message.ClearField(path)  # type: ignore[arg-type]
+        wanted = pb.Camera()
+        request.update_mask.MergeMessage(request.camera, wanted)
+        message.MergeFrom(wanted)
+        if message.url == before.shown_url:  # unchanged, or given back as it was shown
+            message.url = before.url
+        elif "://***@" in message.url:
+            raise InvalidInputError("url", "another camera's as it is shown", "a URL with its own credentials")
+        return camera_from_wire(message)
+
+    return change
 
 
 def camera_to_wire(camera: Camera) -> pb.Camera:
@@ -65,6 +96,9 @@ def camera_to_wire(camera: Camera) -> pb.Camera:
         labels=camera.labels,
         enabled=camera.enabled,
         loop=camera.loop,
+        motion_gate=camera.motion_gate,
+        only_zones=camera.only_zones,
+        watch_scene=camera.watch_scene,
     )
 
 
@@ -91,6 +125,10 @@ def status_to_wire(status: CameraStatus) -> pb.CameraStatus:
             pb.SkipCount(reason=wire.reason_to_wire(reason), frames=frames)
             for reason, frames in sorted(status.skip_counts.items())
         ],
+        sample_rate_hz=status.sample_rate_hz,
+        worker_address=status.worker_address,
+        lease_token=status.lease_token,
+        quarantined_pictures=status.quarantined_pictures,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,8 +20,12 @@ from camera_ingest.backoff import Backoff
 from camera_ingest.camera import Camera, CameraEvent, CameraState, CameraStatus
 from camera_ingest.capture import Capture, SampledPicture
 from camera_ingest.encoding import Encoding, EncodingParts
+from camera_ingest.looking.lookout import Lookout
+from camera_ingest.looking.motion import MotionConfig, MotionGate
+from camera_ingest.looking.pace import Pace
+from camera_ingest.looking.places import Places
 from camera_ingest.pictures import size_px, to_jpeg
-from camera_ingest.sources.source import Source
+from camera_ingest.reading.feed import Feed
 from camera_ingest.tracker import Tracker
 from camera_ingest.tracklets import TrackletBook
 from tessera.chassis.clock import Clock
@@ -35,6 +40,8 @@ log = get_logger()
 
 _TICK_S = 0.5
 _ANNOUNCED = frozenset({CameraState.ONLINE, CameraState.LOST, CameraState.FROZEN, CameraState.ENDED})
+_CHANGED_UNDER_WAY = frozenset({"labels", "expires_after_s", "collection_id", "min_side_px"})
+"""The source does not hear of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,8 @@ class WorkerSettings:
     """A camera without a frame for so long is lost, even if its source says nothing."""
     frozen_after_s: float = 5.0
     """The same picture of a live source for so long is a freeze."""
+    motion_every_s: float = 2.0
+    """The motion gate lets a frame through at least so often."""
     reconnect_least_s: float = 0.5
     reconnect_first_s: float = 1.0
     """The range of the first wait; it doubles with each attempt."""
@@ -59,11 +68,13 @@ class WorkerParts:
     """What the workers of one process share."""
 
     encoding: EncodingParts
+    looking: Executor
+    """Where pictures are looked at."""
     submit: Callable[[TrackletUpdate], None]
     """Takes tracklet updates for the gallery."""
     announcer: Announcer
-    open_source: Callable[[Camera], Source]
-    """Opens a camera's source, blocking; raises `SourceError`."""
+    feed_of: Callable[[Camera], Feed]
+    """What a camera's frames are read from, once; nothing is opened yet."""
     settings: WorkerSettings
 
 
@@ -80,6 +91,8 @@ class CameraWorker:
         self._parts = parts
         self._clock: Clock = parts.encoding.clock
         self._metrics = parts.encoding.metrics
+        self._pace = Pace(camera.sample_rate_hz, self._clock.monotonic_s())
+        self._places = Places(camera.zones, only_zones=camera.only_zones)
         self._account = FrameAccount(self._count_end)
         self._backlog = Backlog()
         self._book = TrackletBook(camera, Tracker(self._new_tracklet_id), parts.submit)
@@ -93,9 +106,17 @@ class CameraWorker:
             backoff=Backoff(0.2, s.encoder_backoff_longest_s, 0.05),
             parts=parts.encoding,
         )
+        self._lookout = Lookout(
+            camera=camera,
+            places=self._places,
+            gate=MotionGate(MotionConfig(every_s=s.motion_every_s)) if camera.motion_gate else None,
+            executor=parts.looking,
+            is_followed=lambda: self._book.active_count > 0,
+            on_look=self._on_look,
+        )
         self._capture = Capture(
             name=camera.camera_id,
-            open_source=lambda: parts.open_source(camera),
+            make_feed=lambda: parts.feed_of(camera),
             rate_hz=camera.sample_rate_hz,
             freeze_after_s=s.frozen_after_s,
             backoff=Backoff(s.reconnect_first_s, s.reconnect_longest_s, s.reconnect_least_s),
@@ -111,6 +132,7 @@ class CameraWorker:
         self._losses = 0
         self._reconnects = 0
         self._encoding_task: asyncio.Task[None] | None = None
+        self._looking_task: asyncio.Task[None] | None = None
         self._tick_task: asyncio.Task[None] | None = None
 
     # ---- life
@@ -123,17 +145,21 @@ class CameraWorker:
         log.info("camera.watching", camera=self.camera.camera_id, url=self.camera.shown_url)
         self._capture.start()
         self._encoding_task = asyncio.create_task(self._encoding.run())
+        self._looking_task = asyncio.create_task(self._lookout.run())
         self._tick_task = asyncio.create_task(self._tick())
 
     async def stop(self) -> None:
         """Stop watching: frames that are left are counted as skipped, tracklets end."""
         self._capture.stop()
+        if self._looking_task is not None:
+            await end_tasks(self._looking_task)
         self._encoding.drain()
         if self._encoding_task is not None:
             await asyncio.wait([self._encoding_task], timeout=self._parts.settings.drain_s)
             await end_tasks(self._encoding_task)
         if self._tick_task is not None:
             await end_tasks(self._tick_task)
+        await self._capture.join(self._parts.settings.drain_s + 1.0)
         self._backlog.take()
         self._account.skip_all(Reason.SHUTTING_DOWN)
         self._book.end_all()
@@ -147,6 +173,21 @@ class CameraWorker:
             expired=a.expired,
             failed=a.failed,
         )
+
+    def take_over(self, camera: Camera) -> bool:
+        """Go on with a camera that was changed.
+
+        Returns:
+            False: it was changed in more than can be changed under way; nothing has happened.
+        """
+        changed = {name for name in Camera.__dataclass_fields__ if getattr(camera, name) != getattr(self.camera, name)}
+        if changed - _CHANGED_UNDER_WAY:
+            return False
+        self.camera = camera
+        self._encoding.take_over(camera)
+        self._book.take_over(camera)
+        log.info("camera.changed", camera=camera.camera_id, fields=sorted(changed))
+        return True
 
     # ---- what others ask
 
@@ -171,6 +212,7 @@ class CameraWorker:
             active_tracklets=self._book.active_count,
             reconnects=self._reconnects,
             skip_counts=account.skip_counts,
+            sample_rate_hz=self._pace.rate_hz,
         )
 
     async def snapshot(self) -> tuple[bytes, datetime]:
@@ -183,7 +225,8 @@ class CameraWorker:
         if newest is None:
             raise UnavailableError("frame", self._detail or "none has come yet")
         loop = asyncio.get_running_loop()
-        jpeg = await loop.run_in_executor(self._parts.encoding.executor, to_jpeg, newest.picture)
+        picture = await loop.run_in_executor(self._parts.looking, self._places.blacked, newest.picture)
+        jpeg = await loop.run_in_executor(self._parts.encoding.executor, to_jpeg, picture)
         return jpeg, newest.capture_time
 
     def decide(self, decision: TrackletDecision) -> None:
@@ -194,7 +237,7 @@ class CameraWorker:
     # ---- what the source says
 
     def on_sampled(self, sampled: SampledPicture, missed: int) -> None:
-        """A picture was sampled: it goes to the backlog, and pushes out the one that waits there."""
+        """A picture was sampled: it is looked at, unless the pace leaves it out."""
         for _ in range(missed):
             self._account.end(self._account.enter(), FrameOutcome.SKIPPED, Reason.NEWER_FRAME)
         frame = SampledFrame(self._account.enter(), sampled.capture_time, sampled.captured_s, sampled.picture)
@@ -202,9 +245,12 @@ class CameraWorker:
         self._size_px = size_px(sampled.picture)
         self._count_reconnects()
         self._enter(CameraState.FROZEN if sampled.is_frozen else CameraState.ONLINE, self._frozen_detail(sampled))
-        replaced = self._backlog.put(frame)
+        if not self._pace.wants(sampled.capture_time):
+            self._account.end(frame.frame_id, FrameOutcome.SKIPPED, Reason.RATE_REDUCED)
+            return
+        replaced = self._lookout.put(frame)
         if replaced is not None:
-            self._account.end(replaced.frame_id, FrameOutcome.SKIPPED, self._encoding.why_waiting())
+            self._account.end(replaced.frame_id, FrameOutcome.SKIPPED, Reason.NEWER_FRAME)
 
     def on_lost(self, detail: str) -> None:
         """The source was lost or cannot be opened."""
@@ -217,6 +263,15 @@ class CameraWorker:
         self._enter(CameraState.ENDED, "")
 
     # ---- inside
+
+    def _on_look(self, frame: SampledFrame, reason: Reason | None) -> None:
+        """A frame was looked at: it goes to the backlog, and pushes out the one that waits there; or it ends here."""
+        if reason is not None:
+            self._account.end(frame.frame_id, FrameOutcome.SKIPPED, reason)
+            return
+        replaced = self._backlog.put(frame)
+        if replaced is not None:
+            self._account.end(replaced.frame_id, FrameOutcome.SKIPPED, self._encoding.why_waiting())
 
     def _on_answer(self, answer: FrameAnswer, frame: SampledFrame) -> None:
         if answer.outcome is FrameOutcome.ENCODED:
@@ -258,6 +313,7 @@ class CameraWorker:
         self._book.end_stale(self._clock.now() - patience)
         self._notice_silence()
         self._metrics.tracklets_active.labels(self.camera.camera_id).set(self._book.active_count)
+        self._metrics.sample_rate_hz.labels(self.camera.camera_id).set(self._pace.rate_hz)
 
     def _notice_silence(self) -> None:
         since_s = self._newest.captured_s if self._newest else self._started_s
@@ -274,3 +330,4 @@ class CameraWorker:
 
     def _count_end(self, outcome: FrameOutcome, reason: Reason | None) -> None:
         self._metrics.frames.labels(self.camera.camera_id, outcome.value, reason.value if reason else "").inc()
+        self._pace.ended(outcome, reason, self._clock.monotonic_s())

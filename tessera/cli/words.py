@@ -51,9 +51,12 @@ _REASONS = {
     Reason.NEWER_FRAME: "a newer frame took its place",
     Reason.EXPIRED: "it came too late",
     Reason.NO_MOTION: "nothing moved",
+    Reason.RATE_REDUCED: "fewer frames are looked at while the encoder has no room",
     Reason.ENCODER_UNAVAILABLE: "the encoder is away",
     Reason.SHUTTING_DOWN: "the service was ending",
     Reason.INTERNAL: "an internal error",
+    Reason.LEASE_SUPERSEDED: "another worker watches the camera by now",
+    Reason.QUARANTINED: "the picture crashed whoever looked at it, and is held back",
 }
 
 TITLES = {

@@ -7,7 +7,7 @@ them can be had from here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -215,6 +215,7 @@ class CameraState(StrEnum):
     FROZEN = "FROZEN"
     DISABLED = "DISABLED"
     ENDED = "ENDED"
+    WAITING = "WAITING"
     UNSPECIFIED = "UNSPECIFIED"
 
 
@@ -240,6 +241,26 @@ class CameraStatus:
     """From capture to the encoder's answer, newest frame."""
     active_tracklets: int
     reconnects: int
+    sample_rate_hz: float = 0.0
+    """Frames a second that are looked at now; below the camera's own while the encoder has no room. 0: not told."""
+    worker_address: str = ""
+    """host:port of the worker that watches it; empty: none does."""
+    lease_token: int = 0
+    """Of the lease that it is watched under."""
+    quarantined_pictures: int = 0
+    """Held back since they crashed whoever looked at them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A place in a camera's picture."""
+
+    name: str
+    """May be empty where it is masked."""
+    corners: tuple[tuple[float, float], ...]
+    """A polygon: (x, y) in fractions of width and height."""
+    masked: bool = False
+    """Nothing is looked at inside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +273,12 @@ class Camera:
     collection_id: str
     enabled: bool
     status: CameraStatus | None
+    zones: tuple[Zone, ...] = ()
+    only_zones: bool = False
+    min_side_px: int = 0
+    motion_gate: bool = True
+    watch_scene: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

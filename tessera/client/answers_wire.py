@@ -122,7 +122,22 @@ def camera_from_wire(message: camera_pb2.Camera, status: a.CameraStatus | None =
         collection_id=message.collection_id,
         enabled=message.enabled if message.HasField("enabled") else True,
         status=status,
+        zones=tuple(
+            a.Zone(zone.name, tuple((corner.x, corner.y) for corner in zone.corners), zone.masked)
+            for zone in message.zones
+        ),
+        only_zones=message.only_zones,
+        min_side_px=message.min_side_px,
+        motion_gate=message.motion_gate if message.HasField("motion_gate") else True,
+        watch_scene=message.watch_scene if message.HasField("watch_scene") else True,
+        labels=dict(message.labels),
     )
+
+
+def zone_to_wire(zone: a.Zone) -> camera_pb2.Zone:
+    """A place in a camera's picture."""
+    corners = [camera_pb2.FractionPoint(x=x, y=y) for x, y in zone.corners]
+    return camera_pb2.Zone(name=zone.name, corners=corners, masked=zone.masked)
 
 
 def camera_entry_from_wire(message: camera_pb2.CameraEntry) -> a.Camera:
@@ -150,6 +165,10 @@ def camera_status_from_wire(message: camera_pb2.CameraStatus) -> a.CameraStatus:
         latency_ms=milliseconds_of(message, "latency"),
         active_tracklets=message.active_tracklets,
         reconnects=message.reconnects,
+        sample_rate_hz=message.sample_rate_hz,
+        worker_address=message.worker_address,
+        lease_token=message.lease_token,
+        quarantined_pictures=message.quarantined_pictures,
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from google.protobuf import field_mask_pb2
 
 from tessera.client import answers as a
 from tessera.client import answers_wire, wire
@@ -15,7 +18,18 @@ class Cameras(Connection):
     """Cameras of the camera worker, and the gallery's events."""
 
     def add_camera(
-        self, camera_id: str, url: str, *, sample_rate_hz: float = 0.0, collection_id: str = "", loop: bool = False
+        self,
+        camera_id: str,
+        url: str,
+        *,
+        sample_rate_hz: float = 0.0,
+        collection_id: str = "",
+        loop: bool = False,
+        zones: Sequence[a.Zone] = (),
+        only_zones: bool = False,
+        min_side_px: int = 0,
+        motion_gate: bool = True,
+        watch_scene: bool = True,
     ) -> a.Camera:
         """Watch a camera; it need not answer yet. The same camera with the same content may be added again.
 
@@ -25,16 +39,77 @@ class Cameras(Connection):
             sample_rate_hz: frames a second to look at, at most 30; 0: 5.
             collection_id: where its people are looked for; empty: the collection "default".
             loop: files and folders start again at their end.
+            zones: places with names, and masks: what lies in a mask is not looked at.
+            only_zones: what lies in no zone is not looked at either.
+            min_side_px: smaller faces are not worth an embedding.
+            motion_gate: frames in which nothing moves are not encoded.
+            watch_scene: tell when the camera is covered, defocused or moved, and when a thing is left or taken.
 
         Raises:
             BadInput: no camera can have such a URL.
             AlreadyExists: there is another camera of that name.
         """
         camera = camera_pb2.Camera(
-            camera_id=camera_id, url=url, sample_rate_hz=sample_rate_hz, collection_id=collection_id, loop=loop
+            camera_id=camera_id,
+            url=url,
+            sample_rate_hz=sample_rate_hz,
+            collection_id=collection_id,
+            loop=loop,
+            zones=[answers_wire.zone_to_wire(zone) for zone in zones],
+            only_zones=only_zones,
+            min_side_px=min_side_px,
+            motion_gate=motion_gate,
+            watch_scene=watch_scene,
         )
         response = self._ingest.call(self._ingest_stub.AddCamera, camera_pb2.AddCameraRequest(camera=camera))
         return answers_wire.camera_from_wire(response.camera)
+
+    def update_camera(
+        self,
+        camera_id: str,
+        *,
+        url: str | None = None,
+        sample_rate_hz: float | None = None,
+        collection_id: str | None = None,
+        expires_after_s: float | None = None,
+        min_side_px: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        loop: bool | None = None,
+        enabled: bool | None = None,
+    ) -> a.Camera:
+        """Change what is given of a camera; the rest stays, and goes on as far as the change allows.
+
+        Args:
+            camera_id: which.
+            url: where it is; as `cameras` shows it, without its credentials, it stays as it is.
+            sample_rate_hz: frames a second to look at, at most 30.
+            collection_id: where its people are looked for.
+            expires_after_s: a frame older than this is of no use, at most 60.
+            min_side_px: shorter side of the smallest face that is worth encoding.
+            labels: in place of those that it has.
+            loop: files and folders start again at their end.
+            enabled: False: it is kept and not watched.
+
+        Raises:
+            NotFound: no such camera.
+            BadInput: nothing is given, or something that no camera can have.
+        """
+        given = {
+            "url": url,
+            "sample_rate_hz": sample_rate_hz,
+            "collection_id": collection_id,
+            "expires_after": None if expires_after_s is None else wire.seconds_to_wire(expires_after_s),
+            "min_side_px": min_side_px,
+            "labels": labels,
+            "loop": loop,
+            "enabled": enabled,
+        }
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        request = camera_pb2.UpdateCameraRequest(
+            camera=camera_pb2.Camera(camera_id=camera_id, **changes),
+            update_mask=field_mask_pb2.FieldMask(paths=list(changes)),
+        )
+        return answers_wire.camera_from_wire(self._ingest.call(self._ingest_stub.UpdateCamera, request).camera)
 
     def cameras(self) -> Iterator[a.Camera]:
         """Every camera by id with its status, page after page."""

@@ -152,6 +152,12 @@ class _ReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTyp
     REASON_SHUTTING_DOWN: _Reason.ValueType  # 45
     REASON_INTERNAL: _Reason.ValueType  # 46
     """A defect of ours; the log has it under the incident id."""
+    REASON_RATE_REDUCED: _Reason.ValueType  # 70
+    """The encoder granted too few credits of late: fewer frames a second are looked at."""
+    REASON_LEASE_SUPERSEDED: _Reason.ValueType  # 75
+    """The camera's lease ended, or another worker holds it by now."""
+    REASON_QUARANTINED: _Reason.ValueType  # 76
+    """The very picture crashed whoever looked at it twice, and is held back."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """One cause of a refusal, a skipped frame or an inconclusive answer."""
@@ -232,6 +238,12 @@ REASON_ENCODER_UNAVAILABLE: Reason.ValueType  # 44
 REASON_SHUTTING_DOWN: Reason.ValueType  # 45
 REASON_INTERNAL: Reason.ValueType  # 46
 """A defect of ours; the log has it under the incident id."""
+REASON_RATE_REDUCED: Reason.ValueType  # 70
+"""The encoder granted too few credits of late: fewer frames a second are looked at."""
+REASON_LEASE_SUPERSEDED: Reason.ValueType  # 75
+"""The camera's lease ended, or another worker holds it by now."""
+REASON_QUARANTINED: Reason.ValueType  # 76
+"""The very picture crashed whoever looked at it twice, and is held back."""
 Global___Reason: typing_extensions.TypeAlias = Reason
 
 class _Outcome:

@@ -39,6 +39,8 @@ class _CameraStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     CAMERA_STATE_DISABLED: _CameraState.ValueType  # 5
     CAMERA_STATE_ENDED: _CameraState.ValueType  # 6
     """A file or a folder that came to its end."""
+    CAMERA_STATE_WAITING: _CameraState.ValueType  # 7
+    """Enabled, and no worker watches it: it waits for one that has room, or for the store that tells who may."""
 
 class CameraState(_CameraState, metaclass=_CameraStateEnumTypeWrapper): ...
 
@@ -52,6 +54,8 @@ CAMERA_STATE_FROZEN: CameraState.ValueType  # 4
 CAMERA_STATE_DISABLED: CameraState.ValueType  # 5
 CAMERA_STATE_ENDED: CameraState.ValueType  # 6
 """A file or a folder that came to its end."""
+CAMERA_STATE_WAITING: CameraState.ValueType  # 7
+"""Enabled, and no worker watches it: it waits for one that has room, or for the store that tells who may."""
 Global___CameraState: typing_extensions.TypeAlias = CameraState
 
 @typing.final
@@ -85,6 +89,9 @@ class Camera(google.protobuf.message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     ENABLED_FIELD_NUMBER: builtins.int
     LOOP_FIELD_NUMBER: builtins.int
+    MOTION_GATE_FIELD_NUMBER: builtins.int
+    ONLY_ZONES_FIELD_NUMBER: builtins.int
+    WATCH_SCENE_FIELD_NUMBER: builtins.int
     camera_id: builtins.str
     """1 to 128 of letters, digits and . _ : @ -"""
     url: builtins.str
@@ -102,6 +109,14 @@ class Camera(google.protobuf.message.Message):
     """Not watched while false is set here; default true."""
     loop: builtins.bool
     """Files and folders: start again at the end."""
+    motion_gate: builtins.bool
+    """Frames in which nothing moves are not encoded (REASON_NO_MOTION), save one each 2 s and while somebody is followed.
+    Default true.
+    """
+    only_zones: builtins.bool
+    """True: nothing is looked at outside of the zones that are not masked. Needs one."""
+    watch_scene: builtins.bool
+    """The camera is watched for being covered, defocused or moved, and for things left and taken. Default true."""
     @property
     def modalities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[tessera.v1.biometrics_pb2.Modality.ValueType]:
         """Default: FACE."""
@@ -112,7 +127,9 @@ class Camera(google.protobuf.message.Message):
 
     @property
     def zones(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Zone]:
-        """Where it looks, as polygons in fractions [0, 1] of width and height. Empty: everywhere. Not used in this version."""
+        """Places in the picture, as polygons in fractions [0, 1] of width and height; at most 32. A sighting names those that
+        its person was in. What lies in a masked one is blacked out before anything else looks at the picture.
+        """
 
     @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
@@ -132,10 +149,18 @@ class Camera(google.protobuf.message.Message):
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         enabled: builtins.bool | None = ...,
         loop: builtins.bool = ...,
+        motion_gate: builtins.bool | None = ...,
+        only_zones: builtins.bool = ...,
+        watch_scene: builtins.bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_enabled", b"_enabled", "enabled", b"enabled", "expires_after", b"expires_after"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_enabled", b"_enabled", "camera_id", b"camera_id", "collection_id", b"collection_id", "enabled", b"enabled", "expires_after", b"expires_after", "labels", b"labels", "loop", b"loop", "min_side_px", b"min_side_px", "modalities", b"modalities", "sample_rate_hz", b"sample_rate_hz", "url", b"url", "zones", b"zones"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_enabled", b"_enabled", "_motion_gate", b"_motion_gate", "_watch_scene", b"_watch_scene", "enabled", b"enabled", "expires_after", b"expires_after", "motion_gate", b"motion_gate", "watch_scene", b"watch_scene"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_enabled", b"_enabled", "_motion_gate", b"_motion_gate", "_watch_scene", b"_watch_scene", "camera_id", b"camera_id", "collection_id", b"collection_id", "enabled", b"enabled", "expires_after", b"expires_after", "labels", b"labels", "loop", b"loop", "min_side_px", b"min_side_px", "modalities", b"modalities", "motion_gate", b"motion_gate", "only_zones", b"only_zones", "sample_rate_hz", b"sample_rate_hz", "url", b"url", "watch_scene", b"watch_scene", "zones", b"zones"]) -> None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_enabled", b"_enabled"]) -> typing.Literal["enabled"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_motion_gate", b"_motion_gate"]) -> typing.Literal["motion_gate"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_watch_scene", b"_watch_scene"]) -> typing.Literal["watch_scene"] | None: ...
 
 Global___Camera: typing_extensions.TypeAlias = Camera
 
@@ -147,11 +172,12 @@ class Zone(google.protobuf.message.Message):
     CORNERS_FIELD_NUMBER: builtins.int
     MASKED_FIELD_NUMBER: builtins.int
     name: builtins.str
+    """Up to 64 characters. May be empty where the zone is masked."""
     masked: builtins.bool
-    """True: nothing is looked at inside it."""
+    """True: nothing is looked at inside it. A mask beats a zone."""
     @property
     def corners(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___FractionPoint]:
-        """At least three corners, fractions of width (x) and height (y)."""
+        """3 to 64 corners, fractions of width (x) and height (y)."""
 
     def __init__(
         self,
@@ -203,6 +229,10 @@ class CameraStatus(google.protobuf.message.Message):
     ACTIVE_TRACKLETS_FIELD_NUMBER: builtins.int
     RECONNECTS_FIELD_NUMBER: builtins.int
     SKIP_COUNTS_FIELD_NUMBER: builtins.int
+    SAMPLE_RATE_HZ_FIELD_NUMBER: builtins.int
+    WORKER_ADDRESS_FIELD_NUMBER: builtins.int
+    LEASE_TOKEN_FIELD_NUMBER: builtins.int
+    QUARANTINED_PICTURES_FIELD_NUMBER: builtins.int
     camera_id: builtins.str
     state: Global___CameraState.ValueType
     detail: builtins.str
@@ -219,6 +249,16 @@ class CameraStatus(google.protobuf.message.Message):
     height_px: builtins.int
     active_tracklets: builtins.int
     reconnects: builtins.int
+    sample_rate_hz: builtins.float
+    """Frames a second that are looked at now: falls below `Camera.sample_rate_hz`, to 1 at least, while the encoder grants too
+    few credits. The frames left out are counted as REASON_RATE_REDUCED.
+    """
+    worker_address: builtins.str
+    """host:port of the worker that watches it; empty: none does."""
+    lease_token: builtins.int
+    """Of the lease that it is watched under: grows whenever another worker, or the same one anew, takes it."""
+    quarantined_pictures: builtins.int
+    """Pictures of this camera that crashed whoever looked at them twice, and are held back since."""
     @property
     def state_since(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -253,9 +293,13 @@ class CameraStatus(google.protobuf.message.Message):
         active_tracklets: builtins.int = ...,
         reconnects: builtins.int = ...,
         skip_counts: collections.abc.Iterable[Global___SkipCount] | None = ...,
+        sample_rate_hz: builtins.float = ...,
+        worker_address: builtins.str = ...,
+        lease_token: builtins.int = ...,
+        quarantined_pictures: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["last_frame_time", b"last_frame_time", "latency", b"latency", "state_since", b"state_since"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["active_tracklets", b"active_tracklets", "camera_id", b"camera_id", "detail", b"detail", "frames_encoded", b"frames_encoded", "frames_expired", b"frames_expired", "frames_failed", b"frames_failed", "frames_in_flight", b"frames_in_flight", "frames_sampled", b"frames_sampled", "frames_skipped", b"frames_skipped", "height_px", b"height_px", "last_frame_time", b"last_frame_time", "latency", b"latency", "reconnects", b"reconnects", "skip_counts", b"skip_counts", "state", b"state", "state_since", b"state_since", "width_px", b"width_px"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["active_tracklets", b"active_tracklets", "camera_id", b"camera_id", "detail", b"detail", "frames_encoded", b"frames_encoded", "frames_expired", b"frames_expired", "frames_failed", b"frames_failed", "frames_in_flight", b"frames_in_flight", "frames_sampled", b"frames_sampled", "frames_skipped", b"frames_skipped", "height_px", b"height_px", "last_frame_time", b"last_frame_time", "latency", b"latency", "lease_token", b"lease_token", "quarantined_pictures", b"quarantined_pictures", "reconnects", b"reconnects", "sample_rate_hz", b"sample_rate_hz", "skip_counts", b"skip_counts", "state", b"state", "state_since", b"state_since", "width_px", b"width_px", "worker_address", b"worker_address"]) -> None: ...
 
 Global___CameraStatus: typing_extensions.TypeAlias = CameraStatus
 
@@ -318,9 +362,13 @@ class UpdateCameraRequest(google.protobuf.message.Message):
     CAMERA_FIELD_NUMBER: builtins.int
     UPDATE_MASK_FIELD_NUMBER: builtins.int
     @property
-    def camera(self) -> Global___Camera: ...
+    def camera(self) -> Global___Camera:
+        """Its camera_id names the camera."""
+
     @property
-    def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask: ...
+    def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
+        """At least one field of Camera other than camera_id, such as "sample_rate_hz"; without paths into a field."""
+
     def __init__(
         self,
         *,

@@ -78,8 +78,10 @@ class CameraServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateCamera(self, request, context):
-        """Changes the fields that the mask names; the stream restarts when its URL changes.
-        Errors: NOT_FOUND (CAMERA_NOT_FOUND), INVALID_ARGUMENT, UNIMPLEMENTED in this version.
+        """Changes the fields that the mask names; one that is unset in `camera` takes its default. What the camera was doing
+        goes on as far as the change allows: labels, expiry, collection and smallest face change under way, all else
+        restarts the stream. A URL as ListCameras shows it, without its credentials, changes nothing.
+        Idempotent. Errors: NOT_FOUND (CAMERA_NOT_FOUND), INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -184,8 +184,10 @@ class CameraServiceStub(typing.Generic[_CameraServiceAddCameraType, _CameraServi
     """
 
     UpdateCamera: _CameraServiceUpdateCameraType
-    """Changes the fields that the mask names; the stream restarts when its URL changes.
-    Errors: NOT_FOUND (CAMERA_NOT_FOUND), INVALID_ARGUMENT, UNIMPLEMENTED in this version.
+    """Changes the fields that the mask names; one that is unset in `camera` takes its default. What the camera was doing
+    goes on as far as the change allows: labels, expiry, collection and smallest face change under way, all else
+    restarts the stream. A URL as ListCameras shows it, without its credentials, changes nothing.
+    Idempotent. Errors: NOT_FOUND (CAMERA_NOT_FOUND), INVALID_ARGUMENT.
     """
 
     ListCameras: _CameraServiceListCamerasType
@@ -244,8 +246,10 @@ class CameraServiceServicer(metaclass=abc.ABCMeta):
         request: tessera.v1.camera_pb2.UpdateCameraRequest,
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.camera_pb2.UpdateCameraResponse, collections.abc.Awaitable[tessera.v1.camera_pb2.UpdateCameraResponse]]:
-        """Changes the fields that the mask names; the stream restarts when its URL changes.
-        Errors: NOT_FOUND (CAMERA_NOT_FOUND), INVALID_ARGUMENT, UNIMPLEMENTED in this version.
+        """Changes the fields that the mask names; one that is unset in `camera` takes its default. What the camera was doing
+        goes on as far as the change allows: labels, expiry, collection and smallest face change under way, all else
+        restarts the stream. A URL as ListCameras shows it, without its credentials, changes nothing.
+        Idempotent. Errors: NOT_FOUND (CAMERA_NOT_FOUND), INVALID_ARGUMENT.
         """
 
     @abc.abstractmethod

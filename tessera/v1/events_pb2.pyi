@@ -423,9 +423,14 @@ class PublishCameraEventRequest(google.protobuf.message.Message):
     EVENT_TIME_FIELD_NUMBER: builtins.int
     EVENT_FIELD_NUMBER: builtins.int
     TIME_TO_LIVE_FIELD_NUMBER: builtins.int
+    LEASE_TOKEN_FIELD_NUMBER: builtins.int
     event_id: builtins.str
     """1 to 128 of letters, digits and . _ : @ -"""
     camera_id: builtins.str
+    lease_token: builtins.int
+    """Of the lease that the camera is watched under; one that is older than a token seen before is refused
+    (FAILED_PRECONDITION, LEASE_SUPERSEDED). 0: without a lease.
+    """
     @property
     def event_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -442,9 +447,10 @@ class PublishCameraEventRequest(google.protobuf.message.Message):
         event_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         event: Global___CameraEvent | None = ...,
         time_to_live: google.protobuf.duration_pb2.Duration | None = ...,
+        lease_token: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["event", b"event", "event_time", b"event_time", "time_to_live", b"time_to_live"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["camera_id", b"camera_id", "event", b"event", "event_id", b"event_id", "event_time", b"event_time", "time_to_live", b"time_to_live"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["camera_id", b"camera_id", "event", b"event", "event_id", b"event_id", "event_time", b"event_time", "lease_token", b"lease_token", "time_to_live", b"time_to_live"]) -> None: ...
 
 Global___PublishCameraEventRequest: typing_extensions.TypeAlias = PublishCameraEventRequest
 

@@ -882,6 +882,7 @@ class TrackletUpdate(google.protobuf.message.Message):
     FRAME_COUNT_FIELD_NUMBER: builtins.int
     ENDED_FIELD_NUMBER: builtins.int
     MODALITY_FIELD_NUMBER: builtins.int
+    LEASE_TOKEN_FIELD_NUMBER: builtins.int
     camera_id: builtins.str
     collection_id: builtins.str
     tracklet_id: builtins.str
@@ -893,6 +894,10 @@ class TrackletUpdate(google.protobuf.message.Message):
     ended: builtins.bool
     """The last update of this tracklet."""
     modality: tessera.v1.biometrics_pb2.Modality.ValueType
+    lease_token: builtins.int
+    """Of the lease that the camera is watched under. An update with an older token than one that was seen before is
+    rejected (LEASE_SUPERSEDED). 0: without a lease.
+    """
     @property
     def samples(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TrackletSample]:
         """New samples since the last update, each with an embedding."""
@@ -919,9 +924,10 @@ class TrackletUpdate(google.protobuf.message.Message):
         frame_count: builtins.int = ...,
         ended: builtins.bool = ...,
         modality: tessera.v1.biometrics_pb2.Modality.ValueType = ...,
+        lease_token: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["box", b"box", "first_seen", b"first_seen", "last_seen", b"last_seen"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["box", b"box", "camera_id", b"camera_id", "collection_id", b"collection_id", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "last_seen", b"last_seen", "modality", b"modality", "samples", b"samples", "sequence", b"sequence", "tracklet_id", b"tracklet_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["box", b"box", "camera_id", b"camera_id", "collection_id", b"collection_id", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "last_seen", b"last_seen", "lease_token", b"lease_token", "modality", b"modality", "samples", b"samples", "sequence", b"sequence", "tracklet_id", b"tracklet_id"]) -> None: ...
 
 Global___TrackletUpdate: typing_extensions.TypeAlias = TrackletUpdate
 
@@ -1055,10 +1061,13 @@ class TrackletRejected(google.protobuf.message.Message):
     SEQUENCE_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     DETAIL_FIELD_NUMBER: builtins.int
+    NEWEST_LEASE_TOKEN_FIELD_NUMBER: builtins.int
     tracklet_id: builtins.str
     sequence: builtins.int
     reason: tessera.v1.biometrics_pb2.Reason.ValueType
     detail: builtins.str
+    newest_lease_token: builtins.int
+    """With LEASE_SUPERSEDED: the newest token of this camera that was seen."""
     def __init__(
         self,
         *,
@@ -1066,7 +1075,8 @@ class TrackletRejected(google.protobuf.message.Message):
         sequence: builtins.int = ...,
         reason: tessera.v1.biometrics_pb2.Reason.ValueType = ...,
         detail: builtins.str = ...,
+        newest_lease_token: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["detail", b"detail", "reason", b"reason", "sequence", b"sequence", "tracklet_id", b"tracklet_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["detail", b"detail", "newest_lease_token", b"newest_lease_token", "reason", b"reason", "sequence", b"sequence", "tracklet_id", b"tracklet_id"]) -> None: ...
 
 Global___TrackletRejected: typing_extensions.TypeAlias = TrackletRejected

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import simplejpeg
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tessera.chassis.channel import open_channel
@@ -244,10 +245,84 @@ async def test_a_removed_camera_is_gone(cameras: CameraServiceStub) -> None:
         assert (detail.code, detail.reason) == (grpc.StatusCode.NOT_FOUND, "CAMERA_NOT_FOUND")
 
 
-async def test_what_is_not_built_says_so(cameras: CameraServiceStub) -> None:
-    """UpdateCamera is in the contract and answers UNIMPLEMENTED."""
-    detail = await refused(cameras.UpdateCamera(pb.UpdateCameraRequest()))
-    assert (detail.code, detail.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_BUILT")
+def update(camera: pb.Camera, *paths: str) -> pb.UpdateCameraRequest:
+    return pb.UpdateCameraRequest(camera=camera, update_mask=FieldMask(paths=paths))
+
+
+async def sampled(cameras: CameraServiceStub, camera_id: str, more_than: int = 0) -> pb.CameraStatus:
+    async def has_frames() -> pb.CameraStatus | None:
+        status = await status_of(cameras, camera_id)
+        return status if status.frames_sampled > more_than else None
+
+    status = await eventually(has_frames, LIMIT_S)
+    assert status is not None
+    return status
+
+
+async def test_an_update_changes_what_its_mask_names(cameras: CameraServiceStub, pictures: Path) -> None:
+    """Named fields change, those that are unset take their default, all others stay; what goes on is still counted."""
+    await cameras.AddCamera(add("door", f"folder:{pictures}", loop=True, labels={"site": "north"}, min_side_px=40))
+    before = await sampled(cameras, "door", more_than=1)
+    wanted = pb.Camera(camera_id="door", collection_id="staff", sample_rate_hz=30)
+    changed = (await cameras.UpdateCamera(update(wanted, "collection_id", "min_side_px"))).camera
+    assert (changed.collection_id, changed.min_side_px, changed.sample_rate_hz) == ("staff", 0, 5.0)
+    assert (changed.labels, changed.loop) == ({"site": "north"}, True)
+    assert (await status_of(cameras, "door")).frames_sampled >= before.frames_sampled
+    listed = [entry.camera for entry in (await list_all(cameras)).entries if entry.camera.camera_id == "door"]
+    assert listed == [changed]
+
+
+async def test_a_camera_is_disabled_and_enabled_again(cameras: CameraServiceStub, pictures: Path) -> None:
+    """Disabled it is kept and shows no frame; enabled it is watched as before."""
+    await cameras.AddCamera(add("switched", f"folder:{pictures}", loop=True))
+    await sampled(cameras, "switched")
+    await cameras.UpdateCamera(update(pb.Camera(camera_id="switched", enabled=False), "enabled"))
+    assert (await status_of(cameras, "switched")).state == pb.CAMERA_STATE_DISABLED
+    detail = await refused(cameras.GetSnapshot(pb.GetSnapshotRequest(camera_id="switched")))
+    assert detail.reason == "FRAME_UNAVAILABLE"
+    await cameras.UpdateCamera(update(pb.Camera(camera_id="switched", enabled=True), "enabled"))
+    assert (await sampled(cameras, "switched")).state == pb.CAMERA_STATE_ONLINE
+
+
+async def test_a_url_as_it_is_shown_keeps_its_credentials(cameras: CameraServiceStub, memory_process: Process) -> None:
+    """Who reads a camera and writes it back loses no password; a shown URL that is not its own is refused."""
+    url = f"rtsp://admin:s3cret@127.0.0.1:{free_port()}/x"
+    shown = (await cameras.AddCamera(add("secret", url))).camera
+    shown.labels["site"] = "south"
+    assert (await cameras.UpdateCamera(update(shown, "url", "labels"))).camera == shown
+    assert await cameras.AddCamera(add("secret", url, labels={"site": "south"}))
+    other = pb.Camera(camera_id="secret", url="rtsp://***@127.0.0.1/y")
+    assert (await refused(cameras.UpdateCamera(update(other, "url")))).metadata["field"] == "url"
+    assert "s3cret" not in memory_process.log
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason", "field"),
+    [
+        (update(pb.Camera(camera_id="nobody", loop=True), "loop"), "CAMERA_NOT_FOUND", "camera_id"),
+        (update(pb.Camera(camera_id="nobody")), "INVALID_FIELD", "update_mask"),
+        (update(pb.Camera(camera_id="nobody"), "camera_id"), "INVALID_FIELD", "update_mask"),
+        (update(pb.Camera(camera_id="nobody"), "labels.site"), "INVALID_FIELD", "update_mask"),
+        (update(pb.Camera(), "loop"), "INVALID_FIELD", "camera.camera_id"),
+    ],
+    ids=["no camera", "no mask", "its id", "a path into a field", "no id"],
+)
+async def test_an_update_that_cannot_be_is_refused(
+    cameras: CameraServiceStub, request_: pb.UpdateCameraRequest, reason: str, field: str
+) -> None:
+    """The error names what was wrong."""
+    detail = await refused(cameras.UpdateCamera(request_))
+    assert (detail.reason, detail.metadata["field"]) == (reason, field)
+
+
+async def test_an_update_to_what_no_camera_can_be_changes_nothing(cameras: CameraServiceStub) -> None:
+    """A wrong value is told, and the camera stays as it was."""
+    before = (await cameras.AddCamera(add("firm", "demo:", enabled=False))).camera
+    wanted = pb.Camera(camera_id="firm", sample_rate_hz=31, loop=True)
+    detail = await refused(cameras.UpdateCamera(update(wanted, "sample_rate_hz", "loop")))
+    assert detail.metadata["field"] == "sample_rate_hz"
+    listed = [entry.camera for entry in (await list_all(cameras)).entries if entry.camera.camera_id == "firm"]
+    assert listed == [before]
 
 
 async def test_cameras_outlive_kill_9_and_the_store_too(tmp_path: Path, pictures: Path) -> None:
@@ -255,7 +330,8 @@ async def test_cameras_outlive_kill_9_and_the_store_too(tmp_path: Path, pictures
     url = f"rtsp://admin:s3cret@127.0.0.1:{free_port()}/x"
     with forcing_server(tmp_path / "valkey") as store, running(store.url, tmp_path / "log") as process:
         async with connected(process) as stub:
-            await stub.AddCamera(add("kept", f"folder:{pictures}", loop=True, labels={"site": "north"}))
+            await stub.AddCamera(add("kept", f"folder:{pictures}", loop=True, labels={"site": "south"}))
+            await stub.UpdateCamera(update(pb.Camera(camera_id="kept", labels={"site": "north"}), "labels"))
             before = (await stub.AddCamera(add("kept-too", url))).camera
         process.kill()
         store.kill()

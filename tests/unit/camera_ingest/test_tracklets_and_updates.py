@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +19,22 @@ from camera_ingest.backoff import Backoff
 from camera_ingest.camera import Camera, CameraEvent, CameraState, Zone, dump_camera, load_camera
 from camera_ingest.matching import MAX_SAMPLES, MAX_WAITING, folded
 from camera_ingest.metrics import IngestMetrics
-from camera_ingest.registry import CameraRegistry, MemoryCameraRegistry, RedisCameraRegistry
+from camera_ingest.registry import KEY, CameraRegistry, MemoryCameraRegistry, RedisCameraRegistry
 from camera_ingest.tracker import Tracker
 from camera_ingest.tracklets import TrackletBook
 from tessera.client.stream_values import FrameAnswer, FrameOutcome, TrackletSample, TrackletUpdate
 from tessera.domain.embedding import Embedding
-from tessera.domain.errors import AlreadyExistsError, InvalidInputError, StoreCorruptError, UnavailableError
+from tessera.domain.errors import (
+    AlreadyExistsError,
+    InvalidInputError,
+    NotFoundError,
+    StoreCorruptError,
+    UnavailableError,
+)
 from tessera.domain.ids import CameraId, CollectionId, ModelId, TrackletId
 from tessera.domain.observation import Box, Observation, Quality
 from tessera.domain.reasons import Reason
+from tests.servers import client_of
 from tests.valkey import running_server
 
 DOOR = Camera(CameraId("door"), "demo:")
@@ -181,6 +190,10 @@ async def assert_keeps_cameras(registry: CameraRegistry) -> None:
     with pytest.raises(AlreadyExistsError):
         await registry.put(replace(DOOR, loop=True))
     assert await registry.load_all() == [DOOR, RICH]
+    assert await registry.change(DOOR.camera_id, lambda camera: replace(camera, loop=True)) == replace(DOOR, loop=True)
+    assert await registry.change(DOOR.camera_id, lambda camera: replace(camera, loop=False)) == DOOR
+    with pytest.raises(NotFoundError):
+        await registry.change(CameraId("nobody"), lambda camera: camera)
     assert await registry.remove(DOOR.camera_id)
     assert not await registry.remove(DOOR.camera_id)
     assert await registry.load_all() == [RICH]
@@ -205,6 +218,36 @@ async def test_a_registry_that_is_away_says_so(tmp_path: Path) -> None:
             with pytest.raises(UnavailableError, match="store"):
                 await call
         server.start()
+        await registry.close()
+
+
+async def test_two_who_change_a_camera_at_once_both_have_their_way(tmp_path: Path) -> None:
+    """A change is made of the camera as it is kept by then: neither takes back what the other did."""
+    with running_server(tmp_path) as server:
+        first, second = RedisCameraRegistry(server.url), RedisCameraRegistry(server.url)
+        await first.put(DOOR)
+
+        def label(registry: RedisCameraRegistry, name: str) -> Coroutine[None, None, Camera]:
+            return registry.change(DOOR.camera_id, lambda c: replace(c, labels={**c.labels, name: "1"}))
+
+        await asyncio.gather(*(label(registry, f"{n}") for n in range(4) for registry in (first, second)))
+        await asyncio.gather(*(label(registry, name) for registry, name in ((first, "a"), (second, "b"))))
+        assert (await first.load_all())[0].labels.keys() == {"0", "1", "2", "3", "a", "b"}
+        await first.close()
+        await second.close()
+
+
+async def test_an_entry_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    """It is neither watched nor written over, and the cameras beside it are there."""
+    newer = json.loads(dump_camera(RICH)) | {"gaze": 1}
+    with running_server(tmp_path) as server, client_of(server) as client:
+        client.hset(KEY, "newer", json.dumps(newer))
+        registry = RedisCameraRegistry(server.url)
+        await registry.put(DOOR)
+        assert await registry.load_all() == [DOOR]
+        with pytest.raises(StoreCorruptError):
+            await registry.change(CameraId("newer"), lambda camera: camera)
+        assert json.loads(client.hget(KEY, "newer")) == newer  # type: ignore[arg-type]
         await registry.close()
 
 

@@ -58,11 +58,11 @@ async def test_without_credit_the_newest_frame_wins(rig: Rig, picture_folder: Pa
     await eventually(lambda: worker.status().skip_counts.get(Reason.NO_CREDIT, 0) >= 4, "frames that were pushed out")
     status = worker.status()
     assert balanced(status)
-    assert status.frames_in_flight == 2
+    assert status.frames_in_flight in {2, 3}  # one sent, one in the backlog, perhaps one that is looked at
     rig.encoder.may_answer.set()
     await eventually(lambda: worker.status().frames_encoded >= 2, "the first and the newest")
     first, second = rig.encoder.frames[:2]
-    assert second.frame_id >= status.frames_sampled
+    assert second.frame_id >= status.frames_sampled - 1
     assert second.dropped_since_last == second.frame_id - first.frame_id - 1 >= 4
 
 
@@ -145,7 +145,7 @@ async def test_stopping_counts_what_is_left(rig: Rig, picture_folder: Path) -> N
     status = worker.status()
     assert balanced(status)
     assert status.frames_in_flight == 0
-    assert status.skip_counts[Reason.SHUTTING_DOWN] == 2
+    assert status.skip_counts[Reason.SHUTTING_DOWN] in {2, 3}  # perhaps one that was being looked at
 
 
 async def test_a_disabled_camera_is_kept_and_not_watched(rig: Rig, picture_folder: Path) -> None:

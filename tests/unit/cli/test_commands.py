@@ -258,6 +258,65 @@ def test_cameras_are_added_listed_and_removed(run: Run, script: Script, capsys: 
     assert run("camera", "remove", "door") == 0
 
 
+def test_a_camera_is_changed_by_what_is_given_alone(
+    run: Run, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The mask names the options that were given, and no others."""
+    asked: list[camera_pb2.UpdateCameraRequest] = []
+
+    def answer(request: camera_pb2.UpdateCameraRequest) -> camera_pb2.UpdateCameraResponse:
+        asked.append(request)
+        return camera_pb2.UpdateCameraResponse(camera=request.camera)
+
+    script.answers["UpdateCamera"] = answer
+    assert run("camera", "update", "door", "--rate", "2", "--label", "site=north", "--no-loop") == 0
+    assert run("camera", "disable", "door") == 0
+    assert run("camera", "enable", "door") == 0
+    assert [sorted(request.update_mask.paths) for request in asked] == [
+        ["labels", "loop", "sample_rate_hz"],
+        ["enabled"],
+        ["enabled"],
+    ]
+    assert asked[0].camera.sample_rate_hz == 2
+    assert dict(asked[0].camera.labels) == {"site": "north"}
+    assert [request.camera.enabled for request in asked[1:]] == [False, True]
+    assert "tessera camera enable door" in capsys.readouterr().out
+    assert run("camera", "update", "door", "--label", "site") != 0
+    assert "KEY=VALUE" in capsys.readouterr().err
+
+
+def test_a_cameras_status_says_why_which_frames_were_skipped(
+    run: Run, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """State, worker and the count of each reason stand in the answer."""
+    status = camera_pb2.CameraStatus(
+        camera_id="door",
+        state=camera_pb2.CAMERA_STATE_ONLINE,
+        frames_sampled=9,
+        frames_skipped=4,
+        skip_counts=[camera_pb2.SkipCount(reason=biometrics_pb2.REASON_NO_CREDIT, frames=4)],
+        worker_address="10.0.0.5:7003",
+        lease_token=17,
+    )
+    script.answers["GetCameraStatus"] = camera_pb2.GetCameraStatusResponse(status=status)
+    assert run("camera", "status", "door") == 0
+    told = capsys.readouterr().out
+    for text in ("ONLINE", "9 sampled", "4 NO_CREDIT", "10.0.0.5:7003, lease 17"):
+        assert text in told
+
+
+def test_a_snapshot_goes_to_a_file(
+    run: Run, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file holds the JPEG; a folder that is not there is named."""
+    image = biometrics_pb2.Image(data=b"jpeg")
+    script.answers["GetSnapshot"] = camera_pb2.GetSnapshotResponse(image=image)
+    assert run("camera", "snapshot", "door", "-o", tmp_path / "door.jpg") == 0
+    assert (tmp_path / "door.jpg").read_bytes() == b"jpeg"
+    assert run("camera", "snapshot", "door", "-o", tmp_path / "missing" / "door.jpg") != 0
+    assert "missing" in capsys.readouterr().err
+
+
 def test_watch_prints_an_object_for_each_event(run: Run, script: Script, capsys: pytest.CaptureFixture[str]) -> None:
     """One JSON object on a line, with the cursor to go on from."""
     script.answers["WatchEvents"] = [heartbeat("0"), sighting("a", cursor="1"), sighting("b", 1, "UNKNOWN", "2")]

@@ -1,0 +1,1 @@
+"""What is looked at: between a sampled picture and the backlog. Knows pictures; no stream, no store, no message."""
