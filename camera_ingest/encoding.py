@@ -19,6 +19,7 @@ from camera_ingest.backoff import Backoff
 from camera_ingest.camera import Camera
 from camera_ingest.metrics import IngestMetrics
 from camera_ingest.pictures import to_file
+from camera_ingest.tracker import BEGIN_PROBABILITY, FOLLOW_PROBABILITY
 from camera_ingest.tracklets import TrackletBook
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
@@ -141,7 +142,11 @@ class Encoding:
     async def _serve_one_stream(self) -> None:
         if not self._draining.is_set():
             self._turning.clear()
-        options = EncodeOptions(min_side_px=self._camera.min_side_px)
+        options = EncodeOptions(
+            min_detection_probability=FOLLOW_PROBABILITY,
+            min_side_px=self._camera.min_side_px,
+            min_embedded_probability=BEGIN_PROBABILITY,
+        )
         stream = EncodeStream(self._parts.channel, self._camera.camera_id, options, self._last_answered_id)
         async with stream:
             self._stream = stream

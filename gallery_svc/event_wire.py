@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 from gallery_svc.events import Beat, SightingQuery, Told, WatchFilter
 from gallery_svc.sightings import TrackletAnswer
-from gallery_svc.store.records import CameraEventBody, CameraEventKind, CameraState, EventRecord, SightingBody
+from gallery_svc.store.records import CameraEventBody, CameraState, EventRecord, SightingBody
 from gallery_svc.wire import collection_id_from, optional
 from tessera.client import wire
 from tessera.client.stream_values import TrackletSample, TrackletUpdate
+from tessera.domain.camera_events import CameraEventKind
 from tessera.domain.decision import Decision
 from tessera.domain.errors import (
     InvalidInputError,

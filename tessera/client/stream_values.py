@@ -28,6 +28,8 @@ class EncodeOptions:
     """In (0, 1]; None: the encoder's own."""
     min_side_px: int = 0
     """Observations whose shorter side is smaller come without an embedding."""
+    min_embedded_probability: float | None = None
+    """Observations of less detection probability come without one too; None: all have one."""
 
 
 @dataclass(frozen=True, slots=True)

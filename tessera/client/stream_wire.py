@@ -35,6 +35,7 @@ def stream_open_to_wire(
         max_observations=o.max_observations,
         min_detection_probability=o.min_detection_probability,
         min_side_px=o.min_side_px,
+        min_embedded_probability=o.min_embedded_probability,
     )
     return encoder_pb2.EncodeStreamRequest(
         open=encoder_pb2.StreamOpen(camera_id=camera_id, options=message, resume_after_frame_id=resume_after_frame_id)
