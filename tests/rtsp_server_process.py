@@ -6,6 +6,8 @@ Prints a line once it listens, and serves `/live` (H.264, 320x240, 15 frames a s
 `/small` (the same at 160x120) until it is killed.
 """
 
+from __future__ import annotations
+
 import sys
 
 import gi
@@ -23,7 +25,7 @@ MOUNTS = {
 }
 
 
-def main(port, login):
+def main(port: str, login: list[str]) -> None:
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
