@@ -58,6 +58,20 @@ class IngestMetrics(ServiceMetrics):
             ["camera"],
             registry=registry,
         )
+        self.clock_drift_ppm = Gauge(
+            "tessera_ingest_clock_drift_ppm",
+            "By how much a camera's clock runs fast against this machine's, in millionths. Beyond 200 either way: its "
+            "clock, or this machine's, is bad; capture times are mapped all the same.",
+            ["camera"],
+            registry=registry,
+        )
+        self.sender_offset_s = Gauge(
+            "tessera_ingest_sender_offset_seconds",
+            "By how much a camera's wall clock is ahead of this machine's, as its RTCP reports tell it. Beyond 2 s "
+            "behind or 0.1 s ahead it is not believed: set the camera's time server.",
+            ["camera"],
+            registry=registry,
+        )
         self.stream_breaks = Counter(
             "tessera_ingest_stream_breaks_total",
             "Streams to the encoder or the gallery that broke or could not be opened. Look at that service.",
@@ -86,7 +100,8 @@ class IngestMetrics(ServiceMetrics):
         self.updates_dropped = Counter(
             "tessera_ingest_updates_dropped_total",
             "Tracklet updates given up: OVERFLOW (the gallery was away too long), REJECTED (by the gallery), "
-            "REPEATED (the stream broke on it again and again). The gallery's log says more.",
+            "REPEATED (the stream broke on it again and again), SUPERSEDED (another worker watches the camera by "
+            "now, as after a move; steady growth: two workers take each other for dead). The gallery's log says more.",
             ["cause"],
             registry=registry,
         )
@@ -97,8 +112,28 @@ class IngestMetrics(ServiceMetrics):
             ["state", "result"],
             registry=registry,
         )
+        self.leases_held = Gauge(
+            "tessera_ingest_leases_held",
+            "Cameras that this worker holds the lease of. Summed over all workers it is the number of enabled cameras; "
+            "less: there are more cameras than room (TESSERA_INGEST_MAX_CAMERAS), or the store is away.",
+            registry=registry,
+        )
+        self.lease_changes = Counter(
+            "tessera_ingest_lease_changes_total",
+            "Leases of cameras that were taken, given_back (to others, disabled or removed) or lost (taken for dead by "
+            "others). Steady growth: workers come and go, or are so short of CPU that they miss their own beats.",
+            ["kind"],
+            registry=registry,
+        )
+        self.lease_renewals_failed = Counter(
+            "tessera_ingest_lease_renewals_failed_total",
+            "Beats that the store did not take. After some seconds of them every camera stops, until the store is "
+            "back: look at the store.",
+            registry=registry,
+        )
 
     def forget_camera(self, camera_id: str) -> None:
         """A camera was removed: its gauges go; its counters stay until the process ends, so that rates do not jump."""
-        for gauge in (self.camera_up, self.sample_rate_hz, self.last_frame_age_s, self.tracklets_active):
+        gauges = (self.camera_up, self.sample_rate_hz, self.last_frame_age_s, self.tracklets_active)
+        for gauge in (*gauges, self.clock_drift_ppm, self.sender_offset_s):
             gauge.remove_by_labels({"camera": camera_id})

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 
-from camera_ingest.reading.order import ReadLimits
+from camera_ingest.leases.keeper import LeaseTiming
+from camera_ingest.sources.access import PRIVATE_NETWORKS, SCHEMES, AccessRules
+from camera_ingest.sources.source import ReadLimits
 from camera_ingest.worker import WorkerSettings
 from tessera.chassis.server import ServerSettings
 from tessera.chassis.settings import require, require_address, require_log_level, require_port, require_store
+from tessera.domain.ids import ALLOWED_TEXT, is_id
 
 PREFIX = "TESSERA_INGEST_"
+_ALL_ADDRESSES = frozenset({"0.0.0.0", "::", "[::]", ""})  # noqa: S104 - what is meant by them is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +37,16 @@ class IngestSettings:
     gallery_address: str = "127.0.0.1:7002"
     """host:port of the gallery."""
     store_url: str = "redis://127.0.0.1:7379/0"
-    """Redis, where the cameras are kept; `memory` keeps them for as long as the process lives."""
+    """Redis, where the cameras and their leases are kept: redis://, rediss://, unix://, sentinel:// or cluster://.
+    Workers of one store share its cameras. `memory` keeps them for as long as the process lives, for one worker."""
     worker_id: str = "ingest-1"
-    """Names this process to the gallery."""
+    """Names this process to the gallery and to other workers; random characters behind it make it its own."""
+    advertised_address: str = ""
+    """host:port at which other workers reach this one; empty: `host` and `port`, or this machine's name for a `host`
+    that means all addresses."""
+    lease_s: float = 5.0
+    """A worker that shows no sign of life for so long loses its cameras to others; two thirds of it without the store,
+    and it stops watching by itself. 2 to 60, the same for all workers."""
 
     max_cameras: int = 64
     """Cameras at a time; one more is refused."""
@@ -52,6 +64,17 @@ class IngestSettings:
     """The same picture of a live camera for so long is a freeze."""
     reconnect_longest_s: float = 30.0
     """A lost camera is tried again after 0.5 s to this, at random, in a range that doubles."""
+    allowed_schemes: str = ",".join(SCHEMES)
+    """What cameras may be of, with a comma between two: rtsp, rtsps, http, https, file, folder, v4l2, demo."""
+    allowed_networks: str = ",".join(PRIVATE_NETWORKS)
+    """Where cameras may be, with a comma between two. The default is this machine and private networks; 0.0.0.0/0,::/0
+    allows all, with the services that clouds answer with secrets at 169.254.169.254 among them."""
+    allowed_folders: str = ""
+    """Folders that recordings and folders of pictures must lie in, with a comma between two; empty: anywhere."""
+    tls_verify: bool = True
+    """Certificates of https:// and rtsps:// cameras are checked. False: for cameras that signed their own."""
+    tls_ca_file: str = ""
+    """Who signs the cameras' certificates, as a PEM file; empty: those whom the system trusts."""
     log_level: str = "info"
     """`debug`, `info`, `warning` or `error`."""
 
@@ -71,13 +94,39 @@ class IngestSettings:
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("encoder_address", "gallery_address"):
             require_address(name, getattr(self, name))
-        require_store("store_url", self.store_url)
+        _ = self.access
+        require_store("store_url", self.store_url, groups=True)
+        require(is_id(self.worker_id), "worker_id", self.worker_id, ALLOWED_TEXT)
+        require(2 <= self.lease_s <= 60, "lease_s", self.lease_s, "2 to 60 seconds")
+        if self.advertised_address:
+            require_address("advertised_address", self.advertised_address)
         require_log_level("log_level", self.log_level)
 
     @property
     def server(self) -> ServerSettings:
         """Where it listens."""
         return ServerSettings(self.host, self.port, self.metrics_port, self.max_deadline_s, self.drain_s)
+
+    @property
+    def access(self) -> AccessRules:
+        """Where readers may go."""
+        return AccessRules(
+            schemes=_listed(self.allowed_schemes),
+            networks=_listed(self.allowed_networks),
+            folders=_listed(self.allowed_folders),
+            tls_verify=self.tls_verify,
+            tls_ca_file=self.tls_ca_file,
+        )
+
+    @property
+    def timing(self) -> LeaseTiming:
+        """How long leases last."""
+        return LeaseTiming(self.lease_s, min(1.0, self.lease_s / 5))
+
+    def address_at(self, port: int) -> str:
+        """Where other workers reach this one, which listens at a port."""
+        host = socket.gethostname() if self.host in _ALL_ADDRESSES else self.host
+        return self.advertised_address or f"{host}:{port}"
 
     @property
     def limits(self) -> ReadLimits:
@@ -94,3 +143,7 @@ class IngestSettings:
             reconnect_longest_s=self.reconnect_longest_s,
             drain_s=self.drain_s,
         )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

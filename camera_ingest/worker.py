@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from camera_ingest.accounting import FrameAccount
@@ -20,12 +20,14 @@ from camera_ingest.backoff import Backoff
 from camera_ingest.camera import Camera, CameraEvent, CameraState, CameraStatus
 from camera_ingest.capture import Capture, SampledPicture
 from camera_ingest.encoding import Encoding, EncodingParts
+from camera_ingest.leases.keeper import Lease
 from camera_ingest.looking.lookout import Lookout
 from camera_ingest.looking.motion import MotionConfig, MotionGate
 from camera_ingest.looking.pace import Pace
 from camera_ingest.looking.places import Places
 from camera_ingest.pictures import size_px, to_jpeg
 from camera_ingest.reading.feed import Feed
+from camera_ingest.sources.stream_clock import ClockReport
 from camera_ingest.tracker import Tracker
 from camera_ingest.tracklets import TrackletBook
 from tessera.chassis.clock import Clock
@@ -83,11 +85,13 @@ class CameraWorker:
 
     Args:
         camera: what to watch, and how.
+        lease: that it is watched under.
         parts: what all workers share.
     """
 
-    def __init__(self, camera: Camera, parts: WorkerParts) -> None:
+    def __init__(self, camera: Camera, lease: Lease, parts: WorkerParts) -> None:
         self.camera = camera
+        self.lease = lease
         self._parts = parts
         self._clock: Clock = parts.encoding.clock
         self._metrics = parts.encoding.metrics
@@ -95,7 +99,7 @@ class CameraWorker:
         self._places = Places(camera.zones, only_zones=camera.only_zones)
         self._account = FrameAccount(self._count_end)
         self._backlog = Backlog()
-        self._book = TrackletBook(camera, Tracker(self._new_tracklet_id), parts.submit)
+        self._book = TrackletBook(camera, Tracker(self._new_tracklet_id), self._submit)
         s = parts.settings
         self._encoding = Encoding(
             camera=camera,
@@ -103,6 +107,7 @@ class CameraWorker:
             account=self._account,
             book=self._book,
             on_answer=self._on_answer,
+            may_send=lambda: self.lease.is_held,
             backoff=Backoff(0.2, s.encoder_backoff_longest_s, 0.05),
             parts=parts.encoding,
         )
@@ -121,6 +126,7 @@ class CameraWorker:
             freeze_after_s=s.frozen_after_s,
             backoff=Backoff(s.reconnect_first_s, s.reconnect_longest_s, s.reconnect_least_s),
             listener=self,
+            has_room=self._has_room if camera.stream.as_fast_as_possible else None,
         )
         self._state = CameraState.CONNECTING if camera.enabled else CameraState.DISABLED
         self._state_since = self._clock.now()
@@ -129,6 +135,8 @@ class CameraWorker:
         self._newest: SampledFrame | None = None
         self._size_px = (0, 0)
         self._latency_s: float | None = None
+        self._clock_report: ClockReport | None = None
+        self._taken = 0
         self._losses = 0
         self._reconnects = 0
         self._encoding_task: asyncio.Task[None] | None = None
@@ -174,6 +182,10 @@ class CameraWorker:
             failed=a.failed,
         )
 
+    def rest(self, detail: str) -> None:
+        """Say why a worker that was stopped waits to be watched again."""
+        self._enter(CameraState.WAITING, detail)
+
     def take_over(self, camera: Camera) -> bool:
         """Go on with a camera that was changed.
 
@@ -213,6 +225,7 @@ class CameraWorker:
             reconnects=self._reconnects,
             skip_counts=account.skip_counts,
             sample_rate_hz=self._pace.rate_hz,
+            clock=self._clock_report,
         )
 
     async def snapshot(self) -> tuple[bytes, datetime]:
@@ -241,10 +254,12 @@ class CameraWorker:
         for _ in range(missed):
             self._account.end(self._account.enter(), FrameOutcome.SKIPPED, Reason.NEWER_FRAME)
         frame = SampledFrame(self._account.enter(), sampled.capture_time, sampled.captured_s, sampled.picture)
-        self._newest = frame
+        self._taken += 1
+        self._newest, self._clock_report = frame, sampled.clock
         self._size_px = size_px(sampled.picture)
         self._count_reconnects()
-        self._enter(CameraState.FROZEN if sampled.is_frozen else CameraState.ONLINE, self._frozen_detail(sampled))
+        detail = self._frozen_detail(sampled) or sampled.note
+        self._enter(CameraState.FROZEN if sampled.is_frozen else CameraState.ONLINE, detail)
         if not self._pace.wants(sampled.capture_time):
             self._account.end(frame.frame_id, FrameOutcome.SKIPPED, Reason.RATE_REDUCED)
             return
@@ -263,6 +278,10 @@ class CameraWorker:
         self._enter(CameraState.ENDED, "")
 
     # ---- inside
+
+    def _has_room(self, handed: int) -> bool:
+        """Whether so many frames were taken and each is with the encoder or over; asked on the capture's thread."""
+        return self._taken >= handed and self._account.open_count <= self._encoding.under_way_count
 
     def _on_look(self, frame: SampledFrame, reason: Reason | None) -> None:
         """A frame was looked at: it goes to the backlog, and pushes out the one that waits there; or it ends here."""
@@ -295,7 +314,7 @@ class CameraWorker:
         log.info("camera.state", camera=self.camera.camera_id, state=state.value, detail=detail)
         if state in _ANNOUNCED:
             event_id = f"cam-{secrets.token_hex(12)}"
-            event = CameraEvent(event_id, self.camera.camera_id, self._state_since, state, detail)
+            event = CameraEvent(event_id, self.camera.camera_id, self._state_since, state, detail, self.lease.token)
             self._parts.announcer.announce(event)
 
     async def _tick(self) -> None:
@@ -310,10 +329,22 @@ class CameraWorker:
         self._encoding.expire()
         # An answer may be as old as its frame may be; only then is silence an end.
         patience = timedelta(seconds=self.camera.expires_after_s + 1.0)
-        self._book.end_stale(self._clock.now() - patience)
+        if self._newest is not None:
+            # By the camera's own time, which neither a recording that is read fast nor a wall clock that jumps upsets.
+            since_s = self._clock.monotonic_s() - self._newest.captured_s
+            self._book.end_stale(self._newest.capture_time + timedelta(seconds=since_s) - patience)
         self._notice_silence()
+        self._measure_clock()
         self._metrics.tracklets_active.labels(self.camera.camera_id).set(self._book.active_count)
         self._metrics.sample_rate_hz.labels(self.camera.camera_id).set(self._pace.rate_hz)
+
+    def _measure_clock(self) -> None:
+        report = self._clock_report
+        if report is None:
+            return
+        self._metrics.clock_drift_ppm.labels(self.camera.camera_id).set(report.drift_ppm)
+        if report.sender_offset_s is not None:
+            self._metrics.sender_offset_s.labels(self.camera.camera_id).set(report.sender_offset_s)
 
     def _notice_silence(self) -> None:
         since_s = self._newest.captured_s if self._newest else self._started_s
@@ -322,6 +353,9 @@ class CameraWorker:
         limit_s = max(self._parts.settings.silent_after_s, 3.0 / self.camera.sample_rate_hz)
         if age_s > limit_s and self._state in {CameraState.ONLINE, CameraState.FROZEN}:
             self._enter(CameraState.LOST, f"no frame for {age_s:.0f} s")
+
+    def _submit(self, update: TrackletUpdate) -> None:
+        self._parts.submit(replace(update, lease_token=self.lease.token))
 
     def _new_tracklet_id(self) -> TrackletId:
         # Time first, so that ids sort; 64 random bits keep cameras and restarts apart.
