@@ -7,6 +7,7 @@ import contextlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 from prometheus_client import CollectorRegistry
@@ -28,6 +29,8 @@ from camera_ingest.reading.order import ReadOrder
 from camera_ingest.registry import CameraRegistry, MemoryCameraRegistry, RedisCameraRegistry
 from camera_ingest.servicer import SERVICE, CameraServicer
 from camera_ingest.settings import PREFIX, IngestSettings
+from camera_ingest.sources.access import AccessRules
+from camera_ingest.sources.url import parse_url
 from camera_ingest.store import StoreConnection
 from camera_ingest.wire import EventPublisher
 from camera_ingest.worker import CameraWorker, WorkerParts
@@ -75,7 +78,15 @@ def wire_parts(
     readers = ReaderHost()
 
     def feed_of(camera: Camera) -> Feed:
-        order = ReadOrder(camera.camera_id, camera.url, camera.sample_rate_hz, camera.loop, settings.limits)
+        order = ReadOrder(
+            camera.camera_id,
+            camera.url,
+            camera.sample_rate_hz,
+            camera.loop,
+            settings.limits,
+            camera.stream,
+            settings.access,
+        )
         return ReaderFeed(readers, order, clock)
 
     def make_worker(camera: Camera, lease: Lease) -> CameraWorker:
@@ -132,7 +143,7 @@ async def serve(settings: IngestSettings) -> None:
         open_channel(settings.gallery_address) as gallery,
     ):
         ingest = wire_parts(settings, metrics, encoder, gallery)
-        servicer = CameraServicer(ingest.fleet, ingest.peers)
+        servicer = CameraServicer(ingest.fleet, ingest.peers, partial(check_access, settings.access))
         server = Server(
             settings.server,
             metrics,
@@ -191,6 +202,17 @@ async def drain(ingest: Ingest, tasks: list[asyncio.Task[None]], limit_s: float)
     ingest.readers.close()
     with contextlib.suppress(UnavailableError):
         await ingest.registry.close()
+
+
+def check_access(access: AccessRules, camera: Camera) -> None:
+    """Refuse a camera that may not be reached, as far as its URLs say.
+
+    Raises:
+        InvalidInputError: its scheme, address or folder is not allowed.
+    """
+    access.check_url(parse_url(camera.url))
+    if camera.stream.sub_stream_url:
+        access.check_url(parse_url(camera.stream.sub_stream_url), "stream.sub_stream_url")
 
 
 def _shown(settings: IngestSettings) -> dict[str, str]:

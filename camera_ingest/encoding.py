@@ -105,6 +105,11 @@ class Encoding:
         self._last_answered_id = 0
         self._last_sent_id = 0
 
+    @property
+    def under_way_count(self) -> int:
+        """Frames that the encoder was sent and has not answered."""
+        return len(self._under_way)
+
     def why_waiting(self) -> Reason:
         """Why a frame that is in the backlog now has not been sent yet."""
         if self._stream is None:
