@@ -22,6 +22,7 @@ from camera_ingest.leases.table import LeaseTable, MemoryLeaseTable, RedisLeaseT
 from camera_ingest.matching import Matcher
 from camera_ingest.metrics import IngestMetrics
 from camera_ingest.peers import Peers
+from camera_ingest.quarantine import MemoryShelf, Quarantine, QuarantineShelf, RedisShelf
 from camera_ingest.reading.feed import Feed, ReaderFeed
 from camera_ingest.reading.host import ReaderHost
 from camera_ingest.reading.order import ReadOrder
@@ -71,7 +72,8 @@ def wire_parts(
     executor = ThreadPoolExecutor(settings.jpeg_threads, "jpeg")
     looking = ThreadPoolExecutor(settings.looking_threads, "look")
     announcer = Announcer(EventPublisher(gallery).publish, metrics, Backoff(0.5, 10.0, 0.1))
-    registry, table = open_store(settings.store_url, clock)
+    registry, table, shelf = open_store(settings.store_url, clock)
+    quarantine = Quarantine(shelf, metrics)
 
     readers = ReaderHost()
 
@@ -98,7 +100,14 @@ def wire_parts(
         metrics=metrics,
         timing=settings.timing,
     )
-    fleet = Fleet(registry, keeper, make_worker, metrics, clock)
+    fleet = Fleet(
+        registry=registry,
+        keeper=keeper,
+        make_worker=make_worker,
+        quarantine=quarantine,
+        metrics=metrics,
+        clock=clock,
+    )
     matcher = Matcher(
         channel=gallery,
         worker_id=settings.worker_id,
@@ -108,17 +117,17 @@ def wire_parts(
         on_superseded=keeper.superseded,
         backoff=Backoff(0.2, 2.0, 0.05),
     )
-    encoding = EncodingParts(encoder, executor, clock, metrics)
+    encoding = EncodingParts(encoder, executor, clock, metrics, quarantine)
     parts = WorkerParts(encoding, looking, matcher.submit, announcer, feed_of, settings.worker)
     return Ingest(fleet, keeper, Peers(), matcher, announcer, registry, executor, looking, readers)
 
 
-def open_store(url: str, clock: Clock) -> tuple[CameraRegistry, LeaseTable]:
-    """Where cameras and their leases are kept, as a store URL names it."""
+def open_store(url: str, clock: Clock) -> tuple[CameraRegistry, LeaseTable, QuarantineShelf]:
+    """Where cameras, their leases and poison are kept, as a store URL names it."""
     if url == MEMORY:
-        return MemoryCameraRegistry(), MemoryLeaseTable(clock)
+        return MemoryCameraRegistry(), MemoryLeaseTable(clock), MemoryShelf()
     store = StoreConnection(url)
-    return RedisCameraRegistry(store), RedisLeaseTable(store)
+    return RedisCameraRegistry(store), RedisLeaseTable(store), RedisShelf(store)
 
 
 async def serve(settings: IngestSettings) -> None:

@@ -19,6 +19,7 @@ from camera_ingest.backoff import Backoff
 from camera_ingest.camera import MAX_EXPIRES_AFTER_S, Camera
 from camera_ingest.metrics import IngestMetrics
 from camera_ingest.pictures import to_file
+from camera_ingest.quarantine import Digest, Quarantine, digest_of
 from camera_ingest.tracker import BEGIN_PROBABILITY, FOLLOW_PROBABILITY
 from camera_ingest.tracklets import TrackletBook
 from tessera.chassis.clock import Clock
@@ -42,17 +43,25 @@ class EncodingParts:
     """Where JPEGs are made."""
     clock: Clock
     metrics: IngestMetrics
+    quarantine: Quarantine
+    """Pictures that crashed the encoder."""
     answer_limit_s: float = 15.0
     """An encoder that leaves a frame unanswered for so long is taken for dead."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Sent:
     """A frame under way."""
 
     frame: SampledFrame
     taken_s: float
     """When it left the backlog; it may have waited there for long."""
+    picture: bytes = b""
+    """As it was sent; empty before."""
+    digest: Digest | None = None
+    """Where it had to be looked up."""
+    is_tried: bool = False
+    """It is a suspect, and the only one that is with the encoder."""
 
 
 class Encoding:
@@ -179,8 +188,8 @@ class Encoding:
             if frame is None:
                 stream.return_credit()
                 continue
-            self._under_way[frame.frame_id] = _Sent(frame, self._parts.clock.monotonic_s())
-            await self._send(stream, frame)
+            sent = self._under_way[frame.frame_id] = _Sent(frame, self._parts.clock.monotonic_s())
+            await self._send(stream, sent)
         await stream.half_close()
 
     def _next_frame(self) -> SampledFrame | None:
@@ -190,9 +199,12 @@ class Encoding:
             return None
         return frame
 
-    async def _send(self, stream: EncodeStream, frame: SampledFrame) -> None:
-        loop = asyncio.get_running_loop()
+    async def _send(self, stream: EncodeStream, sent: _Sent) -> None:
+        frame, loop = sent.frame, asyncio.get_running_loop()
         picture = await loop.run_in_executor(self._parts.executor, to_file, frame.picture)
+        if not await self._is_harmless(sent, picture):
+            self._keep_back(stream, sent, Reason.QUARANTINED)
+            return
         message = FrameToEncode(
             frame_id=frame.frame_id,
             picture=picture,
@@ -202,13 +214,34 @@ class Encoding:
             dropped_since_last=frame.frame_id - self._last_sent_id - 1,
         )
         if not self._may_send():
-            del self._under_way[frame.frame_id]
-            self._account.end(frame.frame_id, FrameOutcome.SKIPPED, Reason.LEASE_SUPERSEDED)
-            stream.return_credit()
+            self._keep_back(stream, sent, Reason.LEASE_SUPERSEDED)
             return
-        self._last_sent_id = frame.frame_id
+        self._last_sent_id, sent.picture = frame.frame_id, picture
         await stream.send(message)
         self._observe("sent", frame)
+
+    async def _is_harmless(self, sent: _Sent, picture: bytes) -> bool:
+        """False: it is held back. A suspect waits here until no other one is with the encoder."""
+        quarantine = self._parts.quarantine
+        if quarantine.is_empty:
+            return True
+        loop = asyncio.get_running_loop()
+        sent.digest = await loop.run_in_executor(self._parts.executor, digest_of, picture)
+        if quarantine.suspects(sent.digest):
+            await quarantine.trying.acquire()
+            sent.is_tried = True
+        return not quarantine.holds(sent.digest)
+
+    def _keep_back(self, stream: EncodeStream, sent: _Sent, reason: Reason) -> None:
+        del self._under_way[sent.frame.frame_id]
+        self._tried(sent)
+        self._account.end(sent.frame.frame_id, FrameOutcome.SKIPPED, reason)
+        stream.return_credit()
+
+    def _tried(self, sent: _Sent) -> None:
+        if sent.is_tried:
+            sent.is_tried = False
+            self._parts.quarantine.trying.release()
 
     async def _read_answers(self, stream: EncodeStream) -> None:
         async for answer in stream:
@@ -216,6 +249,9 @@ class Encoding:
             if sent is None:
                 continue
             self._backoff.reset()
+            if sent.digest is not None:
+                self._parts.quarantine.cleared(sent.digest)
+            self._tried(sent)
             self._last_answered_id = max(self._last_answered_id, answer.frame_id)
             self._account.end(answer.frame_id, answer.outcome, answer.reason)
             if answer.outcome is FrameOutcome.ENCODED:
@@ -236,7 +272,12 @@ class Encoding:
 
     def _lose_under_way(self) -> None:
         reason = Reason.SHUTTING_DOWN if self._draining.is_set() else Reason.ENCODER_UNAVAILABLE
-        for frame_id in self._under_way:
+        if reason is Reason.ENCODER_UNAVAILABLE:
+            # An encoder that ends in order has answered all that it had: this one did not.
+            lost = (digest_of(sent.picture) for sent in self._under_way.values() if sent.picture)
+            self._parts.quarantine.crashed(self._camera.camera_id, lost)
+        for frame_id, sent in self._under_way.items():
+            self._tried(sent)
             self._account.end(frame_id, FrameOutcome.SKIPPED, reason)
         self._under_way.clear()
 

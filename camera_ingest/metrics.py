@@ -112,6 +112,13 @@ class IngestMetrics(ServiceMetrics):
             ["state", "result"],
             registry=registry,
         )
+        self.quarantined = Counter(
+            "tessera_ingest_quarantined_total",
+            "Pictures that are held back since the encoder crashed over them twice. A defect of the encoder, or an "
+            "attack on it: its log tells what it died of, and the frame.quarantined line here which camera showed it.",
+            ["camera"],
+            registry=registry,
+        )
         self.leases_held = Gauge(
             "tessera_ingest_leases_held",
             "Cameras that this worker holds the lease of. Summed over all workers it is the number of enabled cameras; "
