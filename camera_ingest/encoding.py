@@ -287,8 +287,8 @@ class Encoding:
     def _expiry_s(self, frame: SampledFrame) -> float:
         """How old the encoder may let a frame become, counted as it counts: from its capture time, by the wall clock.
 
-        What is left of its time was measured on the monotonic clock. A capture time that lies further back, as of a live
-        playlist or after the wall clock has jumped, must not make the frame older than it is.
+        What is left of its time was measured on the monotonic clock. A capture time that lies further back, as of a
+        live playlist or after the wall clock has jumped, must not make the frame older than it is.
         """
         left_s = self._camera.expires_after_s - (self._parts.clock.monotonic_s() - frame.captured_s)
         told_age_s = (self._parts.clock.now() - frame.capture_time).total_seconds()
