@@ -16,7 +16,7 @@ import grpc
 from camera_ingest.accounting import FrameAccount
 from camera_ingest.backlog import Backlog, SampledFrame
 from camera_ingest.backoff import Backoff
-from camera_ingest.camera import Camera
+from camera_ingest.camera import MAX_EXPIRES_AFTER_S, Camera
 from camera_ingest.metrics import IngestMetrics
 from camera_ingest.pictures import to_file
 from camera_ingest.quarantine import Digest, Quarantine, digest_of
@@ -209,7 +209,7 @@ class Encoding:
             frame_id=frame.frame_id,
             picture=picture,
             capture_time=frame.capture_time,
-            expires_after_s=self._camera.expires_after_s,
+            expires_after_s=self._expiry_s(frame),
             known_tracklets=self._book.known(frame.capture_time),
             dropped_since_last=frame.frame_id - self._last_sent_id - 1,
         )
@@ -283,6 +283,16 @@ class Encoding:
 
     def _is_expired(self, frame: SampledFrame) -> bool:
         return self._parts.clock.monotonic_s() - frame.captured_s > self._camera.expires_after_s
+
+    def _expiry_s(self, frame: SampledFrame) -> float:
+        """How old the encoder may let a frame become, counted as it counts: from its capture time, by the wall clock.
+
+        What is left of its time was measured on the monotonic clock. A capture time that lies further back, as of a
+        live playlist or after the wall clock has jumped, must not make the frame older than it is.
+        """
+        left_s = self._camera.expires_after_s - (self._parts.clock.monotonic_s() - frame.captured_s)
+        told_age_s = (self._parts.clock.now() - frame.capture_time).total_seconds()
+        return min(MAX_EXPIRES_AFTER_S, max(0.001, left_s) + max(0.0, told_age_s))
 
     def _observe(self, stage: str, frame: SampledFrame) -> None:
         self._parts.metrics.stage_s.labels(stage).observe(self._parts.clock.monotonic_s() - frame.captured_s)

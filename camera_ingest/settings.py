@@ -58,9 +58,9 @@ class IngestSettings:
     """The motion gate lets a frame through at least so often."""
     open_limit_s: float = 8.0
     """A camera that does not answer for so long is lost."""
-    read_limit_s: float = 5.0
+    read_limit_s: float = 4.0
     """A camera that sends nothing for so long is lost."""
-    frozen_after_s: float = 5.0
+    frozen_after_s: float = 4.5
     """The same picture of a live camera for so long is a freeze."""
     reconnect_longest_s: float = 30.0
     """A lost camera is tried again after 0.5 s to this, at random, in a range that doubles."""
@@ -137,7 +137,7 @@ class IngestSettings:
     def worker(self) -> WorkerSettings:
         """How patient each camera's worker is."""
         return WorkerSettings(
-            silent_after_s=self.read_limit_s + 1.0,
+            silent_after_s=self.read_limit_s + 0.5,
             frozen_after_s=self.frozen_after_s,
             motion_every_s=self.motion_every_s,
             reconnect_longest_s=self.reconnect_longest_s,

@@ -50,9 +50,9 @@ _CHANGED_UNDER_WAY = frozenset({"labels", "expires_after_s", "collection_id", "m
 class WorkerSettings:
     """How patient a worker is."""
 
-    silent_after_s: float = 6.0
+    silent_after_s: float = 4.5
     """A camera without a frame for so long is lost, even if its source says nothing."""
-    frozen_after_s: float = 5.0
+    frozen_after_s: float = 4.5
     """The same picture of a live source for so long is a freeze."""
     motion_every_s: float = 2.0
     """The motion gate lets a frame through at least so often."""
