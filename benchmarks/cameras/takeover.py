@@ -1,4 +1,4 @@
-"""Kill -9 on one of two camera workers: how long until every camera is watched again, and was any frame looked at twice?
+"""Kill -9 on one of two camera workers: how long until every camera is watched again, and was a frame looked at twice?
 
 Two `camera_ingest` processes share six cameras over a real store, at the settings that they have by default. The
 encoder and the gallery are stand-ins that remember who sent what when (`listening`): what is judged is their record,
