@@ -28,51 +28,55 @@ from tessera.v1 import biometrics_pb2 as tessera_dot_v1_dot_biometrics__pb2
 from tessera.v1 import camera_pb2 as tessera_dot_v1_dot_camera__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tessera/v1/events.proto\x12\ntessera.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btessera/v1/biometrics.proto\x1a\x17tessera/v1/camera.proto\"\xe7\x02\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\r\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brecorded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tcamera_id\x18\x07 \x01(\t\x12(\n\x08sighting\x18\n \x01(\x0b\x32\x14.tessera.v1.SightingH\x00\x12/\n\x0c\x63\x61mera_event\x18\x0b \x01(\x0b\x32\x17.tessera.v1.CameraEventH\x00\x12\"\n\x05\x61lert\x18\x0c \x01(\x0b\x32\x11.tessera.v1.AlertH\x00\x42\x06\n\x04\x62ody\"\xd4\x03\n\x08Sighting\x12\x13\n\x0btracklet_id\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\t\x12&\n\x08modality\x18\x03 \x01(\x0e\x32\x14.tessera.v1.Modality\x12&\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0b\x32\x14.tessera.v1.Decision\x12\x12\n\nsubject_id\x18\x05 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x06 \x01(\t\x12.\n\nfirst_seen\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_seen\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x66rame_count\x18\t \x01(\r\x12\x1c\n\x03\x62ox\x18\n \x01(\x0b\x32\x0f.tessera.v1.Box\x12$\n\x07quality\x18\x0b \x01(\x0b\x32\x13.tessera.v1.Quality\x12\r\n\x05\x65nded\x18\x0c \x01(\x08\x12\r\n\x05zones\x18\r \x03(\t\x12\x14\n\x0c\x62\x65st_shot_id\x18\x0e \x01(\t\x12\x36\n\x13\x63\x61pture_to_decision\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\"\xbc\x01\n\x0b\x43\x61meraEvent\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.tessera.v1.CameraEventKind\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.tessera.v1.CameraState\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12 \n\x07regions\x18\x04 \x03(\x0b\x32\x0f.tessera.v1.Box\x12\x18\n\x0bprobability\x18\x05 \x01(\x02H\x00\x88\x01\x01\x42\x0e\n\x0c_probability\"\xb7\x02\n\x05\x41lert\x12\x10\n\x08\x61lert_id\x18\x01 \x01(\t\x12\x0f\n\x07rule_id\x18\x02 \x01(\t\x12&\n\x08severity\x18\x03 \x01(\x0e\x32\x14.tessera.v1.Severity\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.tessera.v1.AlertState\x12\x0f\n\x07summary\x18\x05 \x01(\t\x12\x11\n\tevent_ids\x18\x06 \x03(\t\x12-\n\topened_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\t \x01(\t\x12\x0f\n\x07\x63omment\x18\n \x01(\t\x12\x19\n\x11suppressed_events\x18\x0b \x01(\x04\"{\n\x12WatchEventsRequest\x12\x14\n\x0c\x61\x66ter_cursor\x18\x01 \x01(\t\x12\x12\n\ncamera_ids\x18\x02 \x03(\t\x12$\n\x05kinds\x18\x03 \x03(\x0e\x32\x15.tessera.v1.EventKind\x12\x15\n\rcollection_id\x18\x04 \x01(\t\"\x82\x01\n\x13WatchEventsResponse\x12\"\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.tessera.v1.EventH\x00\x12*\n\theartbeat\x18\x02 \x01(\x0b\x32\x15.tessera.v1.HeartbeatH\x00\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x42\t\n\x07message\"E\n\tHeartbeat\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xde\x01\n\x19PublishCameraEventRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\tcamera_id\x18\x02 \x01(\t\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05\x65vent\x18\x04 \x01(\x0b\x32\x17.tessera.v1.CameraEvent\x12/\n\x0ctime_to_live\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0blease_token\x18\x14 \x01(\x04\",\n\x1aPublishCameraEventResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\"\xf6\x01\n\x14ListSightingsRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x11\n\tcamera_id\x18\x02 \x01(\t\x12\x12\n\nsubject_id\x18\x03 \x01(\t\x12$\n\x07outcome\x18\x04 \x01(\x0e\x32\x13.tessera.v1.Outcome\x12(\n\x04\x66rom\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x07 \x01(\r\x12\x12\n\npage_token\x18\x08 \x01(\t\"S\n\x15ListSightingsResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.tessera.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb6\x01\n\x11ListAlertsRequest\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.tessera.v1.AlertState\x12(\n\x04\x66rom\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"P\n\x12ListAlertsResponse\x12!\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x11.tessera.v1.Alert\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x17\x41\x63knowledgeAlertRequest\x12\x10\n\x08\x61lert_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\x12\x0f\n\x07resolve\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"<\n\x18\x41\x63knowledgeAlertResponse\x12 \n\x05\x61lert\x18\x01 \x01(\x0b\x32\x11.tessera.v1.Alert*\xcf\x02\n\x0f\x43\x61meraEventKind\x12!\n\x1d\x43\x41MERA_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x41MERA_EVENT_KIND_ONLINE\x10\x01\x12\x1a\n\x16\x43\x41MERA_EVENT_KIND_LOST\x10\x02\x12\x1c\n\x18\x43\x41MERA_EVENT_KIND_FROZEN\x10\x03\x12\x1d\n\x19\x43\x41MERA_EVENT_KIND_COVERED\x10\x04\x12\x1f\n\x1b\x43\x41MERA_EVENT_KIND_DEFOCUSED\x10\x05\x12\x1b\n\x17\x43\x41MERA_EVENT_KIND_MOVED\x10\x06\x12!\n\x1d\x43\x41MERA_EVENT_KIND_OBJECT_LEFT\x10\x07\x12$\n CAMERA_EVENT_KIND_OBJECT_REMOVED\x10\x08\x12\x1b\n\x17\x43\x41MERA_EVENT_KIND_ENDED\x10\t*d\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x15\n\x11SEVERITY_CRITICAL\x10\x03*w\n\nAlertState\x12\x1b\n\x17\x41LERT_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41LERT_STATE_OPEN\x10\x01\x12\x1c\n\x18\x41LERT_STATE_ACKNOWLEDGED\x10\x02\x12\x18\n\x14\x41LERT_STATE_RESOLVED\x10\x03*m\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45VENT_KIND_SIGHTING\x10\x01\x12\x15\n\x11\x45VENT_KIND_CAMERA\x10\x02\x12\x14\n\x10\x45VENT_KIND_ALERT\x10\x03\x32\xc7\x03\n\x0c\x45ventService\x12P\n\x0bWatchEvents\x12\x1e.tessera.v1.WatchEventsRequest\x1a\x1f.tessera.v1.WatchEventsResponse0\x01\x12\x63\n\x12PublishCameraEvent\x12%.tessera.v1.PublishCameraEventRequest\x1a&.tessera.v1.PublishCameraEventResponse\x12T\n\rListSightings\x12 .tessera.v1.ListSightingsRequest\x1a!.tessera.v1.ListSightingsResponse\x12K\n\nListAlerts\x12\x1d.tessera.v1.ListAlertsRequest\x1a\x1e.tessera.v1.ListAlertsResponse\x12]\n\x10\x41\x63knowledgeAlert\x12#.tessera.v1.AcknowledgeAlertRequest\x1a$.tessera.v1.AcknowledgeAlertResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tessera/v1/events.proto\x12\ntessera.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btessera/v1/biometrics.proto\x1a\x17tessera/v1/camera.proto\"\xe7\x02\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\r\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brecorded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tcamera_id\x18\x07 \x01(\t\x12(\n\x08sighting\x18\n \x01(\x0b\x32\x14.tessera.v1.SightingH\x00\x12/\n\x0c\x63\x61mera_event\x18\x0b \x01(\x0b\x32\x17.tessera.v1.CameraEventH\x00\x12\"\n\x05\x61lert\x18\x0c \x01(\x0b\x32\x11.tessera.v1.AlertH\x00\x42\x06\n\x04\x62ody\"\xe5\x03\n\x08Sighting\x12\x13\n\x0btracklet_id\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\t\x12&\n\x08modality\x18\x03 \x01(\x0e\x32\x14.tessera.v1.Modality\x12&\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0b\x32\x14.tessera.v1.Decision\x12\x12\n\nsubject_id\x18\x05 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x06 \x01(\t\x12.\n\nfirst_seen\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_seen\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x66rame_count\x18\t \x01(\r\x12\x1c\n\x03\x62ox\x18\n \x01(\x0b\x32\x0f.tessera.v1.Box\x12$\n\x07quality\x18\x0b \x01(\x0b\x32\x13.tessera.v1.Quality\x12\r\n\x05\x65nded\x18\x0c \x01(\x08\x12\r\n\x05zones\x18\r \x03(\t\x12\x14\n\x0c\x62\x65st_shot_id\x18\x0e \x01(\t\x12\x36\n\x13\x63\x61pture_to_decision\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07link_id\x18\x10 \x01(\t\"\xcd\x01\n\x0b\x43\x61meraEvent\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.tessera.v1.CameraEventKind\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.tessera.v1.CameraState\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12 \n\x07regions\x18\x04 \x03(\x0b\x32\x0f.tessera.v1.Box\x12\x18\n\x0bprobability\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12\x0f\n\x07\x63lip_id\x18\x06 \x01(\tB\x0e\n\x0c_probability\"\xb7\x02\n\x05\x41lert\x12\x10\n\x08\x61lert_id\x18\x01 \x01(\t\x12\x0f\n\x07rule_id\x18\x02 \x01(\t\x12&\n\x08severity\x18\x03 \x01(\x0e\x32\x14.tessera.v1.Severity\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.tessera.v1.AlertState\x12\x0f\n\x07summary\x18\x05 \x01(\t\x12\x11\n\tevent_ids\x18\x06 \x03(\t\x12-\n\topened_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\t \x01(\t\x12\x0f\n\x07\x63omment\x18\n \x01(\t\x12\x19\n\x11suppressed_events\x18\x0b \x01(\x04\"{\n\x12WatchEventsRequest\x12\x14\n\x0c\x61\x66ter_cursor\x18\x01 \x01(\t\x12\x12\n\ncamera_ids\x18\x02 \x03(\t\x12$\n\x05kinds\x18\x03 \x03(\x0e\x32\x15.tessera.v1.EventKind\x12\x15\n\rcollection_id\x18\x04 \x01(\t\"\x82\x01\n\x13WatchEventsResponse\x12\"\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.tessera.v1.EventH\x00\x12*\n\theartbeat\x18\x02 \x01(\x0b\x32\x15.tessera.v1.HeartbeatH\x00\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x42\t\n\x07message\"E\n\tHeartbeat\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xde\x01\n\x19PublishCameraEventRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\tcamera_id\x18\x02 \x01(\t\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05\x65vent\x18\x04 \x01(\x0b\x32\x17.tessera.v1.CameraEvent\x12/\n\x0ctime_to_live\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0blease_token\x18\x14 \x01(\x04\",\n\x1aPublishCameraEventResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\"\xf6\x01\n\x14ListSightingsRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x11\n\tcamera_id\x18\x02 \x01(\t\x12\x12\n\nsubject_id\x18\x03 \x01(\t\x12$\n\x07outcome\x18\x04 \x01(\x0e\x32\x13.tessera.v1.Outcome\x12(\n\x04\x66rom\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x07 \x01(\r\x12\x12\n\npage_token\x18\x08 \x01(\t\"S\n\x15ListSightingsResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.tessera.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x15\x43heckSightingsRequest\x12\x11\n\tevent_ids\x18\x01 \x03(\t\"&\n\x16\x43heckSightingsResponse\x12\x0c\n\x04gone\x18\x01 \x03(\t\"\xb6\x01\n\x11ListAlertsRequest\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.tessera.v1.AlertState\x12(\n\x04\x66rom\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"P\n\x12ListAlertsResponse\x12!\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x11.tessera.v1.Alert\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x17\x41\x63knowledgeAlertRequest\x12\x10\n\x08\x61lert_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\x12\x0f\n\x07resolve\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"<\n\x18\x41\x63knowledgeAlertResponse\x12 \n\x05\x61lert\x18\x01 \x01(\x0b\x32\x11.tessera.v1.Alert*\xf3\x02\n\x0f\x43\x61meraEventKind\x12!\n\x1d\x43\x41MERA_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x41MERA_EVENT_KIND_ONLINE\x10\x01\x12\x1a\n\x16\x43\x41MERA_EVENT_KIND_LOST\x10\x02\x12\x1c\n\x18\x43\x41MERA_EVENT_KIND_FROZEN\x10\x03\x12\x1d\n\x19\x43\x41MERA_EVENT_KIND_COVERED\x10\x04\x12\x1f\n\x1b\x43\x41MERA_EVENT_KIND_DEFOCUSED\x10\x05\x12\x1b\n\x17\x43\x41MERA_EVENT_KIND_MOVED\x10\x06\x12!\n\x1d\x43\x41MERA_EVENT_KIND_OBJECT_LEFT\x10\x07\x12$\n CAMERA_EVENT_KIND_OBJECT_REMOVED\x10\x08\x12\x1b\n\x17\x43\x41MERA_EVENT_KIND_ENDED\x10\t\x12\"\n\x1e\x43\x41MERA_EVENT_KIND_CLOCK_OFFSET\x10\x0e*d\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x15\n\x11SEVERITY_CRITICAL\x10\x03*w\n\nAlertState\x12\x1b\n\x17\x41LERT_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41LERT_STATE_OPEN\x10\x01\x12\x1c\n\x18\x41LERT_STATE_ACKNOWLEDGED\x10\x02\x12\x18\n\x14\x41LERT_STATE_RESOLVED\x10\x03*m\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45VENT_KIND_SIGHTING\x10\x01\x12\x15\n\x11\x45VENT_KIND_CAMERA\x10\x02\x12\x14\n\x10\x45VENT_KIND_ALERT\x10\x03\x32\xa0\x04\n\x0c\x45ventService\x12P\n\x0bWatchEvents\x12\x1e.tessera.v1.WatchEventsRequest\x1a\x1f.tessera.v1.WatchEventsResponse0\x01\x12\x63\n\x12PublishCameraEvent\x12%.tessera.v1.PublishCameraEventRequest\x1a&.tessera.v1.PublishCameraEventResponse\x12T\n\rListSightings\x12 .tessera.v1.ListSightingsRequest\x1a!.tessera.v1.ListSightingsResponse\x12W\n\x0e\x43heckSightings\x12!.tessera.v1.CheckSightingsRequest\x1a\".tessera.v1.CheckSightingsResponse\x12K\n\nListAlerts\x12\x1d.tessera.v1.ListAlertsRequest\x1a\x1e.tessera.v1.ListAlertsResponse\x12]\n\x10\x41\x63knowledgeAlert\x12#.tessera.v1.AcknowledgeAlertRequest\x1a$.tessera.v1.AcknowledgeAlertResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tessera.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CAMERAEVENTKIND']._serialized_start=2874
-  _globals['_CAMERAEVENTKIND']._serialized_end=3209
-  _globals['_SEVERITY']._serialized_start=3211
-  _globals['_SEVERITY']._serialized_end=3311
-  _globals['_ALERTSTATE']._serialized_start=3313
-  _globals['_ALERTSTATE']._serialized_end=3432
-  _globals['_EVENTKIND']._serialized_start=3434
-  _globals['_EVENTKIND']._serialized_end=3543
+  _globals['_CAMERAEVENTKIND']._serialized_start=2992
+  _globals['_CAMERAEVENTKIND']._serialized_end=3363
+  _globals['_SEVERITY']._serialized_start=3365
+  _globals['_SEVERITY']._serialized_end=3465
+  _globals['_ALERTSTATE']._serialized_start=3467
+  _globals['_ALERTSTATE']._serialized_end=3586
+  _globals['_EVENTKIND']._serialized_start=3588
+  _globals['_EVENTKIND']._serialized_end=3697
   _globals['_EVENT']._serialized_start=159
   _globals['_EVENT']._serialized_end=518
   _globals['_SIGHTING']._serialized_start=521
-  _globals['_SIGHTING']._serialized_end=989
-  _globals['_CAMERAEVENT']._serialized_start=992
-  _globals['_CAMERAEVENT']._serialized_end=1180
-  _globals['_ALERT']._serialized_start=1183
-  _globals['_ALERT']._serialized_end=1494
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=1496
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=1619
-  _globals['_WATCHEVENTSRESPONSE']._serialized_start=1622
-  _globals['_WATCHEVENTSRESPONSE']._serialized_end=1752
-  _globals['_HEARTBEAT']._serialized_start=1754
-  _globals['_HEARTBEAT']._serialized_end=1823
-  _globals['_PUBLISHCAMERAEVENTREQUEST']._serialized_start=1826
-  _globals['_PUBLISHCAMERAEVENTREQUEST']._serialized_end=2048
-  _globals['_PUBLISHCAMERAEVENTRESPONSE']._serialized_start=2050
-  _globals['_PUBLISHCAMERAEVENTRESPONSE']._serialized_end=2094
-  _globals['_LISTSIGHTINGSREQUEST']._serialized_start=2097
-  _globals['_LISTSIGHTINGSREQUEST']._serialized_end=2343
-  _globals['_LISTSIGHTINGSRESPONSE']._serialized_start=2345
-  _globals['_LISTSIGHTINGSRESPONSE']._serialized_end=2428
-  _globals['_LISTALERTSREQUEST']._serialized_start=2431
-  _globals['_LISTALERTSREQUEST']._serialized_end=2613
-  _globals['_LISTALERTSRESPONSE']._serialized_start=2615
-  _globals['_LISTALERTSRESPONSE']._serialized_end=2695
-  _globals['_ACKNOWLEDGEALERTREQUEST']._serialized_start=2697
-  _globals['_ACKNOWLEDGEALERTREQUEST']._serialized_end=2809
-  _globals['_ACKNOWLEDGEALERTRESPONSE']._serialized_start=2811
-  _globals['_ACKNOWLEDGEALERTRESPONSE']._serialized_end=2871
-  _globals['_EVENTSERVICE']._serialized_start=3546
-  _globals['_EVENTSERVICE']._serialized_end=4001
+  _globals['_SIGHTING']._serialized_end=1006
+  _globals['_CAMERAEVENT']._serialized_start=1009
+  _globals['_CAMERAEVENT']._serialized_end=1214
+  _globals['_ALERT']._serialized_start=1217
+  _globals['_ALERT']._serialized_end=1528
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=1530
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=1653
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=1656
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=1786
+  _globals['_HEARTBEAT']._serialized_start=1788
+  _globals['_HEARTBEAT']._serialized_end=1857
+  _globals['_PUBLISHCAMERAEVENTREQUEST']._serialized_start=1860
+  _globals['_PUBLISHCAMERAEVENTREQUEST']._serialized_end=2082
+  _globals['_PUBLISHCAMERAEVENTRESPONSE']._serialized_start=2084
+  _globals['_PUBLISHCAMERAEVENTRESPONSE']._serialized_end=2128
+  _globals['_LISTSIGHTINGSREQUEST']._serialized_start=2131
+  _globals['_LISTSIGHTINGSREQUEST']._serialized_end=2377
+  _globals['_LISTSIGHTINGSRESPONSE']._serialized_start=2379
+  _globals['_LISTSIGHTINGSRESPONSE']._serialized_end=2462
+  _globals['_CHECKSIGHTINGSREQUEST']._serialized_start=2464
+  _globals['_CHECKSIGHTINGSREQUEST']._serialized_end=2506
+  _globals['_CHECKSIGHTINGSRESPONSE']._serialized_start=2508
+  _globals['_CHECKSIGHTINGSRESPONSE']._serialized_end=2546
+  _globals['_LISTALERTSREQUEST']._serialized_start=2549
+  _globals['_LISTALERTSREQUEST']._serialized_end=2731
+  _globals['_LISTALERTSRESPONSE']._serialized_start=2733
+  _globals['_LISTALERTSRESPONSE']._serialized_end=2813
+  _globals['_ACKNOWLEDGEALERTREQUEST']._serialized_start=2815
+  _globals['_ACKNOWLEDGEALERTREQUEST']._serialized_end=2927
+  _globals['_ACKNOWLEDGEALERTRESPONSE']._serialized_start=2929
+  _globals['_ACKNOWLEDGEALERTRESPONSE']._serialized_end=2989
+  _globals['_EVENTSERVICE']._serialized_start=3700
+  _globals['_EVENTSERVICE']._serialized_end=4244
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,8 @@ class _CameraEventKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper
     CAMERA_EVENT_KIND_OBJECT_LEFT: _CameraEventKind.ValueType  # 7
     CAMERA_EVENT_KIND_OBJECT_REMOVED: _CameraEventKind.ValueType  # 8
     CAMERA_EVENT_KIND_ENDED: _CameraEventKind.ValueType  # 9
+    CAMERA_EVENT_KIND_CLOCK_OFFSET: _CameraEventKind.ValueType  # 14
+    """Its clock and that of another camera of the same view are more than 500 ms apart."""
 
 class CameraEventKind(_CameraEventKind, metaclass=_CameraEventKindEnumTypeWrapper): ...
 
@@ -52,6 +54,8 @@ CAMERA_EVENT_KIND_MOVED: CameraEventKind.ValueType  # 6
 CAMERA_EVENT_KIND_OBJECT_LEFT: CameraEventKind.ValueType  # 7
 CAMERA_EVENT_KIND_OBJECT_REMOVED: CameraEventKind.ValueType  # 8
 CAMERA_EVENT_KIND_ENDED: CameraEventKind.ValueType  # 9
+CAMERA_EVENT_KIND_CLOCK_OFFSET: CameraEventKind.ValueType  # 14
+"""Its clock and that of another camera of the same view are more than 500 ms apart."""
 Global___CameraEventKind: typing_extensions.TypeAlias = CameraEventKind
 
 class _Severity:
@@ -193,6 +197,7 @@ class Sighting(google.protobuf.message.Message):
     ZONES_FIELD_NUMBER: builtins.int
     BEST_SHOT_ID_FIELD_NUMBER: builtins.int
     CAPTURE_TO_DECISION_FIELD_NUMBER: builtins.int
+    LINK_ID_FIELD_NUMBER: builtins.int
     tracklet_id: builtins.str
     collection_id: builtins.str
     modality: tessera.v1.biometrics_pb2.Modality.ValueType
@@ -204,6 +209,10 @@ class Sighting(google.protobuf.message.Message):
     """The tracklet has ended; no revision will follow."""
     best_shot_id: builtins.str
     """Names the best shot in the snapshot store; empty: none is kept."""
+    link_id: builtins.str
+    """Of an UNKNOWN: the same for the sightings, on any camera of the collection, that are taken for the same unknown person.
+    Stands for nobody who is enrolled, and is told for as long as links are kept. Empty otherwise.
+    """
     @property
     def decision(self) -> tessera.v1.biometrics_pb2.Decision:
         """MATCH, UNKNOWN or INCONCLUSIVE. Carries no score."""
@@ -242,9 +251,10 @@ class Sighting(google.protobuf.message.Message):
         zones: collections.abc.Iterable[builtins.str] | None = ...,
         best_shot_id: builtins.str = ...,
         capture_to_decision: google.protobuf.duration_pb2.Duration | None = ...,
+        link_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["box", b"box", "capture_to_decision", b"capture_to_decision", "decision", b"decision", "first_seen", b"first_seen", "last_seen", b"last_seen", "quality", b"quality"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "capture_to_decision", b"capture_to_decision", "collection_id", b"collection_id", "decision", b"decision", "display_name", b"display_name", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "last_seen", b"last_seen", "modality", b"modality", "quality", b"quality", "subject_id", b"subject_id", "tracklet_id", b"tracklet_id", "zones", b"zones"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "capture_to_decision", b"capture_to_decision", "collection_id", b"collection_id", "decision", b"decision", "display_name", b"display_name", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "last_seen", b"last_seen", "link_id", b"link_id", "modality", b"modality", "quality", b"quality", "subject_id", b"subject_id", "tracklet_id", b"tracklet_id", "zones", b"zones"]) -> None: ...
 
 Global___Sighting: typing_extensions.TypeAlias = Sighting
 
@@ -257,12 +267,15 @@ class CameraEvent(google.protobuf.message.Message):
     DETAIL_FIELD_NUMBER: builtins.int
     REGIONS_FIELD_NUMBER: builtins.int
     PROBABILITY_FIELD_NUMBER: builtins.int
+    CLIP_ID_FIELD_NUMBER: builtins.int
     kind: Global___CameraEventKind.ValueType
     state: tessera.v1.camera_pb2.CameraState.ValueType
     detail: builtins.str
     """What was observed, without credentials."""
     probability: builtins.float
     """How sure, in [0, 1], for scene changes."""
+    clip_id: builtins.str
+    """Names the clip around it at the camera's worker; empty: none is kept."""
     @property
     def regions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tessera.v1.biometrics_pb2.Box]:
         """Where in the picture, for scene changes."""
@@ -275,9 +288,10 @@ class CameraEvent(google.protobuf.message.Message):
         detail: builtins.str = ...,
         regions: collections.abc.Iterable[tessera.v1.biometrics_pb2.Box] | None = ...,
         probability: builtins.float | None = ...,
+        clip_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_probability", b"_probability", "probability", b"probability"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_probability", b"_probability", "detail", b"detail", "kind", b"kind", "probability", b"probability", "regions", b"regions", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_probability", b"_probability", "clip_id", b"clip_id", "detail", b"detail", "kind", b"kind", "probability", b"probability", "regions", b"regions", "state", b"state"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_probability", b"_probability"]) -> typing.Literal["probability"] | None: ...
 
 Global___CameraEvent: typing_extensions.TypeAlias = CameraEvent
@@ -527,6 +541,42 @@ class ListSightingsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["events", b"events", "next_page_token", b"next_page_token"]) -> None: ...
 
 Global___ListSightingsResponse: typing_extensions.TypeAlias = ListSightingsResponse
+
+@typing.final
+class CheckSightingsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EVENT_IDS_FIELD_NUMBER: builtins.int
+    @property
+    def event_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """1 to 1000 event ids of sightings."""
+
+    def __init__(
+        self,
+        *,
+        event_ids: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["event_ids", b"event_ids"]) -> None: ...
+
+Global___CheckSightingsRequest: typing_extensions.TypeAlias = CheckSightingsRequest
+
+@typing.final
+class CheckSightingsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GONE_FIELD_NUMBER: builtins.int
+    @property
+    def gone(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Those of them that are no longer kept."""
+
+    def __init__(
+        self,
+        *,
+        gone: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["gone", b"gone"]) -> None: ...
+
+Global___CheckSightingsResponse: typing_extensions.TypeAlias = CheckSightingsResponse
 
 @typing.final
 class ListAlertsRequest(google.protobuf.message.Message):

@@ -73,6 +73,22 @@ _EventServiceListSightingsType = typing_extensions.TypeVar(
     ],
 )
 
+_EventServiceCheckSightingsType = typing_extensions.TypeVar(
+    '_EventServiceCheckSightingsType',
+    grpc.UnaryUnaryMultiCallable[
+        tessera.v1.events_pb2.CheckSightingsRequest,
+        tessera.v1.events_pb2.CheckSightingsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.events_pb2.CheckSightingsRequest,
+        tessera.v1.events_pb2.CheckSightingsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tessera.v1.events_pb2.CheckSightingsRequest,
+        tessera.v1.events_pb2.CheckSightingsResponse,
+    ],
+)
+
 _EventServiceListAlertsType = typing_extensions.TypeVar(
     '_EventServiceListAlertsType',
     grpc.UnaryUnaryMultiCallable[
@@ -105,7 +121,7 @@ _EventServiceAcknowledgeAlertType = typing_extensions.TypeVar(
     ],
 )
 
-class EventServiceStub(typing.Generic[_EventServiceWatchEventsType, _EventServicePublishCameraEventType, _EventServiceListSightingsType, _EventServiceListAlertsType, _EventServiceAcknowledgeAlertType]):
+class EventServiceStub(typing.Generic[_EventServiceWatchEventsType, _EventServicePublishCameraEventType, _EventServiceListSightingsType, _EventServiceCheckSightingsType, _EventServiceListAlertsType, _EventServiceAcknowledgeAlertType]):
     @typing.overload
     def __init__(self: EventServiceStub[
         grpc.UnaryStreamMultiCallable[
@@ -119,6 +135,10 @@ class EventServiceStub(typing.Generic[_EventServiceWatchEventsType, _EventServic
         grpc.UnaryUnaryMultiCallable[
             tessera.v1.events_pb2.ListSightingsRequest,
             tessera.v1.events_pb2.ListSightingsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tessera.v1.events_pb2.CheckSightingsRequest,
+            tessera.v1.events_pb2.CheckSightingsResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
             tessera.v1.events_pb2.ListAlertsRequest,
@@ -145,6 +165,10 @@ class EventServiceStub(typing.Generic[_EventServiceWatchEventsType, _EventServic
             tessera.v1.events_pb2.ListSightingsResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            tessera.v1.events_pb2.CheckSightingsRequest,
+            tessera.v1.events_pb2.CheckSightingsResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             tessera.v1.events_pb2.ListAlertsRequest,
             tessera.v1.events_pb2.ListAlertsResponse,
         ],
@@ -166,6 +190,11 @@ class EventServiceStub(typing.Generic[_EventServiceWatchEventsType, _EventServic
     ListSightings: _EventServiceListSightingsType
     """Newest first. Idempotent."""
 
+    CheckSightings: _EventServiceCheckSightingsType
+    """Which of these sightings are no longer kept: erased with their subject, or older than what is kept. Who keeps a picture
+    of one asks, and deletes it. Idempotent.
+    """
+
     ListAlerts: _EventServiceListAlertsType
     """UNIMPLEMENTED in this version."""
 
@@ -184,6 +213,10 @@ EventServiceAsyncStub: typing_extensions.TypeAlias = EventServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.events_pb2.ListSightingsRequest,
         tessera.v1.events_pb2.ListSightingsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.events_pb2.CheckSightingsRequest,
+        tessera.v1.events_pb2.CheckSightingsResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.events_pb2.ListAlertsRequest,
@@ -222,6 +255,16 @@ class EventServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.events_pb2.ListSightingsResponse, collections.abc.Awaitable[tessera.v1.events_pb2.ListSightingsResponse]]:
         """Newest first. Idempotent."""
+
+    @abc.abstractmethod
+    def CheckSightings(
+        self,
+        request: tessera.v1.events_pb2.CheckSightingsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tessera.v1.events_pb2.CheckSightingsResponse, collections.abc.Awaitable[tessera.v1.events_pb2.CheckSightingsResponse]]:
+        """Which of these sightings are no longer kept: erased with their subject, or older than what is kept. Who keeps a picture
+        of one asks, and deletes it. Idempotent.
+        """
 
     @abc.abstractmethod
     def ListAlerts(
