@@ -64,6 +64,7 @@ class Encoding:
         account: where each gets its outcome.
         book: knows the tracklets that need no embedding, and takes the answers.
         on_answer: told of each answer, after the book took it.
+        may_send: whether the camera is still ours to watch; asked at the last moment before a frame leaves.
         backoff: between two attempts to open the stream.
         parts: what every camera shares.
     """
@@ -76,6 +77,7 @@ class Encoding:
         account: FrameAccount,
         book: TrackletBook,
         on_answer: Callable[[FrameAnswer, SampledFrame], None],
+        may_send: Callable[[], bool],
         backoff: Backoff,
         parts: EncodingParts,
     ) -> None:
@@ -84,6 +86,7 @@ class Encoding:
         self._account = account
         self._book = book
         self._on_answer = on_answer
+        self._may_send = may_send
         self._backoff = backoff
         self._parts = parts
         self._under_way: dict[int, _Sent] = {}
@@ -193,6 +196,11 @@ class Encoding:
             known_tracklets=self._book.known(frame.capture_time),
             dropped_since_last=frame.frame_id - self._last_sent_id - 1,
         )
+        if not self._may_send():
+            del self._under_way[frame.frame_id]
+            self._account.end(frame.frame_id, FrameOutcome.SKIPPED, Reason.LEASE_SUPERSEDED)
+            stream.return_credit()
+            return
         self._last_sent_id = frame.frame_id
         await stream.send(message)
         self._observe("sent", frame)

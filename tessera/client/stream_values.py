@@ -129,6 +129,8 @@ class TrackletUpdate:
     """Frames in which it was seen so far."""
     ended: bool
     modality: Modality = Modality.FACE
+    lease_token: int = 0
+    """Of the lease that the camera is watched under; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +159,5 @@ class TrackletRejected:
     sequence: int
     reason: Reason
     detail: str
+    newest_lease_token: int = 0
+    """With LEASE_SUPERSEDED: the newest token of the camera that the gallery has seen."""

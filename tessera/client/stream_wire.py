@@ -123,6 +123,7 @@ def update_to_wire(update: TrackletUpdate) -> matching_pb2.MatchStreamRequest:
             frame_count=update.frame_count,
             ended=update.ended,
             modality=wire.modality_to_wire(update.modality),
+            lease_token=update.lease_token,
         )
     )
 
@@ -135,7 +136,13 @@ def match_answer_from_wire(message: matching_pb2.MatchStreamResponse) -> Trackle
         case "rejected":
             rejected = message.rejected
             reason = wire.reason_from_wire(rejected.reason)
-            return TrackletRejected(TrackletId(rejected.tracklet_id), rejected.sequence, reason, rejected.detail)
+            return TrackletRejected(
+                TrackletId(rejected.tracklet_id),
+                rejected.sequence,
+                reason,
+                rejected.detail,
+                rejected.newest_lease_token,
+            )
         case _:
             return None
 
