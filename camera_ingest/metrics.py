@@ -126,7 +126,7 @@ class IngestMetrics(ServiceMetrics):
         )
         self.evidence_lost = Counter(
             "tessera_ingest_evidence_lost_total",
-            "Best shots and clips that could not be kept: DISK_FULL, WRITE (the folder: look at its disk and its owner), "
+            "Best shots and clips that could not be kept: DISK_FULL, WRITE (look at the folder's disk and owner), "
             "TOO_LARGE (for the size that the store may have), BUSY (the disk is slower than what happens), INTERNAL "
             "(the log says more). Cameras go on all the same.",
             ["kind", "cause"],
@@ -134,8 +134,8 @@ class IngestMetrics(ServiceMetrics):
         )
         self.evidence_removed = Counter(
             "tessera_ingest_evidence_removed_total",
-            "Best shots and clips that went: SIZE (the oldest made room: give the store more, or keep less), AGE, ERASED "
-            "(with a subject or its sighting), TORN (its file was cut or changed: look at the disk).",
+            "Best shots and clips that went: SIZE (the oldest made room: give the store more, or keep less), AGE, "
+            "ERASED (with a subject or its sighting), TORN (its file was cut or changed: look at the disk).",
             ["reason"],
             registry=registry,
         )

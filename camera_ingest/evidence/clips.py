@@ -1,7 +1,7 @@
 """Clips around events of a camera: the frames of some seconds before, which are held in memory, and of some after.
 
 They are the frames as they went to the encoder, masks included: nothing is coded twice. A clip is written once its time
-is over, and goes when any sighting that it may show is erased.
+is over, and goes when anybody whom it may show is erased.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 
 from camera_ingest.evidence.avi import to_avi
 from camera_ingest.evidence.keeper import Keeper
-from camera_ingest.evidence.vault import Kind, Piece, new_piece_id
+from camera_ingest.evidence.vault import Kind, Piece, Shown, new_piece_id
 from tessera.chassis.clock import Clock
 
 MAX_RING_BYTES = 6 << 20
@@ -38,7 +38,7 @@ class _Recording:
     until_s: float
     frames: list[Frame]
     size_bytes: int = 0
-    sightings: set[str] = field(default_factory=set)
+    shows: set[Shown] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -55,16 +55,16 @@ class Clips:
         keeper: where they are kept.
         settings: how much of an event.
         clock: for when a clip is whole.
-        sightings_of: the sightings of people who are before a camera now.
+        shown_at: who is before a camera now.
     """
 
     def __init__(
-        self, keeper: Keeper, settings: ClipSettings, clock: Clock, sightings_of: Callable[[str], tuple[str, ...]]
+        self, keeper: Keeper, settings: ClipSettings, clock: Clock, shown_at: Callable[[str], tuple[Shown, ...]]
     ) -> None:
         self._keeper = keeper
         self._settings = settings
         self._clock = clock
-        self._sightings_of = sightings_of
+        self._shown_at = shown_at
         self._rings: dict[str, _Ring] = {}
 
     def add(self, camera_id: str, capture_time: datetime, jpeg: bytes) -> None:
@@ -89,7 +89,7 @@ class Clips:
             return ""
         until_s = self._clock.monotonic_s() + self._settings.after_s
         recording = _Recording(new_piece_id(), until_s, list(ring.frames), ring.size_bytes)
-        recording.sightings.update(self._sightings_of(camera_id))
+        recording.shows.update(self._shown_at(camera_id))
         ring.recordings.append(recording)
         return recording.clip_id
 
@@ -110,8 +110,8 @@ class Clips:
             self._keep(camera_id, recording)
 
     def _keep(self, camera_id: str, recording: _Recording) -> None:
-        recording.sightings.update(self._sightings_of(camera_id))
+        recording.shows.update(self._shown_at(camera_id))
         first = recording.frames[0][0]
-        sightings = tuple(sorted(recording.sightings))
-        piece = Piece(recording.clip_id, Kind.CLIP, camera_id, first, self._clock.now(), sightings)
+        shows = tuple(sorted(recording.shows))
+        piece = Piece(recording.clip_id, Kind.CLIP, camera_id, first, self._clock.now(), shows)
         self._keeper.keep(piece, partial(to_avi, sorted(recording.frames, key=lambda frame: frame[0])))

@@ -1,8 +1,9 @@
-"""Follows erasures: what shows a sighting that the gallery no longer keeps is removed here too.
+"""Follows erasures: what shows somebody whom the gallery no longer knows is removed here too.
 
-The gallery is asked, every few seconds, which of the sightings that something here shows are gone: erased with their
-subject, or older than what it keeps. That needs no memory of what was told while this worker was down. While the
-gallery is away nothing is known, and nothing removed; ages go on counting.
+The gallery is asked, every few seconds, which of the sightings and subjects that something here shows are gone. Asking
+needs no memory of what was told while this worker was down. Of the subjects too: a tracklet that goes on after its
+person was erased is told anew, under the same event id. While the gallery is away nothing is known, and nothing
+removed; ages go on counting.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from camera_ingest.evidence.keeper import Keeper
 from camera_ingest.evidence.shots import Shots
+from camera_ingest.evidence.vault import Shown
 from tessera.chassis.logs import get_logger
 from tessera.domain.errors import TesseraError
 
@@ -19,8 +21,8 @@ log = get_logger()
 
 ASKED_AT_ONCE = 1000
 
-Check = Callable[[Sequence[str]], Awaitable[frozenset[str]]]
-"""Which of these sightings are gone; raises a `TesseraError` where nobody can say."""
+Check = Callable[[Sequence[Shown]], Awaitable[frozenset[Shown]]]
+"""Which of these are gone; raises a `TesseraError` where nobody can say."""
 
 
 class Forgetter:
@@ -57,7 +59,7 @@ class Forgetter:
 
     async def look(self) -> int:
         """Ask once, and remove what is to be removed; returns how many pieces that were."""
-        shown = sorted(await self._keeper.sightings())
+        shown = sorted(await self._keeper.shown())
         removed = 0
         for start in range(0, len(shown), ASKED_AT_ONCE):
             gone = await self._check(shown[start : start + ASKED_AT_ONCE])

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from camera_ingest.evidence.vault import Gone, Kind, NotKeptError, Piece, Removal, Vault
+from camera_ingest.evidence.vault import Gone, Kind, NotKeptError, Piece, Removal, Shown, Vault
 from camera_ingest.metrics import IngestMetrics
 from tessera.chassis.logs import get_logger
 
@@ -73,14 +73,14 @@ class Keeper:
         """
         return await self._do(lambda: self._vault.get(kind, piece_id))
 
-    async def sightings(self) -> frozenset[str]:
-        """The event ids of all sightings that are shown by something that is kept."""
+    async def shown(self) -> frozenset[Shown]:
+        """All that is shown by something that is kept."""
         pieces = await self._do(lambda: self._vault.pieces)
-        return frozenset(key for piece in pieces for key in piece.sightings)
+        return frozenset(shown for piece in pieces for shown in piece.shows)
 
-    async def erase_showing(self, sightings: frozenset[str]) -> int:
-        """Remove what shows one of these sightings; returns how many pieces that were."""
-        removed = await self._do(lambda: self._vault.erase_showing(sightings))
+    async def erase_showing(self, gone: frozenset[Shown]) -> int:
+        """Remove what shows one of these; returns how many pieces that were."""
+        removed = await self._do(lambda: self._vault.erase_showing(gone))
         self._count_gone((Gone(Removal.ERASED, removed),) if removed else ())
         return removed
 

@@ -16,12 +16,13 @@ import cv2
 import numpy as np
 
 from camera_ingest.evidence.keeper import Keeper
-from camera_ingest.evidence.vault import Kind, Piece, new_piece_id
+from camera_ingest.evidence.vault import Kind, Piece, Shown, new_piece_id
 from camera_ingest.pictures import to_file
 from camera_ingest.sources.source import Image, Picture
 from camera_ingest.tracker import BEGIN_PROBABILITY, TrackerStep
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
+from tessera.client.stream_values import TrackletDecision
 from tessera.domain.ids import TrackletId
 from tessera.domain.observation import Box, Observation
 from tessera.imaging.decode import decode
@@ -53,7 +54,7 @@ class _Best:
     camera_id: str
     quality: float = -1.0
     shot: Shot | None = None
-    event_ids: tuple[str, ...] = ()
+    shows: tuple[Shown, ...] = ()
     ended_s: float | None = None
 
 
@@ -102,26 +103,32 @@ class Shots:
             self._best[tracklet_id].ended_s = self._clock.monotonic_s()
         self._forget_silent()
 
-    def told(self, tracklet_id: TrackletId, event_id: str) -> None:
-        """The sighting of a tracklet was told under this event id: its shot is kept from now on."""
-        best = self._best.get(tracklet_id)
-        if best is not None and event_id not in best.event_ids:
-            best.event_ids = (*best.event_ids, event_id)
+    def told(self, decision: TrackletDecision, collection_id: str) -> None:
+        """The sighting of a tracklet was told: its shot is kept from now on."""
+        best = self._best.get(decision.tracklet_id)
+        if best is None or decision.event_id is None:
+            return
+        shows: list[Shown] = [(decision.event_id,)]
+        if decision.subject_id is not None:
+            shows.append((collection_id, decision.subject_id))
+        if not set(shows) <= set(best.shows):
+            best.shows = tuple(dict.fromkeys((*best.shows, *shows)))
             self._keep(best)
 
-    def forget(self, event_ids: frozenset[str]) -> None:
-        """Let go of what shows these sightings."""
-        for key in [key for key, best in self._best.items() if not event_ids.isdisjoint(best.event_ids)]:
-            self._best[key].shot, self._best[key].event_ids = None, ()
+    def forget(self, gone: frozenset[Shown]) -> None:
+        """Let go of what shows these."""
+        for best in [best for best in self._best.values() if not gone.isdisjoint(best.shows)]:
+            # A new id: what is seen from now on is another picture, and the old one is never found again.
+            best.shot, best.quality, best.shows, best.shot_id = None, -1.0, (), new_piece_id()
 
     def find(self, shot_id: str) -> Shot | None:
         """A shot that is in memory."""
         return next((best.shot for best in self._best.values() if best.shot_id == shot_id), None)
 
-    def events_of(self, camera_id: str) -> tuple[str, ...]:
-        """The sightings of a camera's tracklets that are there now, or ended a moment ago."""
+    def shown_at(self, camera_id: str) -> tuple[Shown, ...]:
+        """Who is before a camera now, or was a moment ago, as far as it was told."""
         self._forget_silent()
-        return tuple(key for best in self._best.values() if best.camera_id == camera_id for key in best.event_ids)
+        return tuple(shown for best in self._best.values() if best.camera_id == camera_id for shown in best.shows)
 
     async def flush(self) -> None:
         """Wait until everything that was seen so far is cut."""
@@ -148,10 +155,10 @@ class Shots:
 
     def _keep(self, best: _Best) -> None:
         shot = best.shot
-        if shot is None or not best.event_ids:
+        if shot is None or not best.shows:
             return
         now = self._clock.now()
-        piece = Piece(best.shot_id, Kind.SHOT, best.camera_id, shot.capture_time, now, best.event_ids)
+        piece = Piece(best.shot_id, Kind.SHOT, best.camera_id, shot.capture_time, now, best.shows)
         self._keeper.keep(piece, lambda: shot.jpeg)
 
     def _forget_silent(self) -> None:

@@ -39,6 +39,10 @@ _NAME = re.compile(r"[0-9a-f]{32}")
 _DRAFT = ".draft"
 
 
+Shown = tuple[str, ...]
+"""Whom a piece shows: (event id,) of a sighting, or (collection id, subject id) of who was matched."""
+
+
 class Kind(StrEnum):
     """What a piece is."""
 
@@ -53,7 +57,7 @@ class Removal(StrEnum):
     """The store was full: it was the oldest."""
     AGE = "AGE"
     ERASED = "ERASED"
-    """A sighting that it shows is no longer kept."""
+    """Somebody whom it shows was erased."""
     TORN = "TORN"
     """Its file was cut or changed."""
 
@@ -77,8 +81,8 @@ class Piece:
     camera_id: str
     capture_time: datetime
     kept_at: datetime
-    sightings: tuple[str, ...] = ()
-    """Event ids of the sightings that it shows: when one of them is erased, it goes."""
+    shows: tuple[Shown, ...] = ()
+    """When one of them is erased, it goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +212,13 @@ class Vault:
                 self._remove(piece_id)
                 raise NotFoundError(kind.value, piece_id) from None
 
-    def erase_showing(self, sightings: frozenset[str]) -> int:
-        """Remove every piece that shows one of these sightings; returns how many there were."""
+    def erase_showing(self, gone: frozenset[Shown]) -> int:
+        """Remove every piece that shows one of these; returns how many there were."""
         with self._lock:
             showing = [
                 key
                 for key, held in self._held.items()
-                if held.piece is not None and not sightings.isdisjoint(held.piece.sightings)
+                if held.piece is not None and not gone.isdisjoint(held.piece.shows)
             ]
             for key in showing:
                 self._remove(key)
@@ -302,7 +306,7 @@ def _dump(piece: Piece) -> bytes:
         "camera_id": piece.camera_id,
         "capture_time": piece.capture_time.isoformat(),
         "kept_at": piece.kept_at.isoformat(),
-        "sightings": list(piece.sightings),
+        "shows": piece.shows,
     }
     return json.dumps(values).encode()
 
@@ -315,5 +319,5 @@ def _load(piece_id: str, head: bytes) -> Piece:
         str(raw["camera_id"]),
         datetime.fromisoformat(raw["capture_time"]),
         datetime.fromisoformat(raw["kept_at"]),
-        tuple(str(key) for key in raw["sightings"]),
+        tuple(tuple(str(part) for part in shown) for shown in raw["shows"]),
     )

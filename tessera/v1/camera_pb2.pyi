@@ -623,7 +623,7 @@ class GetClipResponse(google.protobuf.message.Message):
 
     DATA_FIELD_NUMBER: builtins.int
     data: builtins.bytes
-    """The next bytes of a Matroska file of JPEG frames."""
+    """The next bytes of an AVI file of JPEG frames."""
     def __init__(
         self,
         *,

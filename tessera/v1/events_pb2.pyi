@@ -547,34 +547,64 @@ class CheckSightingsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     EVENT_IDS_FIELD_NUMBER: builtins.int
+    SUBJECTS_FIELD_NUMBER: builtins.int
     @property
     def event_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """1 to 1000 event ids of sightings."""
+        """Of sightings; at most 1000."""
+
+    @property
+    def subjects(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SightedSubject]:
+        """At most 1000."""
 
     def __init__(
         self,
         *,
         event_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        subjects: collections.abc.Iterable[Global___SightedSubject] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["event_ids", b"event_ids"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["event_ids", b"event_ids", "subjects", b"subjects"]) -> None: ...
 
 Global___CheckSightingsRequest: typing_extensions.TypeAlias = CheckSightingsRequest
+
+@typing.final
+class SightedSubject(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: builtins.int
+    SUBJECT_ID_FIELD_NUMBER: builtins.int
+    collection_id: builtins.str
+    subject_id: builtins.str
+    def __init__(
+        self,
+        *,
+        collection_id: builtins.str = ...,
+        subject_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id", "subject_id", b"subject_id"]) -> None: ...
+
+Global___SightedSubject: typing_extensions.TypeAlias = SightedSubject
 
 @typing.final
 class CheckSightingsResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    GONE_FIELD_NUMBER: builtins.int
+    GONE_EVENT_IDS_FIELD_NUMBER: builtins.int
+    GONE_SUBJECTS_FIELD_NUMBER: builtins.int
     @property
-    def gone(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Those of them that are no longer kept."""
+    def gone_event_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Those sightings that are no longer kept."""
+
+    @property
+    def gone_subjects(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SightedSubject]:
+        """Those subjects that are no longer there."""
 
     def __init__(
         self,
         *,
-        gone: collections.abc.Iterable[builtins.str] | None = ...,
+        gone_event_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        gone_subjects: collections.abc.Iterable[Global___SightedSubject] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["gone", b"gone"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["gone_event_ids", b"gone_event_ids", "gone_subjects", b"gone_subjects"]) -> None: ...
 
 Global___CheckSightingsResponse: typing_extensions.TypeAlias = CheckSightingsResponse
 

@@ -93,8 +93,8 @@ class EventServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CheckSightings(self, request, context):
-        """Which of these sightings are no longer kept: erased with their subject, or older than what is kept. Who keeps a picture
-        of one asks, and deletes it. Idempotent.
+        """Which of these sightings are no longer kept, erased with their subject or older than what is kept, and which of these
+        subjects are no longer there. Who keeps pictures of them asks, and deletes those. Idempotent. Errors: INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

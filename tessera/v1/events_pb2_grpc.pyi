@@ -191,8 +191,8 @@ class EventServiceStub(typing.Generic[_EventServiceWatchEventsType, _EventServic
     """Newest first. Idempotent."""
 
     CheckSightings: _EventServiceCheckSightingsType
-    """Which of these sightings are no longer kept: erased with their subject, or older than what is kept. Who keeps a picture
-    of one asks, and deletes it. Idempotent.
+    """Which of these sightings are no longer kept, erased with their subject or older than what is kept, and which of these
+    subjects are no longer there. Who keeps pictures of them asks, and deletes those. Idempotent. Errors: INVALID_ARGUMENT.
     """
 
     ListAlerts: _EventServiceListAlertsType
@@ -262,8 +262,8 @@ class EventServiceServicer(metaclass=abc.ABCMeta):
         request: tessera.v1.events_pb2.CheckSightingsRequest,
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.events_pb2.CheckSightingsResponse, collections.abc.Awaitable[tessera.v1.events_pb2.CheckSightingsResponse]]:
-        """Which of these sightings are no longer kept: erased with their subject, or older than what is kept. Who keeps a picture
-        of one asks, and deletes it. Idempotent.
+        """Which of these sightings are no longer kept, erased with their subject or older than what is kept, and which of these
+        subjects are no longer there. Who keeps pictures of them asks, and deletes those. Idempotent. Errors: INVALID_ARGUMENT.
         """
 
     @abc.abstractmethod
