@@ -7,6 +7,7 @@ import contextlib
 import sys
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -25,12 +26,15 @@ from camera_ingest.leases.table import LeaseTable, MemoryLeaseTable, RedisLeaseT
 from camera_ingest.matching import Matcher
 from camera_ingest.metrics import IngestMetrics
 from camera_ingest.peers import Peers
+from camera_ingest.quarantine import MemoryShelf, Quarantine, QuarantineShelf, RedisShelf
 from camera_ingest.reading.feed import Feed, ReaderFeed
 from camera_ingest.reading.host import ReaderHost
 from camera_ingest.reading.order import ReadOrder
 from camera_ingest.registry import CameraRegistry, MemoryCameraRegistry, RedisCameraRegistry
 from camera_ingest.servicer import SERVICE, CameraServicer
 from camera_ingest.settings import PREFIX, IngestSettings
+from camera_ingest.sources.access import AccessRules
+from camera_ingest.sources.url import parse_url
 from camera_ingest.store import StoreConnection
 from camera_ingest.wire import EventPublisher, SightingsCheck
 from camera_ingest.worker import CameraWorker, WorkerParts
@@ -73,12 +77,21 @@ def wire_parts(
     executor = ThreadPoolExecutor(settings.jpeg_threads, "jpeg")
     looking = ThreadPoolExecutor(settings.looking_threads, "look")
     announcer = Announcer(EventPublisher(gallery).publish, metrics, Backoff(0.5, 10.0, 0.1))
-    registry, table = open_store(settings.store_url, clock)
+    registry, table, shelf = open_store(settings.store_url, clock)
+    quarantine = Quarantine(shelf, metrics)
 
     readers = ReaderHost()
 
     def feed_of(camera: Camera) -> Feed:
-        order = ReadOrder(camera.camera_id, camera.url, camera.sample_rate_hz, camera.loop, settings.limits)
+        order = ReadOrder(
+            camera.camera_id,
+            camera.url,
+            camera.sample_rate_hz,
+            camera.loop,
+            settings.limits,
+            camera.stream,
+            settings.access,
+        )
         return ReaderFeed(readers, order, clock)
 
     def make_worker(camera: Camera, lease: Lease) -> CameraWorker:
@@ -92,7 +105,14 @@ def wire_parts(
         metrics=metrics,
         timing=settings.timing,
     )
-    fleet = Fleet(registry, keeper, make_worker, metrics, clock)
+    fleet = Fleet(
+        registry=registry,
+        keeper=keeper,
+        make_worker=make_worker,
+        quarantine=quarantine,
+        metrics=metrics,
+        clock=clock,
+    )
     matcher = Matcher(
         channel=gallery,
         worker_id=settings.worker_id,
@@ -102,7 +122,7 @@ def wire_parts(
         on_superseded=keeper.superseded,
         backoff=Backoff(0.2, 2.0, 0.05),
     )
-    encoding = EncodingParts(encoder, executor, clock, metrics)
+    encoding = EncodingParts(encoder, executor, clock, metrics, quarantine)
     evidence = open_evidence(settings, metrics, gallery, executor, clock)
     parts = WorkerParts(encoding, looking, matcher.submit, announcer, feed_of, settings.worker, evidence)
     return Ingest(fleet, keeper, Peers(), matcher, announcer, registry, executor, looking, readers, evidence)
@@ -129,12 +149,12 @@ def open_evidence(
     )
 
 
-def open_store(url: str, clock: Clock) -> tuple[CameraRegistry, LeaseTable]:
-    """Where cameras and their leases are kept, as a store URL names it."""
+def open_store(url: str, clock: Clock) -> tuple[CameraRegistry, LeaseTable, QuarantineShelf]:
+    """Where cameras, their leases and poison are kept, as a store URL names it."""
     if url == MEMORY:
-        return MemoryCameraRegistry(), MemoryLeaseTable(clock)
+        return MemoryCameraRegistry(), MemoryLeaseTable(clock), MemoryShelf()
     store = StoreConnection(url)
-    return RedisCameraRegistry(store), RedisLeaseTable(store)
+    return RedisCameraRegistry(store), RedisLeaseTable(store), RedisShelf(store)
 
 
 async def serve(settings: IngestSettings) -> None:
@@ -150,7 +170,8 @@ async def serve(settings: IngestSettings) -> None:
         open_channel(settings.gallery_address) as gallery,
     ):
         ingest = wire_parts(settings, metrics, encoder, gallery)
-        servicer = CameraServicer(ingest.fleet, ingest.peers, ingest.evidence)
+        check = partial(check_access, settings.access)
+        servicer = CameraServicer(ingest.fleet, ingest.peers, check, ingest.evidence)
         server = Server(
             settings.server,
             metrics,
@@ -212,6 +233,17 @@ async def drain(ingest: Ingest, tasks: list[asyncio.Task[None]], limit_s: float)
     ingest.readers.close()
     with contextlib.suppress(UnavailableError):
         await ingest.registry.close()
+
+
+def check_access(access: AccessRules, camera: Camera) -> None:
+    """Refuse a camera that may not be reached, as far as its URLs say.
+
+    Raises:
+        InvalidInputError: its scheme, address or folder is not allowed.
+    """
+    access.check_url(parse_url(camera.url))
+    if camera.stream.sub_stream_url:
+        access.check_url(parse_url(camera.stream.sub_stream_url), "stream.sub_stream_url")
 
 
 def _shown(settings: IngestSettings) -> dict[str, str]:

@@ -58,6 +58,20 @@ class IngestMetrics(ServiceMetrics):
             ["camera"],
             registry=registry,
         )
+        self.clock_drift_ppm = Gauge(
+            "tessera_ingest_clock_drift_ppm",
+            "By how much a camera's clock runs fast against this machine's, in millionths. Beyond 200 either way: its "
+            "clock, or this machine's, is bad; capture times are mapped all the same.",
+            ["camera"],
+            registry=registry,
+        )
+        self.sender_offset_s = Gauge(
+            "tessera_ingest_sender_offset_seconds",
+            "By how much a camera's wall clock is ahead of this machine's, as its RTCP reports tell it. Beyond 2 s "
+            "behind or 0.1 s ahead it is not believed: set the camera's time server.",
+            ["camera"],
+            registry=registry,
+        )
         self.stream_breaks = Counter(
             "tessera_ingest_stream_breaks_total",
             "Streams to the encoder or the gallery that broke or could not be opened. Look at that service.",
@@ -96,6 +110,13 @@ class IngestMetrics(ServiceMetrics):
             "Camera events by their state and result: PUBLISHED, or DROPPED after bounded attempts (the gallery was "
             "away, or refused it).",
             ["state", "result"],
+            registry=registry,
+        )
+        self.quarantined = Counter(
+            "tessera_ingest_quarantined_total",
+            "Pictures that are held back since the encoder crashed over them twice. A defect of the encoder, or an "
+            "attack on it: its log tells what it died of, and the frame.quarantined line here which camera showed it.",
+            ["camera"],
             registry=registry,
         )
         self.leases_held = Gauge(
@@ -147,5 +168,6 @@ class IngestMetrics(ServiceMetrics):
 
     def forget_camera(self, camera_id: str) -> None:
         """A camera was removed: its gauges go; its counters stay until the process ends, so that rates do not jump."""
-        for gauge in (self.camera_up, self.sample_rate_hz, self.last_frame_age_s, self.tracklets_active):
+        gauges = (self.camera_up, self.sample_rate_hz, self.last_frame_age_s, self.tracklets_active)
+        for gauge in (*gauges, self.clock_drift_ppm, self.sender_offset_s):
             gauge.remove_by_labels({"camera": camera_id})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from camera_ingest import wire
@@ -29,24 +29,36 @@ class CameraServicer(camera_pb2_grpc.CameraServiceServicer):
     Args:
         fleet: does the work.
         peers: the other workers.
+        check: refuses cameras that may not be reached; raises `InvalidInputError`.
         evidence: best shots and clips of this process; None: it keeps none.
     """
 
-    def __init__(self, fleet: Fleet, peers: Peers, evidence: Evidence | None = None) -> None:
+    def __init__(
+        self, fleet: Fleet, peers: Peers, check: Callable[[Camera], None], evidence: Evidence | None = None
+    ) -> None:
         self._fleet = fleet
         self._peers = peers
+        self._check = check
         self._evidence = evidence
 
     async def AddCamera(self, request: pb.AddCameraRequest, context: Any) -> pb.AddCameraResponse:  # noqa: ANN401
         """Keep a camera, for a worker with room to watch it."""
         camera = wire.camera_from_wire(request.camera)
+        self._check(camera)
         await self._fleet.add(camera)
         return pb.AddCameraResponse(camera=wire.camera_to_wire(camera))
 
     async def UpdateCamera(self, request: pb.UpdateCameraRequest, context: Any) -> pb.UpdateCameraResponse:  # noqa: ANN401
         """Change the fields that the mask names."""
         camera_id = CameraId(checked_id("camera.camera_id", request.camera.camera_id))
-        camera = await self._fleet.change(camera_id, wire.camera_changes(request))
+        change = wire.camera_changes(request)
+
+        def checked(before: Camera) -> Camera:
+            after = change(before)
+            self._check(after)
+            return after
+
+        camera = await self._fleet.change(camera_id, checked)
         return pb.UpdateCameraResponse(camera=wire.camera_to_wire(camera))
 
     async def ListCameras(self, request: pb.ListCamerasRequest, context: Any) -> pb.ListCamerasResponse:  # noqa: ANN401

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from camera_ingest.evidence.clips import ClipSettings
 from camera_ingest.evidence.evidence import EvidenceSettings
 from camera_ingest.leases.keeper import LeaseTiming
-from camera_ingest.reading.order import ReadLimits
+from camera_ingest.sources.access import PRIVATE_NETWORKS, SCHEMES, AccessRules
+from camera_ingest.sources.source import ReadLimits
 from camera_ingest.worker import WorkerSettings
 from tessera.chassis.server import ServerSettings
 from tessera.chassis.settings import require, require_address, require_log_level, require_port, require_store
@@ -59,9 +60,9 @@ class IngestSettings:
     """The motion gate lets a frame through at least so often."""
     open_limit_s: float = 8.0
     """A camera that does not answer for so long is lost."""
-    read_limit_s: float = 5.0
+    read_limit_s: float = 4.0
     """A camera that sends nothing for so long is lost."""
-    frozen_after_s: float = 5.0
+    frozen_after_s: float = 4.5
     """The same picture of a live camera for so long is a freeze."""
     reconnect_longest_s: float = 30.0
     """A lost camera is tried again after 0.5 s to this, at random, in a range that doubles."""
@@ -80,6 +81,17 @@ class IngestSettings:
     """A clip begins so long before its event; 0 to 30."""
     clip_after_s: float = 4.0
     """And ends so long after it; 0 to 30."""
+    allowed_schemes: str = ",".join(SCHEMES)
+    """What cameras may be of, with a comma between two: rtsp, rtsps, http, https, file, folder, v4l2, demo."""
+    allowed_networks: str = ",".join(PRIVATE_NETWORKS)
+    """Where cameras may be, with a comma between two. The default is this machine and private networks; 0.0.0.0/0,::/0
+    allows all, with the services that clouds answer with secrets at 169.254.169.254 among them."""
+    allowed_folders: str = ""
+    """Folders that recordings and folders of pictures must lie in, with a comma between two; empty: anywhere."""
+    tls_verify: bool = True
+    """Certificates of https:// and rtsps:// cameras are checked. False: for cameras that signed their own."""
+    tls_ca_file: str = ""
+    """Who signs the cameras' certificates, as a PEM file; empty: those whom the system trusts."""
     log_level: str = "info"
     """`debug`, `info`, `warning` or `error`."""
 
@@ -99,6 +111,7 @@ class IngestSettings:
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("encoder_address", "gallery_address"):
             require_address(name, getattr(self, name))
+        _ = self.access
         require_store("store_url", self.store_url, groups=True)
         require(is_id(self.worker_id), "worker_id", self.worker_id, ALLOWED_TEXT)
         require(2 <= self.lease_s <= 60, "lease_s", self.lease_s, "2 to 60 seconds")
@@ -128,6 +141,17 @@ class IngestSettings:
         return ServerSettings(self.host, self.port, self.metrics_port, self.max_deadline_s, self.drain_s)
 
     @property
+    def access(self) -> AccessRules:
+        """Where readers may go."""
+        return AccessRules(
+            schemes=_listed(self.allowed_schemes),
+            networks=_listed(self.allowed_networks),
+            folders=_listed(self.allowed_folders),
+            tls_verify=self.tls_verify,
+            tls_ca_file=self.tls_ca_file,
+        )
+
+    @property
     def timing(self) -> LeaseTiming:
         """How long leases last."""
         return LeaseTiming(self.lease_s, min(1.0, self.lease_s / 5))
@@ -146,9 +170,13 @@ class IngestSettings:
     def worker(self) -> WorkerSettings:
         """How patient each camera's worker is."""
         return WorkerSettings(
-            silent_after_s=self.read_limit_s + 1.0,
+            silent_after_s=self.read_limit_s + 0.5,
             frozen_after_s=self.frozen_after_s,
             motion_every_s=self.motion_every_s,
             reconnect_longest_s=self.reconnect_longest_s,
             drain_s=self.drain_s,
         )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

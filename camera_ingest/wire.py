@@ -9,6 +9,8 @@ import grpc
 from camera_ingest.camera import DEFAULT_COLLECTION, Camera, CameraEvent, CameraState, CameraStatus, Zone
 from camera_ingest.evidence.vault import Shown
 from camera_ingest.registry import Change
+from camera_ingest.sources.options import StreamOptions, Transport
+from camera_ingest.sources.stream_clock import ClockReport
 from tessera.chassis.status import detail_of
 from tessera.client import wire
 from tessera.domain.embedding import Modality
@@ -54,6 +56,7 @@ def camera_from_wire(message: pb.Camera) -> Camera:
         motion_gate=message.motion_gate if message.HasField("motion_gate") else True,
         only_zones=message.only_zones,
         watch_scene=message.watch_scene if message.HasField("watch_scene") else True,
+        stream=_stream_from_wire(message.stream),
     )
 
 
@@ -79,6 +82,8 @@ def camera_changes(request: pb.UpdateCameraRequest) -> Change:
             message.url = before.url
         elif "://***@" in message.url:
             raise InvalidInputError("url", "another camera's as it is shown", "a URL with its own credentials")
+        if message.stream.sub_stream_url == before.shown_sub_stream_url:
+            message.stream.sub_stream_url = before.stream.sub_stream_url
         return camera_from_wire(message)
 
     return change
@@ -101,6 +106,7 @@ def camera_to_wire(camera: Camera) -> pb.Camera:
         motion_gate=camera.motion_gate,
         only_zones=camera.only_zones,
         watch_scene=camera.watch_scene,
+        stream=_stream_to_wire(camera),
     )
 
 
@@ -128,6 +134,7 @@ def status_to_wire(status: CameraStatus) -> pb.CameraStatus:
             for reason, frames in sorted(status.skip_counts.items())
         ],
         sample_rate_hz=status.sample_rate_hz,
+        clock=_clock_to_wire(status.clock) if status.clock is not None else None,
         worker_address=status.worker_address,
         lease_token=status.lease_token,
         quarantined_pictures=status.quarantined_pictures,
@@ -217,6 +224,45 @@ def event_to_wire(event: CameraEvent) -> events_pb2.PublishCameraEventRequest:
             kind=kind, state=_state_to_wire(event.state), detail=event.detail, clip_id=event.clip_id
         ),
         lease_token=event.lease_token,
+    )
+
+
+def _stream_from_wire(message: pb.StreamOptions) -> StreamOptions:
+    transports = {
+        pb.STREAM_TRANSPORT_UNSPECIFIED: Transport.TCP,
+        pb.STREAM_TRANSPORT_TCP: Transport.TCP,
+        pb.STREAM_TRANSPORT_UDP: Transport.UDP,
+    }
+    if message.transport not in transports:
+        raise InvalidInputError("stream.transport", message.transport, "TCP or UDP")
+    return StreamOptions(
+        transport=transports[message.transport],
+        key_frames_only=message.key_frames_only,
+        sub_stream_url=message.sub_stream_url,
+        hardware_decode=message.hardware_decode,
+        as_fast_as_possible=message.as_fast_as_possible,
+    )
+
+
+def _stream_to_wire(camera: Camera) -> pb.StreamOptions:
+    stream = camera.stream
+    return pb.StreamOptions(
+        transport=pb.StreamTransport.Value(f"STREAM_TRANSPORT_{stream.transport.value}"),
+        key_frames_only=stream.key_frames_only,
+        sub_stream_url=camera.shown_sub_stream_url,
+        hardware_decode=stream.hardware_decode,
+        as_fast_as_possible=stream.as_fast_as_possible,
+    )
+
+
+def _clock_to_wire(clock: ClockReport) -> pb.CameraClock:
+    offset_s = clock.sender_offset_s
+    return pb.CameraClock(
+        kind=pb.CameraClockKind.Value(f"CAMERA_CLOCK_KIND_{clock.kind.value}"),
+        drift_ppm=clock.drift_ppm,
+        delay=wire.seconds_to_wire(clock.delay_s),
+        sender_offset=wire.seconds_to_wire(offset_s) if offset_s is not None else None,
+        host_clock_jumps=clock.host_jumps,
     )
 
 

@@ -28,6 +28,7 @@ from camera_ingest.looking.pace import Pace
 from camera_ingest.looking.places import Places
 from camera_ingest.pictures import size_px, to_jpeg
 from camera_ingest.reading.feed import Feed
+from camera_ingest.sources.stream_clock import ClockReport
 from camera_ingest.tracker import Tracker, TrackerStep
 from camera_ingest.tracklets import TrackletBook
 from tessera.chassis.clock import Clock
@@ -52,9 +53,9 @@ _CHANGED_UNDER_WAY = frozenset({"labels", "expires_after_s", "collection_id", "m
 class WorkerSettings:
     """How patient a worker is."""
 
-    silent_after_s: float = 6.0
+    silent_after_s: float = 4.5
     """A camera without a frame for so long is lost, even if its source says nothing."""
-    frozen_after_s: float = 5.0
+    frozen_after_s: float = 4.5
     """The same picture of a live source for so long is a freeze."""
     motion_every_s: float = 2.0
     """The motion gate lets a frame through at least so often."""
@@ -132,6 +133,7 @@ class CameraWorker:
             freeze_after_s=s.frozen_after_s,
             backoff=Backoff(s.reconnect_first_s, s.reconnect_longest_s, s.reconnect_least_s),
             listener=self,
+            has_room=self._has_room if camera.stream.as_fast_as_possible else None,
         )
         self._state = CameraState.CONNECTING if camera.enabled else CameraState.DISABLED
         self._state_since = self._clock.now()
@@ -140,6 +142,8 @@ class CameraWorker:
         self._newest: SampledFrame | None = None
         self._size_px = (0, 0)
         self._latency_s: float | None = None
+        self._clock_report: ClockReport | None = None
+        self._taken = 0
         self._losses = 0
         self._reconnects = 0
         self._encoding_task: asyncio.Task[None] | None = None
@@ -230,6 +234,7 @@ class CameraWorker:
             reconnects=self._reconnects,
             skip_counts=account.skip_counts,
             sample_rate_hz=self._pace.rate_hz,
+            clock=self._clock_report,
         )
 
     async def snapshot(self) -> tuple[bytes, datetime]:
@@ -260,10 +265,12 @@ class CameraWorker:
         for _ in range(missed):
             self._account.end(self._account.enter(), FrameOutcome.SKIPPED, Reason.NEWER_FRAME)
         frame = SampledFrame(self._account.enter(), sampled.capture_time, sampled.captured_s, sampled.picture)
-        self._newest = frame
+        self._taken += 1
+        self._newest, self._clock_report = frame, sampled.clock
         self._size_px = size_px(sampled.picture)
         self._count_reconnects()
-        self._enter(CameraState.FROZEN if sampled.is_frozen else CameraState.ONLINE, self._frozen_detail(sampled))
+        detail = self._frozen_detail(sampled) or sampled.note
+        self._enter(CameraState.FROZEN if sampled.is_frozen else CameraState.ONLINE, detail)
         if not self._pace.wants(sampled.capture_time):
             self._account.end(frame.frame_id, FrameOutcome.SKIPPED, Reason.RATE_REDUCED)
             return
@@ -282,6 +289,10 @@ class CameraWorker:
         self._enter(CameraState.ENDED, "")
 
     # ---- inside
+
+    def _has_room(self, handed: int) -> bool:
+        """Whether so many frames were taken and each is with the encoder or over; asked on the capture's thread."""
+        return self._taken >= handed and self._account.open_count <= self._encoding.under_way_count
 
     def _on_look(self, frame: SampledFrame, reason: Reason | None) -> None:
         """A frame was looked at: it goes to the backlog, and pushes out the one that waits there; or it ends here."""
@@ -348,12 +359,24 @@ class CameraWorker:
         self._encoding.expire()
         # An answer may be as old as its frame may be; only then is silence an end.
         patience = timedelta(seconds=self.camera.expires_after_s + 1.0)
-        self._book.end_stale(self._clock.now() - patience)
+        if self._newest is not None:
+            # By the camera's own time, which neither a recording that is read fast nor a wall clock that jumps upsets.
+            since_s = self._clock.monotonic_s() - self._newest.captured_s
+            self._book.end_stale(self._newest.capture_time + timedelta(seconds=since_s) - patience)
         self._notice_silence()
         if self._evidence is not None:
             self._evidence.clips.tick(self.camera.camera_id)
+        self._measure_clock()
         self._metrics.tracklets_active.labels(self.camera.camera_id).set(self._book.active_count)
         self._metrics.sample_rate_hz.labels(self.camera.camera_id).set(self._pace.rate_hz)
+
+    def _measure_clock(self) -> None:
+        report = self._clock_report
+        if report is None:
+            return
+        self._metrics.clock_drift_ppm.labels(self.camera.camera_id).set(report.drift_ppm)
+        if report.sender_offset_s is not None:
+            self._metrics.sender_offset_s.labels(self.camera.camera_id).set(report.sender_offset_s)
 
     def _notice_silence(self) -> None:
         since_s = self._newest.captured_s if self._newest else self._started_s

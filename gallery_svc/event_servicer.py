@@ -102,6 +102,10 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
         """Not built yet."""
         raise NotBuiltError("ListAlerts")
 
+    async def GetAlert(self, request: events_pb2.GetAlertRequest, context: Context) -> events_pb2.GetAlertResponse:
+        """Not built yet."""
+        raise NotBuiltError("GetAlert")
+
     async def AcknowledgeAlert(
         self, request: events_pb2.AcknowledgeAlertRequest, context: Context
     ) -> events_pb2.AcknowledgeAlertResponse:

@@ -42,7 +42,7 @@ async def test_a_sighting_names_a_shot_that_can_be_fetched(rig: Rig, picture_fol
     shot_id = await told_shot(rig)
     await eventually(lambda: bool(files(tmp_path)), "a file")
     assert {update.best_shot_id for update in rig.gallery.updates} == {shot_id}
-    servicer = CameraServicer(rig.ingest.fleet, rig.ingest.peers, rig.ingest.evidence)
+    servicer = CameraServicer(rig.ingest.fleet, rig.ingest.peers, lambda _: None, rig.ingest.evidence)
     answer = await servicer.GetShot(pb.GetShotRequest(shot_id=shot_id), None)
     height, width, *_ = simplejpeg.decode_jpeg_header(answer.image.data)
     assert (height, width) == (46, 44)  # 20 x 24 px of a face, twice its longer side, cut at the picture's edge
@@ -104,7 +104,7 @@ async def test_a_lost_camera_has_a_clip_of_what_came_before(rig: Rig, picture_fo
     clip_id = event.event.clip_id
     kept = "tessera_ingest_evidence_kept_total"
     await eventually(lambda: rig.counted(kept, kind="clip") == 1, "the clip")
-    servicer = CameraServicer(rig.ingest.fleet, rig.ingest.peers, rig.ingest.evidence)
+    servicer = CameraServicer(rig.ingest.fleet, rig.ingest.peers, lambda _: None, rig.ingest.evidence)
     pieces = [piece.data async for piece in servicer.GetClip(pb.GetClipRequest(clip_id=clip_id), None)]
     clip = b"".join(pieces)
     assert clip[:4] == b"RIFF"
