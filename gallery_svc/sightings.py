@@ -216,6 +216,7 @@ class Sightings:
             quality=best.quality if best else _NO_QUALITY,
             ended=update.ended,
             capture_to_decision_s=max(0.0, (now - newest).total_seconds()),
+            best_shot_id=update.best_shot_id,
             labels=await self._labels_of(update.collection_id, standing.verdict.subject_id),
         )
         event = NewEvent(

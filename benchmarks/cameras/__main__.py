@@ -17,7 +17,7 @@ import sys
 import time
 from dataclasses import replace
 
-from benchmarks.cameras import fleet, loop, tracking, tracklets
+from benchmarks.cameras import fleet, loop, takeover, tracking, tracklets, unplug
 from benchmarks.cameras.plan import Context, Part, command_of, is_kept, minutes_of
 from benchmarks.figures import Figure, keep_part, report
 
@@ -26,6 +26,8 @@ PARTS: dict[str, Part] = {
     "loop": Part(loop.run, needs_clips=True),
     "tracklets": Part(tracklets.run, needs_clips=True),
     "tracking": Part(tracking.run, needs_clips=True),
+    "unplug": Part(unplug.run),
+    "takeover": Part(takeover.run),
 }
 
 
