@@ -84,6 +84,10 @@ def camera_changes(request: pb.UpdateCameraRequest) -> Change:
             raise InvalidInputError("url", "another camera's as it is shown", "a URL with its own credentials")
         if message.stream.sub_stream_url == before.shown_sub_stream_url:
             message.stream.sub_stream_url = before.stream.sub_stream_url
+        elif "://***@" in message.stream.sub_stream_url:
+            raise InvalidInputError(
+                "stream.sub_stream_url", "another camera's as it is shown", "a URL with its own credentials"
+            )
         return camera_from_wire(message)
 
     return change

@@ -191,6 +191,13 @@ class CameraWorker:
             failed=a.failed,
         )
 
+    def tell_age(self) -> float:
+        """Put the age of the newest frame on the metrics page, in seconds; it grows while the worker rests."""
+        since_s = self._newest.captured_s if self._newest else self._started_s
+        age_s = self._clock.monotonic_s() - since_s
+        self._metrics.last_frame_age_s.labels(self.camera.camera_id).set(age_s)
+        return age_s
+
     def rest(self, detail: str) -> None:
         """Say why a worker that was stopped waits to be watched again."""
         self._enter(CameraState.WAITING, detail)
@@ -379,9 +386,7 @@ class CameraWorker:
             self._metrics.sender_offset_s.labels(self.camera.camera_id).set(report.sender_offset_s)
 
     def _notice_silence(self) -> None:
-        since_s = self._newest.captured_s if self._newest else self._started_s
-        age_s = self._clock.monotonic_s() - since_s
-        self._metrics.last_frame_age_s.labels(self.camera.camera_id).set(age_s)
+        age_s = self.tell_age()
         limit_s = max(self._parts.settings.silent_after_s, 3.0 / self.camera.sample_rate_hz)
         if age_s > limit_s and self._state in {CameraState.ONLINE, CameraState.FROZEN}:
             self._enter(CameraState.LOST, f"no frame for {age_s:.0f} s")
