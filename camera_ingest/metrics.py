@@ -112,6 +112,13 @@ class IngestMetrics(ServiceMetrics):
             ["state", "result"],
             registry=registry,
         )
+        self.quarantined = Counter(
+            "tessera_ingest_quarantined_total",
+            "Pictures that are held back since the encoder crashed over them twice. A defect of the encoder, or an "
+            "attack on it: its log tells what it died of, and the frame.quarantined line here which camera showed it.",
+            ["camera"],
+            registry=registry,
+        )
         self.leases_held = Gauge(
             "tessera_ingest_leases_held",
             "Cameras that this worker holds the lease of. Summed over all workers it is the number of enabled cameras; "
@@ -129,6 +136,33 @@ class IngestMetrics(ServiceMetrics):
             "tessera_ingest_lease_renewals_failed_total",
             "Beats that the store did not take. After some seconds of them every camera stops, until the store is "
             "back: look at the store.",
+            registry=registry,
+        )
+
+        self.evidence_kept = Counter(
+            "tessera_ingest_evidence_kept_total",
+            "Best shots and clips that were written. A shot counts again each time a better one takes its place.",
+            ["kind"],
+            registry=registry,
+        )
+        self.evidence_lost = Counter(
+            "tessera_ingest_evidence_lost_total",
+            "Best shots and clips that could not be kept: DISK_FULL, WRITE (look at the folder's disk and owner), "
+            "TOO_LARGE (for the size that the store may have), BUSY (the disk is slower than what happens), INTERNAL "
+            "(the log says more). Cameras go on all the same.",
+            ["kind", "cause"],
+            registry=registry,
+        )
+        self.evidence_removed = Counter(
+            "tessera_ingest_evidence_removed_total",
+            "Best shots and clips that went: SIZE (the oldest made room: give the store more, or keep less), AGE, "
+            "ERASED (with a subject or its sighting), TORN (its file was cut or changed: look at the disk).",
+            ["reason"],
+            registry=registry,
+        )
+        self.evidence_bytes = Gauge(
+            "tessera_ingest_evidence_bytes",
+            "Size of all best shots and clips on disk. Stands at its limit where the oldest make room.",
             registry=registry,
         )
 

@@ -114,6 +114,7 @@ class AvSource:
         self._input: AvInput | None = None
         self._container: InputContainer | None = None
         self._stamps = StreamClock(clock)
+        self._playout: Playout | None = None
         self._waited_s = self._spent_s = 0.0
         self._is_behind = False
         self.note = ""
@@ -132,6 +133,8 @@ class AvSource:
                 return self._stamps.report()
             case Timing.FILE | Timing.FAST:
                 return ClockReport(ClockKind.FILE)
+            case Timing.PLAYOUT if self._playout is not None and self._playout.is_told:
+                return ClockReport(ClockKind.SENDER)
             case _:
                 return ClockReport(ClockKind.ARRIVAL)
 
@@ -224,7 +227,8 @@ class AvSource:
                     yield CapturedFrame(self._clock.now(), self._clock.monotonic_s(), _picture_of(frame))
             case Timing.PLAYOUT:
                 first_s = self._input.captured_s() if self._input is not None else None
-                yield from self._in_time(Playout(self._clock, first_s), stopped)
+                self._playout = Playout(self._clock, first_s)
+                yield from self._in_time(self._playout, stopped)
             case Timing.FILE:
                 yield from self._in_time(FileTime(self._clock), stopped)
             case Timing.FAST:

@@ -53,6 +53,11 @@ class Playout:
         self._first_s: float | None = None
         self._lead_s = 0.0
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the playlist says when frames were captured."""
+        return self._first_utc_s is not None
+
     def due(self, time_s: float | None) -> tuple[datetime, float]:
         """When a frame was captured, in UTC; and when it is due, on the monotonic clock."""
         now_s = self._clock.monotonic_s()

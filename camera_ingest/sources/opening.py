@@ -114,6 +114,9 @@ def _rtsp_input(order: ReadOrder, location: str) -> AvInput:
         "fflags": "nobuffer",
         "flags": "low_delay",
         "allowed_media_types": "video",
+        # What the stream holds stands in its description; to watch it for five seconds first would only delay a return.
+        "analyzeduration": "500000",
+        "fpsprobesize": "0",
     }
     if order.stream.transport is Transport.UDP:
         options |= {"buffer_size": str(_UDP_BUFFER_BYTES), "reorder_queue_size": "256"}

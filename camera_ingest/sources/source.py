@@ -44,7 +44,7 @@ class ReadLimits:
 
     open_s: float = 8.0
     """To connect, and to learn what the stream holds."""
-    read_s: float = 5.0
+    read_s: float = 4.0
     """For the next packet."""
 
 

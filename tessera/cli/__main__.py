@@ -32,6 +32,7 @@ _COMMANDS = {
     "camera": LazyCommand("tessera.cli.cameras", "camera", "Add, list or remove cameras."),
     "encoder": LazyCommand("tessera.cli.encoders", "encoder", "Bring, list, load or unload encoders."),
     "watch": LazyCommand("tessera.cli.watch", "watch", "Follow who is seen, as it happens."),
+    "sightings": LazyCommand("tessera.cli.sightings", "sightings", "List who was seen; fetch best shots and clips."),
     "notifications": LazyCommand(
         "tessera.cli.notifications", "notifications", "Show who is told of alerts; try them; send again."
     ),

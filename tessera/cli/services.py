@@ -79,7 +79,13 @@ def service_specs(
             "camera_ingest",
             (ports.ingest, ports.ingest_metrics),
             log_dir,
-            {"ENCODER_ADDRESS": encoder, "GALLERY_ADDRESS": gallery, "STORE_URL": store_url},
+            {
+                "ENCODER_ADDRESS": encoder,
+                "GALLERY_ADDRESS": gallery,
+                "STORE_URL": store_url,
+                "EVIDENCE_DIR": str(keys.evidence.parent.parent / "evidence"),
+                "EVIDENCE_KEYS": str(keys.evidence),
+            },
         ),
         _spec(
             "gateway",

@@ -23,6 +23,7 @@ from tessera.client.notifications import Notifications
 from tessera.client.questions import Questions
 from tessera.client.samples import Sample
 from tessera.client.services import Services
+from tessera.client.sightings import Sightings
 from tessera.client.subjects import Subjects
 
 __all__ = [
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 
-class Tessera(Questions, Enrolling, Subjects, Collections, Cameras, Alerts, Notifications, Services):
+class Tessera(Questions, Enrolling, Subjects, Collections, Cameras, Sightings, Alerts, Notifications, Services):
     """A connection to a Tessera: verify, identify, enrol, watch.
 
         with Tessera() as tessera:
