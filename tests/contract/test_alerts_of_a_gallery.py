@@ -123,6 +123,17 @@ async def _told(world: World, count: int) -> list[events_pb2.Event]:
     return told
 
 
+async def test_an_unknown_person_who_walks_on_is_one_alert(world: World) -> None:
+    """Sightings of two cameras that are linked are of one person; somebody else is another alert."""
+    await put(world, rules_pb2.Rule(rule_id="unknown", kind=events_pb2.RULE_KIND_UNKNOWN_PERSON))
+    await put(world, rules_pb2.Rule(rule_id="again", kind=events_pb2.RULE_KIND_REIDENTIFIED))
+    for camera_id in ("gate", "yard"):
+        await see(world, f"t-{camera_id}", 9, camera_id)
+    await see(world, "other", 20)
+    found = await alerts(world, 3)
+    assert {(alert.rule_id, len(alert.event_ids)) for alert in found} == {("unknown", 2), ("unknown", 1), ("again", 1)}
+
+
 async def test_an_old_sighting_opens_nothing(world: World) -> None:
     """A worker that comes back with what it saw a minute ago; the next sighting does."""
     await put(world, LIST)
@@ -215,7 +226,8 @@ async def test_rules_are_rehearsed_without_effect(world: World) -> None:
 
 async def test_alerts_are_listed_in_pages_and_by_what_is_wanted(world: World) -> None:
     """By state, rule, severity and time of opening."""
-    await put(world, rules_pb2.Rule(rule_id="all", kind=events_pb2.RULE_KIND_UNKNOWN_PERSON))
+    by_camera = rules_pb2.GroupBy(groupings=[rules_pb2.GROUPING_CAMERA])
+    await put(world, rules_pb2.Rule(rule_id="all", kind=events_pb2.RULE_KIND_UNKNOWN_PERSON, group_by=by_camera))
     await put(world, LIST)
     for camera_id in ("gate", "yard", "hall"):
         await see(world, f"t-{camera_id}", 9, camera_id)
