@@ -16,21 +16,25 @@ from camera_ingest.backoff import Backoff
 from camera_ingest.camera import Camera
 from camera_ingest.encoding import EncodingParts
 from camera_ingest.fleet import Fleet
+from camera_ingest.leases.keeper import Lease, LeaseKeeper
+from camera_ingest.leases.table import LeaseTable, MemoryLeaseTable, RedisLeaseTable
 from camera_ingest.matching import Matcher
 from camera_ingest.metrics import IngestMetrics
-from camera_ingest.registry import CameraRegistry, open_registry
+from camera_ingest.peers import Peers
+from camera_ingest.reading.feed import Feed, ReaderFeed
+from camera_ingest.reading.host import ReaderHost
+from camera_ingest.reading.order import ReadOrder
+from camera_ingest.registry import CameraRegistry, MemoryCameraRegistry, RedisCameraRegistry
 from camera_ingest.servicer import SERVICE, CameraServicer
 from camera_ingest.settings import PREFIX, IngestSettings
-from camera_ingest.sources.opening import open_source
-from camera_ingest.sources.source import Source
-from camera_ingest.sources.url import parse_url
+from camera_ingest.store import StoreConnection
 from camera_ingest.wire import EventPublisher
 from camera_ingest.worker import CameraWorker, WorkerParts
 from tessera.chassis.channel import open_channel
-from tessera.chassis.clock import SystemClock
+from tessera.chassis.clock import Clock, SystemClock
 from tessera.chassis.logs import configure_logs, get_logger
 from tessera.chassis.server import Server, run_service, wait_for_stop_signal
-from tessera.chassis.settings import load_settings, redacted
+from tessera.chassis.settings import MEMORY, load_settings, redacted
 from tessera.chassis.tasks import end_tasks
 from tessera.chassis.tracing import open_tracing
 from tessera.domain.errors import UnavailableError
@@ -46,11 +50,14 @@ class Ingest:
     """The parts that live as long as the process."""
 
     fleet: Fleet
+    keeper: LeaseKeeper
+    peers: Peers
     matcher: Matcher
     announcer: Announcer
     registry: CameraRegistry
     executor: ThreadPoolExecutor
     looking: ThreadPoolExecutor
+    readers: ReaderHost
 
 
 def wire_parts(
@@ -61,26 +68,46 @@ def wire_parts(
     executor = ThreadPoolExecutor(settings.jpeg_threads, "jpeg")
     looking = ThreadPoolExecutor(settings.looking_threads, "look")
     announcer = Announcer(EventPublisher(gallery).publish, metrics, Backoff(0.5, 10.0, 0.1))
-    registry = open_registry(settings.store_url)
+    registry, table = open_store(settings.store_url, clock)
 
-    def open_camera(camera: Camera) -> Source:
-        return open_source(parse_url(camera.url), camera.sample_rate_hz, camera.loop, clock, settings.limits)
+    readers = ReaderHost()
 
-    def make_worker(camera: Camera) -> CameraWorker:
-        return CameraWorker(camera, parts)
+    def feed_of(camera: Camera) -> Feed:
+        order = ReadOrder(camera.camera_id, camera.url, camera.sample_rate_hz, camera.loop, settings.limits)
+        return ReaderFeed(readers, order, clock)
 
-    fleet = Fleet(registry, make_worker, metrics, settings.max_cameras)
+    def make_worker(camera: Camera, lease: Lease) -> CameraWorker:
+        return CameraWorker(camera, lease, parts)
+
+    keeper = LeaseKeeper(
+        table,
+        name=settings.worker_id,
+        capacity=settings.max_cameras,
+        clock=clock,
+        metrics=metrics,
+        timing=settings.timing,
+    )
+    fleet = Fleet(registry, keeper, make_worker, metrics, clock)
     matcher = Matcher(
         channel=gallery,
         worker_id=settings.worker_id,
         clock=clock,
         metrics=metrics,
         on_decision=fleet.decide,
+        on_superseded=keeper.superseded,
         backoff=Backoff(0.2, 2.0, 0.05),
     )
     encoding = EncodingParts(encoder, executor, clock, metrics)
-    parts = WorkerParts(encoding, looking, matcher.submit, announcer, open_camera, settings.worker)
-    return Ingest(fleet, matcher, announcer, registry, executor, looking)
+    parts = WorkerParts(encoding, looking, matcher.submit, announcer, feed_of, settings.worker)
+    return Ingest(fleet, keeper, Peers(), matcher, announcer, registry, executor, looking, readers)
+
+
+def open_store(url: str, clock: Clock) -> tuple[CameraRegistry, LeaseTable]:
+    """Where cameras and their leases are kept, as a store URL names it."""
+    if url == MEMORY:
+        return MemoryCameraRegistry(), MemoryLeaseTable(clock)
+    store = StoreConnection(url)
+    return RedisCameraRegistry(store), RedisLeaseTable(store)
 
 
 async def serve(settings: IngestSettings) -> None:
@@ -96,7 +123,7 @@ async def serve(settings: IngestSettings) -> None:
         open_channel(settings.gallery_address) as gallery,
     ):
         ingest = wire_parts(settings, metrics, encoder, gallery)
-        servicer = CameraServicer(ingest.fleet)
+        servicer = CameraServicer(ingest.fleet, ingest.peers)
         server = Server(
             settings.server,
             metrics,
@@ -105,30 +132,32 @@ async def serve(settings: IngestSettings) -> None:
             tracing,
         )
         await server.start()
+        ingest.keeper.listen_at(settings.address_at(server.port))
         log.info("started", port=server.port, metrics_port=server.metrics_port, **_shown(settings))
         tasks = [asyncio.create_task(work) for work in (ingest.matcher.run(), ingest.announcer.run())]
-        readiness = asyncio.create_task(keep_ready(server, ingest.fleet, ingest.registry))
+        readiness = asyncio.create_task(keep_ready(server, ingest))
+        sharing = [asyncio.create_task(work) for work in (ingest.keeper.run(), ingest.fleet.run())]
         stopped = asyncio.create_task(wait_for_stop_signal())
         # The others run for ever: one that ends has failed, and a process without it would only look well.
-        done, _ = await asyncio.wait((stopped, readiness, *tasks), return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((stopped, readiness, *sharing, *tasks), return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping", signal=stopped.result() if stopped in done else "none: a part failed")
         await end_tasks(stopped, readiness)
         await server.stop()
         await drain(ingest, tasks, settings.drain_s)
+        await end_tasks(*sharing)
     for task in done:
         task.result()
     log.info("stopped")
 
 
-async def keep_ready(server: Server, fleet: Fleet, registry: CameraRegistry) -> None:
+async def keep_ready(server: Server, ingest: Ingest) -> None:
     """Load the cameras as soon as the store answers; from then on be ready while it does."""
-    is_loaded, is_away = False, False
+    is_away = False
     while True:
         try:
-            if not is_loaded:
-                await fleet.load()
-                is_loaded = True
-            await registry.check()
+            if not ingest.fleet.is_loaded:
+                await ingest.fleet.load()
+            await ingest.registry.check()
         except UnavailableError as error:
             if not is_away:
                 log.warning("store.away", error=str(error))
@@ -136,6 +165,7 @@ async def keep_ready(server: Server, fleet: Fleet, registry: CameraRegistry) -> 
         else:
             is_away = False
         await server.set_ready(not is_away)
+        await ingest.peers.keep_only(ingest.keeper.addresses)
         await asyncio.sleep(_CHECK_EVERY_S)
 
 
@@ -148,6 +178,8 @@ async def drain(ingest: Ingest, tasks: list[asyncio.Task[None]], limit_s: float)
     await end_tasks(*tasks)
     for executor in (ingest.executor, ingest.looking):
         executor.shutdown(wait=False, cancel_futures=True)
+    await ingest.peers.close()
+    ingest.readers.close()
     with contextlib.suppress(UnavailableError):
         await ingest.registry.close()
 

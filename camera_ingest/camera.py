@@ -145,7 +145,8 @@ class CameraStatus:
     state: CameraState
     detail: str
     """What the source said last, without credentials; empty while all is well."""
-    state_since: datetime
+    state_since: datetime | None
+    """None: nobody has watched it since this process began."""
     last_frame_time: datetime | None
     frames_sampled: int
     frames_encoded: int
@@ -180,6 +181,32 @@ class CameraEvent:
     event_time: datetime
     state: CameraState
     detail: str
+    lease_token: int = 0
+    """Of the lease that the camera was watched under."""
+
+
+def idle_status(camera: Camera, state: CameraState, detail: str) -> CameraStatus:
+    """How a camera does that is not watched."""
+    return CameraStatus(
+        camera_id=camera.camera_id,
+        state=state,
+        detail=detail,
+        state_since=None,
+        last_frame_time=None,
+        frames_sampled=0,
+        frames_encoded=0,
+        frames_skipped=0,
+        frames_expired=0,
+        frames_failed=0,
+        frames_in_flight=0,
+        width_px=0,
+        height_px=0,
+        latency_s=None,
+        active_tracklets=0,
+        reconnects=0,
+        skip_counts={},
+        sample_rate_hz=0.0,
+    )
 
 
 def dump_camera(camera: Camera) -> str:

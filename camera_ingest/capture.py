@@ -1,12 +1,13 @@
-"""One source on a thread of its own: opened, read, sampled, and opened again when it is lost.
+"""One camera's feed on a thread of its own: opened, read, and opened again when it is lost.
 
-The thread hands sampled pictures to the event loop through one slot, where the newest wins; it shares nothing else.
-Whatever blocks, blocks this camera alone.
+The thread waits for what the camera's reader process hands over, and passes it to the event loop through one slot,
+where the newest wins; it shares nothing else. Whatever blocks, blocks this camera alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ from typing import Protocol
 
 from camera_ingest.backoff import Backoff
 from camera_ingest.freeze import FreezeWatch
+from camera_ingest.reading.feed import FedFrame, Feed
 from camera_ingest.sampling import Sampler
-from camera_ingest.sources.source import CapturedFrame, Picture, Source, SourceError
+from camera_ingest.sources.source import Picture, SourceError
 from tessera.chassis.logs import get_logger
 
 log = get_logger()
@@ -55,7 +57,7 @@ class Capture:
 
     Args:
         name: of the thread.
-        open_source: opens it; raises `SourceError`.
+        make_feed: makes what it reads from, for one attempt.
         rate_hz: the rate to sample at.
         freeze_after_s: the same picture of a live source for so long is a freeze.
         backoff: how long to wait before it is opened again.
@@ -66,13 +68,13 @@ class Capture:
         self,
         *,
         name: str,
-        open_source: Callable[[], Source],
+        make_feed: Callable[[], Feed],
         rate_hz: float,
         freeze_after_s: float,
         backoff: Backoff,
         listener: CaptureListener,
     ) -> None:
-        self._open_source = open_source
+        self._make_feed = make_feed
         self._rate_hz = rate_hz
         self._freeze_after_s = freeze_after_s
         self._backoff = backoff
@@ -82,6 +84,7 @@ class Capture:
         self._thread = threading.Thread(target=self._run, name=f"capture-{name}", daemon=True)
         self._slot = _Slot()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended = asyncio.Event()
 
     def start(self) -> None:
         """Begin; to be called on the event loop that the listener lives on."""
@@ -89,15 +92,26 @@ class Capture:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask the thread to end: at its next frame, or when its time limit passes. The listener hears no more of it."""
+        """Ask the thread to end, and with it its reader. The listener hears no more of it."""
         self._stopped.set()
 
     async def join(self, limit_s: float) -> bool:
-        """Wait for the thread's end; returns False when it is still in a blocking call after the limit."""
-        await asyncio.to_thread(self._thread.join, limit_s)
-        return not self._thread.is_alive()
+        """Wait for the thread's end; returns False when it has not come within the limit."""
+        if self._loop is None:
+            return True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), limit_s)
+        return self._ended.is_set()
 
     def _run(self) -> None:
+        try:
+            self._watch()
+        finally:
+            if self._loop is not None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+                    self._loop.call_soon_threadsafe(self._ended.set)
+
+    def _watch(self) -> None:
         while not self._stopped.is_set():
             try:
                 self._watch_once()
@@ -112,22 +126,21 @@ class Capture:
             self._stopped.wait(self._backoff.next_s())
 
     def _watch_once(self) -> None:
-        source = self._open_source()
+        feed = self._make_feed()
         sampler, freeze = Sampler(self._rate_hz), FreezeWatch(self._freeze_after_s)
         try:
-            for frame in source.frames(self._stopped):
+            for frame in feed.frames(self._stopped):
                 if self._stopped.is_set():
                     return
                 if sampler.wants(frame.capture_time):
-                    self._hand_over(frame, freeze if source.is_live else None)
+                    self._hand_over(frame, freeze if feed.is_live else None)
         finally:
-            source.close()
+            feed.close()
 
-    def _hand_over(self, frame: CapturedFrame, freeze: FreezeWatch | None) -> None:
-        picture = frame.picture()
+    def _hand_over(self, frame: FedFrame, freeze: FreezeWatch | None) -> None:
         self._backoff.reset()
-        frozen = freeze is not None and freeze.is_frozen(picture, frame.monotonic_s)
-        if self._slot.put(SampledPicture(frame.capture_time, frame.monotonic_s, picture, frozen)):
+        frozen = freeze is not None and freeze.is_frozen(frame.fingerprint, frame.captured_s)
+        if self._slot.put(SampledPicture(frame.capture_time, frame.captured_s, frame.picture, frozen), frame.missed):
             self._tell(self._pass_on)
 
     def _pass_on(self) -> None:
@@ -156,11 +169,11 @@ class _Slot:
         self._sampled: SampledPicture | None = None
         self._missed = 0
 
-    def put(self, sampled: SampledPicture) -> bool:
+    def put(self, sampled: SampledPicture, missed: int = 0) -> bool:
         """Returns whether the slot was empty, so that its reader must be told."""
         with self._lock:
             was_empty = self._sampled is None
-            self._missed += 0 if was_empty else 1
+            self._missed += missed + (0 if was_empty else 1)
             self._sampled = sampled
             return was_empty
 

@@ -19,6 +19,7 @@ from camera_ingest.backoff import Backoff
 from camera_ingest.camera import Camera
 from camera_ingest.metrics import IngestMetrics
 from camera_ingest.pictures import to_file
+from camera_ingest.tracker import BEGIN_PROBABILITY, FOLLOW_PROBABILITY
 from camera_ingest.tracklets import TrackletBook
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
@@ -63,6 +64,7 @@ class Encoding:
         account: where each gets its outcome.
         book: knows the tracklets that need no embedding, and takes the answers.
         on_answer: told of each answer, after the book took it.
+        may_send: whether the camera is still ours to watch; asked at the last moment before a frame leaves.
         backoff: between two attempts to open the stream.
         parts: what every camera shares.
     """
@@ -75,6 +77,7 @@ class Encoding:
         account: FrameAccount,
         book: TrackletBook,
         on_answer: Callable[[FrameAnswer, SampledFrame], None],
+        may_send: Callable[[], bool],
         backoff: Backoff,
         parts: EncodingParts,
     ) -> None:
@@ -83,6 +86,7 @@ class Encoding:
         self._account = account
         self._book = book
         self._on_answer = on_answer
+        self._may_send = may_send
         self._backoff = backoff
         self._parts = parts
         self._under_way: dict[int, _Sent] = {}
@@ -138,7 +142,11 @@ class Encoding:
     async def _serve_one_stream(self) -> None:
         if not self._draining.is_set():
             self._turning.clear()
-        options = EncodeOptions(min_side_px=self._camera.min_side_px)
+        options = EncodeOptions(
+            min_detection_probability=FOLLOW_PROBABILITY,
+            min_side_px=self._camera.min_side_px,
+            min_embedded_probability=BEGIN_PROBABILITY,
+        )
         stream = EncodeStream(self._parts.channel, self._camera.camera_id, options, self._last_answered_id)
         async with stream:
             self._stream = stream
@@ -188,6 +196,11 @@ class Encoding:
             known_tracklets=self._book.known(frame.capture_time),
             dropped_since_last=frame.frame_id - self._last_sent_id - 1,
         )
+        if not self._may_send():
+            del self._under_way[frame.frame_id]
+            self._account.end(frame.frame_id, FrameOutcome.SKIPPED, Reason.LEASE_SUPERSEDED)
+            stream.return_credit()
+            return
         self._last_sent_id = frame.frame_id
         await stream.send(message)
         self._observe("sent", frame)

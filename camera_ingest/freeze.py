@@ -6,17 +6,11 @@ a recorder or a decoder is stuck, while frames keep coming as if all were well.
 
 from __future__ import annotations
 
-import zlib
-
-import numpy as np
-
-from camera_ingest.sources.source import Picture
-
 FROZEN_AFTER_S = 5.0
 
 
 class FreezeWatch:
-    """Compares each sampled picture with the one before.
+    """Compares the fingerprint of each sampled picture with the one before.
 
     Args:
         after_s: the same picture for so long is a freeze.
@@ -27,9 +21,8 @@ class FreezeWatch:
         self._print: int | None = None
         self._since_s = 0.0
 
-    def is_frozen(self, picture: Picture, captured_s: float) -> bool:
+    def is_frozen(self, fingerprint: int, captured_s: float) -> bool:
         """Whether the picture has been the same for long; to be asked of each sampled frame."""
-        found = zlib.crc32(picture if isinstance(picture, bytes) else np.ascontiguousarray(picture).data)
-        if found != self._print:
-            self._print, self._since_s = found, captured_s
+        if fingerprint != self._print:
+            self._print, self._since_s = fingerprint, captured_s
         return captured_s - self._since_s >= self._after_s

@@ -22,7 +22,8 @@ from tessera.chassis.tasks import end_tasks, first_end
 from tessera.client.stream_values import TrackletDecision, TrackletRejected, TrackletUpdate
 from tessera.client.streams import MatchStream
 from tessera.domain.errors import UnavailableError
-from tessera.domain.ids import TrackletId
+from tessera.domain.ids import CameraId, TrackletId
+from tessera.domain.reasons import Reason
 
 log = get_logger()
 
@@ -31,6 +32,8 @@ MAX_SAMPLES = 8
 MAX_ATTEMPTS = 3
 
 OnDecision = Callable[[TrackletUpdate, TrackletDecision], None]
+OnSuperseded = Callable[[CameraId, int], None]
+"""Told of a camera whose token is older than one that the gallery has seen, and of that one."""
 
 
 @dataclass(slots=True)
@@ -51,6 +54,7 @@ class Matcher:
         clock: for latencies and limits.
         metrics: where it counts.
         on_decision: told of each decision with the update that it answers.
+        on_superseded: told when the gallery knows a newer lease of a camera.
         backoff: between two attempts to open the stream.
         answer_limit_s: a gallery that leaves an update unanswered for so long is taken for dead.
     """
@@ -63,6 +67,7 @@ class Matcher:
         clock: Clock,
         metrics: IngestMetrics,
         on_decision: OnDecision,
+        on_superseded: OnSuperseded,
         backoff: Backoff,
         answer_limit_s: float = 15.0,
     ) -> None:
@@ -71,6 +76,7 @@ class Matcher:
         self._clock = clock
         self._metrics = metrics
         self._on_decision = on_decision
+        self._on_superseded = on_superseded
         self._backoff = backoff
         self._answer_limit_s = answer_limit_s
         self._waiting: dict[TrackletId, TrackletUpdate] = {}
@@ -161,7 +167,10 @@ class Matcher:
                 continue
             self._finish(sent.update)
             if isinstance(answer, TrackletRejected):
-                self._metrics.updates_dropped.labels("REJECTED").inc()
+                is_old = answer.reason is Reason.LEASE_SUPERSEDED
+                self._metrics.updates_dropped.labels("SUPERSEDED" if is_old else "REJECTED").inc()
+                if is_old:
+                    self._on_superseded(sent.update.camera_id, answer.newest_lease_token)
                 log.warning("tracklet.rejected", camera=sent.update.camera_id, reason=answer.reason)
             else:
                 self._take_decision(sent.update, answer)

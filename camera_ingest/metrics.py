@@ -86,7 +86,8 @@ class IngestMetrics(ServiceMetrics):
         self.updates_dropped = Counter(
             "tessera_ingest_updates_dropped_total",
             "Tracklet updates given up: OVERFLOW (the gallery was away too long), REJECTED (by the gallery), "
-            "REPEATED (the stream broke on it again and again). The gallery's log says more.",
+            "REPEATED (the stream broke on it again and again), SUPERSEDED (another worker watches the camera by "
+            "now, as after a move; steady growth: two workers take each other for dead). The gallery's log says more.",
             ["cause"],
             registry=registry,
         )
@@ -95,6 +96,25 @@ class IngestMetrics(ServiceMetrics):
             "Camera events by their state and result: PUBLISHED, or DROPPED after bounded attempts (the gallery was "
             "away, or refused it).",
             ["state", "result"],
+            registry=registry,
+        )
+        self.leases_held = Gauge(
+            "tessera_ingest_leases_held",
+            "Cameras that this worker holds the lease of. Summed over all workers it is the number of enabled cameras; "
+            "less: there are more cameras than room (TESSERA_INGEST_MAX_CAMERAS), or the store is away.",
+            registry=registry,
+        )
+        self.lease_changes = Counter(
+            "tessera_ingest_lease_changes_total",
+            "Leases of cameras that were taken, given_back (to others, disabled or removed) or lost (taken for dead by "
+            "others). Steady growth: workers come and go, or are so short of CPU that they miss their own beats.",
+            ["kind"],
+            registry=registry,
+        )
+        self.lease_renewals_failed = Counter(
+            "tessera_ingest_lease_renewals_failed_total",
+            "Beats that the store did not take. After some seconds of them every camera stops, until the store is "
+            "back: look at the store.",
             registry=registry,
         )
 

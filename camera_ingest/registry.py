@@ -1,7 +1,7 @@
 """Which cameras are to be watched: kept in Redis, so that they are watched again after a restart or a kill -9.
 
-One hash holds each camera as JSON under its id. Leases, by which several workers share the cameras, come later and
-need no change here. Credentials that stand in a URL are kept as they are; `${NAME}` keeps them out of the store.
+One hash holds each camera as JSON under its id. Who watches it stands beside it, in the table of leases. Credentials
+that stand in a URL are kept as they are; `${NAME}` keeps them out of the store.
 """
 
 from __future__ import annotations
@@ -9,25 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-import redis.asyncio
-from redis.exceptions import RedisError
-
 from camera_ingest.camera import Camera, dump_camera, load_camera
+from camera_ingest.store import CAMERAS_KEY, StoreConnection
 from tessera.chassis.logs import get_logger
-from tessera.chassis.settings import MEMORY
 from tessera.domain.errors import AlreadyExistsError, NotFoundError, StoreCorruptError, UnavailableError
 from tessera.domain.ids import CameraId
 
 log = get_logger()
 
-KEY = "tessera:ingest:cameras"
-_TIMEOUT_S = 3.0
 _CHANGES_AT_ONCE = 20
-_REPLACE = """
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-return 1
-"""
 
 Change = Callable[[Camera], Camera]
 """Makes another camera of the same id of one."""
@@ -126,87 +116,81 @@ class MemoryCameraRegistry:
         """Nothing is held."""
 
 
+_LOAD = "return redis.call('HGETALL', KEYS[1])"
+_PUT = """
+if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return redis.call('HGET', KEYS[1], ARGV[1]) end
+redis.call('INCR', KEYS[2])
+return false
+"""
+_FIND = "return redis.call('HGET', KEYS[1], ARGV[1])"
+_REPLACE = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('INCR', KEYS[2])
+return 1
+"""
+_REMOVE = """
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('INCR', KEYS[2])
+return 1
+"""
+
+
 class RedisCameraRegistry:
-    """Cameras in one Redis hash.
+    """Cameras in one Redis hash; a number beside it grows with each change, so that other workers look.
 
     Args:
-        url: of the server, such as `redis://127.0.0.1:7379/0`.
+        store: the connection.
     """
 
-    def __init__(self, url: str) -> None:
-        self._redis = redis.asyncio.Redis.from_url(
-            url, decode_responses=True, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
-        )
+    def __init__(self, store: StoreConnection) -> None:
+        self._store = store
+        self._told: frozenset[str] = frozenset()
 
     async def load_all(self) -> list[Camera]:
-        """Every camera, by id; an entry that is none is told in the log and left where it is."""
-        try:
-            entries = await self._redis.hgetall(KEY)
-        except (RedisError, OSError) as error:
-            raise _away(error) from error
-        cameras = []
-        for camera_id, text in sorted((str(key), str(value)) for key, value in entries.items()):
+        """Every camera, by id; an entry that this version cannot read is told in the log once and left where it is."""
+        flat = await self._store.run(_LOAD)
+        cameras, unread = [], set()
+        for camera_id, text in sorted(zip(flat[::2], flat[1::2], strict=True)):
             try:
-                cameras.append(load_camera(text, f"{KEY}[{camera_id}]"))
+                cameras.append(load_camera(text, _place(camera_id)))
             except StoreCorruptError as error:
-                log.error("registry.corrupt", error=str(error))  # noqa: TRY400 - the sentence says it all
+                unread.add(camera_id)
+                if camera_id not in self._told:
+                    log.error("registry.unread", error=str(error))  # noqa: TRY400 - the sentence says it all
+        self._told = frozenset(unread)
         return cameras
 
     async def put(self, camera: Camera) -> bool:
         """Keep a camera; False when the same camera was there."""
-        try:
-            is_new = bool(await self._redis.hsetnx(KEY, camera.camera_id, dump_camera(camera)))
-            before = None if is_new else await self._redis.hget(KEY, camera.camera_id)
-        except (RedisError, OSError) as error:
-            raise _away(error) from error
-        if not is_new and (before is None or load_camera(str(before), f"{KEY}[{camera.camera_id}]") != camera):
+        before = await self._store.run(_PUT, camera.camera_id, dump_camera(camera))
+        if before is not None and load_camera(before, _place(camera.camera_id)) != camera:
             raise AlreadyExistsError("camera", camera.camera_id)
-        return is_new
+        return before is None
 
     async def change(self, camera_id: CameraId, change: Change) -> Camera:
         """Change a camera; returns what it is now."""
         for _ in range(_CHANGES_AT_ONCE):
-            try:
-                before = await self._redis.hget(KEY, camera_id)
-            except (RedisError, OSError) as error:
-                raise _away(error) from error
+            before = await self._store.run(_FIND, camera_id)
             if before is None:
                 raise NotFoundError("camera", camera_id)
-            after = change(load_camera(str(before), f"{KEY}[{camera_id}]"))
-            if await self._replace(str(before), after):
+            after = change(load_camera(before, _place(camera_id)))
+            if await self._store.run(_REPLACE, camera_id, before, dump_camera(after)):
                 return after
         raise UnavailableError("store", f"camera {camera_id} is changed by others all the time")
 
-    async def _replace(self, before: str, after: Camera) -> bool:
-        try:
-            return bool(await self._redis.eval(_REPLACE, 1, KEY, after.camera_id, before, dump_camera(after)))
-        except (RedisError, OSError) as error:
-            raise _away(error) from error
-
     async def remove(self, camera_id: CameraId) -> bool:
         """Forget a camera; returns whether it was there."""
-        try:
-            return bool(await self._redis.hdel(KEY, camera_id))
-        except (RedisError, OSError) as error:
-            raise _away(error) from error
+        return bool(await self._store.run(_REMOVE, camera_id))
 
     async def check(self) -> None:
-        """Ping the server."""
-        try:
-            await self._redis.ping()
-        except (RedisError, OSError) as error:
-            raise _away(error) from error
+        """Ask the server that holds the cameras for a sign of life."""
+        await self._store.run("return 1")
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        await self._store.close()
 
 
-def open_registry(url: str) -> CameraRegistry:
-    """The registry that a store URL names; `memory` keeps nothing."""
-    return MemoryCameraRegistry() if url == MEMORY else RedisCameraRegistry(url)
-
-
-def _away(error: Exception) -> UnavailableError:
-    # The text may name the server's URL; its kind is enough.
-    return UnavailableError("store", type(error).__name__)
+def _place(camera_id: str) -> str:
+    return f"{CAMERAS_KEY}[{camera_id}]"

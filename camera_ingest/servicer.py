@@ -1,13 +1,15 @@
-"""CameraService: translates and delegates to the fleet."""
+"""CameraService: translates and delegates, to the fleet, or to the worker that watches the camera."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from camera_ingest import wire
+from camera_ingest.camera import Camera
 from camera_ingest.fleet import Fleet
+from camera_ingest.peers import Peers, is_passed_on
 from tessera.client.wire import time_to_wire
-from tessera.domain.errors import InvalidInputError
+from tessera.domain.errors import InvalidInputError, UnavailableError
 from tessera.domain.ids import CameraId, checked_id
 from tessera.v1 import biometrics_pb2, camera_pb2_grpc
 from tessera.v1 import camera_pb2 as pb
@@ -18,17 +20,19 @@ _DEFAULT_PAGE_SIZE = 100
 
 
 class CameraServicer(camera_pb2_grpc.CameraServiceServicer):
-    """The cameras of one process.
+    """The cameras of all workers of a store, those of this process at first hand.
 
     Args:
         fleet: does the work.
+        peers: the other workers.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, peers: Peers) -> None:
         self._fleet = fleet
+        self._peers = peers
 
     async def AddCamera(self, request: pb.AddCameraRequest, context: Any) -> pb.AddCameraResponse:  # noqa: ANN401
-        """Keep a camera and watch it."""
+        """Keep a camera, for a worker with room to watch it."""
         camera = wire.camera_from_wire(request.camera)
         await self._fleet.add(camera)
         return pb.AddCameraResponse(camera=wire.camera_to_wire(camera))
@@ -40,15 +44,17 @@ class CameraServicer(camera_pb2_grpc.CameraServiceServicer):
         return pb.UpdateCameraResponse(camera=wire.camera_to_wire(camera))
 
     async def ListCameras(self, request: pb.ListCamerasRequest, context: Any) -> pb.ListCamerasResponse:  # noqa: ANN401
-        """One page of cameras by id."""
+        """One page of cameras by id; in another worker's name, only of those that are watched here."""
         if request.page_size > MAX_PAGE_SIZE:
             raise InvalidInputError("page_size", request.page_size, f"1 to {MAX_PAGE_SIZE}; 0 for the default")
         size = request.page_size or _DEFAULT_PAGE_SIZE
-        workers = self._fleet.workers_after(request.page_token, size + 1)
-        page = workers[:size]
+        if is_passed_on(context.invocation_metadata()):
+            return pb.ListCamerasResponse(entries=await self._entries(self._fleet.watched()[:size]))
+        cameras = await self._fleet.cameras_after(request.page_token, size + 1)
+        page = cameras[:size]
         return pb.ListCamerasResponse(
-            entries=[wire.entry_to_wire(worker) for worker in page],
-            next_page_token=page[-1].camera.camera_id if len(workers) > size else "",
+            entries=await self._entries(page),
+            next_page_token=page[-1].camera_id if len(cameras) > size else "",
         )
 
     async def RemoveCamera(self, request: pb.RemoveCameraRequest, context: Any) -> pb.RemoveCameraResponse:  # noqa: ANN401
@@ -58,12 +64,42 @@ class CameraServicer(camera_pb2_grpc.CameraServiceServicer):
 
     async def GetCameraStatus(self, request: pb.GetCameraStatusRequest, context: Any) -> pb.GetCameraStatusResponse:  # noqa: ANN401
         """How one camera does."""
-        worker = self._fleet.worker(CameraId(checked_id("camera_id", request.camera_id)))
-        return pb.GetCameraStatusResponse(status=wire.status_to_wire(worker.status()))
+        camera = await self._fleet.camera(CameraId(checked_id("camera_id", request.camera_id)))
+        address = self._holder_address(camera, context)
+        if address is None:
+            return pb.GetCameraStatusResponse(status=wire.status_to_wire(self._fleet.status(camera)))
+        try:
+            return pb.GetCameraStatusResponse(status=await self._peers.status(address, camera.camera_id))
+        except UnavailableError:
+            return pb.GetCameraStatusResponse(status=wire.silent_status(camera, address))
 
     async def GetSnapshot(self, request: pb.GetSnapshotRequest, context: Any) -> pb.GetSnapshotResponse:  # noqa: ANN401
         """The newest sampled frame."""
-        worker = self._fleet.worker(CameraId(checked_id("camera_id", request.camera_id)))
-        jpeg, capture_time = await worker.snapshot()
+        camera = await self._fleet.camera(CameraId(checked_id("camera_id", request.camera_id)))
+        address = self._holder_address(camera, context)
+        if address is not None:
+            return await self._peers.snapshot(address, camera.camera_id)
+        jpeg, capture_time = await self._fleet.snapshot(camera)
         image = biometrics_pb2.Image(data=jpeg)
         return pb.GetSnapshotResponse(image=image, capture_time=time_to_wire(capture_time))
+
+    def _holder_address(self, camera: Camera, context: Any) -> str | None:  # noqa: ANN401
+        is_final = not camera.enabled or is_passed_on(context.invocation_metadata())
+        return None if is_final else self._fleet.holder_address(camera.camera_id)
+
+    async def _entries(self, cameras: list[Camera]) -> list[pb.CameraEntry]:
+        asked: dict[str, list[CameraId]] = {}
+        holders = {camera.camera_id: self._fleet.holder_address(camera.camera_id) for camera in cameras}
+        for camera_id, address in holders.items():
+            if address is not None:
+                asked.setdefault(address, []).append(camera_id)
+        told = await self._peers.statuses(asked)
+        return [
+            wire.entry_to_wire(camera, told.get(camera.camera_id) or self._status(camera, holders[camera.camera_id]))
+            for camera in cameras
+        ]
+
+    def _status(self, camera: Camera, holder: str | None) -> pb.CameraStatus:
+        if holder is not None and camera.enabled:
+            return wire.silent_status(camera, holder)
+        return wire.status_to_wire(self._fleet.status(camera))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 
-from camera_ingest.sources.av_source import AvLimits
+from camera_ingest.leases.keeper import LeaseTiming
+from camera_ingest.reading.order import ReadLimits
 from camera_ingest.worker import WorkerSettings
 from tessera.chassis.server import ServerSettings
 from tessera.chassis.settings import require, require_address, require_log_level, require_port, require_store
+from tessera.domain.ids import ALLOWED_TEXT, is_id
 
 PREFIX = "TESSERA_INGEST_"
+_ALL_ADDRESSES = frozenset({"0.0.0.0", "::", "[::]", ""})  # noqa: S104 - what is meant by them is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +36,16 @@ class IngestSettings:
     gallery_address: str = "127.0.0.1:7002"
     """host:port of the gallery."""
     store_url: str = "redis://127.0.0.1:7379/0"
-    """Redis, where the cameras are kept; `memory` keeps them for as long as the process lives."""
+    """Redis, where the cameras and their leases are kept: redis://, rediss://, unix://, sentinel:// or cluster://.
+    Workers of one store share its cameras. `memory` keeps them for as long as the process lives, for one worker."""
     worker_id: str = "ingest-1"
-    """Names this process to the gallery."""
+    """Names this process to the gallery and to other workers; random characters behind it make it its own."""
+    advertised_address: str = ""
+    """host:port at which other workers reach this one; empty: `host` and `port`, or this machine's name for a `host`
+    that means all addresses."""
+    lease_s: float = 5.0
+    """A worker that shows no sign of life for so long loses its cameras to others; two thirds of it without the store,
+    and it stops watching by itself. 2 to 60, the same for all workers."""
 
     max_cameras: int = 64
     """Cameras at a time; one more is refused."""
@@ -71,7 +82,11 @@ class IngestSettings:
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("encoder_address", "gallery_address"):
             require_address(name, getattr(self, name))
-        require_store("store_url", self.store_url)
+        require_store("store_url", self.store_url, groups=True)
+        require(is_id(self.worker_id), "worker_id", self.worker_id, ALLOWED_TEXT)
+        require(2 <= self.lease_s <= 60, "lease_s", self.lease_s, "2 to 60 seconds")
+        if self.advertised_address:
+            require_address("advertised_address", self.advertised_address)
         require_log_level("log_level", self.log_level)
 
     @property
@@ -80,9 +95,19 @@ class IngestSettings:
         return ServerSettings(self.host, self.port, self.metrics_port, self.max_deadline_s, self.drain_s)
 
     @property
-    def limits(self) -> AvLimits:
+    def timing(self) -> LeaseTiming:
+        """How long leases last."""
+        return LeaseTiming(self.lease_s, min(1.0, self.lease_s / 5))
+
+    def address_at(self, port: int) -> str:
+        """Where other workers reach this one, which listens at a port."""
+        host = socket.gethostname() if self.host in _ALL_ADDRESSES else self.host
+        return self.advertised_address or f"{host}:{port}"
+
+    @property
+    def limits(self) -> ReadLimits:
         """How long streams may take."""
-        return AvLimits(self.open_limit_s, self.read_limit_s)
+        return ReadLimits(self.open_limit_s, self.read_limit_s)
 
     @property
     def worker(self) -> WorkerSettings:

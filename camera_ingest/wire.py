@@ -6,7 +6,6 @@ import grpc
 
 from camera_ingest.camera import DEFAULT_COLLECTION, Camera, CameraEvent, CameraState, CameraStatus, Zone
 from camera_ingest.registry import Change
-from camera_ingest.worker import CameraWorker
 from tessera.chassis.status import detail_of
 from tessera.client import wire
 from tessera.domain.embedding import Modality
@@ -108,7 +107,7 @@ def status_to_wire(status: CameraStatus) -> pb.CameraStatus:
         camera_id=status.camera_id,
         state=_state_to_wire(status.state),
         detail=status.detail,
-        state_since=wire.time_to_wire(status.state_since),
+        state_since=wire.time_to_wire(status.state_since) if status.state_since else None,
         last_frame_time=wire.time_to_wire(status.last_frame_time) if status.last_frame_time else None,
         frames_sampled=status.frames_sampled,
         frames_encoded=status.frames_encoded,
@@ -132,9 +131,17 @@ def status_to_wire(status: CameraStatus) -> pb.CameraStatus:
     )
 
 
-def entry_to_wire(worker: CameraWorker) -> pb.CameraEntry:
+def silent_status(camera: Camera, address: str) -> pb.CameraStatus:
+    """What is known of a camera whose worker does not answer."""
+    detail = "its worker does not answer; if it is dead, another one takes the camera in some seconds"
+    return pb.CameraStatus(
+        camera_id=camera.camera_id, state=pb.CAMERA_STATE_WAITING, detail=detail, worker_address=address
+    )
+
+
+def entry_to_wire(camera: Camera, status: pb.CameraStatus) -> pb.CameraEntry:
     """A camera and how it does."""
-    return pb.CameraEntry(camera=camera_to_wire(worker.camera), status=status_to_wire(worker.status()))
+    return pb.CameraEntry(camera=camera_to_wire(camera), status=status)
 
 
 class EventPublisher:
@@ -171,6 +178,7 @@ def event_to_wire(event: CameraEvent) -> events_pb2.PublishCameraEventRequest:
         camera_id=event.camera_id,
         event_time=wire.time_to_wire(event.event_time),
         event=events_pb2.CameraEvent(kind=kind, state=_state_to_wire(event.state), detail=event.detail),
+        lease_token=event.lease_token,
     )
 
 

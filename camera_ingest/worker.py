@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from camera_ingest.accounting import FrameAccount
@@ -20,12 +20,13 @@ from camera_ingest.backoff import Backoff
 from camera_ingest.camera import Camera, CameraEvent, CameraState, CameraStatus
 from camera_ingest.capture import Capture, SampledPicture
 from camera_ingest.encoding import Encoding, EncodingParts
+from camera_ingest.leases.keeper import Lease
 from camera_ingest.looking.lookout import Lookout
 from camera_ingest.looking.motion import MotionConfig, MotionGate
 from camera_ingest.looking.pace import Pace
 from camera_ingest.looking.places import Places
 from camera_ingest.pictures import size_px, to_jpeg
-from camera_ingest.sources.source import Source
+from camera_ingest.reading.feed import Feed
 from camera_ingest.tracker import Tracker
 from camera_ingest.tracklets import TrackletBook
 from tessera.chassis.clock import Clock
@@ -73,8 +74,8 @@ class WorkerParts:
     submit: Callable[[TrackletUpdate], None]
     """Takes tracklet updates for the gallery."""
     announcer: Announcer
-    open_source: Callable[[Camera], Source]
-    """Opens a camera's source, blocking; raises `SourceError`."""
+    feed_of: Callable[[Camera], Feed]
+    """What a camera's frames are read from, once; nothing is opened yet."""
     settings: WorkerSettings
 
 
@@ -83,11 +84,13 @@ class CameraWorker:
 
     Args:
         camera: what to watch, and how.
+        lease: that it is watched under.
         parts: what all workers share.
     """
 
-    def __init__(self, camera: Camera, parts: WorkerParts) -> None:
+    def __init__(self, camera: Camera, lease: Lease, parts: WorkerParts) -> None:
         self.camera = camera
+        self.lease = lease
         self._parts = parts
         self._clock: Clock = parts.encoding.clock
         self._metrics = parts.encoding.metrics
@@ -95,7 +98,7 @@ class CameraWorker:
         self._places = Places(camera.zones, only_zones=camera.only_zones)
         self._account = FrameAccount(self._count_end)
         self._backlog = Backlog()
-        self._book = TrackletBook(camera, Tracker(self._new_tracklet_id), parts.submit)
+        self._book = TrackletBook(camera, Tracker(self._new_tracklet_id), self._submit)
         s = parts.settings
         self._encoding = Encoding(
             camera=camera,
@@ -103,6 +106,7 @@ class CameraWorker:
             account=self._account,
             book=self._book,
             on_answer=self._on_answer,
+            may_send=lambda: self.lease.is_held,
             backoff=Backoff(0.2, s.encoder_backoff_longest_s, 0.05),
             parts=parts.encoding,
         )
@@ -116,7 +120,7 @@ class CameraWorker:
         )
         self._capture = Capture(
             name=camera.camera_id,
-            open_source=lambda: parts.open_source(camera),
+            make_feed=lambda: parts.feed_of(camera),
             rate_hz=camera.sample_rate_hz,
             freeze_after_s=s.frozen_after_s,
             backoff=Backoff(s.reconnect_first_s, s.reconnect_longest_s, s.reconnect_least_s),
@@ -159,6 +163,7 @@ class CameraWorker:
             await end_tasks(self._encoding_task)
         if self._tick_task is not None:
             await end_tasks(self._tick_task)
+        await self._capture.join(self._parts.settings.drain_s + 1.0)
         self._backlog.take()
         self._account.skip_all(Reason.SHUTTING_DOWN)
         self._book.end_all()
@@ -172,6 +177,10 @@ class CameraWorker:
             expired=a.expired,
             failed=a.failed,
         )
+
+    def rest(self, detail: str) -> None:
+        """Say why a worker that was stopped waits to be watched again."""
+        self._enter(CameraState.WAITING, detail)
 
     def take_over(self, camera: Camera) -> bool:
         """Go on with a camera that was changed.
@@ -294,7 +303,7 @@ class CameraWorker:
         log.info("camera.state", camera=self.camera.camera_id, state=state.value, detail=detail)
         if state in _ANNOUNCED:
             event_id = f"cam-{secrets.token_hex(12)}"
-            event = CameraEvent(event_id, self.camera.camera_id, self._state_since, state, detail)
+            event = CameraEvent(event_id, self.camera.camera_id, self._state_since, state, detail, self.lease.token)
             self._parts.announcer.announce(event)
 
     async def _tick(self) -> None:
@@ -321,6 +330,9 @@ class CameraWorker:
         limit_s = max(self._parts.settings.silent_after_s, 3.0 / self.camera.sample_rate_hz)
         if age_s > limit_s and self._state in {CameraState.ONLINE, CameraState.FROZEN}:
             self._enter(CameraState.LOST, f"no frame for {age_s:.0f} s")
+
+    def _submit(self, update: TrackletUpdate) -> None:
+        self._parts.submit(replace(update, lease_token=self.lease.token))
 
     def _new_tracklet_id(self) -> TrackletId:
         # Time first, so that ids sort; 64 random bits keep cameras and restarts apart.

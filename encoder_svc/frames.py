@@ -24,6 +24,8 @@ class EncodeOptions:
     """Observations whose shorter side is smaller are reported without an embedding."""
     with_embedding: bool = True
     """False: detect and measure only."""
+    min_embedded_probability: float = 0.0
+    """Detections below it are reported without an embedding."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -59,6 +59,9 @@ def options_from_wire(message: pb.EncodeOptions) -> EncodeOptions:
         probability = message.min_detection_probability
     if not 0.0 < probability <= 1.0:
         raise InvalidInputError("options.min_detection_probability", probability, "more than 0, at most 1")
+    embedded = message.min_embedded_probability
+    if message.HasField("min_embedded_probability") and not 0.0 < embedded <= 1.0:
+        raise InvalidInputError("options.min_embedded_probability", embedded, "more than 0, at most 1")
     if message.max_observations > MAX_OBSERVATIONS:
         raise InvalidInputError("options.max_observations", message.max_observations, f"1 to {MAX_OBSERVATIONS}")
     return EncodeOptions(
@@ -66,6 +69,7 @@ def options_from_wire(message: pb.EncodeOptions) -> EncodeOptions:
         min_detection_probability=probability,
         min_side_px=float(message.min_side_px),
         with_embedding=not message.without_embedding,
+        min_embedded_probability=embedded,
     )
 
 

@@ -120,6 +120,7 @@ def _sightings(ground: Ground) -> Sightings:
         events=ground.events,
         thresholds=ground.thresholds,
         scatter=ground.scatter,
+        fences=ground.fences,
         clock=ground.clock,
         metrics=ground.metrics,
         time_to_live_s=settings.event_time_to_live_s,

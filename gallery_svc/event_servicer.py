@@ -13,6 +13,7 @@ from gallery_svc import (
     wire,
 )
 from gallery_svc.events import EventLog
+from gallery_svc.fencing import Fences
 from gallery_svc.replica import Replica
 from tessera.client import wire as shared
 from tessera.domain.errors import (
@@ -34,11 +35,13 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
     Args:
         events: records and tells events.
         replica: knows subjects' names.
+        fences: who may speak for a camera.
     """
 
-    def __init__(self, events: EventLog, replica: Replica) -> None:
+    def __init__(self, events: EventLog, replica: Replica, fences: Fences) -> None:
         self._events = events
         self._replica = replica
+        self._fences = fences
 
     async def WatchEvents(
         self, request: events_pb2.WatchEventsRequest, context: Context
@@ -55,9 +58,11 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
         """Record what a worker saw happen to a camera."""
         if not request.HasField("event_time"):
             raise InvalidInputError("event_time", "unset", "when it happened")
+        camera_id = CameraId(checked_id("camera_id", request.camera_id))
+        self._fences.require(camera_id, request.lease_token)
         record = await self._events.publish_camera_event(
             EventId(checked_id("event_id", request.event_id)),
-            CameraId(checked_id("camera_id", request.camera_id)),
+            camera_id,
             shared.time_from_wire(request.event_time, "event_time"),
             event_wire.camera_event_from_wire(request.event),
             shared.seconds_from_wire(request.time_to_live) if request.HasField("time_to_live") else None,
@@ -83,6 +88,10 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
     ) -> events_pb2.ListAlertsResponse:
         """Not built yet."""
         raise NotBuiltError("ListAlerts")
+
+    async def GetAlert(self, request: events_pb2.GetAlertRequest, context: Context) -> events_pb2.GetAlertResponse:
+        """Not built yet."""
+        raise NotBuiltError("GetAlert")
 
     async def AcknowledgeAlert(
         self, request: events_pb2.AcknowledgeAlertRequest, context: Context

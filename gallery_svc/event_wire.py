@@ -7,12 +7,19 @@ from datetime import UTC, datetime
 
 from gallery_svc.events import Beat, SightingQuery, Told, WatchFilter
 from gallery_svc.sightings import TrackletAnswer
-from gallery_svc.store.records import CameraEventBody, CameraEventKind, CameraState, EventRecord, SightingBody
+from gallery_svc.store.records import CameraEventBody, CameraState, EventRecord, SightingBody
 from gallery_svc.wire import collection_id_from, optional
 from tessera.client import wire
 from tessera.client.stream_values import TrackletSample, TrackletUpdate
+from tessera.domain.camera_events import CameraEventKind
 from tessera.domain.decision import Decision
-from tessera.domain.errors import InvalidInputError, ModelMismatchError, NoCalibrationError, TesseraError
+from tessera.domain.errors import (
+    InvalidInputError,
+    LeaseSupersededError,
+    ModelMismatchError,
+    NoCalibrationError,
+    TesseraError,
+)
 from tessera.domain.ids import CameraId, CollectionId, SubjectId, TrackletId, checked_id
 from tessera.domain.reasons import Reason
 from tessera.v1 import biometrics_pb2 as pb
@@ -40,6 +47,7 @@ def update_from_wire(message: matching_pb2.TrackletUpdate) -> TrackletUpdate:
         frame_count=message.frame_count,
         ended=message.ended,
         modality=wire.modality_from_wire(message.modality),
+        lease_token=message.lease_token,
     )
 
 
@@ -66,9 +74,15 @@ def rejection_to_wire(message: matching_pb2.TrackletUpdate, error: TesseraError)
         reason = wire.reason_to_wire(Reason.MODEL_MISMATCH)
     elif isinstance(error, NoCalibrationError):
         reason = wire.reason_to_wire(Reason.NO_CALIBRATION)
+    elif isinstance(error, LeaseSupersededError):
+        reason = wire.reason_to_wire(Reason.LEASE_SUPERSEDED)
     return matching_pb2.MatchStreamResponse(
         rejected=matching_pb2.TrackletRejected(
-            tracklet_id=message.tracklet_id, sequence=message.sequence, reason=reason, detail=str(error)
+            tracklet_id=message.tracklet_id,
+            sequence=message.sequence,
+            reason=reason,
+            detail=str(error),
+            newest_lease_token=error.newest if isinstance(error, LeaseSupersededError) else 0,
         )
     )
 

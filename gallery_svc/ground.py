@@ -23,6 +23,7 @@ from gallery_svc.engine_indexes import EngineIndexes
 from gallery_svc.erasing import Eraser
 from gallery_svc.events import EventLog
 from gallery_svc.explaining import ExplainingEncoder
+from gallery_svc.fencing import Fences
 from gallery_svc.holding import Holding
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.index.exact import ExactIndex
@@ -112,6 +113,7 @@ class Ground:
         self.scatter = Scatter(self.own, self.peers, clock)
         self.claims = Claims(self.replica, self.store, self.scatter, clock)
         self.batcher = AuditBatcher(self.store.append_audit, on_batch=self.metrics.audit_batch_size.observe)
+        self.fences = Fences()
         self.events = EventLog(self.store, clock, self.metrics, settings.heartbeat_s, settings.follow_interval_s)
         self.apart = KeepingApart(self.store, clock)
         self.eraser = Eraser(

@@ -69,7 +69,7 @@ async def running_gallery(
             raised when the gallery has begun to look at it.
     """
     ground = Ground(settings, encoder, thresholds, clock, make_index)
-    gallery, watching = GalleryServicer(parts_on(ground)), EventServicer(ground.events, ground.replica)
+    gallery, watching = GalleryServicer(parts_on(ground)), EventServicer(ground.events, ground.replica, ground.fences)
 
     def add_servicers(server: grpc.aio.Server) -> None:
         gallery_pb2_grpc.add_GalleryServiceServicer_to_server(gallery, server)

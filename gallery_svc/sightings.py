@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gallery_svc.events import EventLog
+from gallery_svc.fencing import Fences
 from gallery_svc.gallery_size import size_of
 from gallery_svc.ids import sighting_event_id, time_ordered_id
 from gallery_svc.index.protocol import Wanted
@@ -67,6 +68,7 @@ class Sightings:
         events: where sightings are recorded.
         thresholds: the error rates.
         scatter: searches what is held here, and asks who holds the rest.
+        fences: who may speak for a camera.
         clock: for the times of decisions.
         metrics: where it counts.
         time_to_live_s: so long after its newest capture nothing may be done because of a sighting.
@@ -82,6 +84,7 @@ class Sightings:
         events: EventLog,
         thresholds: Thresholds,
         scatter: Scatter,
+        fences: Fences,
         clock: Clock,
         metrics: GalleryMetrics,
         time_to_live_s: float,
@@ -93,6 +96,7 @@ class Sightings:
         self._events = events
         self._thresholds = thresholds
         self._scatter = scatter
+        self._fences = fences
         self._clock = clock
         self._metrics = metrics
         self._time_to_live_s = time_to_live_s
@@ -106,6 +110,7 @@ class Sightings:
         Raises:
             NotFoundError: the collection does not exist.
             InvalidInputError: the update cannot be used.
+            LeaseSupersededError: another worker watches the camera by now.
             ModelMismatchError: a sample is of another model than the collection.
             NoCalibrationError: the collection's model has no calibration.
             UnavailableError: the store is away; the update was not taken and may be sent again.
@@ -113,6 +118,7 @@ class Sightings:
             ExpiredError: the search did not get its turn in time; the same.
         """
         _check(update)
+        self._fences.require(update.camera_id, update.lease_token)
         lock = self._locks.setdefault(update.tracklet_id, asyncio.Lock())
         async with lock:
             return await self._update(update)

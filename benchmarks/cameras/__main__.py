@@ -17,12 +17,15 @@ import sys
 import time
 from dataclasses import replace
 
-from benchmarks.cameras import fleet
+from benchmarks.cameras import fleet, loop, tracking, tracklets
 from benchmarks.cameras.plan import Context, Part, command_of, is_kept, minutes_of
 from benchmarks.figures import Figure, keep_part, report
 
 PARTS: dict[str, Part] = {
     "fleet": Part(fleet.run, minutes=15.0),
+    "loop": Part(loop.run, needs_clips=True),
+    "tracklets": Part(tracklets.run, needs_clips=True),
+    "tracking": Part(tracking.run, needs_clips=True),
 }
 
 

@@ -9,38 +9,31 @@ import numpy as np
 from tessera.client.answers import CameraStatus
 from tessera.domain.reasons import Reason
 
-SHORTAGE = frozenset({Reason.NO_CREDIT, Reason.NEWER_FRAME, Reason.EXPIRED, Reason.ENCODER_UNAVAILABLE})
-"""Why a frame is skipped that should have been looked at. Every other reason is the camera's own choice."""
+OWN_CHOICE = frozenset({Reason.NO_MOTION})
+"""Why a camera leaves a frame out that nobody wants. Every other reason is a frame that should have been looked at."""
 
 
 def unaccounted(status: CameraStatus) -> int:
     """Sampled frames that are neither encoded nor skipped, expired, failed or in flight; below 0: counted twice."""
-    ended = status.frames_encoded + status.frames_skipped + status.frames_expired + status.frames_failed
-    return status.frames_sampled - ended - status.frames_in_flight
+    return status.frames_sampled - _ended(status) - status.frames_in_flight
+
+
+def _ended(status: CameraStatus) -> int:
+    return status.frames_encoded + status.frames_skipped + status.frames_expired + status.frames_failed
+
+
+def chosen(before: CameraStatus, after: CameraStatus) -> int:
+    """Frames that a camera left out by its own choice between two readings: nothing moved."""
+    return sum(after.skip_counts.get(why, 0) - before.skip_counts.get(why, 0) for why in OWN_CHOICE)
 
 
 def wanted(before: CameraStatus, after: CameraStatus) -> int:
     """Frames of a camera that should have been encoded and whose outcome fell between two readings.
 
-    A frame that the camera itself leaves out (nothing moves, ...) is none of them; one that went for want of a credit
-    is.
+    A frame that the camera itself leaves out is none of them; one that went for want of a credit is, and so is one
+    that was left out because the rate was lowered for want of credits.
     """
-    ended = (
-        after.frames_encoded
-        - before.frames_encoded
-        + after.frames_expired
-        - before.frames_expired
-        + after.frames_failed
-        - before.frames_failed
-    )
-    return ended + sum(after.skip_counts.get(why, 0) - before.skip_counts.get(why, 0) for why in SHORTAGE)
-
-
-def chosen(before: CameraStatus, after: CameraStatus) -> int:
-    """Frames that a camera left out by its own choice between two readings: nothing moved, ..."""
-    return sum(
-        count - before.skip_counts.get(why, 0) for why, count in after.skip_counts.items() if why not in SHORTAGE
-    )
+    return _ended(after) - _ended(before) - chosen(before, after)
 
 
 def encoded_ratio(before: CameraStatus, after: CameraStatus) -> float:

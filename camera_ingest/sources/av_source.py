@@ -10,32 +10,20 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import av
 import av.error
-import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 
-from camera_ingest.sources.source import CapturedFrame, Image, SourceError
+from camera_ingest.reading.order import ReadLimits
+from camera_ingest.sources.source import MAX_PIXELS, CapturedFrame, Pixels, SourceError
 from camera_ingest.sources.url import SourceKind, SourceUrl
 from tessera.chassis.clock import Clock
 from tessera.domain.errors import InvalidInputError
 
-_MAX_PIXELS = 50_000_000
 _DEVICE_OPTIONS = {"framerate": "15", "video_size": "1280x720"}
-
-
-@dataclass(frozen=True, slots=True)
-class AvLimits:
-    """How long FFmpeg may take."""
-
-    open_s: float = 8.0
-    """To connect, and to learn what the stream holds."""
-    read_s: float = 5.0
-    """For the next packet."""
 
 
 class AvSource:
@@ -54,13 +42,13 @@ class AvSource:
         url: SourceUrl,
         loop: bool,
         clock: Clock,
-        limits: AvLimits | None = None,
+        limits: ReadLimits | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self._url = url
         self._loop = loop
         self._clock = clock
-        self._limits = limits or AvLimits()
+        self._limits = limits or ReadLimits()
         self._environ = os.environ if environ is None else environ
         self._container: InputContainer | None = None
 
@@ -91,7 +79,8 @@ class AvSource:
         if not container.streams.video:
             container.close()
             raise SourceError("it holds no video")
-        container.streams.video[0].thread_type = "SLICE"  # frame threads would hold frames back
+        # Each camera has its process; threads inside would hold frames back, and cost memory.
+        container.streams.video[0].codec_context.thread_count = 1
         self._container = container
 
     def frames(self, stopped: threading.Event) -> Iterator[CapturedFrame]:
@@ -202,9 +191,10 @@ class _Pace:
 
 
 def _captured(frame: VideoFrame, capture_time: datetime, monotonic_s: float) -> CapturedFrame:
-    def picture() -> Image:
-        if frame.width * frame.height > _MAX_PIXELS:
-            raise SourceError(f"frames of {frame.width} x {frame.height} pixels; allowed: {_MAX_PIXELS:,} in all")
-        return frame.to_ndarray(format="bgr24").astype(np.uint8, copy=False)
+    def picture() -> Pixels:
+        if frame.width * frame.height > MAX_PIXELS:
+            raise SourceError(f"frames of {frame.width} x {frame.height} pixels; allowed: {MAX_PIXELS:,} in all")
+        plane = frame.reformat(format="bgr24").planes[0]
+        return Pixels(frame.width, frame.height, plane.line_size, memoryview(plane))
 
     return CapturedFrame(capture_time, monotonic_s, picture)

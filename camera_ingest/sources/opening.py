@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from camera_ingest.sources.av_source import AvLimits, AvSource
-from camera_ingest.sources.demo import DemoSource
+from camera_ingest.reading.order import ReadLimits
+from camera_ingest.sources.av_source import AvSource
 from camera_ingest.sources.folder import FolderSource
 from camera_ingest.sources.source import Source
 from camera_ingest.sources.url import SourceKind, SourceUrl
 from tessera.chassis.clock import Clock
 
 
-def open_source(url: SourceUrl, rate_hz: float, loop: bool, clock: Clock, limits: AvLimits) -> Source:
+def open_source(url: SourceUrl, rate_hz: float, loop: bool, clock: Clock, limits: ReadLimits) -> Source:
     """Open what a URL names; blocks for at most the limits.
 
     Args:
@@ -27,6 +27,8 @@ def open_source(url: SourceUrl, rate_hz: float, loop: bool, clock: Clock, limits
     """
     match url.kind:
         case SourceKind.DEMO:
+            from camera_ingest.sources.demo import DemoSource  # noqa: PLC0415 - draws with numpy and OpenCV, alone
+
             demo = DemoSource(clock)
             demo.open()
             return demo

@@ -1,4 +1,7 @@
-"""What a source is: an iterator of frames on a thread of its own, which ends or raises `SourceError`."""
+"""What a source is: an iterator of frames in a reader process, which ends or raises `SourceError`.
+
+A reader loads no numpy unless its source draws, so that pixels are plain bytes here until the parent has them.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,31 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-Image = npt.NDArray[np.uint8]
+MAX_PIXELS = 50_000_000
+"""Larger frames are refused."""
+
+Image: TypeAlias = "npt.NDArray[np.uint8]"
 """uint8 of shape (height, width, 3): blue, green, red."""
 
-Picture = Image | bytes
+Picture: TypeAlias = "Image | bytes"
 """Pixels, or the bytes of a picture file."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """Pixels as a decoder leaves them: rows of blue, green, red, each followed by what its alignment needs."""
+
+    width_px: int
+    height_px: int
+    stride_bytes: int
+    """From one row to the next."""
+    rows: memoryview = field(repr=False)
 
 
 class SourceError(Exception):
@@ -38,12 +56,12 @@ class CapturedFrame:
     """UTC."""
     monotonic_s: float
     """When it was captured, on the clock of deadlines."""
-    picture: Callable[[], Picture] = field(repr=False)
-    """Makes the pixels; to be called on the source's thread, before the next frame is asked for."""
+    picture: Callable[[], Pixels | bytes] = field(repr=False)
+    """Makes the pixels, or the bytes of a picture file."""
 
 
 class Source(Protocol):
-    """One opened camera. Used by a single thread."""
+    """One opened camera, in a reader."""
 
     @property
     def is_live(self) -> bool:

@@ -363,7 +363,7 @@ def _recognise(candidates: Sequence[Candidate], known: Sequence[KnownTracklet]) 
 
 
 def _needs_embedding(candidate: Candidate, options: EncodeOptions, best: dict[TrackletId, float]) -> bool:
-    if candidate.box.shorter_side_px < options.min_side_px:
+    if candidate.box.shorter_side_px < options.min_side_px or candidate.probability < options.min_embedded_probability:
         return False
     if candidate.tracklet_id is None:
         return True

@@ -9,7 +9,7 @@ from gallery_svc.store.error_replies import detail_of
 from gallery_svc.store.line import AnswerLostError, ErrorReply, NotSentError
 from gallery_svc.store.node import Node
 from gallery_svc.store.node_info import QUESTIONS, read_node
-from gallery_svc.store.store_address import Endpoint
+from tessera.chassis.store_address import Endpoint
 from tessera.domain.errors import UnavailableError
 
 _REWRITE_PACE_S = 0.05

@@ -20,7 +20,7 @@ from typing import Any, Literal, cast
 import hiredis
 
 from gallery_svc.store.door import Command
-from gallery_svc.store.store_address import Credentials, Endpoint
+from tessera.chassis.store_address import Credentials, Endpoint
 
 _MORE = object()
 _KEEPALIVE_S = 15  # a host that vanished is noticed after about a minute of silence

@@ -9,7 +9,7 @@ from typing import Any
 
 from gallery_svc.store.door import Command
 from gallery_svc.store.line import AnswerLostError, Line, NotSentError
-from gallery_svc.store.store_address import Credentials, Endpoint
+from tessera.chassis.store_address import Credentials, Endpoint
 
 _MAX_LINES = 64
 

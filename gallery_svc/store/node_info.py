@@ -7,7 +7,7 @@ from typing import Any
 
 from gallery_svc.store.door import Command, NodeInfo
 from gallery_svc.store.line import ErrorReply
-from gallery_svc.store.store_address import Endpoint
+from tessera.chassis.store_address import Endpoint
 from tessera.domain.errors import UnavailableError
 
 _SETTINGS = ("maxmemory-policy", "appendonly", "appendfsync", "no-appendfsync-on-rewrite")

@@ -18,6 +18,7 @@ from tessera.domain.calibration import (
     Impostors,
     Threshold,
 )
+from tessera.domain.camera_events import CameraEventKind
 from tessera.domain.decision import Outcome
 from tessera.domain.embedding import Modality
 from tessera.domain.ids import CameraId, CollectionId, EventId, ModelId, RequestId, SubjectId, TemplateId, TrackletId
@@ -453,20 +454,6 @@ class StoredAudit:
 
 
 # ---- events
-
-
-class CameraEventKind(StrEnum):
-    """What happened to a camera."""
-
-    ONLINE = "ONLINE"
-    LOST = "LOST"
-    FROZEN = "FROZEN"
-    COVERED = "COVERED"
-    DEFOCUSED = "DEFOCUSED"
-    MOVED = "MOVED"
-    OBJECT_LEFT = "OBJECT_LEFT"
-    OBJECT_REMOVED = "OBJECT_REMOVED"
-    ENDED = "ENDED"
 
 
 class CameraState(StrEnum):

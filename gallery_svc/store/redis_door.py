@@ -23,8 +23,8 @@ from gallery_svc.store.node import Node
 from gallery_svc.store.outgoing import Call, Write, exchange
 from gallery_svc.store.redis_topology import Topology, topology_of
 from gallery_svc.store.slots import shared_tag, slot_of
-from gallery_svc.store.store_address import Endpoint, StoreAddress, read_address
 from tessera.chassis.logs import get_logger
+from tessera.chassis.store_address import Endpoint, StoreAddress, read_address
 from tessera.domain.errors import InvalidInputError, OutcomeUnknownError, UnavailableError
 
 _MAX_HOPS = 4  # a map that is old sends us on, a slot on its way sends us on once more

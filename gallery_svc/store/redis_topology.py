@@ -14,7 +14,7 @@ from gallery_svc.store.door import Command
 from gallery_svc.store.line import AnswerLostError, ErrorReply, NotSentError
 from gallery_svc.store.node import Node
 from gallery_svc.store.slots import SLOTS
-from gallery_svc.store.store_address import Endpoint, StoreAddress
+from tessera.chassis.store_address import Endpoint, StoreAddress
 from tessera.domain.errors import InvalidInputError
 
 

@@ -182,6 +182,11 @@ def _revision(error: e.RevisionChangedError) -> StatusDetail:
     return StatusDetail(grpc.StatusCode.ABORTED, "REVISION_CHANGED", str(error), metadata)
 
 
+def _superseded(error: e.LeaseSupersededError) -> StatusDetail:
+    metadata = {"field": "lease_token", "value": str(error.token), "allowed": f"{error.newest} or more"}
+    return StatusDetail(grpc.StatusCode.FAILED_PRECONDITION, "LEASE_SUPERSEDED", str(error), metadata)
+
+
 def _not_built(error: e.NotBuiltError) -> StatusDetail:
     return StatusDetail(grpc.StatusCode.UNIMPLEMENTED, "NOT_BUILT", str(error), {"method": error.method})
 
@@ -211,6 +216,7 @@ _TABLE: dict[type[e.TesseraError], Callable[[Any], StatusDetail]] = {
     e.PositionNotReachedError: _position,
     e.GalleryIncompleteError: _incomplete,
     e.RevisionChangedError: _revision,
+    e.LeaseSupersededError: _superseded,
     e.NotBuiltError: _not_built,
 }
 

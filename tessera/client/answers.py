@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from tessera.client.alert_values import Alert, AlertStep, AlertSubject, RuleTest, StoredRule, VerifyFailure
 from tessera.client.collection_values import (
     Collection,
     DecisionPolicy,
@@ -39,6 +40,9 @@ from tessera.domain.observation import Box, Quality
 from tessera.domain.reasons import Reason
 
 __all__ = [
+    "Alert",
+    "AlertStep",
+    "AlertSubject",
     "Answer",
     "Camera",
     "CameraChange",
@@ -60,6 +64,7 @@ __all__ = [
     "ModelEpoch",
     "OutlierPolicy",
     "QualityGate",
+    "RuleTest",
     "SampleResult",
     "SearchCoverage",
     "SearchMode",
@@ -67,12 +72,14 @@ __all__ = [
     "ServiceStatus",
     "Sighting",
     "Snapshot",
+    "StoredRule",
     "Subject",
     "SubjectChange",
     "Template",
     "TemplateCorrection",
     "Verdict",
     "Verification",
+    "VerifyFailure",
     "VerifyTimes",
 ]
 
@@ -306,6 +313,8 @@ class Sighting:
     frame_count: int
     ended: bool
     capture_to_decision_ms: float | None
+    labels: tuple[str, ...] = ()
+    """Of the matched subject, when this was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +327,8 @@ class CameraChange:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event; exactly one of `sighting` and `camera_change` is set, or neither for a kind of a later version."""
+    """One event; exactly one of `sighting`, `camera_change`, `alert` and `verify_failure` is set, or none of them for a
+    kind of a later version."""
 
     event_id: str
     revision: int
@@ -332,6 +342,9 @@ class Event:
     """It was recorded before this watch began."""
     sighting: Sighting | None
     camera_change: CameraChange | None
+    alert: Alert | None = None
+    """As it was when this was told."""
+    verify_failure: VerifyFailure | None = None
 
 
 # ---- services

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tessera.client import alert_wire, wire
 from tessera.client import answers as a
-from tessera.client import wire
 from tessera.client.optional_fields import box_of, milliseconds_of, quality_of, time_of
 from tessera.v1 import biometrics_pb2, camera_pb2, encoder_pb2, events_pb2, matching_pb2
 
@@ -194,6 +194,10 @@ def event_from_wire(message: events_pb2.Event, *, replayed: bool) -> a.Event:
         replayed=replayed,
         sighting=_sighting(message.sighting) if body == "sighting" else None,
         camera_change=_camera_change(message.camera_event) if body == "camera_event" else None,
+        alert=alert_wire.alert_from_wire(message.alert) if body == "alert" else None,
+        verify_failure=alert_wire.verify_failure_from_wire(message.verify_failure)
+        if body == "verify_failure"
+        else None,
     )
 
 
@@ -209,6 +213,7 @@ def _sighting(message: events_pb2.Sighting) -> a.Sighting:
         frame_count=message.frame_count,
         ended=message.ended,
         capture_to_decision_ms=milliseconds_of(message, "capture_to_decision"),
+        labels=tuple(message.labels),
     )
 
 

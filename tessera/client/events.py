@@ -30,6 +30,7 @@ class EventKind(StrEnum):
     SIGHTING = "SIGHTING"
     CAMERA = "CAMERA"
     ALERT = "ALERT"
+    VERIFY_FAILURE = "VERIFY_FAILURE"
 
 
 @dataclass(frozen=True, slots=True)

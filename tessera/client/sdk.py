@@ -7,6 +7,7 @@ their themes, which this one joins. Services call each other through `tessera.cl
 
 from __future__ import annotations
 
+from tessera.client.alerts import Alerts
 from tessera.client.calibrations import Calibrations
 from tessera.client.cameras import Cameras
 from tessera.client.collections import Collections
@@ -20,7 +21,7 @@ from tessera.client.subjects import Subjects
 __all__ = ["DEFAULT_DEADLINE_S", "DEFAULT_ENCODER", "DEFAULT_GALLERY", "DEFAULT_INGEST", "Sample", "Tessera"]
 
 
-class Tessera(Questions, Enrolling, Subjects, Collections, Cameras, Services):
+class Tessera(Questions, Enrolling, Subjects, Collections, Cameras, Alerts, Services):
     """A connection to a Tessera: verify, identify, enrol, watch.
 
         with Tessera() as tessera:

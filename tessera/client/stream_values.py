@@ -28,6 +28,8 @@ class EncodeOptions:
     """In (0, 1]; None: the encoder's own."""
     min_side_px: int = 0
     """Observations whose shorter side is smaller come without an embedding."""
+    min_embedded_probability: float | None = None
+    """Observations of less detection probability come without one too; None: all have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,8 @@ class TrackletUpdate:
     """Frames in which it was seen so far."""
     ended: bool
     modality: Modality = Modality.FACE
+    lease_token: int = 0
+    """Of the lease that the camera is watched under; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,3 +159,5 @@ class TrackletRejected:
     sequence: int
     reason: Reason
     detail: str
+    newest_lease_token: int = 0
+    """With LEASE_SUPERSEDED: the newest token of the camera that the gallery has seen."""

@@ -35,6 +35,7 @@ def stream_open_to_wire(
         max_observations=o.max_observations,
         min_detection_probability=o.min_detection_probability,
         min_side_px=o.min_side_px,
+        min_embedded_probability=o.min_embedded_probability,
     )
     return encoder_pb2.EncodeStreamRequest(
         open=encoder_pb2.StreamOpen(camera_id=camera_id, options=message, resume_after_frame_id=resume_after_frame_id)
@@ -122,6 +123,7 @@ def update_to_wire(update: TrackletUpdate) -> matching_pb2.MatchStreamRequest:
             frame_count=update.frame_count,
             ended=update.ended,
             modality=wire.modality_to_wire(update.modality),
+            lease_token=update.lease_token,
         )
     )
 
@@ -134,7 +136,13 @@ def match_answer_from_wire(message: matching_pb2.MatchStreamResponse) -> Trackle
         case "rejected":
             rejected = message.rejected
             reason = wire.reason_from_wire(rejected.reason)
-            return TrackletRejected(TrackletId(rejected.tracklet_id), rejected.sequence, reason, rejected.detail)
+            return TrackletRejected(
+                TrackletId(rejected.tracklet_id),
+                rejected.sequence,
+                reason,
+                rejected.detail,
+                rejected.newest_lease_token,
+            )
         case _:
             return None
 

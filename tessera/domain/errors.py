@@ -343,6 +343,22 @@ class GalleryIncompleteError(TesseraError):
         super().__init__(f"{searched} of {total} shards answered; allow_partial takes an answer from those")
 
 
+class LeaseSupersededError(TesseraError):
+    """Somebody speaks for a camera under a lease that has been superseded.
+
+    Args:
+        camera_id: the camera.
+        token: of the lease that was named.
+        newest: of the newest one that was heard of.
+    """
+
+    def __init__(self, camera_id: str, token: int, newest: int) -> None:
+        self.camera_id = camera_id
+        self.token = token
+        self.newest = newest
+        super().__init__(f"camera {_shown(camera_id)}: lease {token} is superseded by {newest}: another worker has it")
+
+
 class RevisionChangedError(TesseraError):
     """Something was changed since the caller read it.
 

@@ -87,6 +87,7 @@ class EncodeOptions(google.protobuf.message.Message):
     MIN_DETECTION_PROBABILITY_FIELD_NUMBER: builtins.int
     MIN_SIDE_PX_FIELD_NUMBER: builtins.int
     WITHOUT_EMBEDDING_FIELD_NUMBER: builtins.int
+    MIN_EMBEDDED_PROBABILITY_FIELD_NUMBER: builtins.int
     modality: tessera.v1.biometrics_pb2.Modality.ValueType
     """Default: FACE."""
     model_id: builtins.str
@@ -99,6 +100,10 @@ class EncodeOptions(google.protobuf.message.Message):
     """Observations whose shorter side is smaller are reported without an embedding. Default 0."""
     without_embedding: builtins.bool
     """True: detect and measure, do not embed."""
+    min_embedded_probability: builtins.float
+    """Detections below this probability are reported without an embedding: they say where somebody went on to, not who it
+    is. In (0, 1]; default: all that are reported are embedded.
+    """
     def __init__(
         self,
         *,
@@ -108,10 +113,14 @@ class EncodeOptions(google.protobuf.message.Message):
         min_detection_probability: builtins.float | None = ...,
         min_side_px: builtins.int = ...,
         without_embedding: builtins.bool = ...,
+        min_embedded_probability: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_min_detection_probability", b"_min_detection_probability", "min_detection_probability", b"min_detection_probability"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_min_detection_probability", b"_min_detection_probability", "max_observations", b"max_observations", "min_detection_probability", b"min_detection_probability", "min_side_px", b"min_side_px", "modality", b"modality", "model_id", b"model_id", "without_embedding", b"without_embedding"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_min_detection_probability", b"_min_detection_probability", "_min_embedded_probability", b"_min_embedded_probability", "min_detection_probability", b"min_detection_probability", "min_embedded_probability", b"min_embedded_probability"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_min_detection_probability", b"_min_detection_probability", "_min_embedded_probability", b"_min_embedded_probability", "max_observations", b"max_observations", "min_detection_probability", b"min_detection_probability", "min_embedded_probability", b"min_embedded_probability", "min_side_px", b"min_side_px", "modality", b"modality", "model_id", b"model_id", "without_embedding", b"without_embedding"]) -> None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_min_detection_probability", b"_min_detection_probability"]) -> typing.Literal["min_detection_probability"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_min_embedded_probability", b"_min_embedded_probability"]) -> typing.Literal["min_embedded_probability"] | None: ...
 
 Global___EncodeOptions: typing_extensions.TypeAlias = EncodeOptions
 

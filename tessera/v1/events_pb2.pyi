@@ -92,6 +92,71 @@ ALERT_STATE_ACKNOWLEDGED: AlertState.ValueType  # 2
 ALERT_STATE_RESOLVED: AlertState.ValueType  # 3
 Global___AlertState: typing_extensions.TypeAlias = AlertState
 
+class _RuleKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _RuleKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_RuleKind.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    RULE_KIND_UNSPECIFIED: _RuleKind.ValueType  # 0
+    RULE_KIND_WATCHLIST: _RuleKind.ValueType  # 1
+    RULE_KIND_UNKNOWN_PERSON: _RuleKind.ValueType  # 2
+    RULE_KIND_REIDENTIFIED: _RuleKind.ValueType  # 3
+    RULE_KIND_SCENE: _RuleKind.ValueType  # 4
+    RULE_KIND_FAILED_VERIFIES: _RuleKind.ValueType  # 5
+    RULE_KIND_CAMERA_LOST: _RuleKind.ValueType  # 6
+
+class RuleKind(_RuleKind, metaclass=_RuleKindEnumTypeWrapper): ...
+
+RULE_KIND_UNSPECIFIED: RuleKind.ValueType  # 0
+RULE_KIND_WATCHLIST: RuleKind.ValueType  # 1
+RULE_KIND_UNKNOWN_PERSON: RuleKind.ValueType  # 2
+RULE_KIND_REIDENTIFIED: RuleKind.ValueType  # 3
+RULE_KIND_SCENE: RuleKind.ValueType  # 4
+RULE_KIND_FAILED_VERIFIES: RuleKind.ValueType  # 5
+RULE_KIND_CAMERA_LOST: RuleKind.ValueType  # 6
+Global___RuleKind: typing_extensions.TypeAlias = RuleKind
+
+class _AlertChange:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _AlertChangeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_AlertChange.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ALERT_CHANGE_UNSPECIFIED: _AlertChange.ValueType  # 0
+    ALERT_CHANGE_OPENED: _AlertChange.ValueType  # 1
+    ALERT_CHANGE_REMINDED: _AlertChange.ValueType  # 2
+    """It is told again, with what it stands for by now."""
+    ALERT_CHANGE_REVISED: _AlertChange.ValueType  # 3
+    """A decision that it names was revised."""
+    ALERT_CHANGE_WITHDRAWN: _AlertChange.ValueType  # 4
+    """The decisions that it rested on were revised: it stands on nothing. It is resolved."""
+    ALERT_CHANGE_ENDED: _AlertChange.ValueType  # 5
+    """What it told of is over, such as a camera that is back. It is resolved."""
+    ALERT_CHANGE_ACKNOWLEDGED: _AlertChange.ValueType  # 6
+    ALERT_CHANGE_RESOLVED: _AlertChange.ValueType  # 7
+    ALERT_CHANGE_JOINED: _AlertChange.ValueType  # 8
+    """Another event counts towards it. Never in a message: only where alerts are listed."""
+
+class AlertChange(_AlertChange, metaclass=_AlertChangeEnumTypeWrapper):
+    """What happened to an alert last."""
+
+ALERT_CHANGE_UNSPECIFIED: AlertChange.ValueType  # 0
+ALERT_CHANGE_OPENED: AlertChange.ValueType  # 1
+ALERT_CHANGE_REMINDED: AlertChange.ValueType  # 2
+"""It is told again, with what it stands for by now."""
+ALERT_CHANGE_REVISED: AlertChange.ValueType  # 3
+"""A decision that it names was revised."""
+ALERT_CHANGE_WITHDRAWN: AlertChange.ValueType  # 4
+"""The decisions that it rested on were revised: it stands on nothing. It is resolved."""
+ALERT_CHANGE_ENDED: AlertChange.ValueType  # 5
+"""What it told of is over, such as a camera that is back. It is resolved."""
+ALERT_CHANGE_ACKNOWLEDGED: AlertChange.ValueType  # 6
+ALERT_CHANGE_RESOLVED: AlertChange.ValueType  # 7
+ALERT_CHANGE_JOINED: AlertChange.ValueType  # 8
+"""Another event counts towards it. Never in a message: only where alerts are listed."""
+Global___AlertChange: typing_extensions.TypeAlias = AlertChange
+
 class _EventKind:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -102,6 +167,7 @@ class _EventKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     EVENT_KIND_SIGHTING: _EventKind.ValueType  # 1
     EVENT_KIND_CAMERA: _EventKind.ValueType  # 2
     EVENT_KIND_ALERT: _EventKind.ValueType  # 3
+    EVENT_KIND_VERIFY_FAILURE: _EventKind.ValueType  # 4
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper): ...
 
@@ -109,6 +175,7 @@ EVENT_KIND_UNSPECIFIED: EventKind.ValueType  # 0
 EVENT_KIND_SIGHTING: EventKind.ValueType  # 1
 EVENT_KIND_CAMERA: EventKind.ValueType  # 2
 EVENT_KIND_ALERT: EventKind.ValueType  # 3
+EVENT_KIND_VERIFY_FAILURE: EventKind.ValueType  # 4
 Global___EventKind: typing_extensions.TypeAlias = EventKind
 
 @typing.final
@@ -125,6 +192,7 @@ class Event(google.protobuf.message.Message):
     SIGHTING_FIELD_NUMBER: builtins.int
     CAMERA_EVENT_FIELD_NUMBER: builtins.int
     ALERT_FIELD_NUMBER: builtins.int
+    VERIFY_FAILURE_FIELD_NUMBER: builtins.int
     event_id: builtins.str
     """The same for all revisions of one happening: the deduplication key."""
     revision: builtins.int
@@ -151,7 +219,11 @@ class Event(google.protobuf.message.Message):
     @property
     def camera_event(self) -> Global___CameraEvent: ...
     @property
-    def alert(self) -> Global___Alert: ...
+    def alert(self) -> Global___Alert:
+        """The event's id is the alert's, and each message of the alert is a revision."""
+
+    @property
+    def verify_failure(self) -> Global___VerifyFailure: ...
     def __init__(
         self,
         *,
@@ -165,10 +237,11 @@ class Event(google.protobuf.message.Message):
         sighting: Global___Sighting | None = ...,
         camera_event: Global___CameraEvent | None = ...,
         alert: Global___Alert | None = ...,
+        verify_failure: Global___VerifyFailure | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["alert", b"alert", "body", b"body", "camera_event", b"camera_event", "event_time", b"event_time", "recorded_at", b"recorded_at", "sighting", b"sighting", "valid_until", b"valid_until"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["alert", b"alert", "body", b"body", "camera_event", b"camera_event", "camera_id", b"camera_id", "cursor", b"cursor", "event_id", b"event_id", "event_time", b"event_time", "recorded_at", b"recorded_at", "revision", b"revision", "sighting", b"sighting", "valid_until", b"valid_until"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["sighting", "camera_event", "alert"] | None: ...
+    def HasField(self, field_name: typing.Literal["alert", b"alert", "body", b"body", "camera_event", b"camera_event", "event_time", b"event_time", "recorded_at", b"recorded_at", "sighting", b"sighting", "valid_until", b"valid_until", "verify_failure", b"verify_failure"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["alert", b"alert", "body", b"body", "camera_event", b"camera_event", "camera_id", b"camera_id", "cursor", b"cursor", "event_id", b"event_id", "event_time", b"event_time", "recorded_at", b"recorded_at", "revision", b"revision", "sighting", b"sighting", "valid_until", b"valid_until", "verify_failure", b"verify_failure"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["sighting", "camera_event", "alert", "verify_failure"] | None: ...
 
 Global___Event: typing_extensions.TypeAlias = Event
 
@@ -193,6 +266,7 @@ class Sighting(google.protobuf.message.Message):
     ZONES_FIELD_NUMBER: builtins.int
     BEST_SHOT_ID_FIELD_NUMBER: builtins.int
     CAPTURE_TO_DECISION_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
     tracklet_id: builtins.str
     collection_id: builtins.str
     modality: tessera.v1.biometrics_pb2.Modality.ValueType
@@ -224,6 +298,10 @@ class Sighting(google.protobuf.message.Message):
     def capture_to_decision(self) -> google.protobuf.duration_pb2.Duration:
         """From the newest sample's capture to the decision."""
 
+    @property
+    def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Of the matched subject, when this was recorded."""
+
     def __init__(
         self,
         *,
@@ -242,11 +320,40 @@ class Sighting(google.protobuf.message.Message):
         zones: collections.abc.Iterable[builtins.str] | None = ...,
         best_shot_id: builtins.str = ...,
         capture_to_decision: google.protobuf.duration_pb2.Duration | None = ...,
+        labels: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["box", b"box", "capture_to_decision", b"capture_to_decision", "decision", b"decision", "first_seen", b"first_seen", "last_seen", b"last_seen", "quality", b"quality"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "capture_to_decision", b"capture_to_decision", "collection_id", b"collection_id", "decision", b"decision", "display_name", b"display_name", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "last_seen", b"last_seen", "modality", b"modality", "quality", b"quality", "subject_id", b"subject_id", "tracklet_id", b"tracklet_id", "zones", b"zones"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "capture_to_decision", b"capture_to_decision", "collection_id", b"collection_id", "decision", b"decision", "display_name", b"display_name", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "labels", b"labels", "last_seen", b"last_seen", "modality", b"modality", "quality", b"quality", "subject_id", b"subject_id", "tracklet_id", b"tracklet_id", "zones", b"zones"]) -> None: ...
 
 Global___Sighting: typing_extensions.TypeAlias = Sighting
+
+@typing.final
+class VerifyFailure(google.protobuf.message.Message):
+    """A claim to be somebody was not confirmed (NO_MATCH)."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: builtins.int
+    SUBJECT_ID_FIELD_NUMBER: builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: builtins.int
+    EVIDENCE_ID_FIELD_NUMBER: builtins.int
+    collection_id: builtins.str
+    subject_id: builtins.str
+    """Who it was claimed to be."""
+    display_name: builtins.str
+    evidence_id: builtins.str
+    """Of the answer, in the audit log."""
+    def __init__(
+        self,
+        *,
+        collection_id: builtins.str = ...,
+        subject_id: builtins.str = ...,
+        display_name: builtins.str = ...,
+        evidence_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id", "display_name", b"display_name", "evidence_id", b"evidence_id", "subject_id", b"subject_id"]) -> None: ...
+
+Global___VerifyFailure: typing_extensions.TypeAlias = VerifyFailure
 
 @typing.final
 class CameraEvent(google.protobuf.message.Message):
@@ -299,22 +406,64 @@ class Alert(google.protobuf.message.Message):
     ACTOR_FIELD_NUMBER: builtins.int
     COMMENT_FIELD_NUMBER: builtins.int
     SUPPRESSED_EVENTS_FIELD_NUMBER: builtins.int
+    RULE_REVISION_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    CHANGE_FIELD_NUMBER: builtins.int
+    TITLE_FIELD_NUMBER: builtins.int
+    CAMERA_IDS_FIELD_NUMBER: builtins.int
+    SUBJECTS_FIELD_NUMBER: builtins.int
+    STEPS_FIELD_NUMBER: builtins.int
+    HELD_BACK_FIELD_NUMBER: builtins.int
+    MESSAGES_FIELD_NUMBER: builtins.int
+    BEST_SHOT_ID_FIELD_NUMBER: builtins.int
+    VALID_UNTIL_FIELD_NUMBER: builtins.int
     alert_id: builtins.str
+    """The same for the same events, whoever works it out: the deduplication key, and the name of its thread."""
     rule_id: builtins.str
     severity: Global___Severity.ValueType
     state: Global___AlertState.ValueType
     summary: builtins.str
+    """What the rule saw, in words that name no person; see `subjects`."""
     actor: builtins.str
-    """Who acknowledged or resolved it, and why."""
+    """Who acknowledged or resolved it last, and why. `rule:ID`: the rule itself."""
     comment: builtins.str
     suppressed_events: builtins.int
     """Events that this alert stands for beyond those it names."""
+    rule_revision: builtins.int
+    kind: Global___RuleKind.ValueType
+    change: Global___AlertChange.ValueType
+    title: builtins.str
+    """The rule's name for people, when the alert was opened."""
+    held_back: builtins.int
+    """Of `suppressed_events`: those that would have opened alerts of their own, had the rule had a message left."""
+    messages: builtins.int
+    """How often it was told so far."""
+    best_shot_id: builtins.str
+    """Of the first event that it names and that has one; empty: none is kept."""
     @property
-    def event_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def event_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The first 8 that it stands for; those beyond are counted in `suppressed_events`."""
+
     @property
     def opened_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def updated_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def camera_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Of the events that it names."""
+
+    @property
+    def subjects(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___AlertSubject]:
+        """Who is named by these events, by today's names."""
+
+    @property
+    def steps(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___AlertStep]:
+        """All that was done about it, oldest first."""
+
+    @property
+    def valid_until(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Nothing may be done because of it after this moment."""
+
     def __init__(
         self,
         *,
@@ -329,11 +478,70 @@ class Alert(google.protobuf.message.Message):
         actor: builtins.str = ...,
         comment: builtins.str = ...,
         suppressed_events: builtins.int = ...,
+        rule_revision: builtins.int = ...,
+        kind: Global___RuleKind.ValueType = ...,
+        change: Global___AlertChange.ValueType = ...,
+        title: builtins.str = ...,
+        camera_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        subjects: collections.abc.Iterable[Global___AlertSubject] | None = ...,
+        steps: collections.abc.Iterable[Global___AlertStep] | None = ...,
+        held_back: builtins.int = ...,
+        messages: builtins.int = ...,
+        best_shot_id: builtins.str = ...,
+        valid_until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["opened_at", b"opened_at", "updated_at", b"updated_at"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["actor", b"actor", "alert_id", b"alert_id", "comment", b"comment", "event_ids", b"event_ids", "opened_at", b"opened_at", "rule_id", b"rule_id", "severity", b"severity", "state", b"state", "summary", b"summary", "suppressed_events", b"suppressed_events", "updated_at", b"updated_at"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["opened_at", b"opened_at", "updated_at", b"updated_at", "valid_until", b"valid_until"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["actor", b"actor", "alert_id", b"alert_id", "best_shot_id", b"best_shot_id", "camera_ids", b"camera_ids", "change", b"change", "comment", b"comment", "event_ids", b"event_ids", "held_back", b"held_back", "kind", b"kind", "messages", b"messages", "opened_at", b"opened_at", "rule_id", b"rule_id", "rule_revision", b"rule_revision", "severity", b"severity", "state", b"state", "steps", b"steps", "subjects", b"subjects", "summary", b"summary", "suppressed_events", b"suppressed_events", "title", b"title", "updated_at", b"updated_at", "valid_until", b"valid_until"]) -> None: ...
 
 Global___Alert: typing_extensions.TypeAlias = Alert
+
+@typing.final
+class AlertSubject(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: builtins.int
+    SUBJECT_ID_FIELD_NUMBER: builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: builtins.int
+    collection_id: builtins.str
+    subject_id: builtins.str
+    display_name: builtins.str
+    def __init__(
+        self,
+        *,
+        collection_id: builtins.str = ...,
+        subject_id: builtins.str = ...,
+        display_name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id", "display_name", b"display_name", "subject_id", b"subject_id"]) -> None: ...
+
+Global___AlertSubject: typing_extensions.TypeAlias = AlertSubject
+
+@typing.final
+class AlertStep(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: builtins.int
+    AT_FIELD_NUMBER: builtins.int
+    ACTOR_FIELD_NUMBER: builtins.int
+    COMMENT_FIELD_NUMBER: builtins.int
+    state: Global___AlertState.ValueType
+    actor: builtins.str
+    """A person, or `rule:ID`."""
+    comment: builtins.str
+    @property
+    def at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        state: Global___AlertState.ValueType = ...,
+        at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        actor: builtins.str = ...,
+        comment: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["at", b"at"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["actor", b"actor", "at", b"at", "comment", b"comment", "state", b"state"]) -> None: ...
+
+Global___AlertStep: typing_extensions.TypeAlias = AlertStep
 
 @typing.final
 class WatchEventsRequest(google.protobuf.message.Message):
@@ -537,11 +745,17 @@ class ListAlertsRequest(google.protobuf.message.Message):
     UNTIL_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    RULE_ID_FIELD_NUMBER: builtins.int
+    MIN_SEVERITY_FIELD_NUMBER: builtins.int
     state: Global___AlertState.ValueType
     """Default: all states."""
     page_size: builtins.int
     """1 to 1000; default 100."""
     page_token: builtins.str
+    rule_id: builtins.str
+    """Empty: of all rules."""
+    min_severity: Global___Severity.ValueType
+    """This one and worse. Default: all."""
     @property
     def until(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
@@ -551,9 +765,11 @@ class ListAlertsRequest(google.protobuf.message.Message):
         until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        rule_id: builtins.str = ...,
+        min_severity: Global___Severity.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["from", b"from", "until", b"until"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["from", b"from", "page_size", b"page_size", "page_token", b"page_token", "state", b"state", "until", b"until"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["from", b"from", "min_severity", b"min_severity", "page_size", b"page_size", "page_token", b"page_token", "rule_id", b"rule_id", "state", b"state", "until", b"until"]) -> None: ...
 
 Global___ListAlertsRequest: typing_extensions.TypeAlias = ListAlertsRequest
 
@@ -565,7 +781,9 @@ class ListAlertsResponse(google.protobuf.message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     @property
-    def alerts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Alert]: ...
+    def alerts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Alert]:
+        """As they stand, by the time of their opening."""
+
     def __init__(
         self,
         *,
@@ -575,6 +793,38 @@ class ListAlertsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["alerts", b"alerts", "next_page_token", b"next_page_token"]) -> None: ...
 
 Global___ListAlertsResponse: typing_extensions.TypeAlias = ListAlertsResponse
+
+@typing.final
+class GetAlertRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ALERT_ID_FIELD_NUMBER: builtins.int
+    alert_id: builtins.str
+    def __init__(
+        self,
+        *,
+        alert_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alert_id", b"alert_id"]) -> None: ...
+
+Global___GetAlertRequest: typing_extensions.TypeAlias = GetAlertRequest
+
+@typing.final
+class GetAlertResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ALERT_FIELD_NUMBER: builtins.int
+    @property
+    def alert(self) -> Global___Alert: ...
+    def __init__(
+        self,
+        *,
+        alert: Global___Alert | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["alert", b"alert"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["alert", b"alert"]) -> None: ...
+
+Global___GetAlertResponse: typing_extensions.TypeAlias = GetAlertResponse
 
 @typing.final
 class AcknowledgeAlertRequest(google.protobuf.message.Message):
@@ -587,7 +837,9 @@ class AcknowledgeAlertRequest(google.protobuf.message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     alert_id: builtins.str
     actor: builtins.str
+    """Who it is: 1 to 128 characters."""
     comment: builtins.str
+    """Why, up to 500 characters. Kept in clear: name nobody."""
     resolve: builtins.bool
     """True: resolve it."""
     request_id: builtins.str

@@ -54,6 +54,11 @@ class EventServiceStub(object):
                 request_serializer=tessera_dot_v1_dot_events__pb2.ListAlertsRequest.SerializeToString,
                 response_deserializer=tessera_dot_v1_dot_events__pb2.ListAlertsResponse.FromString,
                 _registered_method=True)
+        self.GetAlert = channel.unary_unary(
+                '/tessera.v1.EventService/GetAlert',
+                request_serializer=tessera_dot_v1_dot_events__pb2.GetAlertRequest.SerializeToString,
+                response_deserializer=tessera_dot_v1_dot_events__pb2.GetAlertResponse.FromString,
+                _registered_method=True)
         self.AcknowledgeAlert = channel.unary_unary(
                 '/tessera.v1.EventService/AcknowledgeAlert',
                 request_serializer=tessera_dot_v1_dot_events__pb2.AcknowledgeAlertRequest.SerializeToString,
@@ -88,14 +93,22 @@ class EventServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListAlerts(self, request, context):
-        """UNIMPLEMENTED in this version.
+        """Newest first. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAlert(self, request, context):
+        """Errors: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AcknowledgeAlert(self, request, context):
-        """UNIMPLEMENTED in this version.
+        """Says who looks after an alert, or that it is settled, and why. Idempotent by request_id; the very same again changes
+        nothing either. Errors: NOT_FOUND, FAILED_PRECONDITION (ALERT_RESOLVED; ALERT_ACKNOWLEDGED: by somebody else).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,6 +136,11 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.ListAlerts,
                     request_deserializer=tessera_dot_v1_dot_events__pb2.ListAlertsRequest.FromString,
                     response_serializer=tessera_dot_v1_dot_events__pb2.ListAlertsResponse.SerializeToString,
+            ),
+            'GetAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAlert,
+                    request_deserializer=tessera_dot_v1_dot_events__pb2.GetAlertRequest.FromString,
+                    response_serializer=tessera_dot_v1_dot_events__pb2.GetAlertResponse.SerializeToString,
             ),
             'AcknowledgeAlert': grpc.unary_unary_rpc_method_handler(
                     servicer.AcknowledgeAlert,
@@ -238,6 +256,33 @@ class EventService(object):
             '/tessera.v1.EventService/ListAlerts',
             tessera_dot_v1_dot_events__pb2.ListAlertsRequest.SerializeToString,
             tessera_dot_v1_dot_events__pb2.ListAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAlert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tessera.v1.EventService/GetAlert',
+            tessera_dot_v1_dot_events__pb2.GetAlertRequest.SerializeToString,
+            tessera_dot_v1_dot_events__pb2.GetAlertResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -89,6 +89,22 @@ _EventServiceListAlertsType = typing_extensions.TypeVar(
     ],
 )
 
+_EventServiceGetAlertType = typing_extensions.TypeVar(
+    '_EventServiceGetAlertType',
+    grpc.UnaryUnaryMultiCallable[
+        tessera.v1.events_pb2.GetAlertRequest,
+        tessera.v1.events_pb2.GetAlertResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.events_pb2.GetAlertRequest,
+        tessera.v1.events_pb2.GetAlertResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tessera.v1.events_pb2.GetAlertRequest,
+        tessera.v1.events_pb2.GetAlertResponse,
+    ],
+)
+
 _EventServiceAcknowledgeAlertType = typing_extensions.TypeVar(
     '_EventServiceAcknowledgeAlertType',
     grpc.UnaryUnaryMultiCallable[
@@ -105,7 +121,7 @@ _EventServiceAcknowledgeAlertType = typing_extensions.TypeVar(
     ],
 )
 
-class EventServiceStub(typing.Generic[_EventServiceWatchEventsType, _EventServicePublishCameraEventType, _EventServiceListSightingsType, _EventServiceListAlertsType, _EventServiceAcknowledgeAlertType]):
+class EventServiceStub(typing.Generic[_EventServiceWatchEventsType, _EventServicePublishCameraEventType, _EventServiceListSightingsType, _EventServiceListAlertsType, _EventServiceGetAlertType, _EventServiceAcknowledgeAlertType]):
     @typing.overload
     def __init__(self: EventServiceStub[
         grpc.UnaryStreamMultiCallable[
@@ -123,6 +139,10 @@ class EventServiceStub(typing.Generic[_EventServiceWatchEventsType, _EventServic
         grpc.UnaryUnaryMultiCallable[
             tessera.v1.events_pb2.ListAlertsRequest,
             tessera.v1.events_pb2.ListAlertsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tessera.v1.events_pb2.GetAlertRequest,
+            tessera.v1.events_pb2.GetAlertResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
             tessera.v1.events_pb2.AcknowledgeAlertRequest,
@@ -149,6 +169,10 @@ class EventServiceStub(typing.Generic[_EventServiceWatchEventsType, _EventServic
             tessera.v1.events_pb2.ListAlertsResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            tessera.v1.events_pb2.GetAlertRequest,
+            tessera.v1.events_pb2.GetAlertResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             tessera.v1.events_pb2.AcknowledgeAlertRequest,
             tessera.v1.events_pb2.AcknowledgeAlertResponse,
         ],
@@ -167,10 +191,15 @@ class EventServiceStub(typing.Generic[_EventServiceWatchEventsType, _EventServic
     """Newest first. Idempotent."""
 
     ListAlerts: _EventServiceListAlertsType
-    """UNIMPLEMENTED in this version."""
+    """Newest first. Idempotent."""
+
+    GetAlert: _EventServiceGetAlertType
+    """Errors: NOT_FOUND."""
 
     AcknowledgeAlert: _EventServiceAcknowledgeAlertType
-    """UNIMPLEMENTED in this version."""
+    """Says who looks after an alert, or that it is settled, and why. Idempotent by request_id; the very same again changes
+    nothing either. Errors: NOT_FOUND, FAILED_PRECONDITION (ALERT_RESOLVED; ALERT_ACKNOWLEDGED: by somebody else).
+    """
 
 EventServiceAsyncStub: typing_extensions.TypeAlias = EventServiceStub[
     grpc.aio.UnaryStreamMultiCallable[
@@ -188,6 +217,10 @@ EventServiceAsyncStub: typing_extensions.TypeAlias = EventServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.events_pb2.ListAlertsRequest,
         tessera.v1.events_pb2.ListAlertsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.events_pb2.GetAlertRequest,
+        tessera.v1.events_pb2.GetAlertResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.events_pb2.AcknowledgeAlertRequest,
@@ -229,7 +262,15 @@ class EventServiceServicer(metaclass=abc.ABCMeta):
         request: tessera.v1.events_pb2.ListAlertsRequest,
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.events_pb2.ListAlertsResponse, collections.abc.Awaitable[tessera.v1.events_pb2.ListAlertsResponse]]:
-        """UNIMPLEMENTED in this version."""
+        """Newest first. Idempotent."""
+
+    @abc.abstractmethod
+    def GetAlert(
+        self,
+        request: tessera.v1.events_pb2.GetAlertRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tessera.v1.events_pb2.GetAlertResponse, collections.abc.Awaitable[tessera.v1.events_pb2.GetAlertResponse]]:
+        """Errors: NOT_FOUND."""
 
     @abc.abstractmethod
     def AcknowledgeAlert(
@@ -237,6 +278,8 @@ class EventServiceServicer(metaclass=abc.ABCMeta):
         request: tessera.v1.events_pb2.AcknowledgeAlertRequest,
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.events_pb2.AcknowledgeAlertResponse, collections.abc.Awaitable[tessera.v1.events_pb2.AcknowledgeAlertResponse]]:
-        """UNIMPLEMENTED in this version."""
+        """Says who looks after an alert, or that it is settled, and why. Idempotent by request_id; the very same again changes
+        nothing either. Errors: NOT_FOUND, FAILED_PRECONDITION (ALERT_RESOLVED; ALERT_ACKNOWLEDGED: by somebody else).
+        """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from gallery_svc.store import codec
 from gallery_svc.store.protocol import GLOBAL_LOG, Store, audit_log
-from gallery_svc.store.records import AuditRecord, CameraEventBody, CameraEventKind, Member, NewEvent, SightingBody
+from gallery_svc.store.records import AuditRecord, CameraEventBody, Member, NewEvent, SightingBody
+from tessera.domain.camera_events import CameraEventKind
 from tessera.domain.decision import Outcome
 from tessera.domain.embedding import Modality
 from tessera.domain.ids import CameraId, EventId, SubjectId, TrackletId

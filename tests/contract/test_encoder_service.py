@@ -176,6 +176,7 @@ async def test_a_bad_picture_is_refused_with_its_reason(stub: EncoderServiceStub
     [
         (pb.EncodeOptions(max_observations=65), grpc.StatusCode.INVALID_ARGUMENT, "options.max_observations"),
         (pb.EncodeOptions(min_detection_probability=0), grpc.StatusCode.INVALID_ARGUMENT, "min_detection"),
+        (pb.EncodeOptions(min_embedded_probability=1.5), grpc.StatusCode.INVALID_ARGUMENT, "min_embedded"),
         (pb.EncodeOptions(model_id="face-x@1"), grpc.StatusCode.NOT_FOUND, "face-x@1"),
         (pb.EncodeOptions(modality=biometrics_pb2.MODALITY_SIGNATURE), grpc.StatusCode.NOT_FOUND, "SIGNATURE"),
         (pb.EncodeOptions(modality=77), grpc.StatusCode.INVALID_ARGUMENT, "modality"),

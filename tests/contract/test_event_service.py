@@ -198,6 +198,28 @@ async def test_a_bad_update_does_not_end_the_stream(world: World) -> None:
     assert "last_seen" in answers[5].detail
 
 
+async def test_an_older_lease_is_not_heard(world: World) -> None:
+    """Once a newer lease of a camera was heard of, words under an older one are refused, and told which it is."""
+    answers = await match(
+        world,
+        update("t1", 1, sample(person(0)), sample(person(0)), lease_token=7),
+        update("t2", 1, sample(person(0)), lease_token=9),
+        update("t1", 2, sample(person(0)), lease_token=7),
+        update("t3", 1, sample(person(0)), lease_token=7, camera_id="hall"),
+    )
+    assert [type(answer) for answer in answers] == [
+        matching_pb2.TrackletDecision,
+        matching_pb2.TrackletDecision,
+        matching_pb2.TrackletRejected,
+        matching_pb2.TrackletDecision,
+    ]
+    assert (answers[2].reason, answers[2].newest_lease_token) == (pb.REASON_LEASE_SUPERSEDED, 9)
+    assert await _publish(world, "c1", lease_token=9)
+    detail = await refused(_publish(world, "c2", lease_token=8))
+    assert (detail.code, detail.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "LEASE_SUPERSEDED")
+    assert await _publish(world, "c3")
+
+
 async def test_a_stream_begins_with_open(world: World) -> None:
     """Anything else is refused."""
     stream = world.stub.MatchStream(iter([update("t1", 1)]))

@@ -21,15 +21,17 @@ import simplejpeg
 from camera_ingest.backoff import Backoff
 from camera_ingest.capture import Capture, SampledPicture
 from camera_ingest.freeze import FreezeWatch
-from camera_ingest.sources.av_source import AvLimits, AvSource
+from camera_ingest.reading.feed import Feed, ReaderFeed
+from camera_ingest.reading.host import ReaderHost
+from camera_ingest.reading.order import ReadLimits, ReadOrder
+from camera_ingest.sources.av_source import AvSource
 from camera_ingest.sources.folder import FolderSource
-from camera_ingest.sources.opening import open_source
-from camera_ingest.sources.source import Source, SourceError
+from camera_ingest.sources.source import Pixels, SourceError
 from camera_ingest.sources.url import parse_url
 from tessera.chassis.clock import SystemClock
 from tessera.chassis.ports import free_port
 
-LIMITS = AvLimits(open_s=1.0, read_s=0.7)
+LIMITS = ReadLimits(open_s=1.0, read_s=0.7)
 SLACK_S = 10.0
 """For a machine that is busy: libav itself would wait for ever."""
 BOUNDARY = b"frame"
@@ -118,7 +120,10 @@ def test_a_recording_plays_in_its_own_time(recording: Path) -> None:
     times, values = [], []
     for frame in source.frames(threading.Event()):
         times.append(frame.capture_time)
-        values.append(int(np.asarray(frame.picture()).mean()))
+        pixels = frame.picture()
+        assert isinstance(pixels, Pixels)
+        rows = np.frombuffer(pixels.rows, np.uint8).reshape(pixels.height_px, pixels.stride_bytes)
+        values.append(int(rows[:, : 3 * pixels.width_px].mean()))
     source.close()
     steps = [(later - earlier).total_seconds() for earlier, later in itertools.pairwise(times)]
     assert len(values) == 12
@@ -222,8 +227,8 @@ def test_an_empty_folder_says_so(tmp_path: Path) -> None:
 
 def test_the_same_picture_for_long_is_a_freeze() -> None:
     """Different pictures never freeze; the same one does after its time, and any change thaws it."""
-    watch, same, other = FreezeWatch(5.0), picture(1), picture(2)
-    assert not any(watch.is_frozen(picture(n % 20), float(n)) for n in range(20))
+    watch, same, other = FreezeWatch(5.0), 71, 72
+    assert not any(watch.is_frozen(n % 20, float(n)) for n in range(20))
     assert [watch.is_frozen(same, 20.0 + n) for n in range(7)] == [False] * 5 + [True] * 2
     assert not watch.is_frozen(other, 27.0)
 
@@ -252,14 +257,21 @@ class Listener:
         self.ended.set()
 
 
-def capture_of(url: str, listener: Listener, rate_hz: float, freeze_after_s: float = 5.0) -> Capture:
-    def open_it() -> Source:
-        return open_source(parse_url(url), rate_hz, False, SystemClock(), LIMITS)
+@pytest.fixture
+def host() -> Iterator[ReaderHost]:
+    readers = ReaderHost()
+    yield readers
+    readers.close()
+
+
+def capture_of(host: ReaderHost, url: str, listener: Listener, rate_hz: float, freeze_after_s: float = 5.0) -> Capture:
+    def make_feed() -> Feed:
+        return ReaderFeed(host, ReadOrder("test", url, rate_hz, limits=LIMITS), SystemClock())
 
     backoff = Backoff(0.1, 0.2, 0.01)
     return Capture(
         name="test",
-        open_source=open_it,
+        make_feed=make_feed,
         rate_hz=rate_hz,
         freeze_after_s=freeze_after_s,
         backoff=backoff,
@@ -267,10 +279,10 @@ def capture_of(url: str, listener: Listener, rate_hz: float, freeze_after_s: flo
     )
 
 
-async def test_a_capture_samples_a_recording_and_ends(recording: Path) -> None:
+async def test_a_capture_samples_a_recording_and_ends(host: ReaderHost, recording: Path) -> None:
     """Ten frames a second sampled at five give every second one, and then the end is told."""
     listener = Listener()
-    capture = capture_of(str(recording), listener, 5.0)
+    capture = capture_of(host, str(recording), listener, 5.0)
     capture.start()
     await asyncio.wait_for(listener.ended.wait(), 10)
     assert await capture.join(5)
@@ -278,22 +290,22 @@ async def test_a_capture_samples_a_recording_and_ends(recording: Path) -> None:
     assert listener.lost == []
 
 
-async def test_a_camera_that_repeats_its_picture_is_frozen() -> None:
+async def test_a_camera_that_repeats_its_picture_is_frozen(host: ReaderHost) -> None:
     """A live stream whose pictures stop changing is noticed while frames keep coming."""
     listener = Listener()
     with mjpeg_camera("repeat") as port:
-        capture = capture_of(f"http://127.0.0.1:{port}/video", listener, 20.0, freeze_after_s=0.5)
+        capture = capture_of(host, f"http://127.0.0.1:{port}/video", listener, 20.0, freeze_after_s=0.5)
         capture.start()
         await asyncio.wait_for(listener.frozen.wait(), 10)
         capture.stop()
         assert await capture.join(5)
 
 
-async def test_a_lost_stream_is_opened_again_and_again() -> None:
+async def test_a_lost_stream_is_opened_again_and_again(host: ReaderHost) -> None:
     """Each end of a live stream is a loss, and each loss is followed by another attempt."""
     listener = Listener()
     with mjpeg_camera("end") as port:
-        capture = capture_of(f"http://127.0.0.1:{port}/video", listener, 20.0)
+        capture = capture_of(host, f"http://127.0.0.1:{port}/video", listener, 20.0)
         capture.start()
         await asyncio.wait_for(listener.lost_twice.wait(), 20)
         capture.stop()

@@ -68,8 +68,9 @@ def test_frames_without_an_outcome_and_frames_counted_twice_both_show() -> None:
 
 def test_a_frame_that_the_camera_left_out_itself_is_no_unfairness() -> None:
     """Only frames that were wanted are judged: a camera that sees nothing move is not underserved."""
-    before = replace(status(encoded=10), skip_counts={Reason.NO_MOTION: 5, Reason.NO_CREDIT: 5})
-    after = replace(status(encoded=16, expired=1), skip_counts={Reason.NO_MOTION: 95, Reason.NO_CREDIT: 8})
+    skips = {Reason.NO_MOTION: 5, Reason.NO_CREDIT: 5}
+    before = replace(status(encoded=10, skipped=10), skip_counts=skips)
+    after = replace(status(encoded=16, expired=1, skipped=103), skip_counts=skips | {Reason.NO_MOTION: 95})
     assert wanted(before, after) == 6 + 1 + 3
     assert chosen(before, after) == 90
     assert encoded_ratio(before, after) == 0.6

@@ -46,6 +46,7 @@ async def rig() -> AsyncIterator[Rig]:
         await ingest.fleet.stop()
         await end_tasks(*tasks)
         ingest.executor.shutdown(wait=False)
+        ingest.readers.close()
         ingest.looking.shutdown(wait=False)
     await encoder_server.kill()
     await gallery_server.kill()

@@ -29,11 +29,17 @@ def person(axis: int, noise: float = 0.0, seed: int = 0) -> Embedding:
 
 
 def seen(
-    x_px: float, y_px: float = 100.0, who: Embedding | None = None, *, faults: tuple[Reason, ...] = ()
+    x_px: float,
+    y_px: float = 100.0,
+    who: Embedding | None = None,
+    *,
+    faults: tuple[Reason, ...] = (),
+    overall: float = 0.8,
+    probability: float = 0.9,
 ) -> Observation:
     """A face of 100 px."""
-    quality = Quality(0.8, 0.5, 0.8, 0.8, 0.9, 0.8, faults)
-    return Observation(Box(x_px, y_px, 100, 100), np.zeros((5, 2), np.float32), 0.9, quality, who)
+    quality = Quality(0.8, 0.5, 0.8, 0.8, 0.9, overall, faults)
+    return Observation(Box(x_px, y_px, 100, 100), np.zeros((5, 2), np.float32), probability, quality, who)
 
 
 def at(frame: float) -> datetime:
@@ -106,6 +112,34 @@ def test_a_blurred_look_at_somebody_else_is_not_taken_in_either(tracker: Tracker
     follow(tracker, [[seen(100, who=person(0))] for _ in range(4)])
     then = tracker.update([seen(100, who=person(1, 0.02), faults=(Reason.LOW_SHARPNESS,))], at(4))
     assert then.seen[0][0].tracklet_id == "t2"
+
+
+@pytest.mark.parametrize("poor_first", [True, False])
+def test_a_face_too_poor_to_tell_apart_raises_no_doubt(tracker: Tracker, poor_first: bool) -> None:
+    """An embedding of next to no quality contradicts nobody, and nobody is contradicted on its word: motion decides."""
+    good, poor = seen(100, who=person(0)), seen(110, who=person(1), faults=(Reason.LOW_SHARPNESS,), overall=0.05)
+    frames = [poor, good] if poor_first else [good, poor]
+    assert follow(tracker, [[frame] for frame in frames]) == [["t1"], ["t1"]]
+
+
+def test_an_unsure_detection_carries_on_whoever_turned_away(tracker: Tracker) -> None:
+    """Faces that the detector hardly believes in go on with a tracklet for as long as they follow its way."""
+    frames = [[seen(40.0 * n, who=person(0)) if n < 4 else seen(40.0 * n, probability=0.45)] for n in range(14)]
+    assert set(itertools.chain.from_iterable(follow(tracker, frames))) == {"t1"}
+    assert tracker.active[0].frame_count == 14
+
+
+def test_an_unsure_detection_begins_nothing(tracker: Tracker) -> None:
+    """A poster, a bag or the back of a head below the bar is nobody, however long it stays."""
+    assert follow(tracker, [[seen(100, probability=0.6)] for _ in range(10)]) == [[]] * 10
+    assert tracker.active == ()
+
+
+def test_a_sure_detection_is_paired_before_an_unsure_one(tracker: Tracker) -> None:
+    """Of two faces near a tracklet the sure one carries it on, though the other lies nearer."""
+    tracker.update([seen(100)], at(0))
+    step = tracker.update([seen(100, probability=0.5), seen(130)], at(1))
+    assert [(tracklet.tracklet_id, face.box.x_px) for tracklet, face in step.seen] == [("t1", 130)]
 
 
 def test_a_tracklet_ends_after_a_time_and_not_after_frames(tracker: Tracker) -> None:

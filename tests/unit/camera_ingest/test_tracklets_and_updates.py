@@ -19,7 +19,8 @@ from camera_ingest.backoff import Backoff
 from camera_ingest.camera import Camera, CameraEvent, CameraState, Zone, dump_camera, load_camera
 from camera_ingest.matching import MAX_SAMPLES, MAX_WAITING, folded
 from camera_ingest.metrics import IngestMetrics
-from camera_ingest.registry import KEY, CameraRegistry, MemoryCameraRegistry, RedisCameraRegistry
+from camera_ingest.registry import CameraRegistry, MemoryCameraRegistry, RedisCameraRegistry
+from camera_ingest.store import CAMERAS_KEY, StoreConnection
 from camera_ingest.tracker import Tracker
 from camera_ingest.tracklets import TrackletBook
 from tessera.client.stream_values import FrameAnswer, FrameOutcome, TrackletSample, TrackletUpdate
@@ -205,13 +206,13 @@ async def test_both_registries_keep_cameras_alike(tmp_path: Path) -> None:
     """Memory and a real Valkey keep, refuse, list and forget in the same way."""
     await assert_keeps_cameras(MemoryCameraRegistry())
     with running_server(tmp_path) as server:
-        await assert_keeps_cameras(RedisCameraRegistry(server.url))
+        await assert_keeps_cameras(RedisCameraRegistry(StoreConnection(server.url)))
 
 
 async def test_a_registry_that_is_away_says_so(tmp_path: Path) -> None:
     """Each call of a registry without its server is `UnavailableError` of the store."""
     with running_server(tmp_path) as server:
-        registry = RedisCameraRegistry(server.url)
+        registry = RedisCameraRegistry(StoreConnection(server.url))
         await registry.check()
         server.kill()
         for call in (registry.load_all(), registry.put(DOOR), registry.remove(DOOR.camera_id), registry.check()):
@@ -224,7 +225,10 @@ async def test_a_registry_that_is_away_says_so(tmp_path: Path) -> None:
 async def test_two_who_change_a_camera_at_once_both_have_their_way(tmp_path: Path) -> None:
     """A change is made of the camera as it is kept by then: neither takes back what the other did."""
     with running_server(tmp_path) as server:
-        first, second = RedisCameraRegistry(server.url), RedisCameraRegistry(server.url)
+        first, second = (
+            RedisCameraRegistry(StoreConnection(server.url)),
+            RedisCameraRegistry(StoreConnection(server.url)),
+        )
         await first.put(DOOR)
 
         def label(registry: RedisCameraRegistry, name: str) -> Coroutine[None, None, Camera]:
@@ -241,13 +245,13 @@ async def test_an_entry_of_a_newer_version_is_left_alone(tmp_path: Path) -> None
     """It is neither watched nor written over, and the cameras beside it are there."""
     newer = json.loads(dump_camera(RICH)) | {"gaze": 1}
     with running_server(tmp_path) as server, client_of(server) as client:
-        client.hset(KEY, "newer", json.dumps(newer))
-        registry = RedisCameraRegistry(server.url)
+        client.hset(CAMERAS_KEY, "newer", json.dumps(newer))
+        registry = RedisCameraRegistry(StoreConnection(server.url))
         await registry.put(DOOR)
         assert await registry.load_all() == [DOOR]
         with pytest.raises(StoreCorruptError):
             await registry.change(CameraId("newer"), lambda camera: camera)
-        assert json.loads(client.hget(KEY, "newer")) == newer  # type: ignore[arg-type]
+        assert json.loads(client.hget(CAMERAS_KEY, "newer")) == newer  # type: ignore[arg-type]
         await registry.close()
 
 

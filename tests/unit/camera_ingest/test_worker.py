@@ -150,6 +150,8 @@ async def test_stopping_counts_what_is_left(rig: Rig, picture_folder: Path) -> N
 
 async def test_a_disabled_camera_is_kept_and_not_watched(rig: Rig, picture_folder: Path) -> None:
     """It has no frames and says why."""
-    worker = await watch(rig, f"folder:{picture_folder}", enabled=False)
-    assert worker.status().state is CameraState.DISABLED
-    assert worker.status().frames_sampled == 0
+    camera = Camera(DOOR, f"folder:{picture_folder}", enabled=False)
+    await rig.ingest.fleet.add(camera)
+    status = rig.ingest.fleet.status(await rig.ingest.fleet.camera(DOOR))
+    assert status.state is CameraState.DISABLED
+    assert status.frames_sampled == 0

@@ -99,6 +99,17 @@ def test_the_probability_bound_is_the_callers(pipeline: FacePipeline, portraits:
     assert pipeline.run(portraits["biden.jpg"], strict).samples == ()
 
 
+def test_detections_below_the_bar_for_embedding_come_without_one(
+    pipeline: FacePipeline, portraits: Mapping[str, bytes]
+) -> None:
+    """They are found and measured all the same: whoever follows people needs to know where they went on to."""
+    (plain,) = pipeline.run(portraits["biden.jpg"]).observations
+    (bare,) = pipeline.run(portraits["biden.jpg"], EncodeOptions(min_embedded_probability=0.999)).observations
+    assert plain.embedding is not None
+    assert bare.embedding is None
+    assert (bare.box, bare.quality) == (plain.box, plain.quality)
+
+
 def test_limits_hold(face_manifest: Manifest, face_networks: FaceNetworks, portraits: Mapping[str, bytes]) -> None:
     """The pipeline decodes within the limits that it was given."""
     small = FacePipeline(face_manifest, face_networks, limits=DecodeLimits(max_pixels=1000))

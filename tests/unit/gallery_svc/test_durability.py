@@ -19,7 +19,7 @@ from gallery_svc.store.line import ErrorReply
 from gallery_svc.store.lua import load_scripts
 from gallery_svc.store.node_info import read_node
 from gallery_svc.store.slots import shared_tag, slot_of, tag_of
-from gallery_svc.store.store_address import Credentials, Endpoint, read_address
+from tessera.chassis.store_address import Credentials, Endpoint, read_address
 from tessera.domain.errors import InvalidInputError, UnavailableError
 
 EVERYSEC, ALWAYS = Durability("everysec"), Durability("always")

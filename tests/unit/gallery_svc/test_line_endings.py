@@ -15,7 +15,7 @@ import uvloop
 
 from gallery_svc.store.line import Line, NotSentError
 from gallery_svc.store.node import Node
-from gallery_svc.store.store_address import Credentials, Endpoint
+from tessera.chassis.store_address import Credentials, Endpoint
 
 LIMIT_S = 40.0
 STEPS = 8

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -74,6 +74,8 @@ class StoreAddress:
     primary: str = ""
     """What Sentinel calls it."""
     database: int = 0
+    tls_options: tuple[tuple[str, str], ...] = ()
+    """As the address gives them, for clients that make a context of their own."""
 
 
 def read_address(text: str) -> StoreAddress:
@@ -109,15 +111,17 @@ def _read(parts: SplitResult) -> StoreAddress:
             raise _Wrong("no path")
         return StoreAddress("server", (Endpoint(path=unquote(parts.path)),), credentials, database=_database(options))
     endpoints = tuple(_endpoint(one, _PORTS[parts.scheme]) for one in where.split(","))
+    tls_options = tuple((name, value) for name, value in options.items() if name in _TLS_OPTIONS)
     if parts.scheme == "sentinel":
-        return _sentinel(endpoints, credentials, path, options)
+        return replace(_sentinel(endpoints, credentials, path, options), tls_options=tls_options)
     if parts.scheme == "cluster":
         if path:
             raise _Wrong("a cluster has one database")
-        return StoreAddress("cluster", endpoints, credentials)
+        return StoreAddress("cluster", endpoints, credentials, tls_options=tls_options)
     if len(endpoints) != 1 or len(path) > 1:
         raise _Wrong("one host and one database")
-    return StoreAddress("server", endpoints, credentials, database=_number(path[0] if path else "0"))
+    database = _number(path[0] if path else "0")
+    return StoreAddress("server", endpoints, credentials, database=database, tls_options=tls_options)
 
 
 def _sentinel(
