@@ -18,6 +18,7 @@ import math
 import multiprocessing
 import os
 import time
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -32,9 +33,9 @@ from benchmarks.cameras.tamper_light import Weather
 from benchmarks.cameras.tamper_plants import Plant, covers, defocuses, moves
 from benchmarks.figures import Figure
 from camera_ingest.freeze import FreezeWatch
-from camera_ingest.looking.alarm import SceneKind
 from camera_ingest.looking.scene import SceneWatch
 from camera_ingest.looking.small import SMALL_WIDTH_PX
+from tessera.domain.camera_events import CameraEventKind
 
 HOURS_VARIABLE = "TAMPER_HOURS"
 KEPT_HOURS = 72.0
@@ -47,7 +48,7 @@ _STEP_S = 0.2
 _CLEAR_S = 20.0
 _NOISE_LEFT = 0.5
 _CHOSEN_SEED, _REPORTED_SEED = 1, 1001
-_REPEATS = {SceneKind.COVERED: 6, SceneKind.DEFOCUSED: 3, SceneKind.MOVED: 3}
+_REPEATS = {CameraEventKind.COVERED: 6, CameraEventKind.DEFOCUSED: 3, CameraEventKind.MOVED: 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,10 @@ class Trial:
     """One plant on one clip."""
 
     plant: str
-    kind: SceneKind
+    kind: CameraEventKind
     clip: str
     seed: int
-    told: SceneKind | None
+    told: CameraEventKind | None
     """What was told first; None: nothing."""
     after_s: float
     cleared: bool
@@ -125,7 +126,7 @@ def _planted(work: tuple[Path, Clip, Plant, int]) -> Trial:
     change = plant.make(chance, first)
     planted_s = _WARM_S + float(chance.uniform(0.0, 1.0))
 
-    def look(moment_s: float, disturbed: bool) -> list[SceneKind]:
+    def look(moment_s: float, disturbed: bool) -> list[CameraEventKind]:
         if not watch.is_due(moment_s):
             return []
         if moment_s < _WHOLE_FROM_S:
@@ -150,7 +151,7 @@ def _planted(work: tuple[Path, Clip, Plant, int]) -> Trial:
         moment_s += _STEP_S
     cleared, until_s = False, moment_s + _CLEAR_S
     while not cleared and moment_s < until_s:
-        cleared = SceneKind.SCENE_CLEAR in look(moment_s, False)
+        cleared = CameraEventKind.SCENE_CLEAR in look(moment_s, False)
         moment_s += _STEP_S
     return Trial(plant.name, plant.kind, clip.name, seed, told, after_s, cleared)
 
@@ -158,9 +159,9 @@ def _planted(work: tuple[Path, Clip, Plant, int]) -> Trial:
 def _plant_figures(found: list[Trial], held_out: set[str]) -> list[Figure]:
     rows = []
     for name, kind in (
-        ("covers", SceneKind.COVERED),
-        ("lenses out of focus", SceneKind.DEFOCUSED),
-        ("shifts and turns", SceneKind.MOVED),
+        ("covers", CameraEventKind.COVERED),
+        ("lenses out of focus", CameraEventKind.DEFOCUSED),
+        ("shifts and turns", CameraEventKind.MOVED),
     ):
         trials = [trial for trial in found if trial.kind is kind]
         rows.append(_bar_share(f"{name} found within 5 s, of {len(trials)}", [_in_time(trial) for trial in trials]))
@@ -186,11 +187,12 @@ def _frozen(work: tuple[Path, Clip, int]) -> bool:
     first = scene.picture(0.0)
     weather = Weather(seed, (first.shape[0], first.shape[1]), 1.0)
     for step in range(50):
-        if watch.is_frozen(weather.seen(scene.picture(_STEP_S * step), _STEP_S * step), _STEP_S * step):
+        picture = weather.seen(scene.picture(_STEP_S * step), _STEP_S * step)
+        if watch.is_frozen(zlib.crc32(picture.tobytes()), _STEP_S * step):
             return False
     stuck, stuck_s = weather.seen(scene.picture(10.0), 10.0), 10.0
     steps = round(LIMIT_S / _STEP_S)
-    return any(watch.is_frozen(stuck.copy(), stuck_s + _STEP_S * step) for step in range(steps + 1))
+    return any(watch.is_frozen(zlib.crc32(stuck.tobytes()), stuck_s + _STEP_S * step) for step in range(steps + 1))
 
 
 # ---- undisturbed
@@ -213,7 +215,7 @@ def _undisturbed(work: tuple[Path, Clip, int, float]) -> Quiet:
             told += [
                 f"{one.kind} after {moment_s:.0f} s ({one.detail})"
                 for one in changes
-                if one.kind is not SceneKind.SCENE_CLEAR
+                if one.kind is not CameraEventKind.SCENE_CLEAR
             ]
     return Quiet(clip.name, hours, tuple(told), 1e3 * cost_s / max(1, looks))
 

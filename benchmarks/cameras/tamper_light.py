@@ -1,8 +1,7 @@
 """Light and weather that may not be taken for tampering: clouds, lamps, auto-exposure, dusk and dawn, rain, noise.
 
 Everything comes far more often than it does before a real camera: an hour has two nights, some twenty lamps switched,
-and clouds all the time. So an hour here is no easier than an hour outside; it is no outside either: drawn light knows no
-hard shadows that wander.
+and clouds all the time. It is no outside all the same: drawn light knows no hard shadows that wander.
 """
 
 from __future__ import annotations

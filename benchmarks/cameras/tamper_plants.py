@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from camera_ingest.looking.alarm import SceneKind
+from tessera.domain.camera_events import CameraEventKind
 from tessera.imaging.decode import Image
 
 Change = Callable[[Image, float], Image]
@@ -28,17 +28,17 @@ class Plant:
     """One sort of tampering."""
 
     name: str
-    kind: SceneKind
+    kind: CameraEventKind
     make: Callable[[np.random.Generator, Image], Change]
 
 
 def covers() -> list[Plant]:
     """A hand, a bag, paint on the lens, and covers of 60 to 85 % from one side."""
     return [
-        Plant("hand", SceneKind.COVERED, _hand),
-        Plant("bag", SceneKind.COVERED, _bag),
-        Plant("paint on the lens", SceneKind.COVERED, _paint),
-        Plant("cover of 60 to 85 %", SceneKind.COVERED, _from_one_side),
+        Plant("hand", CameraEventKind.COVERED, _hand),
+        Plant("bag", CameraEventKind.COVERED, _bag),
+        Plant("paint on the lens", CameraEventKind.COVERED, _paint),
+        Plant("cover of 60 to 85 %", CameraEventKind.COVERED, _from_one_side),
     ]
 
 
@@ -52,20 +52,26 @@ def defocuses() -> list[Plant]:
         ("disc", _disc, 5.0),
         ("disc", _disc, 9.0),
     ]
-    return [Plant(f"{name} of {px:g} px", SceneKind.DEFOCUSED, partial(_blurred, blur, px)) for name, blur, px in sorts]
+    return [
+        Plant(f"{name} of {px:g} px", CameraEventKind.DEFOCUSED, partial(_blurred, blur, px))
+        for name, blur, px in sorts
+    ]
 
 
 def moves() -> list[Plant]:
     """Shifts of 8 % of a side and more, along and across, and turns."""
-    shifts = [Plant(f"shift of {share:.0%}", SceneKind.MOVED, partial(_shifted, share)) for share in (0.08, 0.12, 0.2)]
+    shifts = [
+        Plant(f"shift of {share:.0%}", CameraEventKind.MOVED, partial(_shifted, share)) for share in (0.08, 0.12, 0.2)
+    ]
     return shifts + [
-        Plant(f"turn of {angle:g} degrees", SceneKind.MOVED, partial(_turned, angle)) for angle in (4.0, 8.0, 15.0)
+        Plant(f"turn of {angle:g} degrees", CameraEventKind.MOVED, partial(_turned, angle))
+        for angle in (4.0, 8.0, 15.0)
     ]
 
 
 def things(side_px: int) -> list[Plant]:
     """A thing with a pattern of its own that is put down; its side is in pixels of a picture 768 wide."""
-    return [Plant(f"thing of {side_px} px", SceneKind.OBJECT_LEFT, partial(_thing, side_px))]
+    return [Plant(f"thing of {side_px} px", CameraEventKind.OBJECT_LEFT, partial(_thing, side_px))]
 
 
 # ---- covers
@@ -108,7 +114,7 @@ def _paint(chance: np.random.Generator, picture: Image) -> Change:
     veil = chance.uniform(0.3, 0.75)
     tone = chance.uniform(20, 200, 3).astype(np.float32)
 
-    def change(seen: Image, since_s: float) -> Image:
+    def change(seen: Image, _since_s: float) -> Image:
         behind = cv2.GaussianBlur(seen, (0, 0), 0.04 * width).astype(np.float32)
         return _sensed((1.0 - veil) * behind + veil * tone, chance, seen)
 
@@ -129,7 +135,7 @@ def _from_one_side(chance: np.random.Generator, picture: Image) -> Change:
     mask[covered] = 1.0
     cover = tone + _grain(chance, (height, width), 8.0)[:, :, None] * chance.uniform(0.5, 4.0)
 
-    def change(seen: Image, since_s: float) -> Image:
+    def change(seen: Image, _since_s: float) -> Image:
         return _laid_over(seen, mask, cover, 0.015 * width)
 
     return change
@@ -137,11 +143,11 @@ def _from_one_side(chance: np.random.Generator, picture: Image) -> Change:
 
 def _laid_over(seen: Image, mask: npt.NDArray[np.float32], over: npt.NDArray[np.floating], blur_px: float) -> Image:
     soft = cv2.GaussianBlur(mask, (0, 0), blur_px)[:, :, None]
-    return np.clip(seen * (1.0 - soft) + over * soft, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(seen * (1.0 - soft) + over * soft, 0, 255), dtype=np.uint8)
 
 
 def _sensed(picture: npt.NDArray[np.floating], chance: np.random.Generator, like: Image) -> Image:
-    return np.clip(picture + chance.normal(0, 1.5, like.shape), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture + chance.normal(0, 1.5, like.shape), 0, 255), dtype=np.uint8)
 
 
 def _grain(chance: np.random.Generator, shape: tuple[int, int], size_px: float) -> npt.NDArray[np.float32]:
@@ -152,9 +158,9 @@ def _grain(chance: np.random.Generator, shape: tuple[int, int], size_px: float) 
 # ---- the lens
 
 
-def _blurred(blur: Callable[[Image, float], Image], px: float, chance: np.random.Generator, picture: Image) -> Change:
+def _blurred(blur: Callable[[Image, float], Image], px: float, _chance: np.random.Generator, picture: Image) -> Change:
     here_px = px * picture.shape[1] / _REFERENCE_WIDTH_PX
-    return lambda seen, since_s: blur(seen, here_px)
+    return lambda seen, _since_s: blur(seen, here_px)
 
 
 def _gaussian(seen: Image, sigma_px: float) -> Image:
@@ -178,13 +184,13 @@ def _shifted(share: float, chance: np.random.Generator, picture: Image) -> Chang
     across, down = ((1, 0), (0, 1), (0.75, 0.75))[int(chance.integers(3))]
     signs = chance.choice([-1.0, 1.0], 2)
     matrix = np.array([[1, 0, share * width * across * signs[0]], [0, 1, share * height * down * signs[1]]])
-    return lambda seen, since_s: _warped(seen, matrix)
+    return lambda seen, _since_s: _warped(seen, matrix)
 
 
 def _turned(angle: float, chance: np.random.Generator, picture: Image) -> Change:
     height, width = picture.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle * float(chance.choice([-1.0, 1.0])), 1.0)
-    return lambda seen, since_s: _warped(seen, np.asarray(matrix))
+    return lambda seen, _since_s: _warped(seen, np.asarray(matrix))
 
 
 def _warped(seen: Image, matrix: npt.NDArray[np.float64]) -> Image:
@@ -206,7 +212,7 @@ def _thing(side_px: int, chance: np.random.Generator, picture: Image) -> Change:
     cv2.ellipse(rim, (side // 2, side // 2), (side // 2, int(0.42 * side)), 0, 0, 360, 1.0, -1)
     soft = cv2.GaussianBlur(rim, (0, 0), 0.8)[:, :, None]
 
-    def change(seen: Image, since_s: float) -> Image:
+    def change(seen: Image, _since_s: float) -> Image:
         there = seen.copy()
         place = there[y : y + side, x : x + side]
         light = float(place.mean()) / 128.0

@@ -6,17 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 
-
-class SceneKind(StrEnum):
-    """What happened to a scene."""
-
-    COVERED = "COVERED"
-    DEFOCUSED = "DEFOCUSED"
-    MOVED = "MOVED"
-    OBJECT_LEFT = "OBJECT_LEFT"
-    OBJECT_REMOVED = "OBJECT_REMOVED"
-    SCENE_CLEAR = "SCENE_CLEAR"
-    """What was told before is over."""
+from tessera.domain.camera_events import CameraEventKind
 
 
 class Look(StrEnum):
@@ -50,12 +40,12 @@ class Alarm:
 
     def __init__(self, patience: Patience | None = None) -> None:
         self._patience = patience or Patience()
-        self._raised: SceneKind | None = None
+        self._raised: CameraEventKind | None = None
         self._since_s: float | None = None
         self._seen: Counter[Look] = Counter()
 
     @property
-    def raised(self) -> SceneKind | None:
+    def raised(self) -> CameraEventKind | None:
         """What was told and is not over."""
         return self._raised
 
@@ -64,7 +54,7 @@ class Alarm:
         """Whether the next looks decide something: it is worth to look more often."""
         return self._since_s is not None
 
-    def take(self, look: Look, captured_s: float) -> SceneKind | None:
+    def take(self, look: Look, captured_s: float) -> CameraEventKind | None:
         """Take in a look; returns what is to be told now, if anything."""
         if look is Look.UNSURE:
             return None
@@ -78,15 +68,15 @@ class Alarm:
             return None
         return self._raise() if self._raised is None else self.clear()
 
-    def clear(self) -> SceneKind:
+    def clear(self) -> CameraEventKind:
         """End what was raised, whatever the looks say."""
         self._raised, self._since_s = None, None
         self._seen.clear()
-        return SceneKind.SCENE_CLEAR
+        return CameraEventKind.SCENE_CLEAR
 
-    def _raise(self) -> SceneKind | None:
+    def _raise(self) -> CameraEventKind | None:
         if self._seen.total() < self._patience.least_looks:
             return None
-        self._raised, self._since_s = SceneKind(self._seen.most_common(1)[0][0].value), None
+        self._raised, self._since_s = CameraEventKind(self._seen.most_common(1)[0][0].value), None
         self._seen.clear()
         return self._raised

@@ -24,6 +24,8 @@ _NOISE_MIDDLE = 1e-4
 _NOISE_FINE = 2e-5
 _LEAST_TILES = 6
 _COARSE_PX = 2.5
+_PLAINEST = 5.0
+"""Per cent of the tiles."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,12 +55,13 @@ def compare(reference: Reference, look: Bands) -> Comparison:
     sure = reliable & (likeness > _SURELY)
     if int(sure.sum()) < _LEAST_TILES:
         return Comparison(matched, kept, float("nan"), float("nan"), 0.0)
-    fine = _energy(look.fine)[sure] + _NOISE_FINE
+    light = tile_means(look.light, TILE_PX)
+    fine = _without_noise(_energy(look.fine), light)[sure] + _NOISE_FINE
     usual_fine = reference.fine_energy[sure] + _NOISE_FINE
     fine_across = tile_means(look.fine * reference.fine, TILE_PX)[sure]
     gain = middle[sure] / reference.middle_energy[sure]
     sharpness = (fine_across / usual_fine) / (across[sure] / reference.middle_energy[sure])
-    lighter = (tile_means(look.light, TILE_PX) - reference.light)[sure]
+    lighter = (light - reference.light)[sure]
     return Comparison(
         matched,
         kept,
@@ -84,7 +87,18 @@ def softness(reference: Reference, look: Bands) -> float:
     """Log of the energy of fine detail over the usual one, over all reliable tiles at once."""
     reliable = reference.reliable
     usual = float(reference.fine_energy[reliable].sum()) + _NOISE_FINE
-    return float(np.log((float(_energy(look.fine)[reliable].sum()) + _NOISE_FINE) / usual))
+    left = _without_noise(_energy(look.fine), tile_means(look.light, TILE_PX))[reliable]
+    return float(np.log((float(left.sum()) + _NOISE_FINE) / usual))
+
+
+def _without_noise(fine: Plane, light: Plane) -> Plane:
+    """Energy of fine detail less that of the sensor's noise, which is what the plainest tiles have; a tenth is left.
+
+    The same noise is stronger in the logarithm where it is darker.
+    """
+    darker = np.exp(-2.0 * light)
+    noise = float(np.percentile(fine / darker, _PLAINEST)) * darker
+    return np.asarray(np.maximum(fine - noise, 0.1 * fine), dtype=np.float32)
 
 
 def _energy(band: Plane) -> Plane:

@@ -11,16 +11,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
-from camera_ingest.looking.alarm import Alarm, Look, SceneKind
+from camera_ingest.looking.alarm import Alarm, Look
 from camera_ingest.looking.bands import Bands, bands_of
 from camera_ingest.looking.comparing import Comparison, coarsely_kept, compare, softness
 from camera_ingest.looking.covering import largest_cover
 from camera_ingest.looking.moving import Move, shifted, turned
 from camera_ingest.looking.reference import Mask, Reference
 from camera_ingest.looking.small import Grey
+from tessera.domain.camera_events import CameraEventKind
+from tessera.domain.observation import Box
+
+
+class SceneState(StrEnum):
+    """What a camera sees of its scene."""
+
+    UNWATCHED = "UNWATCHED"
+    LEARNING = "LEARNING"
+    CLEAR = "CLEAR"
+    COVERED = "COVERED"
+    DEFOCUSED = "DEFOCUSED"
+    MOVED = "MOVED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +46,10 @@ class Region:
     width: float
     height: float
 
+    def box(self, width_px: int, height_px: int) -> Box:
+        """The same in pixels of a picture."""
+        return Box(self.x * width_px, self.y * height_px, self.width * width_px, self.height * height_px)
+
 
 WHOLE = Region(0.0, 0.0, 1.0, 1.0)
 
@@ -40,7 +58,7 @@ WHOLE = Region(0.0, 0.0, 1.0, 1.0)
 class SceneChange:
     """Something to be told of a scene."""
 
-    kind: SceneKind
+    kind: CameraEventKind
     probability: float
     """How clear the evidence is, in [0, 1]."""
     regions: tuple[Region, ...]
@@ -66,9 +84,9 @@ class SceneConfig:
     """From here on nothing did."""
     cover_share: float = 0.45
     """Of the picture: one region that is something else."""
-    soft_detail: float = -0.35
+    soft_detail: float = -0.45
     """Detail that fell by this or more, in logs of energy,"""
-    soft_sharpness: float = 0.78
+    soft_sharpness: float = 0.72
     """and sharpness below this share of the usual: out of focus."""
     least_met: float = 0.6
     """Of the textured tiles, where the scene is met elsewhere."""
@@ -80,8 +98,6 @@ class SceneConfig:
     """Tiles with a pattern; a scene with fewer is not judged by them."""
     light_step: float = 0.3
     """A light that changes by this (log) from look to look may change the usual sharpness at once."""
-    adopt_s: float = 1800.0
-    """A view that is steady and sharp for so long after a move is learned as the new one."""
 
 
 @dataclass(slots=True)
@@ -130,20 +146,18 @@ class SceneWatch:
         self._raised_s = 0.0
 
     @property
-    def is_learning(self) -> bool:
-        """Whether it has no reference yet."""
-        return self._reference is None
-
-    @property
-    def raised(self) -> SceneKind | None:
-        """What was told of the whole scene and is not over."""
-        return self._alarm.raised
+    def state(self) -> SceneState:
+        """What the camera sees of its scene."""
+        if self._alarm.raised is not None:
+            return SceneState(self._alarm.raised.value)
+        return SceneState.LEARNING if self._reference is None else SceneState.CLEAR
 
     def is_due(self, captured_s: float) -> bool:
         """Whether it is time for a look."""
-        period_s = self._config.urgent_s if self._alarm.is_waiting else self._config.every_s
+        c = self._config
+        period_s = min(c.urgent_s, c.every_s) if self._alarm.is_waiting else c.every_s
         # A camera's frames come on no clock of ours: a little early is in time.
-        return not 0.0 <= captured_s - self._looked_s < period_s - 0.05
+        return not 0.0 <= captured_s - self._looked_s < 0.95 * period_s
 
     def look(self, small: Grey, captured_s: float) -> tuple[SceneChange, ...]:
         """Look at a picture, if it is due; returns what is to be told now.
@@ -158,8 +172,7 @@ class SceneWatch:
         bands = bands_of(small)
         reference = self._reference
         if reference is None or reference.shape != bands.middle.shape:
-            self._learn(bands)
-            return ()
+            return self._learn(bands)
         seen = compare(reference, bands)
         verdict = self._judge(reference, bands, seen)
         self._trust(reference, verdict.look, seen, min(since_s, 5.0))
@@ -167,7 +180,8 @@ class SceneWatch:
             self._follow(reference, bands, seen, min(since_s, 5.0))
         return self._told(verdict, captured_s)
 
-    def _learn(self, bands: Bands) -> None:
+    def _learn(self, bands: Bands) -> tuple[SceneChange, ...]:
+        self._reference = None
         if self._first and self._first[0].middle.shape != bands.middle.shape:
             self._first.clear()
         self._first.append(bands)
@@ -175,9 +189,12 @@ class SceneWatch:
             self._reference = Reference(self._first)
             self._usual = _Usual()
             self._first = []
+        if self._alarm.raised is None:
+            return ()
+        return (SceneChange(self._alarm.clear(), 1.0, (), "the pictures have another size: the scene is learned anew"),)
 
     def _trust(self, reference: Reference, look: Look, seen: Comparison, since_s: float) -> None:
-        """Learn which tiles can be relied on; from looks that may be disturbed only once it is sure that they were not."""
+        """Learn which tiles can be relied on; from a doubtful look only once it is sure that nothing happened."""
         if self._alarm.raised is not None:
             self._doubtful.clear()
             return
@@ -198,7 +215,7 @@ class SceneWatch:
         told = self._alarm.take(verdict.look, captured_s)
         if told is None:
             return ()
-        if told is SceneKind.SCENE_CLEAR:
+        if told is CameraEventKind.SCENE_CLEAR:
             return (SceneChange(told, 1.0, (), f"{before} for {captured_s - self._raised_s:.0f} s"),)
         self._raised_s = captured_s
         return (SceneChange(told, verdict.probability, verdict.regions, verdict.detail),)
@@ -212,7 +229,7 @@ class SceneWatch:
         left = seen.kept / max(self._usual.kept, 1e-6)
         if left < c.lost_share:
             return self._lost(reference, bands, seen, left)
-        soft = self._softened(seen)
+        soft = self._softened(reference, bands, seen)
         if soft is not None:
             return soft
         cover = largest_cover(reference, bands, seen)
@@ -220,7 +237,7 @@ class SceneWatch:
             return _covered(cover.tiles, cover.share)
         return _Verdict(Look.CLEAR if left >= c.safe_share else Look.UNSURE)
 
-    def _softened(self, seen: Comparison) -> _Verdict | None:
+    def _softened(self, reference: Reference, bands: Bands, seen: Comparison) -> _Verdict | None:
         c, usual = self._config, self._usual
         if math.isnan(seen.detail):
             return None
@@ -229,7 +246,9 @@ class SceneWatch:
             usual.detail, usual.sharpness, usual.lighter = seen.detail, seen.sharpness, seen.lighter
             return None
         fell, share = seen.detail - usual.detail, seen.sharpness / max(usual.sharpness, 1e-6)
-        if fell < c.soft_detail and share < c.soft_sharpness:
+        # Far out of focus the coarser detail is gone as well, and with it what fine detail is measured by.
+        is_soft = fell < c.soft_detail or (share < 0.5 and softness(reference, bands) < c.coarse_softness)
+        if is_soft and share < c.soft_sharpness:
             return _Verdict(Look.DEFOCUSED, _sure(1.0 - share), detail=f"sharpness {share:.2f} of the usual")
         if fell < 0.7 * c.soft_detail and share < 1.0 - 0.7 * (1.0 - c.soft_sharpness):
             return _Verdict(Look.UNSURE)

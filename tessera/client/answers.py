@@ -256,6 +256,8 @@ class CameraStatus:
     """Of the lease that it is watched under."""
     quarantined_pictures: int = 0
     """Held back since they crashed whoever looked at them."""
+    scene: str = ""
+    """What the camera sees of its scene: UNWATCHED, LEARNING, CLEAR, COVERED, DEFOCUSED or MOVED; empty: not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +325,10 @@ class CameraChange:
 
     kind: str
     detail: str
+    regions: tuple[Box, ...] = ()
+    """Where in the picture, for scene changes; in pixels."""
+    probability: float | None = None
+    """How clear the evidence was, for scene changes; no error rate."""
 
 
 @dataclass(frozen=True, slots=True)

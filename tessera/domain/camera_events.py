@@ -17,3 +17,5 @@ class CameraEventKind(StrEnum):
     OBJECT_LEFT = "OBJECT_LEFT"
     OBJECT_REMOVED = "OBJECT_REMOVED"
     ENDED = "ENDED"
+    SCENE_CLEAR = "SCENE_CLEAR"
+    """What was told of the scene before is over."""

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tessera.v1 import biometrics_pb2 as tessera_dot_v1_dot_biometrics__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tessera/v1/camera.proto\x12\ntessera.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btessera/v1/biometrics.proto\"\xe0\x03\n\x06\x43\x61mera\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x16\n\x0esample_rate_hz\x18\x03 \x01(\x01\x12\x15\n\rcollection_id\x18\x04 \x01(\t\x12(\n\nmodalities\x18\x05 \x03(\x0e\x32\x14.tessera.v1.Modality\x12\x30\n\rexpires_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x05zones\x18\x07 \x03(\x0b\x32\x10.tessera.v1.Zone\x12\x13\n\x0bmin_side_px\x18\x08 \x01(\r\x12.\n\x06labels\x18\t \x03(\x0b\x32\x1e.tessera.v1.Camera.LabelsEntry\x12\x14\n\x07\x65nabled\x18\n \x01(\x08H\x00\x88\x01\x01\x12\x0c\n\x04loop\x18\x0b \x01(\x08\x12\x18\n\x0bmotion_gate\x18\r \x01(\x08H\x01\x88\x01\x01\x12\x12\n\nonly_zones\x18\x0e \x01(\x08\x12\x18\n\x0bwatch_scene\x18\x0f \x01(\x08H\x02\x88\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\n\n\x08_enabledB\x0e\n\x0c_motion_gateB\x0e\n\x0c_watch_scene\"P\n\x04Zone\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x07\x63orners\x18\x02 \x03(\x0b\x32\x19.tessera.v1.FractionPoint\x12\x0e\n\x06masked\x18\x03 \x01(\x08\"%\n\rFractionPoint\x12\t\n\x01x\x18\x01 \x01(\x02\x12\t\n\x01y\x18\x02 \x01(\x02\"\xde\x04\n\x0c\x43\x61meraStatus\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.tessera.v1.CameraState\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12/\n\x0bstate_since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flast_frame_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x66rames_sampled\x18\x06 \x01(\x04\x12\x16\n\x0e\x66rames_encoded\x18\x07 \x01(\x04\x12\x16\n\x0e\x66rames_skipped\x18\x08 \x01(\x04\x12\x16\n\x0e\x66rames_expired\x18\t \x01(\x04\x12\x15\n\rframes_failed\x18\n \x01(\x04\x12\x18\n\x10\x66rames_in_flight\x18\x0b \x01(\r\x12\x10\n\x08width_px\x18\x0c \x01(\r\x12\x11\n\theight_px\x18\r \x01(\r\x12*\n\x07latency\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10\x61\x63tive_tracklets\x18\x0f \x01(\r\x12\x12\n\nreconnects\x18\x10 \x01(\r\x12*\n\x0bskip_counts\x18\x11 \x03(\x0b\x32\x15.tessera.v1.SkipCount\x12\x16\n\x0esample_rate_hz\x18\x13 \x01(\x01\x12\x16\n\x0eworker_address\x18\x15 \x01(\t\x12\x13\n\x0blease_token\x18\x16 \x01(\x04\x12\x1c\n\x14quarantined_pictures\x18\x17 \x01(\r\"?\n\tSkipCount\x12\"\n\x06reason\x18\x01 \x01(\x0e\x32\x12.tessera.v1.Reason\x12\x0e\n\x06\x66rames\x18\x02 \x01(\x04\"6\n\x10\x41\x64\x64\x43\x61meraRequest\x12\"\n\x06\x63\x61mera\x18\x01 \x01(\x0b\x32\x12.tessera.v1.Camera\"7\n\x11\x41\x64\x64\x43\x61meraResponse\x12\"\n\x06\x63\x61mera\x18\x01 \x01(\x0b\x32\x12.tessera.v1.Camera\"j\n\x13UpdateCameraRequest\x12\"\n\x06\x63\x61mera\x18\x01 \x01(\x0b\x32\x12.tessera.v1.Camera\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\":\n\x14UpdateCameraResponse\x12\"\n\x06\x63\x61mera\x18\x01 \x01(\x0b\x32\x12.tessera.v1.Camera\";\n\x12ListCamerasRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x13ListCamerasResponse\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.tessera.v1.CameraEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"[\n\x0b\x43\x61meraEntry\x12\"\n\x06\x63\x61mera\x18\x01 \x01(\x0b\x32\x12.tessera.v1.Camera\x12(\n\x06status\x18\x02 \x01(\x0b\x32\x18.tessera.v1.CameraStatus\"(\n\x13RemoveCameraRequest\x12\x11\n\tcamera_id\x18\x01 \x01(\t\"\'\n\x14RemoveCameraResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x08\"+\n\x16GetCameraStatusRequest\x12\x11\n\tcamera_id\x18\x01 \x01(\t\"C\n\x17GetCameraStatusResponse\x12(\n\x06status\x18\x01 \x01(\x0b\x32\x18.tessera.v1.CameraStatus\"\'\n\x12GetSnapshotRequest\x12\x11\n\tcamera_id\x18\x01 \x01(\t\"i\n\x13GetSnapshotResponse\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.tessera.v1.Image\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xde\x01\n\x0b\x43\x61meraState\x12\x1c\n\x18\x43\x41MERA_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41MERA_STATE_CONNECTING\x10\x01\x12\x17\n\x13\x43\x41MERA_STATE_ONLINE\x10\x02\x12\x15\n\x11\x43\x41MERA_STATE_LOST\x10\x03\x12\x17\n\x13\x43\x41MERA_STATE_FROZEN\x10\x04\x12\x19\n\x15\x43\x41MERA_STATE_DISABLED\x10\x05\x12\x16\n\x12\x43\x41MERA_STATE_ENDED\x10\x06\x12\x18\n\x14\x43\x41MERA_STATE_WAITING\x10\x07\x32\xfb\x03\n\rCameraService\x12H\n\tAddCamera\x12\x1c.tessera.v1.AddCameraRequest\x1a\x1d.tessera.v1.AddCameraResponse\x12Q\n\x0cUpdateCamera\x12\x1f.tessera.v1.UpdateCameraRequest\x1a .tessera.v1.UpdateCameraResponse\x12N\n\x0bListCameras\x12\x1e.tessera.v1.ListCamerasRequest\x1a\x1f.tessera.v1.ListCamerasResponse\x12Q\n\x0cRemoveCamera\x12\x1f.tessera.v1.RemoveCameraRequest\x1a .tessera.v1.RemoveCameraResponse\x12Z\n\x0fGetCameraStatus\x12\".tessera.v1.GetCameraStatusRequest\x1a#.tessera.v1.GetCameraStatusResponse\x12N\n\x0bGetSnapshot\x12\x1e.tessera.v1.GetSnapshotRequest\x1a\x1f.tessera.v1.GetSnapshotResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tessera/v1/camera.proto\x12\ntessera.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btessera/v1/biometrics.proto\"\xe0\x03\n\x06\x43\x61mera\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x16\n\x0esample_rate_hz\x18\x03 \x01(\x01\x12\x15\n\rcollection_id\x18\x04 \x01(\t\x12(\n\nmodalities\x18\x05 \x03(\x0e\x32\x14.tessera.v1.Modality\x12\x30\n\rexpires_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x05zones\x18\x07 \x03(\x0b\x32\x10.tessera.v1.Zone\x12\x13\n\x0bmin_side_px\x18\x08 \x01(\r\x12.\n\x06labels\x18\t \x03(\x0b\x32\x1e.tessera.v1.Camera.LabelsEntry\x12\x14\n\x07\x65nabled\x18\n \x01(\x08H\x00\x88\x01\x01\x12\x0c\n\x04loop\x18\x0b \x01(\x08\x12\x18\n\x0bmotion_gate\x18\r \x01(\x08H\x01\x88\x01\x01\x12\x12\n\nonly_zones\x18\x0e \x01(\x08\x12\x18\n\x0bwatch_scene\x18\x0f \x01(\x08H\x02\x88\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\n\n\x08_enabledB\x0e\n\x0c_motion_gateB\x0e\n\x0c_watch_scene\"P\n\x04Zone\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x07\x63orners\x18\x02 \x03(\x0b\x32\x19.tessera.v1.FractionPoint\x12\x0e\n\x06masked\x18\x03 \x01(\x08\"%\n\rFractionPoint\x12\t\n\x01x\x18\x01 \x01(\x02\x12\t\n\x01y\x18\x02 \x01(\x02\"\x85\x05\n\x0c\x43\x61meraStatus\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.tessera.v1.CameraState\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12/\n\x0bstate_since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flast_frame_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x66rames_sampled\x18\x06 \x01(\x04\x12\x16\n\x0e\x66rames_encoded\x18\x07 \x01(\x04\x12\x16\n\x0e\x66rames_skipped\x18\x08 \x01(\x04\x12\x16\n\x0e\x66rames_expired\x18\t \x01(\x04\x12\x15\n\rframes_failed\x18\n \x01(\x04\x12\x18\n\x10\x66rames_in_flight\x18\x0b \x01(\r\x12\x10\n\x08width_px\x18\x0c \x01(\r\x12\x11\n\theight_px\x18\r \x01(\r\x12*\n\x07latency\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10\x61\x63tive_tracklets\x18\x0f \x01(\r\x12\x12\n\nreconnects\x18\x10 \x01(\r\x12*\n\x0bskip_counts\x18\x11 \x03(\x0b\x32\x15.tessera.v1.SkipCount\x12\x16\n\x0esample_rate_hz\x18\x13 \x01(\x01\x12%\n\x05scene\x18\x14 \x01(\x0e\x32\x16.tessera.v1.SceneState\x12\x16\n\x0eworker_address\x18\x15 \x01(\t\x12\x13\n\x0blease_token\x18\x16 \x01(\x04\x12\x1c\n\x14quarantined_pictures\x18\x17 \x01(\r\"?\n\tSkipCount\x12\"\n\x06reason\x18\x01 \x01(\x0e\x32\x12.tessera.v1.Reason\x12\x0e\n\x06\x66rames\x18\x02 \x01(\x04\"6\n\x10\x41\x64\x64\x43\x61meraRequest\x12\"\n\x06\x63\x61mera\x18\x01 \x01(\x0b\x32\x12.tessera.v1.Camera\"7\n\x11\x41\x64\x64\x43\x61meraResponse\x12\"\n\x06\x63\x61mera\x18\x01 \x01(\x0b\x32\x12.tessera.v1.Camera\"j\n\x13UpdateCameraRequest\x12\"\n\x06\x63\x61mera\x18\x01 \x01(\x0b\x32\x12.tessera.v1.Camera\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\":\n\x14UpdateCameraResponse\x12\"\n\x06\x63\x61mera\x18\x01 \x01(\x0b\x32\x12.tessera.v1.Camera\";\n\x12ListCamerasRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x13ListCamerasResponse\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.tessera.v1.CameraEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"[\n\x0b\x43\x61meraEntry\x12\"\n\x06\x63\x61mera\x18\x01 \x01(\x0b\x32\x12.tessera.v1.Camera\x12(\n\x06status\x18\x02 \x01(\x0b\x32\x18.tessera.v1.CameraStatus\"(\n\x13RemoveCameraRequest\x12\x11\n\tcamera_id\x18\x01 \x01(\t\"\'\n\x14RemoveCameraResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x08\"+\n\x16GetCameraStatusRequest\x12\x11\n\tcamera_id\x18\x01 \x01(\t\"C\n\x17GetCameraStatusResponse\x12(\n\x06status\x18\x01 \x01(\x0b\x32\x18.tessera.v1.CameraStatus\"\'\n\x12GetSnapshotRequest\x12\x11\n\tcamera_id\x18\x01 \x01(\t\"i\n\x13GetSnapshotResponse\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.tessera.v1.Image\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xde\x01\n\x0b\x43\x61meraState\x12\x1c\n\x18\x43\x41MERA_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41MERA_STATE_CONNECTING\x10\x01\x12\x17\n\x13\x43\x41MERA_STATE_ONLINE\x10\x02\x12\x15\n\x11\x43\x41MERA_STATE_LOST\x10\x03\x12\x17\n\x13\x43\x41MERA_STATE_FROZEN\x10\x04\x12\x19\n\x15\x43\x41MERA_STATE_DISABLED\x10\x05\x12\x16\n\x12\x43\x41MERA_STATE_ENDED\x10\x06\x12\x18\n\x14\x43\x41MERA_STATE_WAITING\x10\x07*\xc0\x01\n\nSceneState\x12\x1b\n\x17SCENE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SCENE_STATE_UNWATCHED\x10\x01\x12\x18\n\x14SCENE_STATE_LEARNING\x10\x02\x12\x15\n\x11SCENE_STATE_CLEAR\x10\x03\x12\x17\n\x13SCENE_STATE_COVERED\x10\x04\x12\x19\n\x15SCENE_STATE_DEFOCUSED\x10\x05\x12\x15\n\x11SCENE_STATE_MOVED\x10\x06\x32\xfb\x03\n\rCameraService\x12H\n\tAddCamera\x12\x1c.tessera.v1.AddCameraRequest\x1a\x1d.tessera.v1.AddCameraResponse\x12Q\n\x0cUpdateCamera\x12\x1f.tessera.v1.UpdateCameraRequest\x1a .tessera.v1.UpdateCameraResponse\x12N\n\x0bListCameras\x12\x1e.tessera.v1.ListCamerasRequest\x1a\x1f.tessera.v1.ListCamerasResponse\x12Q\n\x0cRemoveCamera\x12\x1f.tessera.v1.RemoveCameraRequest\x1a .tessera.v1.RemoveCameraResponse\x12Z\n\x0fGetCameraStatus\x12\".tessera.v1.GetCameraStatusRequest\x1a#.tessera.v1.GetCameraStatusResponse\x12N\n\x0bGetSnapshot\x12\x1e.tessera.v1.GetSnapshotRequest\x1a\x1f.tessera.v1.GetSnapshotResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CAMERA_LABELSENTRY']._loaded_options = None
   _globals['_CAMERA_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_CAMERASTATE']._serialized_start=2316
-  _globals['_CAMERASTATE']._serialized_end=2538
+  _globals['_CAMERASTATE']._serialized_start=2355
+  _globals['_CAMERASTATE']._serialized_end=2577
+  _globals['_SCENESTATE']._serialized_start=2580
+  _globals['_SCENESTATE']._serialized_end=2772
   _globals['_CAMERA']._serialized_start=168
   _globals['_CAMERA']._serialized_end=648
   _globals['_CAMERA_LABELSENTRY']._serialized_start=559
@@ -48,35 +50,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FRACTIONPOINT']._serialized_start=732
   _globals['_FRACTIONPOINT']._serialized_end=769
   _globals['_CAMERASTATUS']._serialized_start=772
-  _globals['_CAMERASTATUS']._serialized_end=1378
-  _globals['_SKIPCOUNT']._serialized_start=1380
-  _globals['_SKIPCOUNT']._serialized_end=1443
-  _globals['_ADDCAMERAREQUEST']._serialized_start=1445
-  _globals['_ADDCAMERAREQUEST']._serialized_end=1499
-  _globals['_ADDCAMERARESPONSE']._serialized_start=1501
-  _globals['_ADDCAMERARESPONSE']._serialized_end=1556
-  _globals['_UPDATECAMERAREQUEST']._serialized_start=1558
-  _globals['_UPDATECAMERAREQUEST']._serialized_end=1664
-  _globals['_UPDATECAMERARESPONSE']._serialized_start=1666
-  _globals['_UPDATECAMERARESPONSE']._serialized_end=1724
-  _globals['_LISTCAMERASREQUEST']._serialized_start=1726
-  _globals['_LISTCAMERASREQUEST']._serialized_end=1785
-  _globals['_LISTCAMERASRESPONSE']._serialized_start=1787
-  _globals['_LISTCAMERASRESPONSE']._serialized_end=1875
-  _globals['_CAMERAENTRY']._serialized_start=1877
-  _globals['_CAMERAENTRY']._serialized_end=1968
-  _globals['_REMOVECAMERAREQUEST']._serialized_start=1970
-  _globals['_REMOVECAMERAREQUEST']._serialized_end=2010
-  _globals['_REMOVECAMERARESPONSE']._serialized_start=2012
-  _globals['_REMOVECAMERARESPONSE']._serialized_end=2051
-  _globals['_GETCAMERASTATUSREQUEST']._serialized_start=2053
-  _globals['_GETCAMERASTATUSREQUEST']._serialized_end=2096
-  _globals['_GETCAMERASTATUSRESPONSE']._serialized_start=2098
-  _globals['_GETCAMERASTATUSRESPONSE']._serialized_end=2165
-  _globals['_GETSNAPSHOTREQUEST']._serialized_start=2167
-  _globals['_GETSNAPSHOTREQUEST']._serialized_end=2206
-  _globals['_GETSNAPSHOTRESPONSE']._serialized_start=2208
-  _globals['_GETSNAPSHOTRESPONSE']._serialized_end=2313
-  _globals['_CAMERASERVICE']._serialized_start=2541
-  _globals['_CAMERASERVICE']._serialized_end=3048
+  _globals['_CAMERASTATUS']._serialized_end=1417
+  _globals['_SKIPCOUNT']._serialized_start=1419
+  _globals['_SKIPCOUNT']._serialized_end=1482
+  _globals['_ADDCAMERAREQUEST']._serialized_start=1484
+  _globals['_ADDCAMERAREQUEST']._serialized_end=1538
+  _globals['_ADDCAMERARESPONSE']._serialized_start=1540
+  _globals['_ADDCAMERARESPONSE']._serialized_end=1595
+  _globals['_UPDATECAMERAREQUEST']._serialized_start=1597
+  _globals['_UPDATECAMERAREQUEST']._serialized_end=1703
+  _globals['_UPDATECAMERARESPONSE']._serialized_start=1705
+  _globals['_UPDATECAMERARESPONSE']._serialized_end=1763
+  _globals['_LISTCAMERASREQUEST']._serialized_start=1765
+  _globals['_LISTCAMERASREQUEST']._serialized_end=1824
+  _globals['_LISTCAMERASRESPONSE']._serialized_start=1826
+  _globals['_LISTCAMERASRESPONSE']._serialized_end=1914
+  _globals['_CAMERAENTRY']._serialized_start=1916
+  _globals['_CAMERAENTRY']._serialized_end=2007
+  _globals['_REMOVECAMERAREQUEST']._serialized_start=2009
+  _globals['_REMOVECAMERAREQUEST']._serialized_end=2049
+  _globals['_REMOVECAMERARESPONSE']._serialized_start=2051
+  _globals['_REMOVECAMERARESPONSE']._serialized_end=2090
+  _globals['_GETCAMERASTATUSREQUEST']._serialized_start=2092
+  _globals['_GETCAMERASTATUSREQUEST']._serialized_end=2135
+  _globals['_GETCAMERASTATUSRESPONSE']._serialized_start=2137
+  _globals['_GETCAMERASTATUSRESPONSE']._serialized_end=2204
+  _globals['_GETSNAPSHOTREQUEST']._serialized_start=2206
+  _globals['_GETSNAPSHOTREQUEST']._serialized_end=2245
+  _globals['_GETSNAPSHOTRESPONSE']._serialized_start=2247
+  _globals['_GETSNAPSHOTRESPONSE']._serialized_end=2352
+  _globals['_CAMERASERVICE']._serialized_start=2775
+  _globals['_CAMERASERVICE']._serialized_end=3282
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,8 @@ class _CameraEventKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper
     CAMERA_EVENT_KIND_OBJECT_LEFT: _CameraEventKind.ValueType  # 7
     CAMERA_EVENT_KIND_OBJECT_REMOVED: _CameraEventKind.ValueType  # 8
     CAMERA_EVENT_KIND_ENDED: _CameraEventKind.ValueType  # 9
+    CAMERA_EVENT_KIND_SCENE_CLEAR: _CameraEventKind.ValueType  # 10
+    """What was told of the scene before, from COVERED to OBJECT_REMOVED, is over."""
 
 class CameraEventKind(_CameraEventKind, metaclass=_CameraEventKindEnumTypeWrapper): ...
 
@@ -52,6 +54,8 @@ CAMERA_EVENT_KIND_MOVED: CameraEventKind.ValueType  # 6
 CAMERA_EVENT_KIND_OBJECT_LEFT: CameraEventKind.ValueType  # 7
 CAMERA_EVENT_KIND_OBJECT_REMOVED: CameraEventKind.ValueType  # 8
 CAMERA_EVENT_KIND_ENDED: CameraEventKind.ValueType  # 9
+CAMERA_EVENT_KIND_SCENE_CLEAR: CameraEventKind.ValueType  # 10
+"""What was told of the scene before, from COVERED to OBJECT_REMOVED, is over."""
 Global___CameraEventKind: typing_extensions.TypeAlias = CameraEventKind
 
 class _Severity:
@@ -369,7 +373,7 @@ class CameraEvent(google.protobuf.message.Message):
     detail: builtins.str
     """What was observed, without credentials."""
     probability: builtins.float
-    """How sure, in [0, 1], for scene changes."""
+    """How clear the evidence was, in [0, 1], for scene changes; no error rate."""
     @property
     def regions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tessera.v1.biometrics_pb2.Box]:
         """Where in the picture, for scene changes."""
