@@ -93,3 +93,5 @@ def running(command: Sequence[str], cwd: Path, data_dir: Path, environ: Mapping[
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         reader.join(timeout=5)
+        if process.stdout is not None and not reader.is_alive():
+            process.stdout.close()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import grpc
 from prometheus_client import CollectorRegistry
@@ -15,20 +17,26 @@ from camera_ingest.announcing import Announcer
 from camera_ingest.backoff import Backoff
 from camera_ingest.camera import Camera
 from camera_ingest.encoding import EncodingParts
+from camera_ingest.evidence.evidence import Evidence
+from camera_ingest.evidence.sealing import EvidenceKeys
+from camera_ingest.evidence.vault import Limits, Vault
 from camera_ingest.fleet import Fleet
 from camera_ingest.leases.keeper import Lease, LeaseKeeper
 from camera_ingest.leases.table import LeaseTable, MemoryLeaseTable, RedisLeaseTable
 from camera_ingest.matching import Matcher
 from camera_ingest.metrics import IngestMetrics
 from camera_ingest.peers import Peers
+from camera_ingest.quarantine import MemoryShelf, Quarantine, QuarantineShelf, RedisShelf
 from camera_ingest.reading.feed import Feed, ReaderFeed
 from camera_ingest.reading.host import ReaderHost
 from camera_ingest.reading.order import ReadOrder
 from camera_ingest.registry import CameraRegistry, MemoryCameraRegistry, RedisCameraRegistry
 from camera_ingest.servicer import SERVICE, CameraServicer
 from camera_ingest.settings import PREFIX, IngestSettings
+from camera_ingest.sources.access import AccessRules
+from camera_ingest.sources.url import parse_url
 from camera_ingest.store import StoreConnection
-from camera_ingest.wire import EventPublisher
+from camera_ingest.wire import EventPublisher, SightingsCheck
 from camera_ingest.worker import CameraWorker, WorkerParts
 from tessera.chassis.channel import open_channel
 from tessera.chassis.clock import Clock, SystemClock
@@ -58,6 +66,7 @@ class Ingest:
     executor: ThreadPoolExecutor
     looking: ThreadPoolExecutor
     readers: ReaderHost
+    evidence: Evidence | None = None
 
 
 def wire_parts(
@@ -68,12 +77,21 @@ def wire_parts(
     executor = ThreadPoolExecutor(settings.jpeg_threads, "jpeg")
     looking = ThreadPoolExecutor(settings.looking_threads, "look")
     announcer = Announcer(EventPublisher(gallery).publish, metrics, Backoff(0.5, 10.0, 0.1))
-    registry, table = open_store(settings.store_url, clock)
+    registry, table, shelf = open_store(settings.store_url, clock)
+    quarantine = Quarantine(shelf, metrics)
 
     readers = ReaderHost()
 
     def feed_of(camera: Camera) -> Feed:
-        order = ReadOrder(camera.camera_id, camera.url, camera.sample_rate_hz, camera.loop, settings.limits)
+        order = ReadOrder(
+            camera.camera_id,
+            camera.url,
+            camera.sample_rate_hz,
+            camera.loop,
+            settings.limits,
+            camera.stream,
+            settings.access,
+        )
         return ReaderFeed(readers, order, clock)
 
     def make_worker(camera: Camera, lease: Lease) -> CameraWorker:
@@ -87,7 +105,14 @@ def wire_parts(
         metrics=metrics,
         timing=settings.timing,
     )
-    fleet = Fleet(registry, keeper, make_worker, metrics, clock)
+    fleet = Fleet(
+        registry=registry,
+        keeper=keeper,
+        make_worker=make_worker,
+        quarantine=quarantine,
+        metrics=metrics,
+        clock=clock,
+    )
     matcher = Matcher(
         channel=gallery,
         worker_id=settings.worker_id,
@@ -97,17 +122,39 @@ def wire_parts(
         on_superseded=keeper.superseded,
         backoff=Backoff(0.2, 2.0, 0.05),
     )
-    encoding = EncodingParts(encoder, executor, clock, metrics)
-    parts = WorkerParts(encoding, looking, matcher.submit, announcer, feed_of, settings.worker)
-    return Ingest(fleet, keeper, Peers(), matcher, announcer, registry, executor, looking, readers)
+    encoding = EncodingParts(encoder, executor, clock, metrics, quarantine)
+    evidence = open_evidence(settings, metrics, gallery, executor, clock)
+    parts = WorkerParts(encoding, looking, matcher.submit, announcer, feed_of, settings.worker, evidence)
+    return Ingest(fleet, keeper, Peers(), matcher, announcer, registry, executor, looking, readers, evidence)
 
 
-def open_store(url: str, clock: Clock) -> tuple[CameraRegistry, LeaseTable]:
-    """Where cameras and their leases are kept, as a store URL names it."""
+def open_evidence(
+    settings: IngestSettings, metrics: IngestMetrics, gallery: grpc.aio.Channel, executor: Executor, clock: Clock
+) -> Evidence | None:
+    """Where best shots and clips are kept, if anywhere.
+
+    Raises:
+        InvalidInputError: the keys that the settings name cannot be had.
+    """
+    if not settings.evidence_dir:
+        return None
+    limits = Limits(settings.evidence_max_bytes, settings.evidence_max_age_s)
+    return Evidence(
+        vault=Vault(Path(settings.evidence_dir), EvidenceKeys.load(settings.evidence_keys), limits, clock),
+        executor=executor,
+        check=SightingsCheck(gallery),
+        clock=clock,
+        metrics=metrics,
+        settings=settings.evidence,
+    )
+
+
+def open_store(url: str, clock: Clock) -> tuple[CameraRegistry, LeaseTable, QuarantineShelf]:
+    """Where cameras, their leases and poison are kept, as a store URL names it."""
     if url == MEMORY:
-        return MemoryCameraRegistry(), MemoryLeaseTable(clock)
+        return MemoryCameraRegistry(), MemoryLeaseTable(clock), MemoryShelf()
     store = StoreConnection(url)
-    return RedisCameraRegistry(store), RedisLeaseTable(store)
+    return RedisCameraRegistry(store), RedisLeaseTable(store), RedisShelf(store)
 
 
 async def serve(settings: IngestSettings) -> None:
@@ -123,7 +170,8 @@ async def serve(settings: IngestSettings) -> None:
         open_channel(settings.gallery_address) as gallery,
     ):
         ingest = wire_parts(settings, metrics, encoder, gallery)
-        servicer = CameraServicer(ingest.fleet, ingest.peers)
+        check = partial(check_access, settings.access)
+        servicer = CameraServicer(ingest.fleet, ingest.peers, check, ingest.evidence)
         server = Server(
             settings.server,
             metrics,
@@ -137,6 +185,7 @@ async def serve(settings: IngestSettings) -> None:
         tasks = [asyncio.create_task(work) for work in (ingest.matcher.run(), ingest.announcer.run())]
         readiness = asyncio.create_task(keep_ready(server, ingest))
         sharing = [asyncio.create_task(work) for work in (ingest.keeper.run(), ingest.fleet.run())]
+        sharing += [asyncio.create_task(ingest.evidence.run())] if ingest.evidence is not None else []
         stopped = asyncio.create_task(wait_for_stop_signal())
         # The others run for ever: one that ends has failed, and a process without it would only look well.
         done, _ = await asyncio.wait((stopped, readiness, *sharing, *tasks), return_when=asyncio.FIRST_COMPLETED)
@@ -176,12 +225,25 @@ async def drain(ingest: Ingest, tasks: list[asyncio.Task[None]], limit_s: float)
     ingest.announcer.drain()
     await asyncio.wait(tasks, timeout=limit_s)
     await end_tasks(*tasks)
+    if ingest.evidence is not None:
+        await ingest.evidence.close()
     for executor in (ingest.executor, ingest.looking):
         executor.shutdown(wait=False, cancel_futures=True)
     await ingest.peers.close()
     ingest.readers.close()
     with contextlib.suppress(UnavailableError):
         await ingest.registry.close()
+
+
+def check_access(access: AccessRules, camera: Camera) -> None:
+    """Refuse a camera that may not be reached, as far as its URLs say.
+
+    Raises:
+        InvalidInputError: its scheme, address or folder is not allowed.
+    """
+    access.check_url(parse_url(camera.url))
+    if camera.stream.sub_stream_url:
+        access.check_url(parse_url(camera.stream.sub_stream_url), "stream.sub_stream_url")
 
 
 def _shown(settings: IngestSettings) -> dict[str, str]:

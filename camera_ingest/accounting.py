@@ -81,6 +81,11 @@ class FrameAccount:
             self.end(frame_id, FrameOutcome.SKIPPED, reason)
         return len(left)
 
+    @property
+    def open_count(self) -> int:
+        """Frames that are under way."""
+        return len(self._open)
+
     def now(self) -> Account:
         """The account at this moment."""
         return Account(

@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from camera_ingest.looking.scene import SceneState
+from camera_ingest.sources.options import StreamOptions, Transport
+from camera_ingest.sources.stream_clock import ClockReport
 from camera_ingest.sources.url import parse_url
 from tessera.domain.camera_events import CameraEventKind
 from tessera.domain.embedding import Modality
@@ -89,6 +91,8 @@ class Camera:
     enabled: bool = True
     loop: bool = False
     """Files and folders start again at their end."""
+    stream: StreamOptions = field(default_factory=StreamOptions)
+    """How it is read."""
     motion_gate: bool = True
     """Frames in which nothing moves are not encoded."""
     only_zones: bool = False
@@ -105,6 +109,8 @@ class Camera:
         checked_id("camera_id", self.camera_id)
         checked_id("collection_id", self.collection_id)
         parse_url(self.url)
+        if self.stream.sub_stream_url:
+            parse_url(self.stream.sub_stream_url, "stream.sub_stream_url")
         _require(0 < self.sample_rate_hz <= MAX_SAMPLE_RATE_HZ, "sample_rate_hz", self.sample_rate_hz, "in (0, 30]")
         expiry_s = self.expires_after_s
         _require(0 < expiry_s <= MAX_EXPIRES_AFTER_S, "expires_after", expiry_s, "more than 0 s, at most 60 s")
@@ -122,6 +128,11 @@ class Camera:
     def shown_url(self) -> str:
         """The URL without credentials."""
         return parse_url(self.url).shown
+
+    @property
+    def shown_sub_stream_url(self) -> str:
+        """The smaller stream's URL without credentials; empty: there is none."""
+        return parse_url(self.stream.sub_stream_url).shown if self.stream.sub_stream_url else ""
 
 
 class CameraState(StrEnum):
@@ -171,6 +182,8 @@ class CameraStatus:
     """host:port of the worker that watches it; empty: none does."""
     lease_token: int = 0
     """Of the lease that it is watched under; 0: none."""
+    clock: ClockReport | None = None
+    """Where its capture times come from; None before the first frame."""
     quarantined_pictures: int = 0
     """Held back since they crashed whoever looked at them."""
 
@@ -193,6 +206,8 @@ class CameraEvent:
     """Where in the picture, for scene changes; in pixels."""
     probability: float | None = None
     """How clear the evidence was, for scene changes."""
+    clip_id: str = ""
+    """Of the clip around it; empty: none is kept."""
 
     @property
     def told_as(self) -> CameraEventKind:
@@ -259,6 +274,8 @@ def _parse(raw: Mapping[str, Any]) -> Camera:
     values["zones"] = tuple(
         Zone(zone["name"], tuple((x, y) for x, y in zone["corners"]), zone["masked"]) for zone in values["zones"]
     )
+    if "stream" in values:
+        values["stream"] = StreamOptions(**{**values["stream"], "transport": Transport(values["stream"]["transport"])})
     return Camera(**values)
 
 

@@ -20,9 +20,12 @@ from camera_ingest.freeze import FreezeWatch
 from camera_ingest.reading.feed import FedFrame, Feed
 from camera_ingest.sampling import Sampler
 from camera_ingest.sources.source import Picture, SourceError
+from camera_ingest.sources.stream_clock import ClockReport
 from tessera.chassis.logs import get_logger
 
 log = get_logger()
+
+_ROOM_POLL_S = 0.002
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +37,10 @@ class SampledPicture:
     picture: Picture = field(repr=False)
     is_frozen: bool
     """The source has shown this very picture for long."""
+    clock: ClockReport
+    """Where its capture time comes from."""
+    note: str = ""
+    """What should be known of how the source was opened, though it works."""
 
 
 class CaptureListener(Protocol):
@@ -62,6 +69,8 @@ class Capture:
         freeze_after_s: the same picture of a live source for so long is a freeze.
         backoff: how long to wait before it is opened again.
         listener: told on the loop that `start` was called on.
+        has_room: where no frame may be left out: whether so many that were handed over have all gone on, so that the
+            next may come; asked on the thread. None: the newest wins.
     """
 
     def __init__(
@@ -73,6 +82,7 @@ class Capture:
         freeze_after_s: float,
         backoff: Backoff,
         listener: CaptureListener,
+        has_room: Callable[[int], bool] | None = None,
     ) -> None:
         self._make_feed = make_feed
         self._rate_hz = rate_hz
@@ -83,6 +93,8 @@ class Capture:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"capture-{name}", daemon=True)
         self._slot = _Slot()
+        self._has_room = has_room
+        self._handed = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = asyncio.Event()
 
@@ -140,8 +152,12 @@ class Capture:
     def _hand_over(self, frame: FedFrame, freeze: FreezeWatch | None) -> None:
         self._backoff.reset()
         frozen = freeze is not None and freeze.is_frozen(frame.fingerprint, frame.captured_s)
-        if self._slot.put(SampledPicture(frame.capture_time, frame.captured_s, frame.picture, frozen), frame.missed):
+        sampled = SampledPicture(frame.capture_time, frame.captured_s, frame.picture, frozen, frame.clock, frame.note)
+        if self._slot.put(sampled, frame.missed):
             self._tell(self._pass_on)
+        self._handed += 1
+        while not (self._has_room is None or self._stopped.is_set() or self._has_room(self._handed)):
+            self._stopped.wait(_ROOM_POLL_S)
 
     def _pass_on(self) -> None:
         sampled, missed = self._slot.take()

@@ -16,10 +16,11 @@ import grpc
 from camera_ingest.accounting import FrameAccount
 from camera_ingest.backlog import Backlog, SampledFrame
 from camera_ingest.backoff import Backoff
-from camera_ingest.camera import Camera
+from camera_ingest.camera import MAX_EXPIRES_AFTER_S, Camera
 from camera_ingest.metrics import IngestMetrics
 from camera_ingest.pictures import to_file
-from camera_ingest.tracker import BEGIN_PROBABILITY, FOLLOW_PROBABILITY
+from camera_ingest.quarantine import Digest, Quarantine, digest_of
+from camera_ingest.tracker import BEGIN_PROBABILITY, FOLLOW_PROBABILITY, TrackerStep
 from camera_ingest.tracklets import TrackletBook
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
@@ -42,17 +43,25 @@ class EncodingParts:
     """Where JPEGs are made."""
     clock: Clock
     metrics: IngestMetrics
+    quarantine: Quarantine
+    """Pictures that crashed the encoder."""
     answer_limit_s: float = 15.0
     """An encoder that leaves a frame unanswered for so long is taken for dead."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Sent:
     """A frame under way."""
 
     frame: SampledFrame
     taken_s: float
     """When it left the backlog; it may have waited there for long."""
+    picture: bytes = b""
+    """As it was sent; empty before."""
+    digest: Digest | None = None
+    """Where it had to be looked up."""
+    is_tried: bool = False
+    """It is a suspect, and the only one that is with the encoder."""
 
 
 class Encoding:
@@ -63,7 +72,8 @@ class Encoding:
         backlog: where they wait.
         account: where each gets its outcome.
         book: knows the tracklets that need no embedding, and takes the answers.
-        on_answer: told of each answer, after the book took it.
+        on_answer: told of each answer with its frame and with what the book made of it, if anything.
+        on_sent: told of each frame that goes to the encoder, as the file that it goes as.
         may_send: whether the camera is still ours to watch; asked at the last moment before a frame leaves.
         backoff: between two attempts to open the stream.
         parts: what every camera shares.
@@ -76,7 +86,8 @@ class Encoding:
         backlog: Backlog,
         account: FrameAccount,
         book: TrackletBook,
-        on_answer: Callable[[FrameAnswer, SampledFrame], None],
+        on_answer: Callable[[FrameAnswer, SampledFrame, TrackerStep | None], None],
+        on_sent: Callable[[SampledFrame, bytes], None],
         may_send: Callable[[], bool],
         backoff: Backoff,
         parts: EncodingParts,
@@ -86,6 +97,7 @@ class Encoding:
         self._account = account
         self._book = book
         self._on_answer = on_answer
+        self._on_sent = on_sent
         self._may_send = may_send
         self._backoff = backoff
         self._parts = parts
@@ -95,6 +107,11 @@ class Encoding:
         self._turning = asyncio.Event()  # nothing more is sent on the stream that is open
         self._last_answered_id = 0
         self._last_sent_id = 0
+
+    @property
+    def under_way_count(self) -> int:
+        """Frames that the encoder was sent and has not answered."""
+        return len(self._under_way)
 
     def why_waiting(self) -> Reason:
         """Why a frame that is in the backlog now has not been sent yet."""
@@ -174,8 +191,8 @@ class Encoding:
             if frame is None:
                 stream.return_credit()
                 continue
-            self._under_way[frame.frame_id] = _Sent(frame, self._parts.clock.monotonic_s())
-            await self._send(stream, frame)
+            sent = self._under_way[frame.frame_id] = _Sent(frame, self._parts.clock.monotonic_s())
+            await self._send(stream, sent)
         await stream.half_close()
 
     def _next_frame(self) -> SampledFrame | None:
@@ -185,25 +202,50 @@ class Encoding:
             return None
         return frame
 
-    async def _send(self, stream: EncodeStream, frame: SampledFrame) -> None:
-        loop = asyncio.get_running_loop()
+    async def _send(self, stream: EncodeStream, sent: _Sent) -> None:
+        frame, loop = sent.frame, asyncio.get_running_loop()
         picture = await loop.run_in_executor(self._parts.executor, to_file, frame.picture)
+        if not await self._is_harmless(sent, picture):
+            self._keep_back(stream, sent, Reason.QUARANTINED)
+            return
         message = FrameToEncode(
             frame_id=frame.frame_id,
             picture=picture,
             capture_time=frame.capture_time,
-            expires_after_s=self._camera.expires_after_s,
+            expires_after_s=self._expiry_s(frame),
             known_tracklets=self._book.known(frame.capture_time),
             dropped_since_last=frame.frame_id - self._last_sent_id - 1,
         )
         if not self._may_send():
-            del self._under_way[frame.frame_id]
-            self._account.end(frame.frame_id, FrameOutcome.SKIPPED, Reason.LEASE_SUPERSEDED)
-            stream.return_credit()
+            self._keep_back(stream, sent, Reason.LEASE_SUPERSEDED)
             return
-        self._last_sent_id = frame.frame_id
+        self._last_sent_id, sent.picture = frame.frame_id, picture
         await stream.send(message)
+        self._on_sent(frame, picture)
         self._observe("sent", frame)
+
+    async def _is_harmless(self, sent: _Sent, picture: bytes) -> bool:
+        """False: it is held back. A suspect waits here until no other one is with the encoder."""
+        quarantine = self._parts.quarantine
+        if quarantine.is_empty:
+            return True
+        loop = asyncio.get_running_loop()
+        sent.digest = await loop.run_in_executor(self._parts.executor, digest_of, picture)
+        if quarantine.suspects(sent.digest):
+            await quarantine.trying.acquire()
+            sent.is_tried = True
+        return not quarantine.holds(sent.digest)
+
+    def _keep_back(self, stream: EncodeStream, sent: _Sent, reason: Reason) -> None:
+        del self._under_way[sent.frame.frame_id]
+        self._tried(sent)
+        self._account.end(sent.frame.frame_id, FrameOutcome.SKIPPED, reason)
+        stream.return_credit()
+
+    def _tried(self, sent: _Sent) -> None:
+        if sent.is_tried:
+            sent.is_tried = False
+            self._parts.quarantine.trying.release()
 
     async def _read_answers(self, stream: EncodeStream) -> None:
         async for answer in stream:
@@ -211,16 +253,20 @@ class Encoding:
             if sent is None:
                 continue
             self._backoff.reset()
+            if sent.digest is not None:
+                self._parts.quarantine.cleared(sent.digest)
+            self._tried(sent)
             self._last_answered_id = max(self._last_answered_id, answer.frame_id)
             self._account.end(answer.frame_id, answer.outcome, answer.reason)
+            step: TrackerStep | None = None
             if answer.outcome is FrameOutcome.ENCODED:
                 self._observe("answer", sent.frame)
-                self._book.take(answer)
+                step = self._book.take(answer)
             elif answer.outcome is FrameOutcome.FAILED:
                 log.warning(
                     "frame.failed", camera=self._camera.camera_id, reason=answer.reason, detail=answer.detail[:200]
                 )
-            self._on_answer(answer, sent.frame)
+            self._on_answer(answer, sent.frame, step)
 
     async def _watch_for_silence(self) -> None:
         while True:
@@ -231,12 +277,27 @@ class Encoding:
 
     def _lose_under_way(self) -> None:
         reason = Reason.SHUTTING_DOWN if self._draining.is_set() else Reason.ENCODER_UNAVAILABLE
-        for frame_id in self._under_way:
+        if reason is Reason.ENCODER_UNAVAILABLE:
+            # An encoder that ends in order has answered all that it had: this one did not.
+            lost = (digest_of(sent.picture) for sent in self._under_way.values() if sent.picture)
+            self._parts.quarantine.crashed(self._camera.camera_id, lost)
+        for frame_id, sent in self._under_way.items():
+            self._tried(sent)
             self._account.end(frame_id, FrameOutcome.SKIPPED, reason)
         self._under_way.clear()
 
     def _is_expired(self, frame: SampledFrame) -> bool:
         return self._parts.clock.monotonic_s() - frame.captured_s > self._camera.expires_after_s
+
+    def _expiry_s(self, frame: SampledFrame) -> float:
+        """How old the encoder may let a frame become, counted as it counts: from its capture time, by the wall clock.
+
+        What is left of its time was measured on the monotonic clock. A capture time that lies further back, as of a
+        live playlist or after the wall clock has jumped, must not make the frame older than it is.
+        """
+        left_s = self._camera.expires_after_s - (self._parts.clock.monotonic_s() - frame.captured_s)
+        told_age_s = (self._parts.clock.now() - frame.capture_time).total_seconds()
+        return min(MAX_EXPIRES_AFTER_S, max(0.001, left_s) + max(0.0, told_age_s))
 
     def _observe(self, stage: str, frame: SampledFrame) -> None:
         self._parts.metrics.stage_s.labels(stage).observe(self._parts.clock.monotonic_s() - frame.captured_s)

@@ -15,6 +15,7 @@ from datetime import datetime
 from camera_ingest.camera import Camera, CameraState, CameraStatus, idle_status
 from camera_ingest.leases.keeper import Lease, LeaseKeeper
 from camera_ingest.metrics import IngestMetrics
+from camera_ingest.quarantine import Quarantine
 from camera_ingest.registry import CameraRegistry, Change
 from camera_ingest.worker import CameraWorker
 from tessera.chassis.clock import Clock
@@ -39,21 +40,25 @@ class Fleet:
         registry: where cameras are kept.
         keeper: which of them are this process's.
         make_worker: makes the worker of a camera, under a lease.
+        quarantine: pictures that are held back, of all cameras.
         metrics: forget the cameras that are watched no more.
         clock: for when cameras are read again.
     """
 
     def __init__(
         self,
+        *,
         registry: CameraRegistry,
         keeper: LeaseKeeper,
         make_worker: Callable[[Camera, Lease], CameraWorker],
+        quarantine: Quarantine,
         metrics: IngestMetrics,
         clock: Clock,
     ) -> None:
         self._registry = registry
         self._keeper = keeper
         self._make_worker = make_worker
+        self._quarantine = quarantine
         self._metrics = metrics
         self._clock = clock
         self._cameras: dict[CameraId, Camera] = {}
@@ -98,6 +103,7 @@ class Fleet:
         async with self._changing:
             if self._is_stopped or not self.is_loaded:
                 return
+            await self._quarantine.save()
             try:
                 if self._is_old:
                     await self._read()
@@ -153,6 +159,7 @@ class Fleet:
         """
         async with self._changing:
             was_kept = await self._registry.remove(camera_id)
+            await self._quarantine.forget(camera_id)
             was_known = self._cameras.pop(camera_id, None) is not None
             self._keeper.want(self._enabled())
             await self._settle()
@@ -212,7 +219,12 @@ class Fleet:
         """How a camera does, as far as this process knows."""
         worker = self._workers.get(camera.camera_id)
         if worker is not None:
-            return replace(worker.status(), worker_address=self._keeper.address, lease_token=worker.lease.token)
+            return replace(
+                worker.status(),
+                worker_address=self._keeper.address,
+                lease_token=worker.lease.token,
+                quarantined_pictures=self._quarantine.count(camera.camera_id),
+            )
         if not camera.enabled:
             return idle_status(camera, CameraState.DISABLED, "")
         rested = self._rested.get(camera.camera_id)
@@ -239,6 +251,7 @@ class Fleet:
     async def _read(self) -> None:
         revision = self._keeper.revision  # before the cameras: what changes meanwhile is read again
         self._cameras = {camera.camera_id: camera for camera in await self._registry.load_all()}
+        await self._quarantine.settle()
         self._read_revision, self._read_s = revision, self._clock.monotonic_s()
         self._keeper.want(self._enabled())
 
@@ -277,6 +290,8 @@ class Fleet:
             self._metrics.forget_camera(key)
         for key, lease in mine.items():
             await self._watch(self._cameras[key], lease)
+        for worker in self._rested.values():
+            worker.tell_age()
 
     async def _rest(self, camera_ids: list[CameraId]) -> None:
         """Stop cameras whose lease has ended, and keep how they stood, with their newest frame."""

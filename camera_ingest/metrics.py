@@ -58,6 +58,20 @@ class IngestMetrics(ServiceMetrics):
             ["camera"],
             registry=registry,
         )
+        self.clock_drift_ppm = Gauge(
+            "tessera_ingest_clock_drift_ppm",
+            "By how much a camera's clock runs fast against this machine's, in millionths. Beyond 200 either way: its "
+            "clock, or this machine's, is bad; capture times are mapped all the same.",
+            ["camera"],
+            registry=registry,
+        )
+        self.sender_offset_s = Gauge(
+            "tessera_ingest_sender_offset_seconds",
+            "By how much a camera's wall clock is ahead of this machine's, as its RTCP reports tell it. Beyond 2 s "
+            "behind or 0.1 s ahead it is not believed: set the camera's time server.",
+            ["camera"],
+            registry=registry,
+        )
         self.stream_breaks = Counter(
             "tessera_ingest_stream_breaks_total",
             "Streams to the encoder or the gallery that broke or could not be opened. Look at that service.",
@@ -105,6 +119,13 @@ class IngestMetrics(ServiceMetrics):
             ["kind", "result"],
             registry=registry,
         )
+        self.quarantined = Counter(
+            "tessera_ingest_quarantined_total",
+            "Pictures that are held back since the encoder crashed over them twice. A defect of the encoder, or an "
+            "attack on it: its log tells what it died of, and the frame.quarantined line here which camera showed it.",
+            ["camera"],
+            registry=registry,
+        )
         self.leases_held = Gauge(
             "tessera_ingest_leases_held",
             "Cameras that this worker holds the lease of. Summed over all workers it is the number of enabled cameras; "
@@ -125,13 +146,35 @@ class IngestMetrics(ServiceMetrics):
             registry=registry,
         )
 
+        self.evidence_kept = Counter(
+            "tessera_ingest_evidence_kept_total",
+            "Best shots and clips that were written. A shot counts again each time a better one takes its place.",
+            ["kind"],
+            registry=registry,
+        )
+        self.evidence_lost = Counter(
+            "tessera_ingest_evidence_lost_total",
+            "Best shots and clips that could not be kept: DISK_FULL, WRITE (look at the folder's disk and owner), "
+            "TOO_LARGE (for the size that the store may have), BUSY (the disk is slower than what happens), INTERNAL "
+            "(the log says more). Cameras go on all the same.",
+            ["kind", "cause"],
+            registry=registry,
+        )
+        self.evidence_removed = Counter(
+            "tessera_ingest_evidence_removed_total",
+            "Best shots and clips that went: SIZE (the oldest made room: give the store more, or keep less), AGE, "
+            "ERASED (with a subject or its sighting), TORN (its file was cut or changed: look at the disk).",
+            ["reason"],
+            registry=registry,
+        )
+        self.evidence_bytes = Gauge(
+            "tessera_ingest_evidence_bytes",
+            "Size of all best shots and clips on disk. Stands at its limit where the oldest make room.",
+            registry=registry,
+        )
+
     def forget_camera(self, camera_id: str) -> None:
         """A camera was removed: its gauges go; its counters stay until the process ends, so that rates do not jump."""
-        for gauge in (
-            self.camera_up,
-            self.scene_clear,
-            self.sample_rate_hz,
-            self.last_frame_age_s,
-            self.tracklets_active,
-        ):
+        gauges = (self.camera_up, self.scene_clear, self.sample_rate_hz, self.last_frame_age_s, self.tracklets_active)
+        for gauge in (*gauges, self.clock_drift_ppm, self.sender_offset_s):
             gauge.remove_by_labels({"camera": camera_id})

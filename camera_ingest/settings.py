@@ -5,8 +5,11 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
+from camera_ingest.evidence.clips import ClipSettings
+from camera_ingest.evidence.evidence import EvidenceSettings
 from camera_ingest.leases.keeper import LeaseTiming
-from camera_ingest.reading.order import ReadLimits
+from camera_ingest.sources.access import PRIVATE_NETWORKS, SCHEMES, AccessRules
+from camera_ingest.sources.source import ReadLimits
 from camera_ingest.worker import WorkerSettings
 from tessera.chassis.server import ServerSettings
 from tessera.chassis.settings import require, require_address, require_log_level, require_port, require_store
@@ -59,12 +62,38 @@ class IngestSettings:
     """Between two looks at whether a camera is covered, out of focus or moved."""
     open_limit_s: float = 8.0
     """A camera that does not answer for so long is lost."""
-    read_limit_s: float = 5.0
+    read_limit_s: float = 4.0
     """A camera that sends nothing for so long is lost."""
-    frozen_after_s: float = 5.0
+    frozen_after_s: float = 4.5
     """The same picture of a live camera for so long is a freeze."""
     reconnect_longest_s: float = 30.0
     """A lost camera is tried again after 0.5 s to this, at random, in a range that doubles."""
+    evidence_dir: str = ""
+    """Folder of this worker's own for best shots and clips; empty: none are kept."""
+    evidence_keys: str = ""
+    """What best shots and clips are sealed with: the path of a key file, or `env:NAME` for a variable that holds its
+    text; `tessera keys new` makes one. `ephemeral`: a key that ends with the process, and they with it."""
+    evidence_max_bytes: int = 2 << 30
+    """Best shots and clips may take so much of the disk; then the oldest make room."""
+    evidence_max_age_s: float = 72 * 3600.0
+    """They are kept for so long."""
+    evidence_forget_s: float = 5.0
+    """How often the gallery is asked which sightings were erased; what shows them goes."""
+    clip_before_s: float = 4.0
+    """A clip begins so long before its event; 0 to 30."""
+    clip_after_s: float = 4.0
+    """And ends so long after it; 0 to 30."""
+    allowed_schemes: str = ",".join(SCHEMES)
+    """What cameras may be of, with a comma between two: rtsp, rtsps, http, https, file, folder, v4l2, demo."""
+    allowed_networks: str = ",".join(PRIVATE_NETWORKS)
+    """Where cameras may be, with a comma between two. The default is this machine and private networks; 0.0.0.0/0,::/0
+    allows all, with the services that clouds answer with secrets at 169.254.169.254 among them."""
+    allowed_folders: str = ""
+    """Folders that recordings and folders of pictures must lie in, with a comma between two; empty: anywhere."""
+    tls_verify: bool = True
+    """Certificates of https:// and rtsps:// cameras are checked. False: for cameras that signed their own."""
+    tls_ca_file: str = ""
+    """Who signs the cameras' certificates, as a PEM file; empty: those whom the system trusts."""
     log_level: str = "info"
     """`debug`, `info`, `warning` or `error`."""
 
@@ -91,17 +120,45 @@ class IngestSettings:
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("encoder_address", "gallery_address"):
             require_address(name, getattr(self, name))
+        _ = self.access
         require_store("store_url", self.store_url, groups=True)
         require(is_id(self.worker_id), "worker_id", self.worker_id, ALLOWED_TEXT)
         require(2 <= self.lease_s <= 60, "lease_s", self.lease_s, "2 to 60 seconds")
         if self.advertised_address:
             require_address("advertised_address", self.advertised_address)
+        self._require_evidence()
         require_log_level("log_level", self.log_level)
+
+    def _require_evidence(self) -> None:
+        told = "the path of a key file, env:NAME or ephemeral, where evidence_dir is set"
+        require(bool(self.evidence_keys) or not self.evidence_dir, "evidence_keys", self.evidence_keys, told)
+        least = 1 << 20
+        require(self.evidence_max_bytes >= least, "evidence_max_bytes", self.evidence_max_bytes, f"{least} or more")
+        for name in ("evidence_max_age_s", "evidence_forget_s"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "more than 0 seconds")
+        for name in ("clip_before_s", "clip_after_s"):
+            require(0 <= getattr(self, name) <= 30, name, getattr(self, name), "0 to 30 seconds")
+
+    @property
+    def evidence(self) -> EvidenceSettings:
+        """How best shots and clips are kept."""
+        return EvidenceSettings(ClipSettings(self.clip_before_s, self.clip_after_s), self.evidence_forget_s)
 
     @property
     def server(self) -> ServerSettings:
         """Where it listens."""
         return ServerSettings(self.host, self.port, self.metrics_port, self.max_deadline_s, self.drain_s)
+
+    @property
+    def access(self) -> AccessRules:
+        """Where readers may go."""
+        return AccessRules(
+            schemes=_listed(self.allowed_schemes),
+            networks=_listed(self.allowed_networks),
+            folders=_listed(self.allowed_folders),
+            tls_verify=self.tls_verify,
+            tls_ca_file=self.tls_ca_file,
+        )
 
     @property
     def timing(self) -> LeaseTiming:
@@ -122,10 +179,14 @@ class IngestSettings:
     def worker(self) -> WorkerSettings:
         """How patient each camera's worker is."""
         return WorkerSettings(
-            silent_after_s=self.read_limit_s + 1.0,
+            silent_after_s=self.read_limit_s + 0.5,
             frozen_after_s=self.frozen_after_s,
             motion_every_s=self.motion_every_s,
             scene_every_s=self.scene_every_s,
             reconnect_longest_s=self.reconnect_longest_s,
             drain_s=self.drain_s,
         )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

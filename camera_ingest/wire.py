@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import grpc
 
 from camera_ingest.camera import DEFAULT_COLLECTION, Camera, CameraEvent, CameraState, CameraStatus, Zone
+from camera_ingest.evidence.vault import Shown
 from camera_ingest.registry import Change
+from camera_ingest.sources.options import StreamOptions, Transport
+from camera_ingest.sources.stream_clock import ClockReport
 from tessera.chassis.status import detail_of
 from tessera.client import wire
 from tessera.domain.embedding import Modality
@@ -51,6 +56,7 @@ def camera_from_wire(message: pb.Camera) -> Camera:
         motion_gate=message.motion_gate if message.HasField("motion_gate") else True,
         only_zones=message.only_zones,
         watch_scene=message.watch_scene if message.HasField("watch_scene") else True,
+        stream=_stream_from_wire(message.stream),
     )
 
 
@@ -76,6 +82,12 @@ def camera_changes(request: pb.UpdateCameraRequest) -> Change:
             message.url = before.url
         elif "://***@" in message.url:
             raise InvalidInputError("url", "another camera's as it is shown", "a URL with its own credentials")
+        if message.stream.sub_stream_url == before.shown_sub_stream_url:
+            message.stream.sub_stream_url = before.stream.sub_stream_url
+        elif "://***@" in message.stream.sub_stream_url:
+            raise InvalidInputError(
+                "stream.sub_stream_url", "another camera's as it is shown", "a URL with its own credentials"
+            )
         return camera_from_wire(message)
 
     return change
@@ -98,6 +110,7 @@ def camera_to_wire(camera: Camera) -> pb.Camera:
         motion_gate=camera.motion_gate,
         only_zones=camera.only_zones,
         watch_scene=camera.watch_scene,
+        stream=_stream_to_wire(camera),
     )
 
 
@@ -126,6 +139,7 @@ def status_to_wire(status: CameraStatus) -> pb.CameraStatus:
         ],
         sample_rate_hz=status.sample_rate_hz,
         scene=pb.SceneState.Value(f"SCENE_STATE_{status.scene.value}"),
+        clock=_clock_to_wire(status.clock) if status.clock is not None else None,
         worker_address=status.worker_address,
         lease_token=status.lease_token,
         quarantined_pictures=status.quarantined_pictures,
@@ -171,6 +185,39 @@ class EventPublisher:
             raise InvalidInputError("event", event.told_as.value, detail.message) from None
 
 
+class SightingsCheck:
+    """Asks the gallery which sightings are no longer kept, and which subjects are no longer there.
+
+    Args:
+        channel: to the gallery.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = events_pb2_grpc.EventServiceStub(channel)
+
+    async def __call__(self, shown: Sequence[Shown]) -> frozenset[Shown]:
+        """Those that are gone.
+
+        Args:
+            shown: at most 1000.
+
+        Raises:
+            UnavailableError: the gallery does not say.
+        """
+        request = events_pb2.CheckSightingsRequest(
+            event_ids=[one[0] for one in shown if len(one) == 1],
+            subjects=[
+                events_pb2.SightedSubject(collection_id=one[0], subject_id=one[1]) for one in shown if len(one) == 2
+            ],
+        )
+        try:
+            answer = await self._stub.CheckSightings(request, timeout=PUBLISH_LIMIT_S)
+        except grpc.aio.AioRpcError as error:
+            raise UnavailableError("gallery", detail_of(error).reason) from None
+        subjects = {(subject.collection_id, subject.subject_id) for subject in answer.gone_subjects}
+        return frozenset({*subjects, *((event_id,) for event_id in answer.gone_event_ids)})
+
+
 def event_to_wire(event: CameraEvent) -> events_pb2.PublishCameraEventRequest:
     """An event of a camera."""
     told = events_pb2.CameraEvent(
@@ -179,6 +226,7 @@ def event_to_wire(event: CameraEvent) -> events_pb2.PublishCameraEventRequest:
         detail=event.detail,
         regions=[wire.box_to_wire(region) for region in event.regions],
         probability=event.probability,
+        clip_id=event.clip_id,
     )
     return events_pb2.PublishCameraEventRequest(
         event_id=event.event_id,
@@ -186,6 +234,45 @@ def event_to_wire(event: CameraEvent) -> events_pb2.PublishCameraEventRequest:
         event_time=wire.time_to_wire(event.event_time),
         event=told,
         lease_token=event.lease_token,
+    )
+
+
+def _stream_from_wire(message: pb.StreamOptions) -> StreamOptions:
+    transports = {
+        pb.STREAM_TRANSPORT_UNSPECIFIED: Transport.TCP,
+        pb.STREAM_TRANSPORT_TCP: Transport.TCP,
+        pb.STREAM_TRANSPORT_UDP: Transport.UDP,
+    }
+    if message.transport not in transports:
+        raise InvalidInputError("stream.transport", message.transport, "TCP or UDP")
+    return StreamOptions(
+        transport=transports[message.transport],
+        key_frames_only=message.key_frames_only,
+        sub_stream_url=message.sub_stream_url,
+        hardware_decode=message.hardware_decode,
+        as_fast_as_possible=message.as_fast_as_possible,
+    )
+
+
+def _stream_to_wire(camera: Camera) -> pb.StreamOptions:
+    stream = camera.stream
+    return pb.StreamOptions(
+        transport=pb.StreamTransport.Value(f"STREAM_TRANSPORT_{stream.transport.value}"),
+        key_frames_only=stream.key_frames_only,
+        sub_stream_url=camera.shown_sub_stream_url,
+        hardware_decode=stream.hardware_decode,
+        as_fast_as_possible=stream.as_fast_as_possible,
+    )
+
+
+def _clock_to_wire(clock: ClockReport) -> pb.CameraClock:
+    offset_s = clock.sender_offset_s
+    return pb.CameraClock(
+        kind=pb.CameraClockKind.Value(f"CAMERA_CLOCK_KIND_{clock.kind.value}"),
+        drift_ppm=clock.drift_ppm,
+        delay=wire.seconds_to_wire(clock.delay_s),
+        sender_offset=wire.seconds_to_wire(offset_s) if offset_s is not None else None,
+        host_clock_jumps=clock.host_jumps,
     )
 
 

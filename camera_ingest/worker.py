@@ -20,6 +20,7 @@ from camera_ingest.backoff import Backoff
 from camera_ingest.camera import Camera, CameraEvent, CameraState, CameraStatus
 from camera_ingest.capture import Capture, SampledPicture
 from camera_ingest.encoding import Encoding, EncodingParts
+from camera_ingest.evidence.evidence import Evidence
 from camera_ingest.leases.keeper import Lease
 from camera_ingest.looking.lookout import Lookout
 from camera_ingest.looking.motion import MotionConfig, MotionGate
@@ -28,12 +29,14 @@ from camera_ingest.looking.places import Places
 from camera_ingest.looking.scene import SceneChange, SceneConfig, SceneState, SceneWatch
 from camera_ingest.pictures import size_px, to_jpeg
 from camera_ingest.reading.feed import Feed
-from camera_ingest.tracker import Tracker
+from camera_ingest.sources.stream_clock import ClockReport
+from camera_ingest.tracker import Tracker, TrackerStep
 from camera_ingest.tracklets import TrackletBook
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks
 from tessera.client.stream_values import FrameAnswer, FrameOutcome, TrackletDecision, TrackletUpdate
+from tessera.domain.camera_events import CameraEventKind
 from tessera.domain.errors import UnavailableError
 from tessera.domain.ids import TrackletId
 from tessera.domain.reasons import Reason
@@ -42,6 +45,8 @@ log = get_logger()
 
 _TICK_S = 0.5
 _ANNOUNCED = frozenset({CameraState.ONLINE, CameraState.LOST, CameraState.FROZEN, CameraState.ENDED})
+_FILMED = frozenset({CameraState.LOST, CameraState.FROZEN})
+"""A clip of what came before is kept of these."""
 _CHANGED_UNDER_WAY = frozenset({"labels", "expires_after_s", "collection_id", "min_side_px"})
 """The source does not hear of these."""
 
@@ -50,9 +55,9 @@ _CHANGED_UNDER_WAY = frozenset({"labels", "expires_after_s", "collection_id", "m
 class WorkerSettings:
     """How patient a worker is."""
 
-    silent_after_s: float = 6.0
+    silent_after_s: float = 4.5
     """A camera without a frame for so long is lost, even if its source says nothing."""
-    frozen_after_s: float = 5.0
+    frozen_after_s: float = 4.5
     """The same picture of a live source for so long is a freeze."""
     motion_every_s: float = 2.0
     """The motion gate lets a frame through at least so often."""
@@ -80,6 +85,8 @@ class WorkerParts:
     feed_of: Callable[[Camera], Feed]
     """What a camera's frames are read from, once; nothing is opened yet."""
     settings: WorkerSettings
+    evidence: Evidence | None = None
+    """Where best shots and clips are kept; None: nowhere."""
 
 
 class CameraWorker:
@@ -95,6 +102,7 @@ class CameraWorker:
         self.camera = camera
         self.lease = lease
         self._parts = parts
+        self._evidence = parts.evidence
         self._clock: Clock = parts.encoding.clock
         self._metrics = parts.encoding.metrics
         self._pace = Pace(camera.sample_rate_hz, self._clock.monotonic_s())
@@ -109,6 +117,7 @@ class CameraWorker:
             account=self._account,
             book=self._book,
             on_answer=self._on_answer,
+            on_sent=self._on_sent,
             may_send=lambda: self.lease.is_held,
             backoff=Backoff(0.2, s.encoder_backoff_longest_s, 0.05),
             parts=parts.encoding,
@@ -131,6 +140,7 @@ class CameraWorker:
             freeze_after_s=s.frozen_after_s,
             backoff=Backoff(s.reconnect_first_s, s.reconnect_longest_s, s.reconnect_least_s),
             listener=self,
+            has_room=self._has_room if camera.stream.as_fast_as_possible else None,
         )
         self._state = CameraState.CONNECTING if camera.enabled else CameraState.DISABLED
         self._state_since = self._clock.now()
@@ -139,6 +149,8 @@ class CameraWorker:
         self._newest: SampledFrame | None = None
         self._size_px = (0, 0)
         self._latency_s: float | None = None
+        self._clock_report: ClockReport | None = None
+        self._taken = 0
         self._losses = 0
         self._reconnects = 0
         self._encoding_task: asyncio.Task[None] | None = None
@@ -173,6 +185,8 @@ class CameraWorker:
         self._backlog.take()
         self._account.skip_all(Reason.SHUTTING_DOWN)
         self._book.end_all()
+        if self._evidence is not None:
+            self._evidence.clips.end(self.camera.camera_id)
         a = self._account.now()
         log.info(
             "camera.stopped",
@@ -183,6 +197,13 @@ class CameraWorker:
             expired=a.expired,
             failed=a.failed,
         )
+
+    def tell_age(self) -> float:
+        """Put the age of the newest frame on the metrics page, in seconds; it grows while the worker rests."""
+        since_s = self._newest.captured_s if self._newest else self._started_s
+        age_s = self._clock.monotonic_s() - since_s
+        self._metrics.last_frame_age_s.labels(self.camera.camera_id).set(age_s)
+        return age_s
 
     def rest(self, detail: str) -> None:
         """Say why a worker that was stopped waits to be watched again."""
@@ -228,6 +249,7 @@ class CameraWorker:
             skip_counts=account.skip_counts,
             sample_rate_hz=self._pace.rate_hz,
             scene=self._scene.state if self._scene is not None else SceneState.UNWATCHED,
+            clock=self._clock_report,
         )
 
     async def snapshot(self) -> tuple[bytes, datetime]:
@@ -246,6 +268,8 @@ class CameraWorker:
 
     def decide(self, decision: TrackletDecision) -> None:
         """Take in a decision on one of this camera's tracklets."""
+        if self._evidence is not None:
+            self._evidence.shots.told(decision, self.camera.collection_id)
         if self._book.decide(decision):
             self._metrics.decisions.labels(self.camera.camera_id, decision.decision.outcome.value).inc()
 
@@ -256,10 +280,12 @@ class CameraWorker:
         for _ in range(missed):
             self._account.end(self._account.enter(), FrameOutcome.SKIPPED, Reason.NEWER_FRAME)
         frame = SampledFrame(self._account.enter(), sampled.capture_time, sampled.captured_s, sampled.picture)
-        self._newest = frame
+        self._taken += 1
+        self._newest, self._clock_report = frame, sampled.clock
         self._size_px = size_px(sampled.picture)
         self._count_reconnects()
-        self._enter(CameraState.FROZEN if sampled.is_frozen else CameraState.ONLINE, self._frozen_detail(sampled))
+        detail = self._frozen_detail(sampled) or sampled.note
+        self._enter(CameraState.FROZEN if sampled.is_frozen else CameraState.ONLINE, detail)
         if not self._pace.wants(sampled.capture_time):
             self._account.end(frame.frame_id, FrameOutcome.SKIPPED, Reason.RATE_REDUCED)
             return
@@ -278,6 +304,10 @@ class CameraWorker:
         self._enter(CameraState.ENDED, "")
 
     # ---- inside
+
+    def _has_room(self, handed: int) -> bool:
+        """Whether so many frames were taken and each is with the encoder or over; asked on the capture's thread."""
+        return self._taken >= handed and self._account.open_count <= self._encoding.under_way_count
 
     def _on_look(self, frame: SampledFrame, reason: Reason | None) -> None:
         """A frame was looked at: it goes to the backlog, and pushes out the one that waits there; or it ends here."""
@@ -303,12 +333,24 @@ class CameraWorker:
                 kind=change.kind,
                 regions=tuple(region.box(width_px, height_px) for region in change.regions),
                 probability=change.probability,
+                clip_id=self._begin_clip(change.kind is not CameraEventKind.SCENE_CLEAR),
             )
         )
 
-    def _on_answer(self, answer: FrameAnswer, frame: SampledFrame) -> None:
+    def _on_answer(self, answer: FrameAnswer, frame: SampledFrame, step: TrackerStep | None) -> None:
         if answer.outcome is FrameOutcome.ENCODED:
             self._latency_s = self._clock.monotonic_s() - frame.captured_s
+        if self._evidence is not None and step is not None:
+            self._evidence.shots.take(self.camera.camera_id, step, frame.picture)
+
+    def _on_sent(self, frame: SampledFrame, picture: bytes) -> None:
+        if self._evidence is not None:
+            self._evidence.clips.add(self.camera.camera_id, frame.capture_time, picture)
+
+    def _begin_clip(self, is_wanted: bool) -> str:
+        if self._evidence is None or not is_wanted:
+            return ""
+        return self._evidence.clips.begin(self.camera.camera_id)
 
     def _count_reconnects(self) -> None:
         # Whatever the source says after a loss, it was opened again for it.
@@ -328,7 +370,15 @@ class CameraWorker:
         log.info("camera.state", camera=self.camera.camera_id, state=state.value, detail=detail)
         if state in _ANNOUNCED:
             event_id = f"cam-{secrets.token_hex(12)}"
-            event = CameraEvent(event_id, self.camera.camera_id, self._state_since, state, detail, self.lease.token)
+            event = CameraEvent(
+                event_id,
+                self.camera.camera_id,
+                self._state_since,
+                state,
+                detail,
+                self.lease.token,
+                clip_id=self._begin_clip(state in _FILMED),
+            )
             self._parts.announcer.announce(event)
 
     async def _tick(self) -> None:
@@ -343,8 +393,14 @@ class CameraWorker:
         self._encoding.expire()
         # An answer may be as old as its frame may be; only then is silence an end.
         patience = timedelta(seconds=self.camera.expires_after_s + 1.0)
-        self._book.end_stale(self._clock.now() - patience)
+        if self._newest is not None:
+            # By the camera's own time, which neither a recording that is read fast nor a wall clock that jumps upsets.
+            since_s = self._clock.monotonic_s() - self._newest.captured_s
+            self._book.end_stale(self._newest.capture_time + timedelta(seconds=since_s) - patience)
         self._notice_silence()
+        if self._evidence is not None:
+            self._evidence.clips.tick(self.camera.camera_id)
+        self._measure_clock()
         self._metrics.tracklets_active.labels(self.camera.camera_id).set(self._book.active_count)
         self._show_scene()
         self._metrics.sample_rate_hz.labels(self.camera.camera_id).set(self._pace.rate_hz)
@@ -354,16 +410,27 @@ class CameraWorker:
             is_clear = self._scene.state is SceneState.CLEAR
             self._metrics.scene_clear.labels(self.camera.camera_id).set(int(is_clear))
 
+    def _measure_clock(self) -> None:
+        report = self._clock_report
+        if report is None:
+            return
+        self._metrics.clock_drift_ppm.labels(self.camera.camera_id).set(report.drift_ppm)
+        if report.sender_offset_s is not None:
+            self._metrics.sender_offset_s.labels(self.camera.camera_id).set(report.sender_offset_s)
+
     def _notice_silence(self) -> None:
-        since_s = self._newest.captured_s if self._newest else self._started_s
-        age_s = self._clock.monotonic_s() - since_s
-        self._metrics.last_frame_age_s.labels(self.camera.camera_id).set(age_s)
+        age_s = self.tell_age()
         limit_s = max(self._parts.settings.silent_after_s, 3.0 / self.camera.sample_rate_hz)
         if age_s > limit_s and self._state in {CameraState.ONLINE, CameraState.FROZEN}:
             self._enter(CameraState.LOST, f"no frame for {age_s:.0f} s")
 
     def _submit(self, update: TrackletUpdate) -> None:
-        self._parts.submit(replace(update, lease_token=self.lease.token))
+        shot_id = ""
+        if self._evidence is not None:
+            shot_id = self._evidence.shots.id_of(update.camera_id, update.tracklet_id)
+        self._parts.submit(replace(update, lease_token=self.lease.token, best_shot_id=shot_id))
+        if self._evidence is not None and update.ended:
+            self._evidence.shots.ended(update.tracklet_id)
 
     def _new_tracklet_id(self) -> TrackletId:
         # Time first, so that ids sort; 64 random bits keep cameras and restarts apart.

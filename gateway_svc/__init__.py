@@ -1,1 +1,1 @@
-"""The gateway: notifications, REST and the console will live here. Nothing is built yet and nothing starts it."""
+"""Tells people and machines of alerts, from a durable outbox: at least once, and never an old event as a new one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,7 +38,6 @@ class SeenFrame:
     peer: str
     """The connection that it came over: one for each worker process."""
     at_s: float
-    picture: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ class ListeningEncoder(encoder_pb2_grpc.EncoderServiceServicer):
                 continue
             picture = request.frame.image.data
             with self._record.lock:
-                self._record.frames.append(SeenFrame(camera_id, context.peer(), time.monotonic(), picture))
+                self._record.frames.append(SeenFrame(camera_id, context.peer(), time.monotonic()))
             if self._crash is not None:
                 self._crash(picture)
             yield encoder_pb2.EncodeStreamResponse(result=_one_face(request.frame))
@@ -162,12 +161,11 @@ class ListeningGallery(gallery_pb2_grpc.GalleryServiceServicer, events_pb2_grpc.
 
 
 @contextmanager
-def listening(record: Record, ports: Sequence[int] = (0, 0)) -> Iterator[tuple[str, str]]:
-    """Both, in this process.
+def listening(record: Record) -> Iterator[tuple[str, str]]:
+    """Both, in this process, on ports that the system chooses.
 
     Args:
         record: where they remember.
-        ports: of the encoder and the gallery; 0 lets the system choose.
 
     Yields:
         The addresses of the encoder and of the gallery.
@@ -180,7 +178,7 @@ def listening(record: Record, ports: Sequence[int] = (0, 0)) -> Iterator[tuple[s
     gallery_pb2_grpc.add_GalleryServiceServicer_to_server(gallery, servers[1])
     events_pb2_grpc.add_EventServiceServicer_to_server(gallery, servers[1])
     try:
-        bound = [server.add_insecure_port(f"127.0.0.1:{port}") for server, port in zip(servers, ports, strict=True)]
+        bound = [server.add_insecure_port("127.0.0.1:0") for server in servers]
         for server in servers:
             server.start()
         yield f"127.0.0.1:{bound[0]}", f"127.0.0.1:{bound[1]}"

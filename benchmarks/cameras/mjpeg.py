@@ -69,6 +69,8 @@ def mjpeg_server(folders: Mapping[str, Path], rate_hz: float, port: int = 0) -> 
     finally:
         end_group(process)
         reader.join(timeout=5)
+        if process.stdout is not None and not reader.is_alive():
+            process.stdout.close()
 
 
 def _wait_listening(port: int, process: subprocess.Popen[bytes]) -> None:

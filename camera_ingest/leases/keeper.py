@@ -116,6 +116,7 @@ class LeaseKeeper:
         self._beaten_s: float | None = None
         self._seen: dict[WorkerId, _Seen] = {}
         self._settled_s = 0.0
+        self._has_left = False
         self._talking = asyncio.Lock()
 
     # ---- what the fleet asks
@@ -207,6 +208,7 @@ class LeaseKeeper:
                 log.exception("leases.beat_failed")
             else:
                 is_away = False
+            self._metrics.leases_held.set(len(self.held()))
             self.changed.set()
 
     async def beat(self) -> None:
@@ -216,6 +218,8 @@ class LeaseKeeper:
             UnavailableError: the store is away.
         """
         async with self._talking:
+            if self._has_left:
+                return
             began_s = self._clock.monotonic_s()
             self._row = replace(self._row, beat=self._row.beat + 1)
             self._view = await self._table.beat(self.me, self._row)
@@ -224,7 +228,6 @@ class LeaseKeeper:
             self._drop_lost()
             await self._bury_silent()
             await self._take_share(began_s)
-            self._metrics.leases_held.set(len(self._held))
 
     async def leave(self) -> None:
         """Let go of everything at once, so that others need not wait.
@@ -233,6 +236,7 @@ class LeaseKeeper:
             UnavailableError: the store is away; others wait until they take this worker for dead.
         """
         async with self._talking:
+            self._has_left = True
             self._held.clear()
             await self._table.leave(self.me)
 

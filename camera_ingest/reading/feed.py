@@ -9,10 +9,10 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from camera_ingest.reading.host import ReaderHost, ReaderProcess
 from camera_ingest.reading.messages import MORE, ClosedError, Message, MessageReader
 from camera_ingest.reading.order import ReadOrder
 from camera_ingest.sources.source import MAX_PIXELS, Picture, SourceError
+from camera_ingest.sources.stream_clock import ClockKind, ClockReport
+from camera_ingest.sources.url import SourceKind, parse_url
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 
@@ -27,6 +29,8 @@ log = get_logger()
 
 _SLICE_S = 0.25
 _GRACE_S = 0.5
+_DEMO_LIMIT_S = 300.0
+"""The demo's photographs may have to be fetched first."""
 _MAX_FILE_BYTES = 32 * 1024 * 1024
 
 
@@ -41,6 +45,10 @@ class FedFrame:
     picture: Picture = field(repr=False)
     fingerprint: int
     """The same for the same pixels."""
+    clock: ClockReport
+    """Where its capture time comes from."""
+    note: str
+    """What should be known of how the source was opened, though it works."""
     missed: int
     """Frames that were sampled since the one before and had to make room for this one."""
 
@@ -82,6 +90,7 @@ class ReaderFeed:
         self._reader: ReaderProcess | None = None
         self._view: mmap.mmap | None = None
         self._is_live = False
+        self._note = ""
         # Long enough for a reader to tell of its source's silence itself; shorter only finds a reader that hangs.
         self._patience_s = order.limits.read_s + 2.0
 
@@ -103,7 +112,7 @@ class ReaderFeed:
         """
         self._reader = self._host.start_reader(self._order)
         messages = MessageReader(self._reader.channel)
-        limit_s = 2.0 * self._order.limits.open_s + self._patience_s
+        limit_s = self._opening_limit_s()
         self._ask_for_more()
         while True:
             message = self._next_message(messages, limit_s, stopped)
@@ -113,6 +122,9 @@ class ReaderFeed:
             match message.get("is"):
                 case "opened":
                     self._is_live = bool(message.get("is_live"))
+                    self._note = str(message.get("note", ""))[:500]
+                    if self._note:
+                        log.warning("reader.opened", camera=self._order.camera_id, note=self._note)
                 case "frame":
                     yield self._frame_of(message)
                     self._ask_for_more()
@@ -132,6 +144,13 @@ class ReaderFeed:
             self._view = None
         if reader is not None:
             self._host.end_reader(reader, _GRACE_S)
+
+    def _opening_limit_s(self) -> float:
+        if parse_url(self._order.url).kind is SourceKind.DEMO:
+            return _DEMO_LIMIT_S
+        attempts = 2 if self._order.stream.sub_stream_url else 1
+        # To connect, to ask and to be answered, and to learn what the stream holds, each within its limit.
+        return attempts * 3.0 * self._order.limits.open_s + self._patience_s
 
     def _next_message(self, messages: MessageReader, limit_s: float, stopped: threading.Event) -> Message | None:
         until_s = self._clock.monotonic_s() + limit_s
@@ -172,6 +191,8 @@ class ReaderFeed:
                 captured_s=min(float(message["captured_s"]), self._clock.monotonic_s()),
                 picture=self._picture_of(message),
                 fingerprint=int(message["print"]),
+                clock=_clock_of(message["clock"]),
+                note=self._note,
                 missed=max(0, int(message["missed"])),
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -207,6 +228,17 @@ class ReaderFeed:
                 raise ValueError(count)
             self._view = mmap.mmap(self._reader.memory, size, prot=mmap.PROT_READ)
         return self._view
+
+
+def _clock_of(said: Mapping[str, Any]) -> ClockReport:
+    offset_s = said["sender_offset_s"]
+    return ClockReport(
+        kind=ClockKind(said["kind"]),
+        drift_ppm=float(said["drift_ppm"]),
+        delay_s=float(said["delay_s"]),
+        sender_offset_s=None if offset_s is None else float(offset_s),
+        host_jumps=int(said["host_jumps"]),
+    )
 
 
 def _shown_failure(message: Message) -> dict[str, str]:

@@ -1,19 +1,13 @@
-"""What a reader is told: one source, how often to sample it, and how patient to be."""
+"""What a reader is told: one source, how to read it, how patient to be, and where it may go."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
 
-
-@dataclass(frozen=True, slots=True)
-class ReadLimits:
-    """How long a source may take."""
-
-    open_s: float = 8.0
-    """To connect, and to learn what the stream holds."""
-    read_s: float = 5.0
-    """For the next packet."""
+from camera_ingest.sources.access import AccessRules
+from camera_ingest.sources.options import StreamOptions, Transport
+from camera_ingest.sources.source import ReadLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +20,9 @@ class ReadOrder:
     rate_hz: float
     """Pictures a second to hand over."""
     loop: bool = False
-    limits: ReadLimits = ReadLimits()
+    limits: ReadLimits = field(default_factory=ReadLimits)
+    stream: StreamOptions = field(default_factory=StreamOptions)
+    access: AccessRules = field(default_factory=AccessRules)
 
 
 def dump_order(order: ReadOrder) -> bytes:
@@ -37,4 +33,16 @@ def dump_order(order: ReadOrder) -> bytes:
 def load_order(text: bytes) -> ReadOrder:
     """Read what `dump_order` wrote."""
     values = json.loads(text)
-    return ReadOrder(**{**values, "limits": ReadLimits(**values["limits"])})
+    stream, access = values.pop("stream"), values.pop("access")
+    return ReadOrder(
+        **{name: value for name, value in values.items() if name != "limits"},
+        limits=ReadLimits(**values["limits"]),
+        stream=StreamOptions(**{**stream, "transport": Transport(stream["transport"])}),
+        access=AccessRules(
+            schemes=tuple(access["schemes"]),
+            networks=tuple(access["networks"]),
+            folders=tuple(access["folders"]),
+            tls_verify=access["tls_verify"],
+            tls_ca_file=access["tls_ca_file"],
+        ),
+    )

@@ -6,6 +6,7 @@ knows no service: neither grpc nor redis nor metrics are loaded here, and numpy 
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import select
@@ -13,6 +14,7 @@ import socket
 import threading
 import traceback
 import zlib
+from dataclasses import asdict
 from datetime import datetime
 
 from camera_ingest.reading.messages import MORE, ClosedError, send_message
@@ -20,7 +22,7 @@ from camera_ingest.reading.order import ReadOrder
 from camera_ingest.sampling import Sampler
 from camera_ingest.sources.opening import open_source
 from camera_ingest.sources.source import CapturedFrame, Pixels, SourceError
-from camera_ingest.sources.url import parse_url
+from camera_ingest.sources.stream_clock import ClockKind, ClockReport
 from tessera.chassis.clock import Clock, SystemClock
 
 BEAT_S = 1.0
@@ -52,14 +54,16 @@ def read(order: ReadOrder, channel: socket.socket, memory: int) -> None:
 
 
 def _read_through(order: ReadOrder, handover: Handover, clock: Clock) -> None:
-    source = open_source(parse_url(order.url), order.rate_hz, order.loop, clock, order.limits)
+    source, note = open_source(order, clock)
     try:
-        handover.say({"is": "opened", "is_live": source.is_live})
+        handover.say({"is": "opened", "is_live": source.is_live, "note": note[:500]})
         sampler, stopped = Sampler(order.rate_hz), _Waiting(handover)
         for frame in source.frames(stopped):
             if sampler.wants(frame.capture_time):
-                handover.hold(frame)
+                handover.hold(frame, source.clock_report)
             handover.beat()
+            if order.stream.as_fast_as_possible:
+                handover.finish(math.inf)
         handover.finish()
     finally:
         source.close()
@@ -79,6 +83,7 @@ class Handover:
         self._memory = _Memory(memory)
         self._clock = clock
         self._held: CapturedFrame | None = None
+        self._report = ClockReport(ClockKind.ARRIVAL)
         self._missed = 0
         self._room = 0
         self._spoke_s = clock.monotonic_s()
@@ -99,10 +104,10 @@ class Handover:
         except ClosedError:
             return
 
-    def hold(self, frame: CapturedFrame) -> None:
+    def hold(self, frame: CapturedFrame, report: ClockReport) -> None:
         """A frame was sampled; it replaces the one that the parent had no room for."""
         self._missed += self._held is not None
-        self._held = frame
+        self._held, self._report = frame, report
 
     def beat(self) -> None:
         """Hand over what is held if there is room, and give a sign of life once a second.
@@ -117,9 +122,9 @@ class Handover:
         elif self._clock.monotonic_s() - self._spoke_s >= BEAT_S:
             self.say({"is": "alive"})
 
-    def finish(self) -> None:
-        """The source is over: the last frame waits for its room."""
-        until_s = self._clock.monotonic_s() + _LAST_FRAME_WAIT_S
+    def finish(self, limit_s: float = _LAST_FRAME_WAIT_S) -> None:
+        """Wait until what is held has found room: of the last frame, and of each one that may not be left out."""
+        until_s = self._clock.monotonic_s() + limit_s
         while self._held is not None and self._clock.monotonic_s() < until_s:
             self._look_for_room(0.1)
             self.beat()
@@ -152,6 +157,7 @@ class Handover:
                 "missed": missed,
                 "bytes": len(data),
                 "print": zlib.crc32(data),
+                "clock": asdict(self._report),
                 **shape,
             }
         )

@@ -20,6 +20,7 @@ import simplejpeg
 from camera_ingest.sources.demo_cast import CUT_FACE_PX, CutOut, cut_out
 from camera_ingest.sources.demo_script import Pose, poses_at
 from camera_ingest.sources.source import CapturedFrame, Image, SourceError
+from camera_ingest.sources.stream_clock import ClockKind, ClockReport
 from tessera.chassis.clock import Clock
 from tessera.demo.portraits import WALKERS, fetch_portraits
 from tessera.domain.errors import ArtifactError
@@ -79,6 +80,11 @@ class DemoSource:
     def is_live(self) -> bool:
         """It never ends."""
         return True
+
+    @property
+    def clock_report(self) -> ClockReport:
+        """It draws on this machine's clock."""
+        return ClockReport(ClockKind.ARRIVAL)
 
     def open(self) -> None:
         """Fetch the photographs and cut the walkers out.

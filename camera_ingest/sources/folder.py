@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from camera_ingest.sources.source import CapturedFrame, SourceError
+from camera_ingest.sources.stream_clock import ClockKind, ClockReport
 from tessera.chassis.clock import Clock
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -37,6 +38,11 @@ class FolderSource:
     def is_live(self) -> bool:
         """A folder has an end."""
         return False
+
+    @property
+    def clock_report(self) -> ClockReport:
+        """A picture is captured when it is due."""
+        return ClockReport(ClockKind.FILE)
 
     def frames(self, stopped: threading.Event) -> Iterator[CapturedFrame]:
         """Yield the pictures.

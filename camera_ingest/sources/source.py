@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from camera_ingest.sources.stream_clock import ClockReport
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -34,6 +36,16 @@ class Pixels:
     stride_bytes: int
     """From one row to the next."""
     rows: memoryview = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLimits:
+    """How long a source may take."""
+
+    open_s: float = 8.0
+    """To connect, and to learn what the stream holds."""
+    read_s: float = 4.0
+    """For the next packet."""
 
 
 class SourceError(Exception):
@@ -66,6 +78,11 @@ class Source(Protocol):
     @property
     def is_live(self) -> bool:
         """Whether it should never end, and never show the same picture for long."""
+        ...
+
+    @property
+    def clock_report(self) -> ClockReport:
+        """Where its capture times come from, and how well."""
         ...
 
     def frames(self, stopped: threading.Event) -> Iterator[CapturedFrame]:

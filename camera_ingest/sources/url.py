@@ -90,22 +90,26 @@ class SourceUrl:
         return text
 
 
-def parse_url(text: str) -> SourceUrl:
+def parse_url(text: str, field: str = "url") -> SourceUrl:
     """Read and check a camera's URL; nothing is opened, resolved or looked up.
+
+    Args:
+        text: the URL.
+        field: what an error names.
 
     Raises:
         InvalidInputError: it is empty, too long, of a scheme that is not allowed, or has no host.
     """
     if not text or len(text) > _MAX_CHARACTERS or any(ord(character) < 32 for character in text):
-        raise InvalidInputError("url", _shown_unparsed(text), f"{ALLOWED}; at most {_MAX_CHARACTERS} characters")
+        raise InvalidInputError(field, _shown_unparsed(text), f"{ALLOWED}; at most {_MAX_CHARACTERS} characters")
     scheme = _scheme_of(text)
     if scheme in _STREAM_SCHEMES:
-        return _parse_stream(text, _STREAM_SCHEMES[scheme])
+        return _parse_stream(text, _STREAM_SCHEMES[scheme], field)
     if scheme == "demo":
         return SourceUrl(SourceKind.DEMO, text.partition(":")[2], text)
     if scheme in {"v4l2", "folder", "file", ""}:
-        return _parse_path(text, scheme)
-    raise InvalidInputError("url", _shown_unparsed(text), ALLOWED)
+        return _parse_path(text, scheme, field)
+    raise InvalidInputError(field, _shown_unparsed(text), ALLOWED)
 
 
 def _scheme_of(text: str) -> str:
@@ -113,33 +117,33 @@ def _scheme_of(text: str) -> str:
     return match.group(1).lower() if match else ""
 
 
-def _parse_path(text: str, scheme: str) -> SourceUrl:
+def _parse_path(text: str, scheme: str, field: str) -> SourceUrl:
     rest = text.partition(":")[2] if scheme else text
     kind = {"v4l2": SourceKind.V4L2, "folder": SourceKind.FOLDER}.get(scheme, SourceKind.FILE)
     if scheme == "file":
         rest = unquote(urlsplit(text).path) if rest.startswith("//") else rest
     if not rest:
-        raise InvalidInputError("url", text, ALLOWED)
+        raise InvalidInputError(field, text, ALLOWED)
     if kind is SourceKind.V4L2 and not re.fullmatch(r"/dev/[A-Za-z0-9_/-]+", rest):
-        raise InvalidInputError("url", text, "v4l2:/dev/video0")
+        raise InvalidInputError(field, text, "v4l2:/dev/video0")
     return SourceUrl(kind, str(Path(rest).expanduser()), text)
 
 
-def _parse_stream(text: str, kind: SourceKind) -> SourceUrl:
+def _parse_stream(text: str, kind: SourceKind, field: str) -> SourceUrl:
     try:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
-        raise InvalidInputError("url", _shown_unparsed(text), "a URL with a host and a port of 1 to 65535") from None
+        raise InvalidInputError(field, _shown_unparsed(text), "a URL with a host and a port of 1 to 65535") from None
     if not parts.hostname or "$" in (parts.hostname or ""):
-        raise InvalidInputError("url", _shown_unparsed(text), "a URL with a host, such as rtsp://host/stream")
+        raise InvalidInputError(field, _shown_unparsed(text), "a URL with a host, such as rtsp://host/stream")
     userinfo = parts.netloc.rpartition("@")[0]
     if _NAMED.search(text.replace(userinfo, "", 1) if userinfo else text):
-        raise InvalidInputError("url", _shown(parts), "${NAME} only as user or password: rtsp://user:${CAMERA_PW}@host")
+        raise InvalidInputError(field, _shown(parts), "${NAME} only as user or password: rtsp://user:${CAMERA_PW}@host")
     for name in _NAMED.findall(userinfo):
         if not _NAME_ALLOWED.fullmatch(name):
             allowed = "${NAME} with a NAME that starts with CAMERA_ or TESSERA_CAMERA_"
-            raise InvalidInputError("url", _shown(parts), allowed)
+            raise InvalidInputError(field, _shown(parts), allowed)
     return SourceUrl(kind, text, _shown(parts))
 
 

@@ -214,6 +214,8 @@ def _sighting(message: events_pb2.Sighting) -> a.Sighting:
         frame_count=message.frame_count,
         ended=message.ended,
         capture_to_decision_ms=milliseconds_of(message, "capture_to_decision"),
+        best_shot_id=message.best_shot_id,
+        link_id=message.link_id,
         labels=tuple(message.labels),
     )
 
@@ -223,6 +225,7 @@ def _camera_change(message: events_pb2.CameraEvent) -> a.CameraChange:
     return a.CameraChange(
         kind=kind or "UNSPECIFIED",
         detail=message.detail,
+        clip_id=message.clip_id,
         regions=tuple(wire.box_from_wire(region) for region in message.regions),
         probability=message.probability if message.HasField("probability") else None,
     )

@@ -19,3 +19,5 @@ class CameraEventKind(StrEnum):
     ENDED = "ENDED"
     SCENE_CLEAR = "SCENE_CLEAR"
     """What was told of the scene before is over."""
+    CLOCK_OFFSET = "CLOCK_OFFSET"
+    """Its clock and that of another camera of the same view are apart."""

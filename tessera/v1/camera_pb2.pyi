@@ -23,6 +23,27 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _StreamTransport:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _StreamTransportEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_StreamTransport.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    STREAM_TRANSPORT_UNSPECIFIED: _StreamTransport.ValueType  # 0
+    STREAM_TRANSPORT_TCP: _StreamTransport.ValueType  # 1
+    """Within the RTSP connection: nothing is lost, and a bad network makes it late."""
+    STREAM_TRANSPORT_UDP: _StreamTransport.ValueType  # 2
+    """Beside it: never late, and a bad network tears pictures."""
+
+class StreamTransport(_StreamTransport, metaclass=_StreamTransportEnumTypeWrapper): ...
+
+STREAM_TRANSPORT_UNSPECIFIED: StreamTransport.ValueType  # 0
+STREAM_TRANSPORT_TCP: StreamTransport.ValueType  # 1
+"""Within the RTSP connection: nothing is lost, and a bad network makes it late."""
+STREAM_TRANSPORT_UDP: StreamTransport.ValueType  # 2
+"""Beside it: never late, and a bad network tears pictures."""
+Global___StreamTransport: typing_extensions.TypeAlias = StreamTransport
+
 class _CameraState:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -88,6 +109,35 @@ SCENE_STATE_DEFOCUSED: SceneState.ValueType  # 5
 SCENE_STATE_MOVED: SceneState.ValueType  # 6
 Global___SceneState: typing_extensions.TypeAlias = SceneState
 
+class _CameraClockKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CameraClockKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_CameraClockKind.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CAMERA_CLOCK_KIND_UNSPECIFIED: _CameraClockKind.ValueType  # 0
+    CAMERA_CLOCK_KIND_ARRIVAL: _CameraClockKind.ValueType  # 1
+    """When a frame arrived: the stream has no clock."""
+    CAMERA_CLOCK_KIND_STREAM: _CameraClockKind.ValueType  # 2
+    """The stream's own clock, mapped to the worker's by its arrivals."""
+    CAMERA_CLOCK_KIND_SENDER: _CameraClockKind.ValueType  # 3
+    """The sender's wall clock, which its RTCP reports or its playlist tell, and which is set as the worker's is."""
+    CAMERA_CLOCK_KIND_FILE: _CameraClockKind.ValueType  # 4
+    """A recording's own time, begun when it was opened."""
+
+class CameraClockKind(_CameraClockKind, metaclass=_CameraClockKindEnumTypeWrapper): ...
+
+CAMERA_CLOCK_KIND_UNSPECIFIED: CameraClockKind.ValueType  # 0
+CAMERA_CLOCK_KIND_ARRIVAL: CameraClockKind.ValueType  # 1
+"""When a frame arrived: the stream has no clock."""
+CAMERA_CLOCK_KIND_STREAM: CameraClockKind.ValueType  # 2
+"""The stream's own clock, mapped to the worker's by its arrivals."""
+CAMERA_CLOCK_KIND_SENDER: CameraClockKind.ValueType  # 3
+"""The sender's wall clock, which its RTCP reports or its playlist tell, and which is set as the worker's is."""
+CAMERA_CLOCK_KIND_FILE: CameraClockKind.ValueType  # 4
+"""A recording's own time, begun when it was opened."""
+Global___CameraClockKind: typing_extensions.TypeAlias = CameraClockKind
+
 @typing.final
 class Camera(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -119,6 +169,7 @@ class Camera(google.protobuf.message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     ENABLED_FIELD_NUMBER: builtins.int
     LOOP_FIELD_NUMBER: builtins.int
+    STREAM_FIELD_NUMBER: builtins.int
     MOTION_GATE_FIELD_NUMBER: builtins.int
     ONLY_ZONES_FIELD_NUMBER: builtins.int
     WATCH_SCENE_FIELD_NUMBER: builtins.int
@@ -165,6 +216,10 @@ class Camera(google.protobuf.message.Message):
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """For the user's own purposes: site, floor, group."""
 
+    @property
+    def stream(self) -> Global___StreamOptions:
+        """How its stream is read."""
+
     def __init__(
         self,
         *,
@@ -179,12 +234,13 @@ class Camera(google.protobuf.message.Message):
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         enabled: builtins.bool | None = ...,
         loop: builtins.bool = ...,
+        stream: Global___StreamOptions | None = ...,
         motion_gate: builtins.bool | None = ...,
         only_zones: builtins.bool = ...,
         watch_scene: builtins.bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_enabled", b"_enabled", "_motion_gate", b"_motion_gate", "_watch_scene", b"_watch_scene", "enabled", b"enabled", "expires_after", b"expires_after", "motion_gate", b"motion_gate", "watch_scene", b"watch_scene"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_enabled", b"_enabled", "_motion_gate", b"_motion_gate", "_watch_scene", b"_watch_scene", "camera_id", b"camera_id", "collection_id", b"collection_id", "enabled", b"enabled", "expires_after", b"expires_after", "labels", b"labels", "loop", b"loop", "min_side_px", b"min_side_px", "modalities", b"modalities", "motion_gate", b"motion_gate", "only_zones", b"only_zones", "sample_rate_hz", b"sample_rate_hz", "url", b"url", "watch_scene", b"watch_scene", "zones", b"zones"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_enabled", b"_enabled", "_motion_gate", b"_motion_gate", "_watch_scene", b"_watch_scene", "enabled", b"enabled", "expires_after", b"expires_after", "motion_gate", b"motion_gate", "stream", b"stream", "watch_scene", b"watch_scene"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_enabled", b"_enabled", "_motion_gate", b"_motion_gate", "_watch_scene", b"_watch_scene", "camera_id", b"camera_id", "collection_id", b"collection_id", "enabled", b"enabled", "expires_after", b"expires_after", "labels", b"labels", "loop", b"loop", "min_side_px", b"min_side_px", "modalities", b"modalities", "motion_gate", b"motion_gate", "only_zones", b"only_zones", "sample_rate_hz", b"sample_rate_hz", "stream", b"stream", "url", b"url", "watch_scene", b"watch_scene", "zones", b"zones"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_enabled", b"_enabled"]) -> typing.Literal["enabled"] | None: ...
     @typing.overload
@@ -193,6 +249,40 @@ class Camera(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_watch_scene", b"_watch_scene"]) -> typing.Literal["watch_scene"] | None: ...
 
 Global___Camera: typing_extensions.TypeAlias = Camera
+
+@typing.final
+class StreamOptions(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TRANSPORT_FIELD_NUMBER: builtins.int
+    KEY_FRAMES_ONLY_FIELD_NUMBER: builtins.int
+    SUB_STREAM_URL_FIELD_NUMBER: builtins.int
+    HARDWARE_DECODE_FIELD_NUMBER: builtins.int
+    AS_FAST_AS_POSSIBLE_FIELD_NUMBER: builtins.int
+    transport: Global___StreamTransport.ValueType
+    """Of RTSP. Default TCP."""
+    key_frames_only: builtins.bool
+    """Only key frames are decoded: one each second or two, as the camera is set up, for a fraction of the work. Default false."""
+    sub_stream_url: builtins.str
+    """The smaller stream of the same camera, to be looked at instead. Where it does not open, `Camera.url` is read, and the
+    status says so. Credentials as in `Camera.url`.
+    """
+    hardware_decode: builtins.bool
+    """Frames are decoded on a device where there is one; else in software, and the status says so. Default false."""
+    as_fast_as_possible: builtins.bool
+    """Files: every sampled frame, as fast as they are taken, and not in their own time. Default false."""
+    def __init__(
+        self,
+        *,
+        transport: Global___StreamTransport.ValueType = ...,
+        key_frames_only: builtins.bool = ...,
+        sub_stream_url: builtins.str = ...,
+        hardware_decode: builtins.bool = ...,
+        as_fast_as_possible: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["as_fast_as_possible", b"as_fast_as_possible", "hardware_decode", b"hardware_decode", "key_frames_only", b"key_frames_only", "sub_stream_url", b"sub_stream_url", "transport", b"transport"]) -> None: ...
+
+Global___StreamOptions: typing_extensions.TypeAlias = StreamOptions
 
 @typing.final
 class Zone(google.protobuf.message.Message):
@@ -259,6 +349,7 @@ class CameraStatus(google.protobuf.message.Message):
     ACTIVE_TRACKLETS_FIELD_NUMBER: builtins.int
     RECONNECTS_FIELD_NUMBER: builtins.int
     SKIP_COUNTS_FIELD_NUMBER: builtins.int
+    CLOCK_FIELD_NUMBER: builtins.int
     SAMPLE_RATE_HZ_FIELD_NUMBER: builtins.int
     SCENE_FIELD_NUMBER: builtins.int
     WORKER_ADDRESS_FIELD_NUMBER: builtins.int
@@ -305,6 +396,10 @@ class CameraStatus(google.protobuf.message.Message):
     def skip_counts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SkipCount]:
         """Of the skipped frames, how many for which reason."""
 
+    @property
+    def clock(self) -> Global___CameraClock:
+        """Where its capture times come from, and how well."""
+
     def __init__(
         self,
         *,
@@ -325,16 +420,55 @@ class CameraStatus(google.protobuf.message.Message):
         active_tracklets: builtins.int = ...,
         reconnects: builtins.int = ...,
         skip_counts: collections.abc.Iterable[Global___SkipCount] | None = ...,
+        clock: Global___CameraClock | None = ...,
         sample_rate_hz: builtins.float = ...,
         scene: Global___SceneState.ValueType = ...,
         worker_address: builtins.str = ...,
         lease_token: builtins.int = ...,
         quarantined_pictures: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["last_frame_time", b"last_frame_time", "latency", b"latency", "state_since", b"state_since"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["active_tracklets", b"active_tracklets", "camera_id", b"camera_id", "detail", b"detail", "frames_encoded", b"frames_encoded", "frames_expired", b"frames_expired", "frames_failed", b"frames_failed", "frames_in_flight", b"frames_in_flight", "frames_sampled", b"frames_sampled", "frames_skipped", b"frames_skipped", "height_px", b"height_px", "last_frame_time", b"last_frame_time", "latency", b"latency", "lease_token", b"lease_token", "quarantined_pictures", b"quarantined_pictures", "reconnects", b"reconnects", "sample_rate_hz", b"sample_rate_hz", "scene", b"scene", "skip_counts", b"skip_counts", "state", b"state", "state_since", b"state_since", "width_px", b"width_px", "worker_address", b"worker_address"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["clock", b"clock", "last_frame_time", b"last_frame_time", "latency", b"latency", "state_since", b"state_since"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["active_tracklets", b"active_tracklets", "camera_id", b"camera_id", "clock", b"clock", "detail", b"detail", "frames_encoded", b"frames_encoded", "frames_expired", b"frames_expired", "frames_failed", b"frames_failed", "frames_in_flight", b"frames_in_flight", "frames_sampled", b"frames_sampled", "frames_skipped", b"frames_skipped", "height_px", b"height_px", "last_frame_time", b"last_frame_time", "latency", b"latency", "lease_token", b"lease_token", "quarantined_pictures", b"quarantined_pictures", "reconnects", b"reconnects", "sample_rate_hz", b"sample_rate_hz", "scene", b"scene", "skip_counts", b"skip_counts", "state", b"state", "state_since", b"state_since", "width_px", b"width_px", "worker_address", b"worker_address"]) -> None: ...
 
 Global___CameraStatus: typing_extensions.TypeAlias = CameraStatus
+
+@typing.final
+class CameraClock(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    DRIFT_PPM_FIELD_NUMBER: builtins.int
+    DELAY_FIELD_NUMBER: builtins.int
+    SENDER_OFFSET_FIELD_NUMBER: builtins.int
+    HOST_CLOCK_JUMPS_FIELD_NUMBER: builtins.int
+    kind: Global___CameraClockKind.ValueType
+    drift_ppm: builtins.float
+    """By how much the stream's clock runs fast against the worker's, in millionths; known after half a minute."""
+    host_clock_jumps: builtins.int
+    """How often the worker's own wall clock has jumped by more than a second since the source was opened."""
+    @property
+    def delay(self) -> google.protobuf.duration_pb2.Duration:
+        """How much later than its least delay the newest packet came: what queues on the way."""
+
+    @property
+    def sender_offset(self) -> google.protobuf.duration_pb2.Duration:
+        """By how much the sender's wall clock is ahead of the worker's, the network's delay taken off; absent where it does not
+        say. Beyond 2 s behind or 0.1 s ahead it is told, and not believed.
+        """
+
+    def __init__(
+        self,
+        *,
+        kind: Global___CameraClockKind.ValueType = ...,
+        drift_ppm: builtins.float = ...,
+        delay: google.protobuf.duration_pb2.Duration | None = ...,
+        sender_offset: google.protobuf.duration_pb2.Duration | None = ...,
+        host_clock_jumps: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["delay", b"delay", "sender_offset", b"sender_offset"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["delay", b"delay", "drift_ppm", b"drift_ppm", "host_clock_jumps", b"host_clock_jumps", "kind", b"kind", "sender_offset", b"sender_offset"]) -> None: ...
+
+Global___CameraClock: typing_extensions.TypeAlias = CameraClock
 
 @typing.final
 class SkipCount(google.protobuf.message.Message):
@@ -593,3 +727,75 @@ class GetSnapshotResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["capture_time", b"capture_time", "image", b"image"]) -> None: ...
 
 Global___GetSnapshotResponse: typing_extensions.TypeAlias = GetSnapshotResponse
+
+@typing.final
+class GetShotRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SHOT_ID_FIELD_NUMBER: builtins.int
+    shot_id: builtins.str
+    def __init__(
+        self,
+        *,
+        shot_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["shot_id", b"shot_id"]) -> None: ...
+
+Global___GetShotRequest: typing_extensions.TypeAlias = GetShotRequest
+
+@typing.final
+class GetShotResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: builtins.int
+    CAPTURE_TIME_FIELD_NUMBER: builtins.int
+    CAMERA_ID_FIELD_NUMBER: builtins.int
+    camera_id: builtins.str
+    @property
+    def image(self) -> tessera.v1.biometrics_pb2.Image:
+        """JPEG: the face with some of what is around it."""
+
+    @property
+    def capture_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        image: tessera.v1.biometrics_pb2.Image | None = ...,
+        capture_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        camera_id: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["capture_time", b"capture_time", "image", b"image"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["camera_id", b"camera_id", "capture_time", b"capture_time", "image", b"image"]) -> None: ...
+
+Global___GetShotResponse: typing_extensions.TypeAlias = GetShotResponse
+
+@typing.final
+class GetClipRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CLIP_ID_FIELD_NUMBER: builtins.int
+    clip_id: builtins.str
+    def __init__(
+        self,
+        *,
+        clip_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["clip_id", b"clip_id"]) -> None: ...
+
+Global___GetClipRequest: typing_extensions.TypeAlias = GetClipRequest
+
+@typing.final
+class GetClipResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: builtins.int
+    data: builtins.bytes
+    """The next bytes of an AVI file of JPEG frames."""
+    def __init__(
+        self,
+        *,
+        data: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data", b"data"]) -> None: ...
+
+Global___GetClipResponse: typing_extensions.TypeAlias = GetClipResponse

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.cameras.arithmetic import busiest_share, chosen, encoded_ratio, max_over_min, unaccounted, wanted
+from benchmarks.cameras.cutting_proxy import Line, cutting_proxy
+from benchmarks.cameras.jumping_clock import JumpingClock
+from benchmarks.cameras.mjpeg import mjpeg_server
 from benchmarks.cameras.mjpeg_server import part
 from benchmarks.cameras.plan import MINUTES_VARIABLE, Part, command_of, is_kept, minutes_of
+from benchmarks.cameras.unplug import Signs, independent_shares
 from tessera.client.answers import CameraStatus
 from tessera.client.answers_wire import camera_status_from_wire
 from tessera.domain.reasons import Reason
@@ -110,3 +120,121 @@ def test_a_part_says_how_long_its_picture_is() -> None:
     head, _, body = part(b"\xff\xd8jpeg\xff\xd9").partition(b"\r\n\r\n")
     assert head == b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: 8"
     assert body == b"\xff\xd8jpeg\xff\xd9\r\n"
+
+
+# ---- what was taken away
+
+
+def signs(decided: float, **encoded: int) -> Signs:
+    return Signs(is_well=True, encoded=encoded, decided=decided)
+
+
+def test_a_process_that_counts_from_zero_again_must_still_move_on() -> None:
+    """After a restart the counts fall: life is what grows from where they fell to, on every camera."""
+    before, fallen = signs(50.0, door=900, yard=800), signs(1.0, door=3, yard=0)
+    lowest = before.at_most(fallen)
+    assert not fallen.is_beyond(before)
+    assert not fallen.is_beyond(lowest)
+    assert signs(2.0, door=4, yard=1).is_beyond(lowest)
+    assert not signs(2.0, door=4, yard=0).is_beyond(lowest)
+    assert not signs(1.0, door=4, yard=1).is_beyond(lowest)
+
+
+def test_cameras_that_draw_their_own_pauses_are_hardly_ever_in_step() -> None:
+    """The comparison itself: fifty in step would be a share of 1 at each attempt; independent ones are far below."""
+    shares = independent_shares(cameras=50, seconds=40.0, draws=50)
+    assert 0.0 < min(shares) < max(shares) < 0.3
+    assert shares == independent_shares(cameras=50, seconds=40.0, draws=50)
+
+
+# ---- a line that is cut
+
+
+def test_a_cut_line_ends_what_is_there_and_takes_nothing_new(tmp_path: Path) -> None:
+    """What passes when it is whole, ends when it is cut, and passes again when it is mended; arrivals are counted."""
+    (tmp_path / "0.jpg").write_bytes(PICTURE)
+    with mjpeg_server({"door": tmp_path}, 20.0) as server, cutting_proxy(server.port) as proxy:
+        with asked_for(proxy.port) as camera:
+            assert shows_picture(camera)
+            proxy.set(Line.CUT)
+            assert not shows_picture(camera, least=1_000_000)
+        with asked_for(proxy.port) as camera:
+            assert not shows_picture(camera)
+        proxy.set(Line.WHOLE)
+        with asked_for(proxy.port) as camera:
+            assert shows_picture(camera)
+        assert len(proxy.arrivals_s) == 3
+        assert {name for name, _ in server.connections} == {"door"}
+
+
+def test_a_silent_line_holds_what_comes_until_it_is_mended(tmp_path: Path) -> None:
+    """Connections stay open, and nothing passes: what hurts cameras most."""
+    (tmp_path / "0.jpg").write_bytes(PICTURE)
+    with mjpeg_server({"door": tmp_path}, 20.0) as server, cutting_proxy(server.port) as proxy:
+        proxy.set(Line.SILENT)
+        with asked_for(proxy.port) as camera:
+            camera.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                camera.recv(65536)
+            camera.settimeout(LIMIT_S)
+            proxy.set(Line.WHOLE)
+            assert shows_picture(camera)
+
+
+PICTURE = b"\xff\xd8jpeg\xff\xd9"
+LIMIT_S = 30.0
+
+
+def asked_for(port: int) -> socket.socket:
+    camera = socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S)
+    camera.sendall(b"GET /door HTTP/1.1\r\n\r\n")
+    return camera
+
+
+def shows_picture(camera: socket.socket, least: int = 1) -> bool:
+    """Whether at least so many pictures come before the connection ends."""
+    received = b""
+    while received.count(PICTURE) < least:
+        try:
+            data = camera.recv(65536)
+        except ConnectionError:
+            return False
+        if not data:
+            return False
+        received += data
+    return True
+
+
+# ---- a clock that jumps
+
+CLOCK_READER = """
+import sys, time
+for line in sys.stdin:
+    print(time.time(), time.monotonic(), flush=True)
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.skipif(not JumpingClock.can_be_had(), reason="needs a C compiler; the clock's jumps stay unproved")
+def test_the_wall_clock_of_a_process_jumps_and_its_monotonic_clock_does_not(tmp_path: Path) -> None:
+    """Ahead by an hour and back, while the process runs and sleeps."""
+    clock = JumpingClock(tmp_path)
+    clock.build()
+    with subprocess.Popen(
+        [sys.executable, "-c", CLOCK_READER],
+        env={**os.environ, **clock.environ},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for offset_s in (0, 3600, 0, -3600):
+            clock.set_s(offset_s)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            wall_s, monotonic_s = map(float, process.stdout.readline().split())
+            assert abs(wall_s - time.time() - offset_s) < 60
+            assert abs(monotonic_s - time.monotonic()) < 60
+        process.stdin.close()
+        assert process.wait(timeout=30) == 0

@@ -19,8 +19,8 @@ import pytest
 
 from camera_ingest.reading.feed import FedFrame, ReaderFeed
 from camera_ingest.reading.host import ReaderHost
-from camera_ingest.reading.order import ReadLimits, ReadOrder, dump_order, load_order
-from camera_ingest.sources.source import SourceError
+from camera_ingest.reading.order import ReadOrder, dump_order, load_order
+from camera_ingest.sources.source import ReadLimits, SourceError
 from tessera.chassis.clock import SystemClock
 
 LIMIT_S = 60.0

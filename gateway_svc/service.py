@@ -1,0 +1,94 @@
+"""The gateway whole: its parts joined by hand. `__main__`, the tests and the benchmarks run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from gateway_svc.delivering import Deliverer
+from gateway_svc.following import EventSource, Follower
+from gateway_svc.memory_outbox import MemoryOutbox
+from gateway_svc.metrics import GatewayMetrics
+from gateway_svc.networks import Allowed, parse_networks
+from gateway_svc.outbox import Outbox
+from gateway_svc.redis_outbox import RedisOutbox
+from gateway_svc.sending import Backoff, Sender
+from gateway_svc.settings import GatewaySettings
+from gateway_svc.targets import Target
+from gateway_svc.webhook import WebhookDeliverer
+from gateway_svc.worker import Worker
+from tessera.chassis.clock import Clock
+from tessera.chassis.settings import MEMORY
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The parts that live as long as the process."""
+
+    outbox: Outbox
+    deliverers: dict[str, Deliverer]
+    worker: Worker
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        for deliverer in self.deliverers.values():
+            await deliverer.close()
+        await self.outbox.close()
+
+
+def wire_parts(
+    settings: GatewaySettings,
+    targets: Sequence[Target],
+    *,
+    holder: str,
+    source: EventSource,
+    clock: Clock,
+    metrics: GatewayMetrics,
+    outbox: Outbox | None = None,
+    make_deliverer: Callable[[Target], Deliverer] | None = None,
+) -> Gateway:
+    """Join the parts; nothing runs yet.
+
+    Args:
+        settings: of the process.
+        targets: who is told.
+        holder: names this process; no other has or had the same.
+        source: the event log.
+        clock: for deadlines and times.
+        metrics: where everything counts.
+        outbox: what is owed; the one that the settings name by default.
+        make_deliverer: a target's way; by its type by default.
+    """
+    outbox = open_outbox(settings) if outbox is None else outbox
+    make = make_deliverer or deliverers_of(settings)
+    backoff = Backoff(settings.first_pause_s, settings.longest_pause_s)
+    deliverers = {target.name: make(target) for target in targets}
+    senders = [
+        Sender(one, deliverers[one.name], outbox, clock=clock, metrics=metrics, backoff=backoff) for one in targets
+    ]
+
+    def wake(names: Collection[str]) -> None:
+        worker.wake(names)
+
+    follower = Follower(source, outbox, targets=targets, clock=clock, metrics=metrics, on_owed=wake)
+    worker = Worker(
+        holder, settings.lease_s, outbox=outbox, follower=follower, senders=senders, clock=clock, metrics=metrics
+    )
+    return Gateway(outbox, deliverers, worker)
+
+
+def open_outbox(settings: GatewaySettings) -> Outbox:
+    """The outbox that a store URL names; `memory` keeps nothing."""
+    if settings.store_url == MEMORY:
+        return MemoryOutbox(settings.limits)
+    return RedisOutbox(settings.store_url, settings.limits)
+
+
+def deliverers_of(settings: GatewaySettings) -> Callable[[Target], Deliverer]:
+    """What makes a target's way out of its type."""
+    allowed = Allowed(parse_networks("allowed_networks", settings.allowed_networks))
+
+    def make(target: Target) -> Deliverer:
+        return WebhookDeliverer(target.way, allowed, target.timeout_s)
+
+    return make
