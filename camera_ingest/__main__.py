@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import grpc
 from prometheus_client import CollectorRegistry
@@ -16,6 +17,9 @@ from camera_ingest.announcing import Announcer
 from camera_ingest.backoff import Backoff
 from camera_ingest.camera import Camera
 from camera_ingest.encoding import EncodingParts
+from camera_ingest.evidence.evidence import Evidence
+from camera_ingest.evidence.sealing import EvidenceKeys
+from camera_ingest.evidence.vault import Limits, Vault
 from camera_ingest.fleet import Fleet
 from camera_ingest.leases.keeper import Lease, LeaseKeeper
 from camera_ingest.leases.table import LeaseTable, MemoryLeaseTable, RedisLeaseTable
@@ -32,7 +36,7 @@ from camera_ingest.settings import PREFIX, IngestSettings
 from camera_ingest.sources.access import AccessRules
 from camera_ingest.sources.url import parse_url
 from camera_ingest.store import StoreConnection
-from camera_ingest.wire import EventPublisher
+from camera_ingest.wire import EventPublisher, SightingsCheck
 from camera_ingest.worker import CameraWorker, WorkerParts
 from tessera.chassis.channel import open_channel
 from tessera.chassis.clock import Clock, SystemClock
@@ -62,6 +66,7 @@ class Ingest:
     executor: ThreadPoolExecutor
     looking: ThreadPoolExecutor
     readers: ReaderHost
+    evidence: Evidence | None = None
 
 
 def wire_parts(
@@ -118,8 +123,30 @@ def wire_parts(
         backoff=Backoff(0.2, 2.0, 0.05),
     )
     encoding = EncodingParts(encoder, executor, clock, metrics, quarantine)
-    parts = WorkerParts(encoding, looking, matcher.submit, announcer, feed_of, settings.worker)
-    return Ingest(fleet, keeper, Peers(), matcher, announcer, registry, executor, looking, readers)
+    evidence = open_evidence(settings, metrics, gallery, executor, clock)
+    parts = WorkerParts(encoding, looking, matcher.submit, announcer, feed_of, settings.worker, evidence)
+    return Ingest(fleet, keeper, Peers(), matcher, announcer, registry, executor, looking, readers, evidence)
+
+
+def open_evidence(
+    settings: IngestSettings, metrics: IngestMetrics, gallery: grpc.aio.Channel, executor: Executor, clock: Clock
+) -> Evidence | None:
+    """Where best shots and clips are kept, if anywhere.
+
+    Raises:
+        InvalidInputError: the keys that the settings name cannot be had.
+    """
+    if not settings.evidence_dir:
+        return None
+    limits = Limits(settings.evidence_max_bytes, settings.evidence_max_age_s)
+    return Evidence(
+        vault=Vault(Path(settings.evidence_dir), EvidenceKeys.load(settings.evidence_keys), limits, clock),
+        executor=executor,
+        check=SightingsCheck(gallery),
+        clock=clock,
+        metrics=metrics,
+        settings=settings.evidence,
+    )
 
 
 def open_store(url: str, clock: Clock) -> tuple[CameraRegistry, LeaseTable, QuarantineShelf]:
@@ -143,7 +170,8 @@ async def serve(settings: IngestSettings) -> None:
         open_channel(settings.gallery_address) as gallery,
     ):
         ingest = wire_parts(settings, metrics, encoder, gallery)
-        servicer = CameraServicer(ingest.fleet, ingest.peers, partial(check_access, settings.access))
+        check = partial(check_access, settings.access)
+        servicer = CameraServicer(ingest.fleet, ingest.peers, check, ingest.evidence)
         server = Server(
             settings.server,
             metrics,
@@ -157,6 +185,7 @@ async def serve(settings: IngestSettings) -> None:
         tasks = [asyncio.create_task(work) for work in (ingest.matcher.run(), ingest.announcer.run())]
         readiness = asyncio.create_task(keep_ready(server, ingest))
         sharing = [asyncio.create_task(work) for work in (ingest.keeper.run(), ingest.fleet.run())]
+        sharing += [asyncio.create_task(ingest.evidence.run())] if ingest.evidence is not None else []
         stopped = asyncio.create_task(wait_for_stop_signal())
         # The others run for ever: one that ends has failed, and a process without it would only look well.
         done, _ = await asyncio.wait((stopped, readiness, *sharing, *tasks), return_when=asyncio.FIRST_COMPLETED)
@@ -196,6 +225,8 @@ async def drain(ingest: Ingest, tasks: list[asyncio.Task[None]], limit_s: float)
     ingest.announcer.drain()
     await asyncio.wait(tasks, timeout=limit_s)
     await end_tasks(*tasks)
+    if ingest.evidence is not None:
+        await ingest.evidence.close()
     for executor in (ingest.executor, ingest.looking):
         executor.shutdown(wait=False, cancel_futures=True)
     await ingest.peers.close()

@@ -196,6 +196,8 @@ class CameraEvent:
     detail: str
     lease_token: int = 0
     """Of the lease that the camera was watched under."""
+    clip_id: str = ""
+    """Of the clip around it; empty: none is kept."""
 
 
 def idle_status(camera: Camera, state: CameraState, detail: str) -> CameraStatus:

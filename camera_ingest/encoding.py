@@ -20,7 +20,7 @@ from camera_ingest.camera import MAX_EXPIRES_AFTER_S, Camera
 from camera_ingest.metrics import IngestMetrics
 from camera_ingest.pictures import to_file
 from camera_ingest.quarantine import Digest, Quarantine, digest_of
-from camera_ingest.tracker import BEGIN_PROBABILITY, FOLLOW_PROBABILITY
+from camera_ingest.tracker import BEGIN_PROBABILITY, FOLLOW_PROBABILITY, TrackerStep
 from camera_ingest.tracklets import TrackletBook
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
@@ -72,7 +72,8 @@ class Encoding:
         backlog: where they wait.
         account: where each gets its outcome.
         book: knows the tracklets that need no embedding, and takes the answers.
-        on_answer: told of each answer, after the book took it.
+        on_answer: told of each answer with its frame and with what the book made of it, if anything.
+        on_sent: told of each frame that goes to the encoder, as the file that it goes as.
         may_send: whether the camera is still ours to watch; asked at the last moment before a frame leaves.
         backoff: between two attempts to open the stream.
         parts: what every camera shares.
@@ -85,7 +86,8 @@ class Encoding:
         backlog: Backlog,
         account: FrameAccount,
         book: TrackletBook,
-        on_answer: Callable[[FrameAnswer, SampledFrame], None],
+        on_answer: Callable[[FrameAnswer, SampledFrame, TrackerStep | None], None],
+        on_sent: Callable[[SampledFrame, bytes], None],
         may_send: Callable[[], bool],
         backoff: Backoff,
         parts: EncodingParts,
@@ -95,6 +97,7 @@ class Encoding:
         self._account = account
         self._book = book
         self._on_answer = on_answer
+        self._on_sent = on_sent
         self._may_send = may_send
         self._backoff = backoff
         self._parts = parts
@@ -218,6 +221,7 @@ class Encoding:
             return
         self._last_sent_id, sent.picture = frame.frame_id, picture
         await stream.send(message)
+        self._on_sent(frame, picture)
         self._observe("sent", frame)
 
     async def _is_harmless(self, sent: _Sent, picture: bytes) -> bool:
@@ -254,14 +258,15 @@ class Encoding:
             self._tried(sent)
             self._last_answered_id = max(self._last_answered_id, answer.frame_id)
             self._account.end(answer.frame_id, answer.outcome, answer.reason)
+            step: TrackerStep | None = None
             if answer.outcome is FrameOutcome.ENCODED:
                 self._observe("answer", sent.frame)
-                self._book.take(answer)
+                step = self._book.take(answer)
             elif answer.outcome is FrameOutcome.FAILED:
                 log.warning(
                     "frame.failed", camera=self._camera.camera_id, reason=answer.reason, detail=answer.detail[:200]
                 )
-            self._on_answer(answer, sent.frame)
+            self._on_answer(answer, sent.frame, step)
 
     async def _watch_for_silence(self) -> None:
         while True:

@@ -290,6 +290,8 @@ class Fleet:
             self._metrics.forget_camera(key)
         for key, lease in mine.items():
             await self._watch(self._cameras[key], lease)
+        for worker in self._rested.values():
+            worker.tell_age()
 
     async def _rest(self, camera_ids: list[CameraId]) -> None:
         """Stop cameras whose lease has ended, and keep how they stood, with their newest frame."""

@@ -139,6 +139,33 @@ class IngestMetrics(ServiceMetrics):
             registry=registry,
         )
 
+        self.evidence_kept = Counter(
+            "tessera_ingest_evidence_kept_total",
+            "Best shots and clips that were written. A shot counts again each time a better one takes its place.",
+            ["kind"],
+            registry=registry,
+        )
+        self.evidence_lost = Counter(
+            "tessera_ingest_evidence_lost_total",
+            "Best shots and clips that could not be kept: DISK_FULL, WRITE (look at the folder's disk and owner), "
+            "TOO_LARGE (for the size that the store may have), BUSY (the disk is slower than what happens), INTERNAL "
+            "(the log says more). Cameras go on all the same.",
+            ["kind", "cause"],
+            registry=registry,
+        )
+        self.evidence_removed = Counter(
+            "tessera_ingest_evidence_removed_total",
+            "Best shots and clips that went: SIZE (the oldest made room: give the store more, or keep less), AGE, "
+            "ERASED (with a subject or its sighting), TORN (its file was cut or changed: look at the disk).",
+            ["reason"],
+            registry=registry,
+        )
+        self.evidence_bytes = Gauge(
+            "tessera_ingest_evidence_bytes",
+            "Size of all best shots and clips on disk. Stands at its limit where the oldest make room.",
+            registry=registry,
+        )
+
     def forget_camera(self, camera_id: str) -> None:
         """A camera was removed: its gauges go; its counters stay until the process ends, so that rates do not jump."""
         gauges = (self.camera_up, self.sample_rate_hz, self.last_frame_age_s, self.tracklets_active)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from camera_ingest import wire
 from camera_ingest.camera import Camera
+from camera_ingest.evidence.evidence import Evidence, no_evidence
+from camera_ingest.evidence.vault import Kind
 from camera_ingest.fleet import Fleet
 from camera_ingest.peers import Peers, is_passed_on
 from tessera.client.wire import time_to_wire
@@ -18,6 +20,7 @@ from tessera.v1 import camera_pb2 as pb
 SERVICE = pb.DESCRIPTOR.services_by_name["CameraService"]
 MAX_PAGE_SIZE = 1000
 _DEFAULT_PAGE_SIZE = 100
+_CLIP_PIECE_BYTES = 256 << 10
 
 
 class CameraServicer(camera_pb2_grpc.CameraServiceServicer):
@@ -27,12 +30,16 @@ class CameraServicer(camera_pb2_grpc.CameraServiceServicer):
         fleet: does the work.
         peers: the other workers.
         check: refuses cameras that may not be reached; raises `InvalidInputError`.
+        evidence: best shots and clips of this process; None: it keeps none.
     """
 
-    def __init__(self, fleet: Fleet, peers: Peers, check: Callable[[Camera], None]) -> None:
+    def __init__(
+        self, fleet: Fleet, peers: Peers, check: Callable[[Camera], None], evidence: Evidence | None = None
+    ) -> None:
         self._fleet = fleet
         self._peers = peers
         self._check = check
+        self._evidence = evidence
 
     async def AddCamera(self, request: pb.AddCameraRequest, context: Any) -> pb.AddCameraResponse:  # noqa: ANN401
         """Keep a camera, for a worker with room to watch it."""
@@ -93,6 +100,27 @@ class CameraServicer(camera_pb2_grpc.CameraServiceServicer):
         jpeg, capture_time = await self._fleet.snapshot(camera)
         image = biometrics_pb2.Image(data=jpeg)
         return pb.GetSnapshotResponse(image=image, capture_time=time_to_wire(capture_time))
+
+    async def GetShot(self, request: pb.GetShotRequest, context: Any) -> pb.GetShotResponse:  # noqa: ANN401
+        """A best shot that this worker keeps."""
+        shot_id = checked_id("shot_id", request.shot_id)
+        if self._evidence is None:
+            raise no_evidence(Kind.SHOT, shot_id)
+        shot = await self._evidence.shot(shot_id)
+        return pb.GetShotResponse(
+            image=biometrics_pb2.Image(data=shot.jpeg),
+            capture_time=time_to_wire(shot.capture_time),
+            camera_id=shot.camera_id,
+        )
+
+    async def GetClip(self, request: pb.GetClipRequest, context: Any) -> AsyncIterator[pb.GetClipResponse]:  # noqa: ANN401
+        """A clip that this worker keeps, in pieces."""
+        clip_id = checked_id("clip_id", request.clip_id)
+        if self._evidence is None:
+            raise no_evidence(Kind.CLIP, clip_id)
+        avi = await self._evidence.clip(clip_id)
+        for at in range(0, len(avi), _CLIP_PIECE_BYTES):
+            yield pb.GetClipResponse(data=avi[at : at + _CLIP_PIECE_BYTES])
 
     def _holder_address(self, camera: Camera, context: Any) -> str | None:  # noqa: ANN401
         is_final = not camera.enabled or is_passed_on(context.invocation_metadata())

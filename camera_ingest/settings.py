@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
+from camera_ingest.evidence.clips import ClipSettings
+from camera_ingest.evidence.evidence import EvidenceSettings
 from camera_ingest.leases.keeper import LeaseTiming
 from camera_ingest.sources.access import PRIVATE_NETWORKS, SCHEMES, AccessRules
 from camera_ingest.sources.source import ReadLimits
@@ -64,6 +66,21 @@ class IngestSettings:
     """The same picture of a live camera for so long is a freeze."""
     reconnect_longest_s: float = 30.0
     """A lost camera is tried again after 0.5 s to this, at random, in a range that doubles."""
+    evidence_dir: str = ""
+    """Folder of this worker's own for best shots and clips; empty: none are kept."""
+    evidence_keys: str = ""
+    """What best shots and clips are sealed with: the path of a key file, or `env:NAME` for a variable that holds its
+    text; `tessera keys new` makes one. `ephemeral`: a key that ends with the process, and they with it."""
+    evidence_max_bytes: int = 2 << 30
+    """Best shots and clips may take so much of the disk; then the oldest make room."""
+    evidence_max_age_s: float = 72 * 3600.0
+    """They are kept for so long."""
+    evidence_forget_s: float = 5.0
+    """How often the gallery is asked which sightings were erased; what shows them goes."""
+    clip_before_s: float = 4.0
+    """A clip begins so long before its event; 0 to 30."""
+    clip_after_s: float = 4.0
+    """And ends so long after it; 0 to 30."""
     allowed_schemes: str = ",".join(SCHEMES)
     """What cameras may be of, with a comma between two: rtsp, rtsps, http, https, file, folder, v4l2, demo."""
     allowed_networks: str = ",".join(PRIVATE_NETWORKS)
@@ -100,7 +117,23 @@ class IngestSettings:
         require(2 <= self.lease_s <= 60, "lease_s", self.lease_s, "2 to 60 seconds")
         if self.advertised_address:
             require_address("advertised_address", self.advertised_address)
+        self._require_evidence()
         require_log_level("log_level", self.log_level)
+
+    def _require_evidence(self) -> None:
+        told = "the path of a key file, env:NAME or ephemeral, where evidence_dir is set"
+        require(bool(self.evidence_keys) or not self.evidence_dir, "evidence_keys", self.evidence_keys, told)
+        least = 1 << 20
+        require(self.evidence_max_bytes >= least, "evidence_max_bytes", self.evidence_max_bytes, f"{least} or more")
+        for name in ("evidence_max_age_s", "evidence_forget_s"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "more than 0 seconds")
+        for name in ("clip_before_s", "clip_after_s"):
+            require(0 <= getattr(self, name) <= 30, name, getattr(self, name), "0 to 30 seconds")
+
+    @property
+    def evidence(self) -> EvidenceSettings:
+        """How best shots and clips are kept."""
+        return EvidenceSettings(ClipSettings(self.clip_before_s, self.clip_after_s), self.evidence_forget_s)
 
     @property
     def server(self) -> ServerSettings:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import grpc
 
 from camera_ingest.camera import DEFAULT_COLLECTION, Camera, CameraEvent, CameraState, CameraStatus, Zone
+from camera_ingest.evidence.vault import Shown
 from camera_ingest.registry import Change
 from camera_ingest.sources.options import StreamOptions, Transport
 from camera_ingest.sources.stream_clock import ClockReport
@@ -81,6 +84,10 @@ def camera_changes(request: pb.UpdateCameraRequest) -> Change:
             raise InvalidInputError("url", "another camera's as it is shown", "a URL with its own credentials")
         if message.stream.sub_stream_url == before.shown_sub_stream_url:
             message.stream.sub_stream_url = before.stream.sub_stream_url
+        elif "://***@" in message.stream.sub_stream_url:
+            raise InvalidInputError(
+                "stream.sub_stream_url", "another camera's as it is shown", "a URL with its own credentials"
+            )
         return camera_from_wire(message)
 
     return change
@@ -177,6 +184,39 @@ class EventPublisher:
             raise InvalidInputError("event", event.state.value, detail.message) from None
 
 
+class SightingsCheck:
+    """Asks the gallery which sightings are no longer kept, and which subjects are no longer there.
+
+    Args:
+        channel: to the gallery.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = events_pb2_grpc.EventServiceStub(channel)
+
+    async def __call__(self, shown: Sequence[Shown]) -> frozenset[Shown]:
+        """Those that are gone.
+
+        Args:
+            shown: at most 1000.
+
+        Raises:
+            UnavailableError: the gallery does not say.
+        """
+        request = events_pb2.CheckSightingsRequest(
+            event_ids=[one[0] for one in shown if len(one) == 1],
+            subjects=[
+                events_pb2.SightedSubject(collection_id=one[0], subject_id=one[1]) for one in shown if len(one) == 2
+            ],
+        )
+        try:
+            answer = await self._stub.CheckSightings(request, timeout=PUBLISH_LIMIT_S)
+        except grpc.aio.AioRpcError as error:
+            raise UnavailableError("gallery", detail_of(error).reason) from None
+        subjects = {(subject.collection_id, subject.subject_id) for subject in answer.gone_subjects}
+        return frozenset({*subjects, *((event_id,) for event_id in answer.gone_event_ids)})
+
+
 def event_to_wire(event: CameraEvent) -> events_pb2.PublishCameraEventRequest:
     """An event of a camera; its kind has the name of the state that was entered."""
     kind = events_pb2.CameraEventKind.Value(f"CAMERA_EVENT_KIND_{event.state.value}")
@@ -184,7 +224,9 @@ def event_to_wire(event: CameraEvent) -> events_pb2.PublishCameraEventRequest:
         event_id=event.event_id,
         camera_id=event.camera_id,
         event_time=wire.time_to_wire(event.event_time),
-        event=events_pb2.CameraEvent(kind=kind, state=_state_to_wire(event.state), detail=event.detail),
+        event=events_pb2.CameraEvent(
+            kind=kind, state=_state_to_wire(event.state), detail=event.detail, clip_id=event.clip_id
+        ),
         lease_token=event.lease_token,
     )
 

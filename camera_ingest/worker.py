@@ -20,6 +20,7 @@ from camera_ingest.backoff import Backoff
 from camera_ingest.camera import Camera, CameraEvent, CameraState, CameraStatus
 from camera_ingest.capture import Capture, SampledPicture
 from camera_ingest.encoding import Encoding, EncodingParts
+from camera_ingest.evidence.evidence import Evidence
 from camera_ingest.leases.keeper import Lease
 from camera_ingest.looking.lookout import Lookout
 from camera_ingest.looking.motion import MotionConfig, MotionGate
@@ -28,7 +29,7 @@ from camera_ingest.looking.places import Places
 from camera_ingest.pictures import size_px, to_jpeg
 from camera_ingest.reading.feed import Feed
 from camera_ingest.sources.stream_clock import ClockReport
-from camera_ingest.tracker import Tracker
+from camera_ingest.tracker import Tracker, TrackerStep
 from camera_ingest.tracklets import TrackletBook
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
@@ -42,6 +43,8 @@ log = get_logger()
 
 _TICK_S = 0.5
 _ANNOUNCED = frozenset({CameraState.ONLINE, CameraState.LOST, CameraState.FROZEN, CameraState.ENDED})
+_FILMED = frozenset({CameraState.LOST, CameraState.FROZEN})
+"""A clip of what came before is kept of these."""
 _CHANGED_UNDER_WAY = frozenset({"labels", "expires_after_s", "collection_id", "min_side_px"})
 """The source does not hear of these."""
 
@@ -78,6 +81,8 @@ class WorkerParts:
     feed_of: Callable[[Camera], Feed]
     """What a camera's frames are read from, once; nothing is opened yet."""
     settings: WorkerSettings
+    evidence: Evidence | None = None
+    """Where best shots and clips are kept; None: nowhere."""
 
 
 class CameraWorker:
@@ -93,6 +98,7 @@ class CameraWorker:
         self.camera = camera
         self.lease = lease
         self._parts = parts
+        self._evidence = parts.evidence
         self._clock: Clock = parts.encoding.clock
         self._metrics = parts.encoding.metrics
         self._pace = Pace(camera.sample_rate_hz, self._clock.monotonic_s())
@@ -107,6 +113,7 @@ class CameraWorker:
             account=self._account,
             book=self._book,
             on_answer=self._on_answer,
+            on_sent=self._on_sent,
             may_send=lambda: self.lease.is_held,
             backoff=Backoff(0.2, s.encoder_backoff_longest_s, 0.05),
             parts=parts.encoding,
@@ -171,6 +178,8 @@ class CameraWorker:
         self._backlog.take()
         self._account.skip_all(Reason.SHUTTING_DOWN)
         self._book.end_all()
+        if self._evidence is not None:
+            self._evidence.clips.end(self.camera.camera_id)
         a = self._account.now()
         log.info(
             "camera.stopped",
@@ -181,6 +190,13 @@ class CameraWorker:
             expired=a.expired,
             failed=a.failed,
         )
+
+    def tell_age(self) -> float:
+        """Put the age of the newest frame on the metrics page, in seconds; it grows while the worker rests."""
+        since_s = self._newest.captured_s if self._newest else self._started_s
+        age_s = self._clock.monotonic_s() - since_s
+        self._metrics.last_frame_age_s.labels(self.camera.camera_id).set(age_s)
+        return age_s
 
     def rest(self, detail: str) -> None:
         """Say why a worker that was stopped waits to be watched again."""
@@ -244,6 +260,8 @@ class CameraWorker:
 
     def decide(self, decision: TrackletDecision) -> None:
         """Take in a decision on one of this camera's tracklets."""
+        if self._evidence is not None:
+            self._evidence.shots.told(decision, self.camera.collection_id)
         if self._book.decide(decision):
             self._metrics.decisions.labels(self.camera.camera_id, decision.decision.outcome.value).inc()
 
@@ -292,9 +310,20 @@ class CameraWorker:
         if replaced is not None:
             self._account.end(replaced.frame_id, FrameOutcome.SKIPPED, self._encoding.why_waiting())
 
-    def _on_answer(self, answer: FrameAnswer, frame: SampledFrame) -> None:
+    def _on_answer(self, answer: FrameAnswer, frame: SampledFrame, step: TrackerStep | None) -> None:
         if answer.outcome is FrameOutcome.ENCODED:
             self._latency_s = self._clock.monotonic_s() - frame.captured_s
+        if self._evidence is not None and step is not None:
+            self._evidence.shots.take(self.camera.camera_id, step, frame.picture)
+
+    def _on_sent(self, frame: SampledFrame, picture: bytes) -> None:
+        if self._evidence is not None:
+            self._evidence.clips.add(self.camera.camera_id, frame.capture_time, picture)
+
+    def _begin_clip(self, state: CameraState) -> str:
+        if self._evidence is None or state not in _FILMED:
+            return ""
+        return self._evidence.clips.begin(self.camera.camera_id)
 
     def _count_reconnects(self) -> None:
         # Whatever the source says after a loss, it was opened again for it.
@@ -314,7 +343,15 @@ class CameraWorker:
         log.info("camera.state", camera=self.camera.camera_id, state=state.value, detail=detail)
         if state in _ANNOUNCED:
             event_id = f"cam-{secrets.token_hex(12)}"
-            event = CameraEvent(event_id, self.camera.camera_id, self._state_since, state, detail, self.lease.token)
+            event = CameraEvent(
+                event_id,
+                self.camera.camera_id,
+                self._state_since,
+                state,
+                detail,
+                self.lease.token,
+                self._begin_clip(state),
+            )
             self._parts.announcer.announce(event)
 
     async def _tick(self) -> None:
@@ -334,6 +371,8 @@ class CameraWorker:
             since_s = self._clock.monotonic_s() - self._newest.captured_s
             self._book.end_stale(self._newest.capture_time + timedelta(seconds=since_s) - patience)
         self._notice_silence()
+        if self._evidence is not None:
+            self._evidence.clips.tick(self.camera.camera_id)
         self._measure_clock()
         self._metrics.tracklets_active.labels(self.camera.camera_id).set(self._book.active_count)
         self._metrics.sample_rate_hz.labels(self.camera.camera_id).set(self._pace.rate_hz)
@@ -347,15 +386,18 @@ class CameraWorker:
             self._metrics.sender_offset_s.labels(self.camera.camera_id).set(report.sender_offset_s)
 
     def _notice_silence(self) -> None:
-        since_s = self._newest.captured_s if self._newest else self._started_s
-        age_s = self._clock.monotonic_s() - since_s
-        self._metrics.last_frame_age_s.labels(self.camera.camera_id).set(age_s)
+        age_s = self.tell_age()
         limit_s = max(self._parts.settings.silent_after_s, 3.0 / self.camera.sample_rate_hz)
         if age_s > limit_s and self._state in {CameraState.ONLINE, CameraState.FROZEN}:
             self._enter(CameraState.LOST, f"no frame for {age_s:.0f} s")
 
     def _submit(self, update: TrackletUpdate) -> None:
-        self._parts.submit(replace(update, lease_token=self.lease.token))
+        shot_id = ""
+        if self._evidence is not None:
+            shot_id = self._evidence.shots.id_of(update.camera_id, update.tracklet_id)
+        self._parts.submit(replace(update, lease_token=self.lease.token, best_shot_id=shot_id))
+        if self._evidence is not None and update.ended:
+            self._evidence.shots.ended(update.tracklet_id)
 
     def _new_tracklet_id(self) -> TrackletId:
         # Time first, so that ids sort; 64 random bits keep cameras and restarts apart.

@@ -83,6 +83,19 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
             next_page_token=str(next_before) if next_before else "",
         )
 
+    async def CheckSightings(
+        self, request: events_pb2.CheckSightingsRequest, context: Context
+    ) -> events_pb2.CheckSightingsResponse:
+        """Which sightings are no longer kept, and which subjects are no longer there."""
+        event_ids, subjects = event_wire.checked_sightings(request)
+        return events_pb2.CheckSightingsResponse(
+            gone_event_ids=await self._events.gone(event_ids),
+            gone_subjects=[
+                events_pb2.SightedSubject(collection_id=collection_id, subject_id=subject_id)
+                for collection_id, subject_id in await self._events.gone_subjects(subjects)
+            ],
+        )
+
     async def ListAlerts(
         self, request: events_pb2.ListAlertsRequest, context: Context
     ) -> events_pb2.ListAlertsResponse:

@@ -20,11 +20,12 @@ from tessera.domain.errors import (
     NoCalibrationError,
     TesseraError,
 )
-from tessera.domain.ids import CameraId, CollectionId, SubjectId, TrackletId, checked_id
+from tessera.domain.ids import CameraId, CollectionId, EventId, SubjectId, TrackletId, checked_id
 from tessera.domain.reasons import Reason
 from tessera.v1 import biometrics_pb2 as pb
 from tessera.v1 import camera_pb2, events_pb2, matching_pb2
 
+MAX_CHECKED = 1000
 NameOf = Callable[[CollectionId, SubjectId], str]
 """A subject's display name, or an empty text."""
 
@@ -48,6 +49,7 @@ def update_from_wire(message: matching_pb2.TrackletUpdate) -> TrackletUpdate:
         ended=message.ended,
         modality=wire.modality_from_wire(message.modality),
         lease_token=message.lease_token,
+        best_shot_id=_piece_id("best_shot_id", message.best_shot_id),
     )
 
 
@@ -151,6 +153,7 @@ def camera_event_from_wire(message: events_pb2.CameraEvent) -> CameraEventBody:
         detail=message.detail[:1024],
         regions=tuple(wire.box_from_wire(region) for region in message.regions),
         probability=optional(message, "probability"),
+        clip_id=_piece_id("event.clip_id", message.clip_id),
     )
 
 
@@ -166,6 +169,21 @@ def sighting_query(message: events_pb2.ListSightingsRequest) -> SightingQuery:
         since=wire.time_from_wire(moments["from"], "from") if moments["from"] is not None else None,
         until=wire.time_from_wire(moments["until"], "until") if moments["until"] is not None else None,
     )
+
+
+def checked_sightings(
+    message: events_pb2.CheckSightingsRequest,
+) -> tuple[list[EventId], list[tuple[CollectionId, SubjectId]]]:
+    """The events and the subjects that a caller asks about."""
+    for field, asked in (("event_ids", len(message.event_ids)), ("subjects", len(message.subjects))):
+        if asked > MAX_CHECKED:
+            raise InvalidInputError(field, f"{asked} entries", f"at most {MAX_CHECKED}")
+    event_ids = [EventId(checked_id("event_ids", event_id)) for event_id in message.event_ids]
+    subjects = [
+        (collection_id_from(one.collection_id), SubjectId(checked_id("subjects.subject_id", one.subject_id)))
+        for one in message.subjects
+    ]
+    return event_ids, subjects
 
 
 def sequence_from_token(token: str) -> int | None:
@@ -193,7 +211,13 @@ def _sighting(body: SightingBody, name_of: NameOf) -> events_pb2.Sighting:
         quality=wire.quality_to_wire(body.quality),
         ended=body.ended,
         capture_to_decision=wire.seconds_to_wire(body.capture_to_decision_s),
+        best_shot_id=body.best_shot_id,
     )
+
+
+def _piece_id(field: str, value: str) -> str:
+    """The id of a shot or a clip; empty: none is kept."""
+    return checked_id(field, value) if value else ""
 
 
 def _camera_event(body: CameraEventBody) -> events_pb2.CameraEvent:
@@ -204,4 +228,5 @@ def _camera_event(body: CameraEventBody) -> events_pb2.CameraEvent:
         detail=body.detail,
         regions=[wire.box_to_wire(region) for region in body.regions],
         probability=body.probability,
+        clip_id=body.clip_id,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -197,6 +197,17 @@ class EventLog:
                     await self._wait(recorded)
         finally:
             self._metrics.watchers.dec()
+
+    async def gone(self, event_ids: Sequence[EventId]) -> list[EventId]:
+        """Which of these events are no longer kept: erased with their subject, or older than what is kept."""
+        kept = await self._store.newest_revisions(event_ids)
+        return [event_id for event_id in event_ids if event_id not in kept]
+
+    async def gone_subjects(
+        self, subjects: Sequence[tuple[CollectionId, SubjectId]]
+    ) -> list[tuple[CollectionId, SubjectId]]:
+        """Which of these subjects are no longer there."""
+        return [one for one in subjects if await self._store.find_subject(*one) is None]
 
     async def list_sightings(
         self, query: SightingQuery, before: int | None, limit: int

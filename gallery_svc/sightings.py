@@ -216,6 +216,7 @@ class Sightings:
             quality=best.quality if best else _NO_QUALITY,
             ended=update.ended,
             capture_to_decision_s=max(0.0, (now - newest).total_seconds()),
+            best_shot_id=update.best_shot_id,
         )
         event = NewEvent(
             event_id=sighting_event_id(update.tracklet_id),

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from dataclasses import replace
+from types import FrameType
 
-from benchmarks.cameras import fleet, loop, tracking, tracklets, unplug
+from benchmarks.cameras import fleet, loop, takeover, tracking, tracklets, unplug
 from benchmarks.cameras.plan import Context, Part, command_of, is_kept, minutes_of
 from benchmarks.figures import Figure, keep_part, report
 
@@ -27,6 +29,7 @@ PARTS: dict[str, Part] = {
     "tracklets": Part(tracklets.run, needs_clips=True),
     "tracking": Part(tracking.run, needs_clips=True),
     "unplug": Part(unplug.run),
+    "takeover": Part(takeover.run),
 }
 
 
@@ -36,6 +39,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
     parser.add_argument("--quick", action="store_true", help="short; nothing is kept")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, _unwind)
     figures: list[Figure] = []
     notes: list[str] = []
     for name in dict.fromkeys(arguments.parts or PARTS):
@@ -59,6 +63,12 @@ def run(name: str, part: Part, *, quick: bool) -> tuple[list[Figure], list[str]]
     elif part.minutes is not None and not quick:
         context.note(f"{name}: {minutes:g} minutes instead of {part.minutes:g}; its figures are not kept.")
     return figures, context.notes
+
+
+def _unwind(number: int, _: FrameType | None) -> None:
+    """End as on Ctrl-C, so that processes in groups of their own are ended too; once, however often it comes."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.cameras.arithmetic import chosen, encoded_ratio, max_over_min
-from benchmarks.cameras.mjpeg import MjpegServer, mjpeg_server
+from benchmarks.cameras.mjpeg import mjpeg_server
 from benchmarks.cameras.plan import Context, figure
 from benchmarks.cameras.scenes import RATE_HZ, h264_file, jpeg_folder
 from benchmarks.cameras.watching import Watch, machine_busy_s, processor_s, statuses
@@ -43,13 +43,14 @@ _ONLINE_LIMIT_S = 120.0
 def run(context: Context) -> Sequence[Figure]:
     """Watch the cameras, and judge fairness, staleness, memory and accounting."""
     cameras = context.count(CAMERAS, 4)
+    streams, files = _streams(context, cameras), _files(context, cameras)
     with ExitStack() as stack:
-        server = stack.enter_context(mjpeg_server(_streams(context, cameras), RATE_HZ))
+        server = stack.enter_context(mjpeg_server(streams, RATE_HZ))
         instance = stack.enter_context(context.instance())
         with instance.connect() as tessera:
             enrol_demo_people(tessera, fetch_portraits())
-            for number in range(cameras):
-                tessera.add_camera(_id(number), _url(context, number, server), sample_rate_hz=RATE_HZ, loop=True)
+            for name, url in sorted({**files, **{name: server.url(name) for name in streams}}.items()):
+                tessera.add_camera(name, url, sample_rate_hz=RATE_HZ, loop=True)
         _wait_online(instance, cameras)
         time.sleep(min(SETTLING_S, context.duration_s / 3))
         before = _reading(instance)
@@ -88,10 +89,12 @@ def _streams(context: Context, cameras: int) -> dict[str, Path]:
     }
 
 
-def _url(context: Context, number: int, server: MjpegServer) -> str:
-    if _is_stream(number):
-        return server.url(_id(number))
-    return str(h264_file(context.scratch, number, with_faces=_with_faces(number)))
+def _files(context: Context, cameras: int) -> dict[str, str]:
+    return {
+        _id(number): str(h264_file(context.scratch, number, with_faces=_with_faces(number)))
+        for number in range(cameras)
+        if not _is_stream(number)
+    }
 
 
 def _wait_online(instance: Instance, cameras: int) -> None:

@@ -38,7 +38,6 @@ class SeenFrame:
     peer: str
     """The connection that it came over: one for each worker process."""
     at_s: float
-    picture: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ class ListeningEncoder(encoder_pb2_grpc.EncoderServiceServicer):
                 continue
             picture = request.frame.image.data
             with self._record.lock:
-                self._record.frames.append(SeenFrame(camera_id, context.peer(), time.monotonic(), picture))
+                self._record.frames.append(SeenFrame(camera_id, context.peer(), time.monotonic()))
             if self._crash is not None:
                 self._crash(picture)
             yield encoder_pb2.EncodeStreamResponse(result=_one_face(request.frame))

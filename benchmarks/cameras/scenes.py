@@ -25,6 +25,7 @@ from tessera.demo.portraits import WALKERS, fetch_portraits
 RATE_HZ = 5
 JPEG_QUALITY = 72
 """As the demo camera's."""
+_X264 = {"preset": "veryfast", "tune": "zerolatency", "crf": "23"}
 _GOP_FRAMES = 10
 
 
@@ -64,7 +65,7 @@ def h264_file(folder: Path, seed: int, *, with_faces: bool, seconds: float = ROU
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part.mp4")
     with av.open(str(part), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(RATE_HZ), options={"tune": "zerolatency", "crf": "23"})
+        stream = container.add_stream("libx264", rate=Fraction(RATE_HZ), options=dict(_X264))
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
         stream.codec_context.gop_size = _GOP_FRAMES

@@ -72,15 +72,18 @@ def _watched(context: Context, environ: dict[str, str]) -> Iterator[tuple[Instan
         for number, name in enumerate(names)
         if _is_stream(name)
     }
+    files = {
+        name: str(h264_file(context.scratch, number, with_faces=True))
+        for number, name in enumerate(names)
+        if name not in streams
+    }
     with ExitStack() as stack:
         server = stack.enter_context(mjpeg_server(streams, RATE_HZ))
         proxy = stack.enter_context(cutting_proxy(server.port))
         instance = stack.enter_context(context.instance(environ=environ))
         with instance.connect() as tessera:
             enrol_demo_people(tessera, fetch_portraits())
-            for number, name in enumerate(names):
-                file = h264_file(context.scratch, number, with_faces=True)
-                url = server.url(name, proxy.port) if name in streams else str(file)
+            for name, url in {**files, **{name: server.url(name, proxy.port) for name in streams}}.items():
                 tessera.add_camera(name, url, sample_rate_hz=RATE_HZ, loop=True, motion_gate=False)
         recovered_in_s(instance, GIVE_UP_S)
         yield instance, proxy

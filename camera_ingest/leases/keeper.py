@@ -208,6 +208,7 @@ class LeaseKeeper:
                 log.exception("leases.beat_failed")
             else:
                 is_away = False
+            self._metrics.leases_held.set(len(self.held()))
             self.changed.set()
 
     async def beat(self) -> None:
@@ -227,7 +228,6 @@ class LeaseKeeper:
             self._drop_lost()
             await self._bury_silent()
             await self._take_share(began_s)
-            self._metrics.leases_held.set(len(self._held))
 
     async def leave(self) -> None:
         """Let go of everything at once, so that others need not wait.

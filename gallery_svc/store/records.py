@@ -492,6 +492,8 @@ class SightingBody:
     quality: Quality
     ended: bool
     capture_to_decision_s: float
+    best_shot_id: str = ""
+    """Of the picture that the camera's worker keeps; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -503,6 +505,8 @@ class CameraEventBody:
     detail: str
     regions: tuple[Box, ...] = ()
     probability: float | None = None
+    clip_id: str = ""
+    """Of the clip that the camera's worker keeps; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)

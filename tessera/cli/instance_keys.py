@@ -26,6 +26,8 @@ class InstanceKeys:
 
     kek: Path
     """Templates, names and pictures are sealed with it."""
+    evidence: Path
+    """Best shots and clips of cameras are sealed with it."""
     signing: Path
     """Receipts and checkpoints are signed with it."""
     public: Path
@@ -41,11 +43,14 @@ def prepare_keys(data_dir: Path) -> InstanceKeys:
         OSError: the folder cannot be written to.
     """
     folder = data_dir / "keys"
-    keys = InstanceKeys(folder / "kek", folder / "signing", folder / "signing.pub", data_dir / "audit")
+    keys = InstanceKeys(
+        folder / "kek", folder / "evidence", folder / "signing", folder / "signing.pub", data_dir / "audit"
+    )
     for made in (folder, keys.audit):
         made.mkdir(mode=0o700, exist_ok=True)
-    if not keys.kek.exists():
-        _make_kek(keys.kek)
+    for kek in (keys.kek, keys.evidence):
+        if not kek.exists():
+            _make_kek(kek)
     if not keys.signing.exists():
         _write_once(keys.signing, _signing_key())
     public = _public_key(keys.signing)

@@ -77,7 +77,13 @@ def service_specs(ports: Ports, store_url: str, log_dir: Path, keys: InstanceKey
             "camera_ingest",
             (ports.ingest, ports.ingest_metrics),
             log_dir,
-            {"ENCODER_ADDRESS": encoder, "GALLERY_ADDRESS": gallery, "STORE_URL": store_url},
+            {
+                "ENCODER_ADDRESS": encoder,
+                "GALLERY_ADDRESS": gallery,
+                "STORE_URL": store_url,
+                "EVIDENCE_DIR": str(keys.evidence.parent.parent / "evidence"),
+                "EVIDENCE_KEYS": str(keys.evidence),
+            },
         ),
     )
 

@@ -365,6 +365,10 @@ class Sighting:
     frame_count: int
     ended: bool
     capture_to_decision_ms: float | None
+    best_shot_id: str = ""
+    """Names the picture that `Tessera.shot` fetches; empty: none is kept."""
+    link_id: str = ""
+    """Of an unknown person: the same for all sightings that are taken for one person; empty otherwise."""
     labels: tuple[str, ...] = ()
     """Of the matched subject, when this was recorded."""
 
@@ -375,6 +379,8 @@ class CameraChange:
 
     kind: str
     detail: str
+    clip_id: str = ""
+    """Names the clip that `Tessera.clip` fetches; empty: none is kept."""
 
 
 @dataclass(frozen=True, slots=True)

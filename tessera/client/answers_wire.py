@@ -249,10 +249,12 @@ def _sighting(message: events_pb2.Sighting) -> a.Sighting:
         frame_count=message.frame_count,
         ended=message.ended,
         capture_to_decision_ms=milliseconds_of(message, "capture_to_decision"),
+        best_shot_id=message.best_shot_id,
+        link_id=message.link_id,
         labels=tuple(message.labels),
     )
 
 
 def _camera_change(message: events_pb2.CameraEvent) -> a.CameraChange:
     kind = wire.enum_name(events_pb2.CameraEventKind, message.kind, "CAMERA_EVENT_KIND_")
-    return a.CameraChange(kind or "UNSPECIFIED", message.detail)
+    return a.CameraChange(kind or "UNSPECIFIED", message.detail, message.clip_id)

@@ -16,12 +16,13 @@ from tessera.client.enrolling import Enrolling
 from tessera.client.questions import Questions
 from tessera.client.samples import Sample
 from tessera.client.services import Services
+from tessera.client.sightings import Sightings
 from tessera.client.subjects import Subjects
 
 __all__ = ["DEFAULT_DEADLINE_S", "DEFAULT_ENCODER", "DEFAULT_GALLERY", "DEFAULT_INGEST", "Sample", "Tessera"]
 
 
-class Tessera(Questions, Enrolling, Subjects, Collections, Cameras, Alerts, Services):
+class Tessera(Questions, Enrolling, Subjects, Collections, Cameras, Sightings, Alerts, Services):
     """A connection to a Tessera: verify, identify, enrol, watch.
 
         with Tessera() as tessera:

@@ -131,6 +131,8 @@ class TrackletUpdate:
     modality: Modality = Modality.FACE
     lease_token: int = 0
     """Of the lease that the camera is watched under; 0: none."""
+    best_shot_id: str = ""
+    """Of the picture that its worker keeps; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,8 @@ class TrackletDecision:
     event_id: EventId | None
     """The event that told the world; None while nothing was published."""
     capture_to_decision_s: float
+    link_id: str = ""
+    """Of an unknown person, the same on every camera; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,7 @@ def update_to_wire(update: TrackletUpdate) -> matching_pb2.MatchStreamRequest:
             ended=update.ended,
             modality=wire.modality_to_wire(update.modality),
             lease_token=update.lease_token,
+            best_shot_id=update.best_shot_id,
         )
     )
 
@@ -166,4 +167,5 @@ def _decision_from_wire(message: matching_pb2.TrackletDecision) -> TrackletDecis
         display_name=message.display_name,
         event_id=EventId(message.event_id) if message.event_id else None,
         capture_to_decision_s=wire.seconds_from_wire(message.capture_to_decision),
+        link_id=message.link_id,
     )

@@ -17,3 +17,5 @@ class CameraEventKind(StrEnum):
     OBJECT_LEFT = "OBJECT_LEFT"
     OBJECT_REMOVED = "OBJECT_REMOVED"
     ENDED = "ENDED"
+    CLOCK_OFFSET = "CLOCK_OFFSET"
+    """Its clock and that of another camera of the same view are apart."""

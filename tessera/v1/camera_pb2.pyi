@@ -694,3 +694,75 @@ class GetSnapshotResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["capture_time", b"capture_time", "image", b"image"]) -> None: ...
 
 Global___GetSnapshotResponse: typing_extensions.TypeAlias = GetSnapshotResponse
+
+@typing.final
+class GetShotRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SHOT_ID_FIELD_NUMBER: builtins.int
+    shot_id: builtins.str
+    def __init__(
+        self,
+        *,
+        shot_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["shot_id", b"shot_id"]) -> None: ...
+
+Global___GetShotRequest: typing_extensions.TypeAlias = GetShotRequest
+
+@typing.final
+class GetShotResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: builtins.int
+    CAPTURE_TIME_FIELD_NUMBER: builtins.int
+    CAMERA_ID_FIELD_NUMBER: builtins.int
+    camera_id: builtins.str
+    @property
+    def image(self) -> tessera.v1.biometrics_pb2.Image:
+        """JPEG: the face with some of what is around it."""
+
+    @property
+    def capture_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        image: tessera.v1.biometrics_pb2.Image | None = ...,
+        capture_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        camera_id: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["capture_time", b"capture_time", "image", b"image"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["camera_id", b"camera_id", "capture_time", b"capture_time", "image", b"image"]) -> None: ...
+
+Global___GetShotResponse: typing_extensions.TypeAlias = GetShotResponse
+
+@typing.final
+class GetClipRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CLIP_ID_FIELD_NUMBER: builtins.int
+    clip_id: builtins.str
+    def __init__(
+        self,
+        *,
+        clip_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["clip_id", b"clip_id"]) -> None: ...
+
+Global___GetClipRequest: typing_extensions.TypeAlias = GetClipRequest
+
+@typing.final
+class GetClipResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: builtins.int
+    data: builtins.bytes
+    """The next bytes of an AVI file of JPEG frames."""
+    def __init__(
+        self,
+        *,
+        data: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data", b"data"]) -> None: ...
+
+Global___GetClipResponse: typing_extensions.TypeAlias = GetClipResponse

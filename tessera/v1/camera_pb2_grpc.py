@@ -64,6 +64,16 @@ class CameraServiceStub(object):
                 request_serializer=tessera_dot_v1_dot_camera__pb2.GetSnapshotRequest.SerializeToString,
                 response_deserializer=tessera_dot_v1_dot_camera__pb2.GetSnapshotResponse.FromString,
                 _registered_method=True)
+        self.GetShot = channel.unary_unary(
+                '/tessera.v1.CameraService/GetShot',
+                request_serializer=tessera_dot_v1_dot_camera__pb2.GetShotRequest.SerializeToString,
+                response_deserializer=tessera_dot_v1_dot_camera__pb2.GetShotResponse.FromString,
+                _registered_method=True)
+        self.GetClip = channel.unary_stream(
+                '/tessera.v1.CameraService/GetClip',
+                request_serializer=tessera_dot_v1_dot_camera__pb2.GetClipRequest.SerializeToString,
+                response_deserializer=tessera_dot_v1_dot_camera__pb2.GetClipResponse.FromString,
+                _registered_method=True)
 
 
 class CameraServiceServicer(object):
@@ -115,6 +125,22 @@ class CameraServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetShot(self, request, context):
+        """The best shot of a tracklet, by the id that its sighting carries. Asked of the worker that watched the camera. Idempotent.
+        Errors: NOT_FOUND (SHOT_NOT_FOUND: never kept, too old, erased, or damaged), INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetClip(self, request, context):
+        """The clip around a camera event, by the id that the event carries, in pieces. Errors: NOT_FOUND (CLIP_NOT_FOUND: as for shots,
+        or still being recorded), INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CameraServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -147,6 +173,16 @@ def add_CameraServiceServicer_to_server(servicer, server):
                     servicer.GetSnapshot,
                     request_deserializer=tessera_dot_v1_dot_camera__pb2.GetSnapshotRequest.FromString,
                     response_serializer=tessera_dot_v1_dot_camera__pb2.GetSnapshotResponse.SerializeToString,
+            ),
+            'GetShot': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetShot,
+                    request_deserializer=tessera_dot_v1_dot_camera__pb2.GetShotRequest.FromString,
+                    response_serializer=tessera_dot_v1_dot_camera__pb2.GetShotResponse.SerializeToString,
+            ),
+            'GetClip': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetClip,
+                    request_deserializer=tessera_dot_v1_dot_camera__pb2.GetClipRequest.FromString,
+                    response_serializer=tessera_dot_v1_dot_camera__pb2.GetClipResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -311,6 +347,60 @@ class CameraService(object):
             '/tessera.v1.CameraService/GetSnapshot',
             tessera_dot_v1_dot_camera__pb2.GetSnapshotRequest.SerializeToString,
             tessera_dot_v1_dot_camera__pb2.GetSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetShot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tessera.v1.CameraService/GetShot',
+            tessera_dot_v1_dot_camera__pb2.GetShotRequest.SerializeToString,
+            tessera_dot_v1_dot_camera__pb2.GetShotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetClip(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tessera.v1.CameraService/GetClip',
+            tessera_dot_v1_dot_camera__pb2.GetClipRequest.SerializeToString,
+            tessera_dot_v1_dot_camera__pb2.GetClipResponse.FromString,
             options,
             channel_credentials,
             insecure,

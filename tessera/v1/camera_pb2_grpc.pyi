@@ -121,7 +121,39 @@ _CameraServiceGetSnapshotType = typing_extensions.TypeVar(
     ],
 )
 
-class CameraServiceStub(typing.Generic[_CameraServiceAddCameraType, _CameraServiceUpdateCameraType, _CameraServiceListCamerasType, _CameraServiceRemoveCameraType, _CameraServiceGetCameraStatusType, _CameraServiceGetSnapshotType]):
+_CameraServiceGetShotType = typing_extensions.TypeVar(
+    '_CameraServiceGetShotType',
+    grpc.UnaryUnaryMultiCallable[
+        tessera.v1.camera_pb2.GetShotRequest,
+        tessera.v1.camera_pb2.GetShotResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.camera_pb2.GetShotRequest,
+        tessera.v1.camera_pb2.GetShotResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tessera.v1.camera_pb2.GetShotRequest,
+        tessera.v1.camera_pb2.GetShotResponse,
+    ],
+)
+
+_CameraServiceGetClipType = typing_extensions.TypeVar(
+    '_CameraServiceGetClipType',
+    grpc.UnaryStreamMultiCallable[
+        tessera.v1.camera_pb2.GetClipRequest,
+        tessera.v1.camera_pb2.GetClipResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        tessera.v1.camera_pb2.GetClipRequest,
+        tessera.v1.camera_pb2.GetClipResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        tessera.v1.camera_pb2.GetClipRequest,
+        tessera.v1.camera_pb2.GetClipResponse,
+    ],
+)
+
+class CameraServiceStub(typing.Generic[_CameraServiceAddCameraType, _CameraServiceUpdateCameraType, _CameraServiceListCamerasType, _CameraServiceRemoveCameraType, _CameraServiceGetCameraStatusType, _CameraServiceGetSnapshotType, _CameraServiceGetShotType, _CameraServiceGetClipType]):
     @typing.overload
     def __init__(self: CameraServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -147,6 +179,14 @@ class CameraServiceStub(typing.Generic[_CameraServiceAddCameraType, _CameraServi
         grpc.UnaryUnaryMultiCallable[
             tessera.v1.camera_pb2.GetSnapshotRequest,
             tessera.v1.camera_pb2.GetSnapshotResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tessera.v1.camera_pb2.GetShotRequest,
+            tessera.v1.camera_pb2.GetShotResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            tessera.v1.camera_pb2.GetClipRequest,
+            tessera.v1.camera_pb2.GetClipResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -176,6 +216,14 @@ class CameraServiceStub(typing.Generic[_CameraServiceAddCameraType, _CameraServi
             tessera.v1.camera_pb2.GetSnapshotRequest,
             tessera.v1.camera_pb2.GetSnapshotResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            tessera.v1.camera_pb2.GetShotRequest,
+            tessera.v1.camera_pb2.GetShotResponse,
+        ],
+        grpc.aio.UnaryStreamMultiCallable[
+            tessera.v1.camera_pb2.GetClipRequest,
+            tessera.v1.camera_pb2.GetClipResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     AddCamera: _CameraServiceAddCameraType
@@ -202,6 +250,16 @@ class CameraServiceStub(typing.Generic[_CameraServiceAddCameraType, _CameraServi
     GetSnapshot: _CameraServiceGetSnapshotType
     """The newest sampled frame as a JPEG. Idempotent. Errors: NOT_FOUND (CAMERA_NOT_FOUND), UNAVAILABLE (no frame yet)."""
 
+    GetShot: _CameraServiceGetShotType
+    """The best shot of a tracklet, by the id that its sighting carries. Asked of the worker that watched the camera. Idempotent.
+    Errors: NOT_FOUND (SHOT_NOT_FOUND: never kept, too old, erased, or damaged), INVALID_ARGUMENT.
+    """
+
+    GetClip: _CameraServiceGetClipType
+    """The clip around a camera event, by the id that the event carries, in pieces. Errors: NOT_FOUND (CLIP_NOT_FOUND: as for shots,
+    or still being recorded), INVALID_ARGUMENT.
+    """
+
 CameraServiceAsyncStub: typing_extensions.TypeAlias = CameraServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.camera_pb2.AddCameraRequest,
@@ -226,6 +284,14 @@ CameraServiceAsyncStub: typing_extensions.TypeAlias = CameraServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.camera_pb2.GetSnapshotRequest,
         tessera.v1.camera_pb2.GetSnapshotResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.camera_pb2.GetShotRequest,
+        tessera.v1.camera_pb2.GetShotResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        tessera.v1.camera_pb2.GetClipRequest,
+        tessera.v1.camera_pb2.GetClipResponse,
     ],
 ]
 
@@ -283,5 +349,25 @@ class CameraServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.camera_pb2.GetSnapshotResponse, collections.abc.Awaitable[tessera.v1.camera_pb2.GetSnapshotResponse]]:
         """The newest sampled frame as a JPEG. Idempotent. Errors: NOT_FOUND (CAMERA_NOT_FOUND), UNAVAILABLE (no frame yet)."""
+
+    @abc.abstractmethod
+    def GetShot(
+        self,
+        request: tessera.v1.camera_pb2.GetShotRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tessera.v1.camera_pb2.GetShotResponse, collections.abc.Awaitable[tessera.v1.camera_pb2.GetShotResponse]]:
+        """The best shot of a tracklet, by the id that its sighting carries. Asked of the worker that watched the camera. Idempotent.
+        Errors: NOT_FOUND (SHOT_NOT_FOUND: never kept, too old, erased, or damaged), INVALID_ARGUMENT.
+        """
+
+    @abc.abstractmethod
+    def GetClip(
+        self,
+        request: tessera.v1.camera_pb2.GetClipRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[tessera.v1.camera_pb2.GetClipResponse], collections.abc.AsyncIterator[tessera.v1.camera_pb2.GetClipResponse]]:
+        """The clip around a camera event, by the id that the event carries, in pieces. Errors: NOT_FOUND (CLIP_NOT_FOUND: as for shots,
+        or still being recorded), INVALID_ARGUMENT.
+        """
 
 def add_CameraServiceServicer_to_server(servicer: CameraServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -39,6 +39,8 @@ class _CameraEventKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper
     CAMERA_EVENT_KIND_OBJECT_LEFT: _CameraEventKind.ValueType  # 7
     CAMERA_EVENT_KIND_OBJECT_REMOVED: _CameraEventKind.ValueType  # 8
     CAMERA_EVENT_KIND_ENDED: _CameraEventKind.ValueType  # 9
+    CAMERA_EVENT_KIND_CLOCK_OFFSET: _CameraEventKind.ValueType  # 14
+    """Its clock and that of another camera of the same view are more than 500 ms apart."""
 
 class CameraEventKind(_CameraEventKind, metaclass=_CameraEventKindEnumTypeWrapper): ...
 
@@ -52,6 +54,8 @@ CAMERA_EVENT_KIND_MOVED: CameraEventKind.ValueType  # 6
 CAMERA_EVENT_KIND_OBJECT_LEFT: CameraEventKind.ValueType  # 7
 CAMERA_EVENT_KIND_OBJECT_REMOVED: CameraEventKind.ValueType  # 8
 CAMERA_EVENT_KIND_ENDED: CameraEventKind.ValueType  # 9
+CAMERA_EVENT_KIND_CLOCK_OFFSET: CameraEventKind.ValueType  # 14
+"""Its clock and that of another camera of the same view are more than 500 ms apart."""
 Global___CameraEventKind: typing_extensions.TypeAlias = CameraEventKind
 
 class _Severity:
@@ -266,6 +270,7 @@ class Sighting(google.protobuf.message.Message):
     ZONES_FIELD_NUMBER: builtins.int
     BEST_SHOT_ID_FIELD_NUMBER: builtins.int
     CAPTURE_TO_DECISION_FIELD_NUMBER: builtins.int
+    LINK_ID_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     tracklet_id: builtins.str
     collection_id: builtins.str
@@ -278,6 +283,10 @@ class Sighting(google.protobuf.message.Message):
     """The tracklet has ended; no revision will follow."""
     best_shot_id: builtins.str
     """Names the best shot in the snapshot store; empty: none is kept."""
+    link_id: builtins.str
+    """Of an UNKNOWN: the same for the sightings, on any camera of the collection, that are taken for the same unknown person.
+    Stands for nobody who is enrolled, and is told for as long as links are kept. Empty otherwise.
+    """
     @property
     def decision(self) -> tessera.v1.biometrics_pb2.Decision:
         """MATCH, UNKNOWN or INCONCLUSIVE. Carries no score."""
@@ -320,10 +329,11 @@ class Sighting(google.protobuf.message.Message):
         zones: collections.abc.Iterable[builtins.str] | None = ...,
         best_shot_id: builtins.str = ...,
         capture_to_decision: google.protobuf.duration_pb2.Duration | None = ...,
+        link_id: builtins.str = ...,
         labels: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["box", b"box", "capture_to_decision", b"capture_to_decision", "decision", b"decision", "first_seen", b"first_seen", "last_seen", b"last_seen", "quality", b"quality"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "capture_to_decision", b"capture_to_decision", "collection_id", b"collection_id", "decision", b"decision", "display_name", b"display_name", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "labels", b"labels", "last_seen", b"last_seen", "modality", b"modality", "quality", b"quality", "subject_id", b"subject_id", "tracklet_id", b"tracklet_id", "zones", b"zones"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "capture_to_decision", b"capture_to_decision", "collection_id", b"collection_id", "decision", b"decision", "display_name", b"display_name", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "labels", b"labels", "last_seen", b"last_seen", "link_id", b"link_id", "modality", b"modality", "quality", b"quality", "subject_id", b"subject_id", "tracklet_id", b"tracklet_id", "zones", b"zones"]) -> None: ...
 
 Global___Sighting: typing_extensions.TypeAlias = Sighting
 
@@ -364,12 +374,15 @@ class CameraEvent(google.protobuf.message.Message):
     DETAIL_FIELD_NUMBER: builtins.int
     REGIONS_FIELD_NUMBER: builtins.int
     PROBABILITY_FIELD_NUMBER: builtins.int
+    CLIP_ID_FIELD_NUMBER: builtins.int
     kind: Global___CameraEventKind.ValueType
     state: tessera.v1.camera_pb2.CameraState.ValueType
     detail: builtins.str
     """What was observed, without credentials."""
     probability: builtins.float
     """How sure, in [0, 1], for scene changes."""
+    clip_id: builtins.str
+    """Names the clip around it at the camera's worker; empty: none is kept."""
     @property
     def regions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tessera.v1.biometrics_pb2.Box]:
         """Where in the picture, for scene changes."""
@@ -382,9 +395,10 @@ class CameraEvent(google.protobuf.message.Message):
         detail: builtins.str = ...,
         regions: collections.abc.Iterable[tessera.v1.biometrics_pb2.Box] | None = ...,
         probability: builtins.float | None = ...,
+        clip_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_probability", b"_probability", "probability", b"probability"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_probability", b"_probability", "detail", b"detail", "kind", b"kind", "probability", b"probability", "regions", b"regions", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_probability", b"_probability", "clip_id", b"clip_id", "detail", b"detail", "kind", b"kind", "probability", b"probability", "regions", b"regions", "state", b"state"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_probability", b"_probability"]) -> typing.Literal["probability"] | None: ...
 
 Global___CameraEvent: typing_extensions.TypeAlias = CameraEvent
@@ -735,6 +749,72 @@ class ListSightingsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["events", b"events", "next_page_token", b"next_page_token"]) -> None: ...
 
 Global___ListSightingsResponse: typing_extensions.TypeAlias = ListSightingsResponse
+
+@typing.final
+class CheckSightingsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EVENT_IDS_FIELD_NUMBER: builtins.int
+    SUBJECTS_FIELD_NUMBER: builtins.int
+    @property
+    def event_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Of sightings; at most 1000."""
+
+    @property
+    def subjects(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SightedSubject]:
+        """At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        event_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        subjects: collections.abc.Iterable[Global___SightedSubject] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["event_ids", b"event_ids", "subjects", b"subjects"]) -> None: ...
+
+Global___CheckSightingsRequest: typing_extensions.TypeAlias = CheckSightingsRequest
+
+@typing.final
+class SightedSubject(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: builtins.int
+    SUBJECT_ID_FIELD_NUMBER: builtins.int
+    collection_id: builtins.str
+    subject_id: builtins.str
+    def __init__(
+        self,
+        *,
+        collection_id: builtins.str = ...,
+        subject_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection_id", b"collection_id", "subject_id", b"subject_id"]) -> None: ...
+
+Global___SightedSubject: typing_extensions.TypeAlias = SightedSubject
+
+@typing.final
+class CheckSightingsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GONE_EVENT_IDS_FIELD_NUMBER: builtins.int
+    GONE_SUBJECTS_FIELD_NUMBER: builtins.int
+    @property
+    def gone_event_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Those sightings that are no longer kept."""
+
+    @property
+    def gone_subjects(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___SightedSubject]:
+        """Those subjects that are no longer there."""
+
+    def __init__(
+        self,
+        *,
+        gone_event_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        gone_subjects: collections.abc.Iterable[Global___SightedSubject] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["gone_event_ids", b"gone_event_ids", "gone_subjects", b"gone_subjects"]) -> None: ...
+
+Global___CheckSightingsResponse: typing_extensions.TypeAlias = CheckSightingsResponse
 
 @typing.final
 class ListAlertsRequest(google.protobuf.message.Message):

@@ -49,6 +49,11 @@ class EventServiceStub(object):
                 request_serializer=tessera_dot_v1_dot_events__pb2.ListSightingsRequest.SerializeToString,
                 response_deserializer=tessera_dot_v1_dot_events__pb2.ListSightingsResponse.FromString,
                 _registered_method=True)
+        self.CheckSightings = channel.unary_unary(
+                '/tessera.v1.EventService/CheckSightings',
+                request_serializer=tessera_dot_v1_dot_events__pb2.CheckSightingsRequest.SerializeToString,
+                response_deserializer=tessera_dot_v1_dot_events__pb2.CheckSightingsResponse.FromString,
+                _registered_method=True)
         self.ListAlerts = channel.unary_unary(
                 '/tessera.v1.EventService/ListAlerts',
                 request_serializer=tessera_dot_v1_dot_events__pb2.ListAlertsRequest.SerializeToString,
@@ -87,6 +92,14 @@ class EventServiceServicer(object):
 
     def ListSightings(self, request, context):
         """Newest first. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckSightings(self, request, context):
+        """Which of these sightings are no longer kept, erased with their subject or older than what is kept, and which of these
+        subjects are no longer there. Who keeps pictures of them asks, and deletes those. Idempotent. Errors: INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,6 +144,11 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.ListSightings,
                     request_deserializer=tessera_dot_v1_dot_events__pb2.ListSightingsRequest.FromString,
                     response_serializer=tessera_dot_v1_dot_events__pb2.ListSightingsResponse.SerializeToString,
+            ),
+            'CheckSightings': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckSightings,
+                    request_deserializer=tessera_dot_v1_dot_events__pb2.CheckSightingsRequest.FromString,
+                    response_serializer=tessera_dot_v1_dot_events__pb2.CheckSightingsResponse.SerializeToString,
             ),
             'ListAlerts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAlerts,
@@ -229,6 +247,33 @@ class EventService(object):
             '/tessera.v1.EventService/ListSightings',
             tessera_dot_v1_dot_events__pb2.ListSightingsRequest.SerializeToString,
             tessera_dot_v1_dot_events__pb2.ListSightingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckSightings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tessera.v1.EventService/CheckSightings',
+            tessera_dot_v1_dot_events__pb2.CheckSightingsRequest.SerializeToString,
+            tessera_dot_v1_dot_events__pb2.CheckSightingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -73,6 +73,22 @@ _EventServiceListSightingsType = typing_extensions.TypeVar(
     ],
 )
 
+_EventServiceCheckSightingsType = typing_extensions.TypeVar(
+    '_EventServiceCheckSightingsType',
+    grpc.UnaryUnaryMultiCallable[
+        tessera.v1.events_pb2.CheckSightingsRequest,
+        tessera.v1.events_pb2.CheckSightingsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.events_pb2.CheckSightingsRequest,
+        tessera.v1.events_pb2.CheckSightingsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tessera.v1.events_pb2.CheckSightingsRequest,
+        tessera.v1.events_pb2.CheckSightingsResponse,
+    ],
+)
+
 _EventServiceListAlertsType = typing_extensions.TypeVar(
     '_EventServiceListAlertsType',
     grpc.UnaryUnaryMultiCallable[
@@ -121,7 +137,7 @@ _EventServiceAcknowledgeAlertType = typing_extensions.TypeVar(
     ],
 )
 
-class EventServiceStub(typing.Generic[_EventServiceWatchEventsType, _EventServicePublishCameraEventType, _EventServiceListSightingsType, _EventServiceListAlertsType, _EventServiceGetAlertType, _EventServiceAcknowledgeAlertType]):
+class EventServiceStub(typing.Generic[_EventServiceWatchEventsType, _EventServicePublishCameraEventType, _EventServiceListSightingsType, _EventServiceCheckSightingsType, _EventServiceListAlertsType, _EventServiceGetAlertType, _EventServiceAcknowledgeAlertType]):
     @typing.overload
     def __init__(self: EventServiceStub[
         grpc.UnaryStreamMultiCallable[
@@ -135,6 +151,10 @@ class EventServiceStub(typing.Generic[_EventServiceWatchEventsType, _EventServic
         grpc.UnaryUnaryMultiCallable[
             tessera.v1.events_pb2.ListSightingsRequest,
             tessera.v1.events_pb2.ListSightingsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tessera.v1.events_pb2.CheckSightingsRequest,
+            tessera.v1.events_pb2.CheckSightingsResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
             tessera.v1.events_pb2.ListAlertsRequest,
@@ -165,6 +185,10 @@ class EventServiceStub(typing.Generic[_EventServiceWatchEventsType, _EventServic
             tessera.v1.events_pb2.ListSightingsResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            tessera.v1.events_pb2.CheckSightingsRequest,
+            tessera.v1.events_pb2.CheckSightingsResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             tessera.v1.events_pb2.ListAlertsRequest,
             tessera.v1.events_pb2.ListAlertsResponse,
         ],
@@ -190,6 +214,11 @@ class EventServiceStub(typing.Generic[_EventServiceWatchEventsType, _EventServic
     ListSightings: _EventServiceListSightingsType
     """Newest first. Idempotent."""
 
+    CheckSightings: _EventServiceCheckSightingsType
+    """Which of these sightings are no longer kept, erased with their subject or older than what is kept, and which of these
+    subjects are no longer there. Who keeps pictures of them asks, and deletes those. Idempotent. Errors: INVALID_ARGUMENT.
+    """
+
     ListAlerts: _EventServiceListAlertsType
     """Newest first. Idempotent."""
 
@@ -213,6 +242,10 @@ EventServiceAsyncStub: typing_extensions.TypeAlias = EventServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.events_pb2.ListSightingsRequest,
         tessera.v1.events_pb2.ListSightingsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.events_pb2.CheckSightingsRequest,
+        tessera.v1.events_pb2.CheckSightingsResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.events_pb2.ListAlertsRequest,
@@ -255,6 +288,16 @@ class EventServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.events_pb2.ListSightingsResponse, collections.abc.Awaitable[tessera.v1.events_pb2.ListSightingsResponse]]:
         """Newest first. Idempotent."""
+
+    @abc.abstractmethod
+    def CheckSightings(
+        self,
+        request: tessera.v1.events_pb2.CheckSightingsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tessera.v1.events_pb2.CheckSightingsResponse, collections.abc.Awaitable[tessera.v1.events_pb2.CheckSightingsResponse]]:
+        """Which of these sightings are no longer kept, erased with their subject or older than what is kept, and which of these
+        subjects are no longer there. Who keeps pictures of them asks, and deletes those. Idempotent. Errors: INVALID_ARGUMENT.
+        """
 
     @abc.abstractmethod
     def ListAlerts(

@@ -882,6 +882,7 @@ class TrackletUpdate(google.protobuf.message.Message):
     FRAME_COUNT_FIELD_NUMBER: builtins.int
     ENDED_FIELD_NUMBER: builtins.int
     MODALITY_FIELD_NUMBER: builtins.int
+    BEST_SHOT_ID_FIELD_NUMBER: builtins.int
     LEASE_TOKEN_FIELD_NUMBER: builtins.int
     camera_id: builtins.str
     collection_id: builtins.str
@@ -894,6 +895,8 @@ class TrackletUpdate(google.protobuf.message.Message):
     ended: builtins.bool
     """The last update of this tracklet."""
     modality: tessera.v1.biometrics_pb2.Modality.ValueType
+    best_shot_id: builtins.str
+    """Names the tracklet's best shot at the camera's worker; empty: none is kept."""
     lease_token: builtins.int
     """Of the lease that the camera is watched under. An update with an older token than one that was seen before is
     rejected (LEASE_SUPERSEDED). 0: without a lease.
@@ -924,10 +927,11 @@ class TrackletUpdate(google.protobuf.message.Message):
         frame_count: builtins.int = ...,
         ended: builtins.bool = ...,
         modality: tessera.v1.biometrics_pb2.Modality.ValueType = ...,
+        best_shot_id: builtins.str = ...,
         lease_token: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["box", b"box", "first_seen", b"first_seen", "last_seen", b"last_seen"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["box", b"box", "camera_id", b"camera_id", "collection_id", b"collection_id", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "last_seen", b"last_seen", "lease_token", b"lease_token", "modality", b"modality", "samples", b"samples", "sequence", b"sequence", "tracklet_id", b"tracklet_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "camera_id", b"camera_id", "collection_id", b"collection_id", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "last_seen", b"last_seen", "lease_token", b"lease_token", "modality", b"modality", "samples", b"samples", "sequence", b"sequence", "tracklet_id", b"tracklet_id"]) -> None: ...
 
 Global___TrackletUpdate: typing_extensions.TypeAlias = TrackletUpdate
 
@@ -1016,6 +1020,7 @@ class TrackletDecision(google.protobuf.message.Message):
     DISPLAY_NAME_FIELD_NUMBER: builtins.int
     EVENT_ID_FIELD_NUMBER: builtins.int
     CAPTURE_TO_DECISION_FIELD_NUMBER: builtins.int
+    LINK_ID_FIELD_NUMBER: builtins.int
     tracklet_id: builtins.str
     sequence: builtins.int
     """Of the update that this answers."""
@@ -1026,6 +1031,8 @@ class TrackletDecision(google.protobuf.message.Message):
     display_name: builtins.str
     event_id: builtins.str
     """The event that told the world; empty while nothing was published."""
+    link_id: builtins.str
+    """Of an UNKNOWN: the same for the sightings that are taken for the same unknown person. Empty otherwise."""
     @property
     def decision(self) -> tessera.v1.biometrics_pb2.Decision:
         """MATCH, UNKNOWN or INCONCLUSIVE."""
@@ -1045,9 +1052,10 @@ class TrackletDecision(google.protobuf.message.Message):
         display_name: builtins.str = ...,
         event_id: builtins.str = ...,
         capture_to_decision: google.protobuf.duration_pb2.Duration | None = ...,
+        link_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["capture_to_decision", b"capture_to_decision", "decision", b"decision"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["capture_to_decision", b"capture_to_decision", "decision", b"decision", "display_name", b"display_name", "event_id", b"event_id", "revision", b"revision", "sequence", b"sequence", "subject_id", b"subject_id", "tracklet_id", b"tracklet_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["capture_to_decision", b"capture_to_decision", "decision", b"decision", "display_name", b"display_name", "event_id", b"event_id", "link_id", b"link_id", "revision", b"revision", "sequence", b"sequence", "subject_id", b"subject_id", "tracklet_id", b"tracklet_id"]) -> None: ...
 
 Global___TrackletDecision: typing_extensions.TypeAlias = TrackletDecision
 

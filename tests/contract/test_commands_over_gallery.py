@@ -6,6 +6,7 @@ import asyncio
 import csv
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from tessera.cli.__main__ import main
+from tessera.client import wire
+from tessera.v1 import biometrics_pb2 as pb
+from tessera.v1 import matching_pb2
 from tests.eventually import eventually
-from tests.gallery_world import World, person, picture, running_world
+from tests.gallery_world import World, embedded, enroll, person, picture, running_world
 
 Run = Callable[..., Awaitable[tuple[int, str, str]]]
 
@@ -288,3 +292,49 @@ async def test_another_policy_asks_anew(run: Run, show: Show, tmp_path: Path) ->
     assert (code, told) == (0, "1 people: enrolled 1; 1 person looks like somebody else\n")
     _, told, _ = await run("subjects", "show", "bob")
     assert "is not     zoe" in told
+
+
+# ---- sightings
+
+
+async def seen_at(world: World, tracklet_id: str, number: int, camera_id: str) -> None:
+    """Somebody is seen twice, well enough to be decided."""
+    now = wire.time_to_wire(datetime.now(UTC))
+    look = matching_pb2.TrackletSample(
+        capture_time=now, embedding=embedded(person(number)).embedding, quality=pb.Quality(overall=0.9)
+    )
+    update = matching_pb2.TrackletUpdate(
+        camera_id=camera_id,
+        tracklet_id=tracklet_id,
+        sequence=1,
+        samples=[look, look],
+        first_seen=now,
+        last_seen=now,
+        best_shot_id=f"shot-of-{tracklet_id}",
+    )
+    opening = matching_pb2.MatchStreamRequest(open=matching_pb2.MatchStreamOpen(worker_id="w1"))
+    told = [
+        answer
+        async for answer in world.stub.MatchStream(iter([opening, matching_pb2.MatchStreamRequest(update=update)]))
+    ]
+    assert told[-1].HasField("decision")
+
+
+async def test_sightings_are_listed_for_people_and_for_programs(run: Run, world: World) -> None:
+    """Newest first, with the id of the best shot; options narrow the list, and a wrong moment is named."""
+    await enroll(world, "ada", embedded(person(1)))
+    for tracklet_id, number, camera_id in (("t1", 1, "door"), ("t2", 30, "hall")):
+        await seen_at(world, tracklet_id, number, camera_id)
+    code, told, _ = await run("sightings", "list")
+    assert code == 0
+    assert [line.split()[3] for line in told.splitlines()] == ["UNKNOWN", "MATCH"]
+    assert told.splitlines()[0].endswith("shot-of-t2")
+    code, told, _ = await run("sightings", "list", "--camera", "door", "--json")
+    (listed,) = [json.loads(line) for line in told.splitlines()]
+    assert (listed["sighting"]["subject_id"], listed["sighting"]["best_shot_id"]) == ("ada", "shot-of-t1")
+    assert len((await run("sightings", "list", "--outcome", "match"))[1].splitlines()) == 1
+    assert len((await run("sightings", "list", "--subject", "ada", "--since", "1h"))[1].splitlines()) == 1
+    assert (await run("sightings", "list", "--until", "1h"))[1] == ""
+    code, _, complaint = await run("sightings", "list", "--since", "yesterday")
+    assert code != 0
+    assert "--since" in complaint

@@ -390,6 +390,41 @@ async def test_an_erased_subject_leaves_no_sighting(world: World) -> None:
     assert [event.sighting.tracklet_id for event in await sightings(world)] == ["t2"]
 
 
+async def test_a_sighting_names_its_best_shot(world: World) -> None:
+    """As the worker names it, in each revision."""
+    first = update("t1", 1, sample(person(0)), sample(person(0)), best_shot_id="5" * 32)
+    await match(world, first, update("t1", 2, ended=True, best_shot_id="5" * 32))
+    (event,) = await sightings(world)
+    assert (event.sighting.best_shot_id, event.sighting.ended) == ("5" * 32, True)
+
+
+async def test_who_keeps_pictures_is_told_what_is_gone(world: World) -> None:
+    """Sightings that were erased or never told, and subjects that are no longer there; not those that are."""
+    for name, number in (("t1", 0), ("t2", 5), ("t3", 20)):
+        await match(world, update(name, 1, sample(person(number)), sample(person(number))))
+    ids = {event.sighting.tracklet_id: event.event_id for event in await sightings(world)}
+    subjects = [("default", "ada"), ("default", "bob"), ("elsewhere", "ada")]
+    request = events_pb2.CheckSightingsRequest(
+        event_ids=[*ids.values(), "never-told"],
+        subjects=[events_pb2.SightedSubject(collection_id=one, subject_id=other) for one, other in subjects],
+    )
+    before = await world.events.CheckSightings(request)
+    await world.stub.DeleteSubject(subject_pb2.DeleteSubjectRequest(subject_id="ada"))
+    after = await world.events.CheckSightings(request)
+    assert list(before.gone_event_ids) == ["never-told"]
+    assert [one.collection_id for one in before.gone_subjects] == ["elsewhere"]
+    assert set(after.gone_event_ids) == {ids["t1"], "never-told"}
+    assert [(one.collection_id, one.subject_id) for one in after.gone_subjects] == [subjects[0], subjects[2]]
+
+
+async def test_too_much_is_not_asked_at_once(world: World) -> None:
+    """The field is named."""
+    request = events_pb2.CheckSightingsRequest(event_ids=["e"] * 1001)
+    detail = await refused(world.events.CheckSightings(request))
+    assert detail.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "event_ids" in detail.message
+
+
 async def test_a_tracklet_that_goes_on_never_names_an_erased_subject(world: World) -> None:
     """What was decided before the erasure is judged anew: its end is told without the name."""
     *_, decided = await match(world, update("t1", 1, sample(person(0, 0.1))), update("t1", 2, sample(person(0, 0.1))))

@@ -20,7 +20,7 @@ from tessera.chassis.tasks import end_tasks
 
 
 @pytest.fixture
-async def rig() -> AsyncIterator[Rig]:
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     encoder, gallery = FakeEncoder(), FakeGallery()
     encoder_server, gallery_server = FakeServer(encoder=encoder), FakeServer(gallery=gallery)
     await encoder_server.start()
@@ -35,16 +35,23 @@ async def rig() -> AsyncIterator[Rig]:
         read_limit_s=1.0,
         frozen_after_s=0.5,
         reconnect_longest_s=1.0,
+        evidence_dir=str(tmp_path / "evidence"),
+        evidence_keys="ephemeral",
+        evidence_forget_s=0.1,
+        clip_after_s=0.2,
     )
     async with (
         open_channel(settings.encoder_address) as to_encoder,
         open_channel(settings.gallery_address) as to_gallery,
     ):
         ingest = wire_parts(settings, metrics, to_encoder, to_gallery)
-        tasks = [asyncio.create_task(ingest.matcher.run()), asyncio.create_task(ingest.announcer.run())]
+        assert ingest.evidence is not None
+        running = (ingest.matcher.run(), ingest.announcer.run(), ingest.evidence.run())
+        tasks = [asyncio.create_task(work) for work in running]
         yield Rig(ingest, metrics, encoder, gallery, encoder_server, gallery_server)
         await ingest.fleet.stop()
         await end_tasks(*tasks)
+        await ingest.evidence.close()
         ingest.executor.shutdown(wait=False)
         ingest.readers.close()
         ingest.looking.shutdown(wait=False)

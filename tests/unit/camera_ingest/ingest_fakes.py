@@ -79,6 +79,8 @@ class FakeGallery(gallery_pb2_grpc.GalleryServiceServicer, events_pb2_grpc.Event
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.refused_publications = 0
+        self.erased: set[str] = set()
+        self.checked: list[str] = []
 
     async def MatchStream(
         self, requests: AsyncIterator[matching_pb2.MatchStreamRequest], context: object
@@ -93,7 +95,11 @@ class FakeGallery(gallery_pb2_grpc.GalleryServiceServicer, events_pb2_grpc.Event
             decision = bio.Decision(outcome=bio.OUTCOME_UNKNOWN, model_id=MODEL)
             yield matching_pb2.MatchStreamResponse(
                 decision=matching_pb2.TrackletDecision(
-                    tracklet_id=update.tracklet_id, sequence=update.sequence, revision=1, decision=decision
+                    tracklet_id=update.tracklet_id,
+                    sequence=update.sequence,
+                    revision=1,
+                    decision=decision,
+                    event_id=f"sighting-{update.tracklet_id}",
                 )
             )
 
@@ -105,6 +111,12 @@ class FakeGallery(gallery_pb2_grpc.GalleryServiceServicer, events_pb2_grpc.Event
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "later")
         self.events.append(request)
         return events_pb2.PublishCameraEventResponse(cursor=str(len(self.events)))
+
+    async def CheckSightings(
+        self, request: events_pb2.CheckSightingsRequest, context: object
+    ) -> events_pb2.CheckSightingsResponse:
+        self.checked.extend(request.event_ids)
+        return events_pb2.CheckSightingsResponse(gone_event_ids=self.erased.intersection(request.event_ids))
 
     def kinds(self) -> list[str]:
         """What happened to the cameras, in order."""

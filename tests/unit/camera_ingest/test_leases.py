@@ -385,3 +385,12 @@ async def test_the_table_does_not_grow(tmp_path: Path) -> None:
 def test_all_keys_share_one_hash_tag() -> None:
     """The tag is the whole name of the hash that was there first: a cluster keeps them on one server."""
     assert all(key.startswith(f"{{{KEYS[0]}}}:") for key in KEYS[1:])
+
+
+async def test_workers_of_one_name_and_port_are_two(house: House) -> None:
+    """Two containers of one image: neither holds what the other one took."""
+    first, second = house.join(), house.join()
+    second.listen_at(first.address)
+    assert first.me != second.me
+    await house.pass_time(3)
+    assert house.counts() == [3, 3]

@@ -73,3 +73,13 @@ def test_the_gallery_is_told_its_keys_and_what_its_store_promises(tmp_path: Path
     assert not keys.kek.is_relative_to(valkey.folder)
     configuration = (valkey.folder / "valkey.conf").read_text()
     assert f"appendfsync {settings['TESSERA_GALLERY_DURABILITY']}\n" in configuration
+
+
+def test_the_camera_worker_has_a_key_of_its_own(tmp_path: Path) -> None:
+    """What it keeps of people is sealed with another key than the gallery's, in a folder beside."""
+    keys = prepare_keys(tmp_path)
+    specs = service_specs(ports_from(7001, {}), "redis://127.0.0.1:1/0", tmp_path, keys)
+    (ingest,) = [spec for spec in specs if spec.name == "ingest"]
+    assert ingest.environ["TESSERA_INGEST_EVIDENCE_KEYS"] == str(keys.evidence)
+    assert keys.evidence.read_text() != keys.kek.read_text()
+    assert not keys.evidence.is_relative_to(ingest.environ["TESSERA_INGEST_EVIDENCE_DIR"])

@@ -1,0 +1,1 @@
+"""What is kept of what was seen: best shots of tracklets and clips around events, sealed, for a while."""
