@@ -18,6 +18,7 @@ from gallery_svc.importing import Importer
 from gallery_svc.integrity import IntegrityChecks
 from gallery_svc.joint_thresholds import JointThresholds
 from gallery_svc.joint_verifying import JointVerifier
+from gallery_svc.linking import Links, LinkSettings
 from gallery_svc.matching import Matcher
 from gallery_svc.recording import Recorder
 from gallery_svc.reembedding import Reembedder
@@ -121,6 +122,12 @@ def _sightings(ground: Ground) -> Sightings:
         thresholds=ground.thresholds,
         scatter=ground.scatter,
         fences=ground.fences,
+        links=Links(
+            LinkSettings(settings.link_target_rate, settings.link_retention_s),
+            ground.thresholds,
+            ground.clock,
+            ground.metrics,
+        ),
         clock=ground.clock,
         metrics=ground.metrics,
         time_to_live_s=settings.event_time_to_live_s,

@@ -65,6 +65,7 @@ def answer_to_wire(answer: TrackletAnswer) -> matching_pb2.MatchStreamResponse:
             display_name=answer.display_name,
             event_id=answer.event_id or "",
             capture_to_decision=wire.seconds_to_wire(answer.capture_to_decision_s),
+            link_id=answer.link_id,
         )
     )
 
@@ -212,6 +213,7 @@ def _sighting(body: SightingBody, name_of: NameOf) -> events_pb2.Sighting:
         ended=body.ended,
         capture_to_decision=wire.seconds_to_wire(body.capture_to_decision_s),
         best_shot_id=body.best_shot_id,
+        link_id=body.link_id if body.link_until is not None and datetime.now(UTC) < body.link_until else "",
     )
 
 

@@ -246,6 +246,13 @@ class GalleryMetrics(ServiceMetrics):
             ["why"],
             registry=registry,
         )
+        self.links = Counter(
+            "tessera_gallery_links_total",
+            "Tracklets of unknown people: LINKED with one that was seen before, or NEW. Many LINKED where nobody comes "
+            "twice: lower link_target_rate. None at all: link_retention_s is 0, or the calibration is too small.",
+            ["result"],
+            registry=registry,
+        )
         self.updates = Counter(
             "tessera_gallery_tracklet_updates_total",
             "Tracklet updates, by what became of them: taken, repeated (sent again), rejected.",

@@ -494,6 +494,10 @@ class SightingBody:
     capture_to_decision_s: float
     best_shot_id: str = ""
     """Of the picture that the camera's worker keeps; empty: none."""
+    link_id: str = ""
+    """Of an unknown person: the same for sightings that are taken for one person; empty otherwise."""
+    link_until: datetime | None = None
+    """The link is told no longer after this moment."""
 
 
 @dataclass(frozen=True, slots=True)
