@@ -42,6 +42,7 @@ class Instance:
             str(children["gallery"]["address"]),
             ingest=str(children["ingest"]["address"]),
             encoder=str(children["encoder"]["address"]),
+            gateway=str(children["gateway"]["address"]),
         )
 
     def wait_for(self, *what: str, limit_s: float) -> None:

@@ -18,6 +18,7 @@ from gallery_svc.importing import Importer
 from gallery_svc.integrity import IntegrityChecks
 from gallery_svc.joint_thresholds import JointThresholds
 from gallery_svc.joint_verifying import JointVerifier
+from gallery_svc.linking import Links, LinkSettings
 from gallery_svc.matching import Matcher
 from gallery_svc.recording import Recorder
 from gallery_svc.reembedding import Reembedder
@@ -28,6 +29,7 @@ from gallery_svc.sightings import Sightings
 from gallery_svc.subjects import Subjects
 from gallery_svc.tracklets import Tracklets
 from gallery_svc.upkeep_wire import UpkeepCalls
+from gallery_svc.verify_failures import VerifyFailures
 
 
 def parts_on(ground: Ground) -> GalleryParts:
@@ -35,6 +37,7 @@ def parts_on(ground: Ground) -> GalleryParts:
     store, replica, clock, metrics = ground.store, ground.replica, ground.clock, ground.metrics
     upkeep, subjects = _upkeep(ground), _subjects(ground)
     recorder = Recorder(ground.batcher, clock, metrics)
+    failures = VerifyFailures(ground.events)
     checks = IntegrityChecks(store, ground.scatter, ground.thresholds)
     enroller = _enroller(ground, checks)
     return GalleryParts(
@@ -61,6 +64,7 @@ def parts_on(ground: Ground) -> GalleryParts:
             thresholds=ground.thresholds,
             scatter=ground.scatter,
             recorder=recorder,
+            failures=failures,
             clock=clock,
         ),
         joint=JointVerifier(
@@ -69,6 +73,7 @@ def parts_on(ground: Ground) -> GalleryParts:
             probes=ground.probes,
             thresholds=JointThresholds(ground.thresholds),
             recorder=recorder,
+            failures=failures,
         ),
         explainer=MatchExplainer(store, ground.encoder, ground.probes, recorder, clock),
         sightings=_sightings(ground),
@@ -121,6 +126,12 @@ def _sightings(ground: Ground) -> Sightings:
         thresholds=ground.thresholds,
         scatter=ground.scatter,
         fences=ground.fences,
+        links=Links(
+            LinkSettings(settings.link_target_rate, settings.link_retention_s),
+            ground.thresholds,
+            ground.clock,
+            ground.metrics,
+        ),
         clock=ground.clock,
         metrics=ground.metrics,
         time_to_live_s=settings.event_time_to_live_s,

@@ -141,6 +141,10 @@ class GallerySettings:
     """Changes kept for followers, of each collection; one that is further behind loads again."""
     events_kept: int = 100_000
     """Event revisions kept."""
+    alerts_kept: int = 100_000
+    """Alerts kept; the oldest go first, whatever their state."""
+    alert_lease_s: float = 5.0
+    """A gallery that judges events and dies is replaced by another one after so long."""
     audit_kept: int = 200_000
     """Audit entries kept, of each collection."""
     audit_dir: str = ""
@@ -168,6 +172,10 @@ class GallerySettings:
     """Tracklets that are remembered at once; the one that was silent longest goes first."""
     tracklet_idle_s: float = 60.0
     """A tracklet that is silent for so long is forgotten."""
+    link_target_rate: float = 0.01
+    """Of unknown people who were not seen before, so many may be taken for somebody who was, and carry his link."""
+    link_retention_s: float = 8 * 3600.0
+    """So long after an unknown person was seen last he may be linked with another sighting; 0: nobody is linked."""
     log_level: str = "info"
     """debug, info, warning or error."""
 
@@ -200,16 +208,20 @@ class GallerySettings:
             "retention_interval_s",
             "event_time_to_live_s",
             "tracklet_idle_s",
+            "alert_lease_s",
         ):
             require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         for name in ("drain_s", "replicas_to_wait"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        require(0 < self.link_target_rate < 1, "link_target_rate", self.link_target_rate, "more than 0, less than 1")
+        require(self.link_retention_s >= 0, "link_retention_s", self.link_retention_s, "0 or more")
         require(0 < self.heartbeat_s <= 10, "heartbeat_s", self.heartbeat_s, "more than 0, at most 10")
         require(1 <= self.shards <= MAX_SHARDS, "shards", self.shards, f"1 to {MAX_SHARDS}")
         require(-1 <= self.load_processes <= 64, "load_processes", self.load_processes, "-1 to 64")
         for name in (
             "log_kept",
             "events_kept",
+            "alerts_kept",
             "audit_kept",
             "max_tracklets",
             "search_threads",

@@ -18,6 +18,7 @@ from gallery_svc.gallery_size import size_of
 from gallery_svc.ids import sighting_event_id, time_ordered_id
 from gallery_svc.index.protocol import Wanted
 from gallery_svc.judging import judge_search, search_threshold, valid_at
+from gallery_svc.linking import Link, Links
 from gallery_svc.live import LiveCollection
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.own_part import Asked
@@ -34,7 +35,7 @@ from tessera.client.stream_values import TrackletSample, TrackletUpdate
 from tessera.domain.decision import Decision, Outcome, inconclusive
 from tessera.domain.embedding import Embedding
 from tessera.domain.errors import InvalidInputError, ModelMismatchError
-from tessera.domain.ids import CameraId, EventId, SubjectId, TrackletId
+from tessera.domain.ids import CameraId, CollectionId, EventId, SubjectId, TrackletId
 from tessera.domain.observation import Quality
 from tessera.domain.reasons import Reason
 
@@ -56,6 +57,8 @@ class TrackletAnswer:
     display_name: str
     event_id: EventId | None
     capture_to_decision_s: float
+    link_id: str = ""
+    """Of an unknown person; empty otherwise."""
 
 
 class Sightings:
@@ -68,7 +71,9 @@ class Sightings:
         events: where sightings are recorded.
         thresholds: the error rates.
         scatter: searches what is held here, and asks who holds the rest.
+        links: link the tracklets of unknown people.
         fences: who may speak for a camera.
+        links: link the tracklets of unknown people.
         clock: for the times of decisions.
         metrics: where it counts.
         time_to_live_s: so long after its newest capture nothing may be done because of a sighting.
@@ -85,6 +90,7 @@ class Sightings:
         thresholds: Thresholds,
         scatter: Scatter,
         fences: Fences,
+        links: Links,
         clock: Clock,
         metrics: GalleryMetrics,
         time_to_live_s: float,
@@ -97,6 +103,7 @@ class Sightings:
         self._thresholds = thresholds
         self._scatter = scatter
         self._fences = fences
+        self._links = links
         self._clock = clock
         self._metrics = metrics
         self._time_to_live_s = time_to_live_s
@@ -137,6 +144,7 @@ class Sightings:
         state = replace(state, standing=standing, ended=update.ended)
         evidence_id = ""
         if _is_news(before.standing, standing, update):
+            state = replace(state, link=self._linked(update, state, standing, live))
             evidence_id = await self._tell(update, state, standing)
             state = replace(state, event_id=sighting_event_id(update.tracklet_id))
         self._tracklets.keep(update.tracklet_id, state)
@@ -164,6 +172,18 @@ class Sightings:
         count_decision(self._metrics, "tracklet", decision)
         return next_standing(state.standing, verdict, decision), best.display_name if best else ""
 
+    def _linked(
+        self, update: TrackletUpdate, state: TrackletState, standing: Standing, live: LiveCollection
+    ) -> Link | None:
+        """Of whom it is told that nobody knows him: who else it is."""
+        if standing.verdict.outcome is not Outcome.UNKNOWN:
+            self._links.forget(update.tracklet_id)
+            return None
+        if not state.samples:  # of a tracklet that was decided before a restart
+            return state.link
+        policy = live.record.policy_for(update.camera_id)
+        return self._links.link(update, state.probe(), allow_extrapolation=policy.allow_extrapolation)
+
     async def _without_erased(self, state: TrackletState, live: LiveCollection) -> TrackletState:
         """The state without a verdict that names somebody who was erased since: it is judged anew, never told again."""
         told = state.standing
@@ -189,7 +209,8 @@ class Sightings:
         body = record.event.body
         decision = Decision(body.outcome, body.reasons, body.threshold, None, body.model_id)
         standing = Standing(Verdict(body.outcome, body.subject_id), decision, body.decision_revision)
-        return TrackletState(standing=standing, event_id=event_id)
+        link = Link(body.link_id, body.link_until) if body.link_until is not None else None
+        return TrackletState(standing=standing, event_id=event_id, link=link)
 
     async def _tell(self, update: TrackletUpdate, state: TrackletState, standing: Standing) -> str:
         """Record a sighting; returns the evidence id on record, which is the first one when it was told before."""
@@ -217,6 +238,9 @@ class Sightings:
             ended=update.ended,
             capture_to_decision_s=max(0.0, (now - newest).total_seconds()),
             best_shot_id=update.best_shot_id,
+            link_id=state.link.link_id if state.link is not None else "",
+            link_until=state.link.until if state.link is not None else None,
+            labels=await self._labels_of(update.collection_id, standing.verdict.subject_id),
         )
         event = NewEvent(
             event_id=sighting_event_id(update.tracklet_id),
@@ -241,6 +265,11 @@ class Sightings:
         recorded = (await self._events.record(event, audit)).event.body
         return recorded.evidence_id if isinstance(recorded, SightingBody) else evidence_id
 
+    async def _labels_of(self, collection_id: CollectionId, subject_id: SubjectId | None) -> tuple[str, ...]:
+        """What alert rules judge by; as the store has them, since another gallery may hold the subject's shard."""
+        subject = await self._store.find_subject(collection_id, subject_id) if subject_id is not None else None
+        return subject.profile.labels if subject is not None else ()
+
     def _answer(
         self, update: TrackletUpdate, state: TrackletState, standing: Standing, live: LiveCollection, evidence_id: str
     ) -> TrackletAnswer:
@@ -258,6 +287,7 @@ class Sightings:
             display_name=live.index.name_of(subject_id) if subject_id else "",
             event_id=state.event_id,
             capture_to_decision_s=max(0.0, (now - newest).total_seconds()),
+            link_id=state.link.link_id if state.link is not None else "",
         )
 
     def _check_samples(self, update: TrackletUpdate, live: LiveCollection) -> None:

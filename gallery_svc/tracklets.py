@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from gallery_svc.linking import Link
 from gallery_svc.metrics import GalleryMetrics
 from tessera.chassis.clock import Clock
 from tessera.client.stream_values import TrackletSample, TrackletUpdate
@@ -89,6 +90,8 @@ class TrackletState:
     event_id: EventId | None = None
     """The event that told the world; None while nothing was published."""
     ended: bool = False
+    link: Link | None = None
+    """Of an unknown person: who else it is."""
 
     def with_samples(self, update: TrackletUpdate) -> TrackletState:
         """The state with an update's samples, before anything is decided."""

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway_svc.metrics import GatewayMetrics
 from gateway_svc.service import Gateway, wire_parts
+from gateway_svc.servicer import SERVICE, NotificationServicer
 from gateway_svc.settings import PREFIX, GatewaySettings
 from gateway_svc.targets_file import read_targets
 from gateway_svc.wire import WatchedEvents
@@ -25,6 +26,7 @@ from tessera.chassis.settings import load_settings, redacted
 from tessera.chassis.tasks import end_tasks
 from tessera.chassis.tracing import open_tracing
 from tessera.domain.errors import UnavailableError
+from tessera.v1 import notifications_pb2_grpc
 
 log = get_logger()
 
@@ -44,7 +46,14 @@ async def serve(settings: GatewaySettings) -> None:
     async with open_tracing("gateway") as tracing, open_channel(settings.gallery_address, tracing) as channel:
         source = WatchedEvents(channel)
         gateway = wire_parts(settings, targets, holder=holder, source=source, clock=SystemClock(), metrics=metrics)
-        server = Server(settings.server, metrics, (), lambda _: None, tracing)
+        servicer = NotificationServicer(gateway.caretaker, lambda: gateway.worker.is_leading)
+        server = Server(
+            settings.server,
+            metrics,
+            [SERVICE],
+            lambda at: notifications_pb2_grpc.add_NotificationServiceServicer_to_server(servicer, at),
+            tracing,
+        )
         await server.start()
         shown = {f"setting_{name}": value for name, value in redacted(settings).items()}
         names = [target.name for target in targets]

@@ -37,6 +37,14 @@ class Deliverer(Protocol):
         """
         ...
 
+    async def tell_state(self, message: Message) -> None:
+        """Bring what the target shows up to date with a message that is not delivered; tells nothing as news.
+
+        Raises:
+            DeliveryError: it could not be.
+        """
+        ...
+
     async def close(self) -> None:
         """Let go of its connections."""
         ...

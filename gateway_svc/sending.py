@@ -153,7 +153,7 @@ class Sender:
         now = self._clock.now()
         end = self._end_of(notification, now)
         if end is not None:
-            await self._bury(fence, notification, *end)
+            await self._end(fence, notification, *end)
             return
         held = await self._outbox.held_back(self.target.name)
         message = message_of(notification, now, held.untold)
@@ -162,11 +162,7 @@ class Sender:
         except DeliveryRefusedError as error:
             await self._bury(fence, notification, DeadReason.REFUSED, error.detail)
         except DeliveryError as error:
-            tried = notification.tried(error.detail)
-            pause_s = max(error.retry_after_s, self._backoff.pause_s(tried.attempts, self._chance))
-            self._metrics.deliveries.labels(self.target.name, "failed").inc()
-            log.info("delivery.failed", target=self.target.name, key=notification.key, why=error.detail)
-            await self._outbox.postpone(fence, tried, self._clock.now() + timedelta(seconds=pause_s))
+            await self._postpone(fence, notification, error)
         else:
             self._count_delivered(notification, late=message.late)
             told = held.total if held.untold else None
@@ -175,17 +171,38 @@ class Sender:
     def _end_of(self, notification: Notification, now: datetime) -> tuple[DeadReason, str] | None:
         """Why it is not to be tried, if it is not. What a person sent again is late by intent, and no flood."""
         happening = notification.happening
-        is_late = happening.valid_until <= now
-        if is_late and self.target.late is Late.EXPIRE and not notification.replayed:
-            return DeadReason.EXPIRED, notification.last_error or "it was late when its turn came"
         tried_s = (now - notification.accepted_at).total_seconds()
         if tried_s > self.target.give_up_after_s:
             return DeadReason.GAVE_UP, notification.last_error or f"nobody sent it for {tried_s:.0f} s"
+        is_late = happening.valid_until <= now
+        if is_late and self.target.late is Late.EXPIRE and not notification.replayed:
+            return DeadReason.EXPIRED, notification.last_error or "it was late when its turn came"
         # A second attempt has had its token.
         is_spared = notification.replayed or notification.attempts > 0 or happening.severity is Severity.CRITICAL
         if not is_spared and not self._bucket.take():
             return DeadReason.HELD_BACK, "more came than the target's flood control lets through"
         return None
+
+    async def _end(self, fence: Fence, notification: Notification, reason: DeadReason, detail: str) -> None:
+        """Try it no more; what the target shows is brought up to date all the same."""
+        if reason in {DeadReason.EXPIRED, DeadReason.HELD_BACK}:
+            try:
+                async with asyncio.timeout(self.target.timeout_s + _GRACE_S):
+                    await self.deliverer.tell_state(message_of(notification, self._clock.now(), 0))
+            except DeliveryRefusedError as error:
+                detail = error.detail
+            except (DeliveryError, TimeoutError) as error:
+                failure = error if isinstance(error, DeliveryError) else DeliveryError("no answer in time")
+                await self._postpone(fence, notification, failure)
+                return
+        await self._bury(fence, notification, reason, detail)
+
+    async def _postpone(self, fence: Fence, notification: Notification, error: DeliveryError) -> None:
+        tried = notification.tried(error.detail)
+        pause_s = max(error.retry_after_s, self._backoff.pause_s(tried.attempts, self._chance))
+        self._metrics.deliveries.labels(self.target.name, "failed").inc()
+        log.info("delivery.failed", target=self.target.name, key=notification.key, why=error.detail)
+        await self._outbox.postpone(fence, tried, self._clock.now() + timedelta(seconds=pause_s))
 
     async def _attempt(self, message: Message) -> None:
         """Hand it over within the time limit.

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from gateway_svc.alertmanager import AlertmanagerDeliverer
+from gateway_svc.caretaking import Caretaker
 from gateway_svc.delivering import Deliverer
 from gateway_svc.following import EventSource, Follower
+from gateway_svc.mail_and_chat import AppriseDeliverer
 from gateway_svc.memory_outbox import MemoryOutbox
 from gateway_svc.metrics import GatewayMetrics
+from gateway_svc.mqtt import MqttDeliverer
 from gateway_svc.networks import Allowed, parse_networks
 from gateway_svc.outbox import Outbox
 from gateway_svc.redis_outbox import RedisOutbox
 from gateway_svc.sending import Backoff, Sender
 from gateway_svc.settings import GatewaySettings
-from gateway_svc.targets import Target
+from gateway_svc.targets import Alertmanager, Mqtt, Target, Webhook
 from gateway_svc.webhook import WebhookDeliverer
 from gateway_svc.worker import Worker
 from tessera.chassis.clock import Clock
@@ -28,6 +33,7 @@ class Gateway:
     outbox: Outbox
     deliverers: dict[str, Deliverer]
     worker: Worker
+    caretaker: Caretaker
 
     async def close(self) -> None:
         """Let go of every connection."""
@@ -74,7 +80,7 @@ def wire_parts(
     worker = Worker(
         holder, settings.lease_s, outbox=outbox, follower=follower, senders=senders, clock=clock, metrics=metrics
     )
-    return Gateway(outbox, deliverers, worker)
+    return Gateway(outbox, deliverers, worker, Caretaker(targets, deliverers, outbox, clock))
 
 
 def open_outbox(settings: GatewaySettings) -> Outbox:
@@ -89,6 +95,14 @@ def deliverers_of(settings: GatewaySettings) -> Callable[[Target], Deliverer]:
     allowed = Allowed(parse_networks("allowed_networks", settings.allowed_networks))
 
     def make(target: Target) -> Deliverer:
-        return WebhookDeliverer(target.way, allowed, target.timeout_s)
+        way = target.way
+        if isinstance(way, Webhook):
+            return WebhookDeliverer(way, allowed, target.timeout_s)
+        if isinstance(way, Mqtt):
+            # Of this process alone: a gateway that was frozen and comes back must not be cut off, nor cut another off.
+            return MqttDeliverer(way, f"tessera-{target.name}-{uuid.uuid4().hex[:8]}", target.timeout_s)
+        if isinstance(way, Alertmanager):
+            return AlertmanagerDeliverer(way, target.timeout_s)
+        return AppriseDeliverer(way)
 
     return make

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import ClassVar
 
 from gateway_svc.happenings import Happening, Kind, Severity
 from tessera.chassis.settings import Secret, require
 from tessera.trust.webhook_signature import SHORTEST_SECRET
 
+_TOPIC = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -60,12 +62,13 @@ class Flood:
 class Webhook:
     """HTTP POST of signed JSON."""
 
+    type: ClassVar[str] = "webhook"
+    flood: ClassVar[Flood] = Flood(600, 60.0)
+    """For machines, unless the target says otherwise."""
+
     url: str
     secrets: tuple[Secret, ...]
     """The first signs; with several, each does, so that a receiver may change its own."""
-
-    flood = Flood(600, 60.0)
-    """For machines, unless the target says otherwise."""
 
     def __post_init__(self) -> None:
         require(self.url.startswith(("http://", "https://")), "url", self.url, "an http:// or https:// URL")
@@ -75,7 +78,74 @@ class Webhook:
             require(len(secret) >= SHORTEST_SECRET, "secret", Secret(secret), allowed)
 
 
-Way = Webhook
+@dataclass(frozen=True, slots=True)
+class Mqtt:
+    """Events and states on an MQTT 5 broker."""
+
+    type: ClassVar[str] = "mqtt"
+    flood: ClassVar[Flood] = Flood(600, 60.0)
+
+    host: str
+    port: int = 1883
+    username: str = ""
+    password: Secret = Secret("")  # noqa: RUF009 - immutable
+    tls: bool = False
+    ca_file: str = ""
+    """Of the broker's certificate; empty: those that the system trusts."""
+    prefix: str = "tessera"
+    """Of every topic."""
+    discovery_prefix: str = "homeassistant"
+    """Where Home Assistant looks for devices; empty: it is not told."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.host), "host", self.host, "the broker's host")
+        require(1 <= self.port <= 65535, "port", self.port, "1 to 65535")
+        require(_TOPIC.fullmatch(self.prefix) is not None, "prefix", self.prefix, "letters, digits, _ and -")
+        allowed = "letters, digits, _ and -, or nothing"
+        is_topic = not self.discovery_prefix or _TOPIC.fullmatch(self.discovery_prefix) is not None
+        require(is_topic, "discovery_prefix", self.discovery_prefix, allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class Alertmanager:
+    """Prometheus' Alertmanager, API v2."""
+
+    type: ClassVar[str] = "alertmanager"
+    flood: ClassVar[Flood] = Flood(600, 60.0)
+
+    url: str
+    """Of the Alertmanager, without `/api/v2`."""
+    username: str = ""
+    password: Secret = Secret("")  # noqa: RUF009 - immutable
+    lives_s: float = 86_400.0
+    """An alert that nobody resolves ends there after so long."""
+
+    def __post_init__(self) -> None:
+        require(self.url.startswith(("http://", "https://")), "url", self.url, "an http:// or https:// URL")
+        require(self.lives_s > 0, "lives_s", self.lives_s, "more than 0 seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Apprise:
+    """Mail, chat or push, by a URL of Apprise."""
+
+    type: ClassVar[str] = "apprise"
+    flood: ClassVar[Flood] = Flood(20, 300.0)
+    """For people."""
+
+    url: Secret
+    """Holds credentials."""
+
+    def __post_init__(self) -> None:
+        require("://" in self.url, "url", Secret(self.url), "a URL as Apprise knows it, such as mailto://...")
+
+    @property
+    def scheme(self) -> str:
+        """Which service; the rest of the URL is secret."""
+        return self.url.partition("://")[0]
+
+
+Way = Webhook | Mqtt | Alertmanager | Apprise
 """How a target is reached."""
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import yaml
 
 from gateway_svc.happenings import Kind, Severity
-from gateway_svc.targets import Flood, Late, Only, Target, Way, Webhook
+from gateway_svc.targets import Alertmanager, Apprise, Flood, Late, Mqtt, Only, Target, Way, Webhook
 from tessera.chassis.settings import Secret
 from tessera.domain.errors import InvalidInputError
 
@@ -93,7 +93,7 @@ class _Fields:
         """A text, each `${NAME}` in it replaced."""
         value = self.take(field, default)
         if not isinstance(value, str):
-            raise InvalidInputError(self.named(field), value, "text")
+            raise InvalidInputError(self.named(field), Secret(value), "text")
         return self._filled(field, value)
 
     def number(self, field: str, default: float) -> float:
@@ -101,6 +101,13 @@ class _Fields:
         value = self.take(field, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InvalidInputError(self.named(field), value, "a number")
+        return value
+
+    def flag(self, field: str, *, default: bool) -> bool:
+        """True or false."""
+        value = self.take(field, default)
+        if not isinstance(value, bool):
+            raise InvalidInputError(self.named(field), value, "true or false")
         return value
 
     def texts(self, field: str) -> tuple[str, ...]:
@@ -139,7 +146,12 @@ class _Fields:
 
 
 def _target(fields: _Fields) -> Target:
-    ways: dict[str, Callable[[_Fields], Way]] = {"webhook": _webhook}
+    ways: dict[str, Callable[[_Fields], Way]] = {
+        "webhook": _webhook,
+        "mqtt": _mqtt,
+        "alertmanager": _alertmanager,
+        "apprise": _apprise,
+    }
     name, kind = fields.text("name"), fields.text("type")
     if kind not in ways:
         raise InvalidInputError(fields.named("type"), kind, ", ".join(ways))
@@ -165,6 +177,33 @@ def _target(fields: _Fields) -> Target:
 
 def _webhook(fields: _Fields) -> Webhook:
     return Webhook(fields.text("url"), tuple(Secret(secret) for secret in fields.texts("secret")))
+
+
+def _mqtt(fields: _Fields) -> Mqtt:
+    tls = fields.flag("tls", default=False)
+    return Mqtt(
+        host=fields.text("host"),
+        port=int(fields.number("port", 8883 if tls else 1883)),
+        username=fields.text("username", ""),
+        password=Secret(fields.text("password", "")),
+        tls=tls,
+        ca_file=fields.text("ca_file", ""),
+        prefix=fields.text("prefix", "tessera"),
+        discovery_prefix=fields.text("discovery_prefix", "homeassistant"),
+    )
+
+
+def _alertmanager(fields: _Fields) -> Alertmanager:
+    return Alertmanager(
+        url=fields.text("url"),
+        username=fields.text("username", ""),
+        password=Secret(fields.text("password", "")),
+        lives_s=fields.number("lives_s", 86_400.0),
+    )
+
+
+def _apprise(fields: _Fields) -> Apprise:
+    return Apprise(Secret(fields.text("url")))
 
 
 def _only(fields: _Fields | None) -> Only:

@@ -68,6 +68,9 @@ class WebhookDeliverer:
             raise DeliveryError(f"answered {status}", _seconds(retry_after))
         raise DeliveryRefusedError(f"answered {status}" + (", a redirect" if 300 <= status < 400 else ""))
 
+    async def tell_state(self, message: Message) -> None:
+        """Nothing: it shows no state."""
+
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:

@@ -100,13 +100,24 @@ def _alert(alert: events_pb2.Alert) -> Facts:
         "rule_id": alert.rule_id,
         "severity": wire.enum_name(events_pb2.Severity, alert.severity, "SEVERITY_"),
         "state": wire.enum_name(events_pb2.AlertState, alert.state, "ALERT_STATE_"),
+        "change": wire.enum_name(events_pb2.AlertChange, alert.change, "ALERT_CHANGE_"),
+        "rule_kind": wire.enum_name(events_pb2.RuleKind, alert.kind, "RULE_KIND_"),
+        "rule_revision": alert.rule_revision,
+        "title": alert.title,
         "summary": alert.summary,
+        "camera_ids": list(alert.camera_ids),
+        "subjects": [
+            {"collection_id": one.collection_id, "subject_id": one.subject_id, "display_name": one.display_name}
+            for one in alert.subjects
+        ],
         "event_ids": list(alert.event_ids),
         "opened_at": stamp(wire.time_from_wire(alert.opened_at)),
         "updated_at": stamp(wire.time_from_wire(alert.updated_at)),
         "actor": alert.actor,
         "comment": alert.comment,
         "suppressed_events": alert.suppressed_events,
+        "held_back": alert.held_back,
+        "best_shot_id": alert.best_shot_id,
     }
 
 

@@ -150,8 +150,6 @@ class RtspRelay:
                 ours.settimeout(self._limit_s)
                 self._upstream.settimeout(self._limit_s)
                 self._pass_on(ours)
-        except RefusedError as error:
-            self.refused = str(error)
         except (OSError, ValueError):
             return  # one side is gone, and FFmpeg sees the end
 
@@ -168,7 +166,12 @@ class RtspRelay:
                 data = self._upstream.recv(_CHUNK_BYTES)
                 if not data:
                     return
-                ours.sendall(self._filter.feed(data))
+                try:
+                    allowed = self._filter.feed(data)
+                except RefusedError as error:
+                    self.refused = str(error)  # before FFmpeg sees the end, and asks why
+                    return
+                ours.sendall(allowed)
 
 
 def _shown(location: bytes) -> str:

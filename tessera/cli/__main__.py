@@ -33,6 +33,9 @@ _COMMANDS = {
     "encoder": LazyCommand("tessera.cli.encoders", "encoder", "Bring, list, load or unload encoders."),
     "watch": LazyCommand("tessera.cli.watch", "watch", "Follow who is seen, as it happens."),
     "sightings": LazyCommand("tessera.cli.sightings", "sightings", "List who was seen; fetch best shots and clips."),
+    "notifications": LazyCommand(
+        "tessera.cli.notifications", "notifications", "Show who is told of alerts; try them; send again."
+    ),
     "status": LazyCommand("tessera.cli.status", "status", "Show which services and cameras do their work."),
     "export": LazyCommand("tessera.cli.collection_files", "export_collection", "Write a collection to a sealed file."),
     "import": LazyCommand("tessera.cli.collection_files", "import_collection", "Bring the people of a file in."),

@@ -13,6 +13,7 @@ _NEXT = {
     "ENCODER_NOT_FOUND": "`tessera encoder list` shows those that are loaded; `tessera encoder import` brings one",
     "ENCODER_LOADING": "wait for it: `tessera encoder list` shows how it does",
     "ENCODER_IS_DEFAULT": "make another one the default first: `tessera encoder load NAME --default`",
+    "TARGET_NOT_FOUND": "`tessera notifications targets` lists them; they stand in the file that --targets names",
     "CAMERA_EXISTS": "take another name, or `tessera camera remove` the present one first",
     "REQUEST_ID_REUSED": "leave --request-id out, or take a new one",
     "EMPTY_IMAGE": "check the file: it holds no bytes",
@@ -44,7 +45,7 @@ _NEXT = {
     "CALIBRATION_TOO_SMALL": "ask for a higher error rate: the data proves no lower one; or let it be extrapolated",
     "MODEL_MISMATCH": "use embeddings that the collection's own model made",
     "CURSOR_TRIMMED": "start from now, or with --from-oldest",
-    "UNAVAILABLE": "start everything with `tessera up`, or name the address with --gallery, --ingest or --encoder",
+    "UNAVAILABLE": "start everything with `tessera up`, or name addresses: --gallery, --ingest, --encoder, --gateway",
     "DEADLINE_EXCEEDED": "`tessera status` shows how the services do; --deadline gives a call more time",
     "QUEUE_FULL": "try again in a moment",
 }

@@ -13,7 +13,7 @@ from tessera.cli.failure import Failure
 from tessera.client import Tessera
 from tessera.client.collection_files import CollectionFiles
 from tessera.client.errors import TesseraCallError
-from tessera.client.sdk import DEFAULT_DEADLINE_S, DEFAULT_ENCODER, DEFAULT_GALLERY, DEFAULT_INGEST
+from tessera.client.sdk import DEFAULT_DEADLINE_S, DEFAULT_ENCODER, DEFAULT_GALLERY, DEFAULT_GATEWAY, DEFAULT_INGEST
 from tessera.domain.default_collections import DEFAULT_COLLECTIONS
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import InvalidInputError
@@ -42,11 +42,12 @@ def _address(name: str, default: str, variable: str) -> Callable[[Command], Comm
 
 
 def connection_options(command: Command) -> Command:
-    """Give a command --gallery, --ingest, --encoder, --deadline and --json; `connect` and `wants_json` read them."""
+    """Give a command an option for each service, --deadline and --json; `connect` and `wants_json` read them."""
     options = (
         _address("gallery", DEFAULT_GALLERY, "TESSERA_GALLERY"),
         _address("ingest", DEFAULT_INGEST, "TESSERA_INGEST"),
         _address("encoder", DEFAULT_ENCODER, "TESSERA_ENCODER"),
+        _address("gateway", DEFAULT_GATEWAY, "TESSERA_GATEWAY"),
         click.option(
             "--deadline",
             metavar="SECONDS",
@@ -139,6 +140,7 @@ def connect() -> Iterator[Tessera]:
             meta[f"{_META}gallery"],
             ingest=meta[f"{_META}ingest"],
             encoder=meta[f"{_META}encoder"],
+            gateway=meta[f"{_META}gateway"],
             deadline_s=meta[f"{_META}deadline"],
         ) as tessera,
         _told_in_words(),

@@ -82,7 +82,10 @@ class _Run:
         self._stop = threading.Event()
         self._supervisor = Supervisor(clock, board.tell)
         self._tessera = Tessera(
-            f"{HOST}:{ports.gallery}", ingest=f"{HOST}:{ports.ingest}", encoder=f"{HOST}:{ports.encoder}"
+            f"{HOST}:{ports.gallery}",
+            ingest=f"{HOST}:{ports.ingest}",
+            encoder=f"{HOST}:{ports.encoder}",
+            gateway=f"{HOST}:{ports.gateway}",
         )
         self._events = EventFollower(self._tessera, board.take)
         self._cameras = CameraFollower(self._tessera, clock)
@@ -104,7 +107,7 @@ class _Run:
             self._events.start()
             if portraits is not None:
                 self._enrol(portraits)
-            self._wait_for(["ingest"], self._options.ready_limit_s)
+            self._wait_for(["ingest", "gateway"], self._options.ready_limit_s)
             self._cameras.start()
             self._watch_cameras()
         except _StopRequestedError:
@@ -120,7 +123,7 @@ class _Run:
             self._raise_refusal()
 
     def _end(self) -> None:
-        self._board.tell("stopping: cameras, gallery, encoder, store")
+        self._board.tell("stopping: gateway, cameras, gallery, encoder, store")
         self._events.close()
         self._cameras.close()
         self._supervisor.stop()
@@ -161,7 +164,7 @@ class _Run:
         self._board.tell(f"Tessera {__version__}, data and logs in {self._options.data_dir}")
         self._supervisor.add(store)
         self._wait_for([_STORE], _STORE_LIMIT_S)
-        for spec in service_specs(self._ports, valkey.url, log_dir, keys):
+        for spec in service_specs(self._ports, valkey.url, log_dir, keys, self._options.targets):
             self._supervisor.add(spec)
 
     def _wait_for(self, names: Sequence[str], limit_s: float) -> None:

@@ -27,14 +27,24 @@ class Ports:
     encoder: int
     gallery: int
     ingest: int
+    gateway: int
     encoder_metrics: int
     gallery_metrics: int
     ingest_metrics: int
+    gateway_metrics: int
     store: int
 
 
 _OFFSETS = Ports(
-    encoder=0, gallery=1, ingest=2, encoder_metrics=2100, gallery_metrics=2101, ingest_metrics=2102, store=378
+    encoder=0,
+    gallery=1,
+    ingest=2,
+    gateway=3,
+    encoder_metrics=2100,
+    gallery_metrics=2101,
+    ingest_metrics=2102,
+    gateway_metrics=2103,
+    store=378,
 )
 PORT_NAMES = tuple(field.name for field in fields(Ports))
 

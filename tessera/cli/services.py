@@ -52,8 +52,10 @@ class HealthProbe:
         return True
 
 
-def service_specs(ports: Ports, store_url: str, log_dir: Path, keys: InstanceKeys) -> tuple[ChildSpec, ...]:
-    """The three services in the order in which frames pass them; they may start in parallel."""
+def service_specs(
+    ports: Ports, store_url: str, log_dir: Path, keys: InstanceKeys, targets: Path | None = None
+) -> tuple[ChildSpec, ...]:
+    """The services in the order in which frames, and what comes of them, pass them; they may start in parallel."""
     encoder, gallery = f"{HOST}:{ports.encoder}", f"{HOST}:{ports.gallery}"
     return (
         _spec("encoder", "encoder_svc", (ports.encoder, ports.encoder_metrics), log_dir, {}),
@@ -84,6 +86,13 @@ def service_specs(ports: Ports, store_url: str, log_dir: Path, keys: InstanceKey
                 "EVIDENCE_DIR": str(keys.evidence.parent.parent / "evidence"),
                 "EVIDENCE_KEYS": str(keys.evidence),
             },
+        ),
+        _spec(
+            "gateway",
+            "gateway_svc",
+            (ports.gateway, ports.gateway_metrics),
+            log_dir,
+            {"GALLERY_ADDRESS": gallery, "STORE_URL": store_url, **({"TARGETS": str(targets)} if targets else {})},
         ),
     )
 

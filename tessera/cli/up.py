@@ -62,6 +62,14 @@ def port_options(command: Command) -> Command:
     metavar="FOLDER",
     help="Where people, templates, cameras and logs are kept.",
 )
+@click.option(
+    "--targets",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="TESSERA_UP_TARGETS",
+    show_envvar=True,
+    metavar="FILE",
+    help="Who is told of alerts, as docs/notifications.md describes it.  [default: nobody]",
+)
 @click.option("--view/--no-view", default=None, help="Draw a live view, or write lines.  [default: as the output is]")
 @click.option(
     "--ready-limit",
@@ -78,7 +86,7 @@ def port_options(command: Command) -> Command:
     default=DEFAULT_BASE_PORT,
     show_default=True,
     metavar="PORT",
-    help="Moves all ports: encoder +0, gallery +1, ingest +2, store +378, metrics +2100 to +2102; 0: any free ones.",
+    help="Moves all ports: encoder +0, gallery +1, ingest +2, gateway +3, metrics +2100 to +2103, store +378; 0: any.",
 )
 @port_options
 @json_option
@@ -89,15 +97,16 @@ def up(  # noqa: PLR0917 - click passes them by name
     cameras: tuple[str, ...],
     sample_rate_hz: float,
     data_dir: Path,
+    targets: Path | None,
     view: bool | None,
     ready_limit_s: float,
     base_port: int,
 ) -> int:
     """Start everything on this machine and show what is seen.
 
-    The store (a private Valkey), the encoder, the gallery and the cameras run as child processes. One that ends is
-    started again; all of them end with this command (Ctrl-C, or SIGTERM). What was enrolled, and which cameras are
-    watched, is in the data folder and there again at the next start. Logs are in its folder `logs`, addresses and
+    The store (a private Valkey), the encoder, the gallery, the cameras and the gateway run as child processes. One that
+    ends is started again; all of them end with this command (Ctrl-C, or SIGTERM). What was enrolled, and which cameras
+    are watched, is in the data folder and there again at the next start. Logs are in its folder `logs`, addresses and
     process ids in `instance.json`, and in `keys` what templates are sealed with: without it they cannot be read.
 
     \b
@@ -114,6 +123,7 @@ def up(  # noqa: PLR0917 - click passes them by name
         sample_rate_hz=sample_rate_hz,
         ready_limit_s=ready_limit_s,
         view=_view_kind(view),
+        targets=targets.absolute() if targets is not None else None,
     )
     return run_instance(options)
 

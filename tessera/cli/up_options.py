@@ -37,3 +37,5 @@ class UpOptions:
     ready_limit_s: float
     """From the first start until every service takes work."""
     view: ViewKind
+    targets: Path | None = None
+    """The file of those who are told of alerts."""

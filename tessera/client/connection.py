@@ -14,11 +14,12 @@ import grpc
 
 from tessera.chassis.channel import open_blocking_channel
 from tessera.client.calls import Caller
-from tessera.v1 import camera_pb2_grpc, encoder_pb2_grpc, gallery_pb2_grpc
+from tessera.v1 import camera_pb2_grpc, encoder_pb2_grpc, gallery_pb2_grpc, notifications_pb2_grpc
 
 DEFAULT_ENCODER = "127.0.0.1:7001"
 DEFAULT_GALLERY = "127.0.0.1:7002"
 DEFAULT_INGEST = "127.0.0.1:7003"
+DEFAULT_GATEWAY = "127.0.0.1:7004"
 DEFAULT_DEADLINE_S = 10.0
 
 
@@ -31,12 +32,13 @@ class Endpoint:
 
 
 class Connection:
-    """Channels to the three services.
+    """Channels to the four services.
 
     Args:
         gallery: `host:port` of gallery_svc.
         ingest: `host:port` of camera_ingest.
         encoder: `host:port` of encoder_svc.
+        gateway: `host:port` of gateway_svc.
         deadline_s: a call without an answer after so long fails.
     """
 
@@ -46,10 +48,11 @@ class Connection:
         *,
         ingest: str = DEFAULT_INGEST,
         encoder: str = DEFAULT_ENCODER,
+        gateway: str = DEFAULT_GATEWAY,
         deadline_s: float = DEFAULT_DEADLINE_S,
     ) -> None:
         self._channels = ExitStack()
-        addresses = {"encoder": encoder, "gallery": gallery, "ingest": ingest}
+        addresses = {"encoder": encoder, "gallery": gallery, "ingest": ingest, "gateway": gateway}
         self._endpoints = {
             name: Endpoint(
                 self._channels.enter_context(open_blocking_channel(address)), Caller(name, address, deadline_s)
@@ -59,9 +62,11 @@ class Connection:
         self._gallery = self._endpoints["gallery"].caller
         self._ingest = self._endpoints["ingest"].caller
         self._encoder = self._endpoints["encoder"].caller
+        self._gateway = self._endpoints["gateway"].caller
         self._gallery_stub = gallery_pb2_grpc.GalleryServiceStub(self._endpoints["gallery"].channel)
         self._ingest_stub = camera_pb2_grpc.CameraServiceStub(self._endpoints["ingest"].channel)
         self._encoder_stub = encoder_pb2_grpc.EncoderServiceStub(self._endpoints["encoder"].channel)
+        self._gateway_stub = notifications_pb2_grpc.NotificationServiceStub(self._endpoints["gateway"].channel)
 
     def __enter__(self) -> Self:
         return self

@@ -11,18 +11,33 @@ from tessera.client.alerts import Alerts
 from tessera.client.calibrations import Calibrations
 from tessera.client.cameras import Cameras
 from tessera.client.collections import Collections
-from tessera.client.connection import DEFAULT_DEADLINE_S, DEFAULT_ENCODER, DEFAULT_GALLERY, DEFAULT_INGEST
+from tessera.client.connection import (
+    DEFAULT_DEADLINE_S,
+    DEFAULT_ENCODER,
+    DEFAULT_GALLERY,
+    DEFAULT_GATEWAY,
+    DEFAULT_INGEST,
+)
 from tessera.client.enrolling import Enrolling
+from tessera.client.notifications import Notifications
 from tessera.client.questions import Questions
 from tessera.client.samples import Sample
 from tessera.client.services import Services
 from tessera.client.sightings import Sightings
 from tessera.client.subjects import Subjects
 
-__all__ = ["DEFAULT_DEADLINE_S", "DEFAULT_ENCODER", "DEFAULT_GALLERY", "DEFAULT_INGEST", "Sample", "Tessera"]
+__all__ = [
+    "DEFAULT_DEADLINE_S",
+    "DEFAULT_ENCODER",
+    "DEFAULT_GALLERY",
+    "DEFAULT_GATEWAY",
+    "DEFAULT_INGEST",
+    "Sample",
+    "Tessera",
+]
 
 
-class Tessera(Questions, Enrolling, Subjects, Collections, Cameras, Sightings, Alerts, Services):
+class Tessera(Questions, Enrolling, Subjects, Collections, Cameras, Sightings, Alerts, Notifications, Services):
     """A connection to a Tessera: verify, identify, enrol, watch.
 
         with Tessera() as tessera:
@@ -34,6 +49,7 @@ class Tessera(Questions, Enrolling, Subjects, Collections, Cameras, Sightings, A
     Args:
         gallery: `host:port` of gallery_svc, which answers everything about people and events.
         ingest: `host:port` of camera_ingest, which watches cameras.
+        gateway: `host:port` of gateway_svc, which notifies.
         encoder: `host:port` of encoder_svc; only `status` and what is about encoders ask it directly.
         deadline_s: a call without an answer after so long fails; a watch has no deadline.
     """
@@ -44,7 +60,8 @@ class Tessera(Questions, Enrolling, Subjects, Collections, Cameras, Sightings, A
         *,
         ingest: str = DEFAULT_INGEST,
         encoder: str = DEFAULT_ENCODER,
+        gateway: str = DEFAULT_GATEWAY,
         deadline_s: float = DEFAULT_DEADLINE_S,
     ) -> None:
-        super().__init__(gallery, ingest=ingest, encoder=encoder, deadline_s=deadline_s)
+        super().__init__(gallery, ingest=ingest, encoder=encoder, gateway=gateway, deadline_s=deadline_s)
         self.calibrations = Calibrations(self._gallery, self._gallery_stub)

@@ -398,6 +398,35 @@ async def test_a_sighting_names_its_best_shot(world: World) -> None:
     assert (event.sighting.best_shot_id, event.sighting.ended) == ("5" * 32, True)
 
 
+async def test_an_unknown_person_has_one_link_on_every_camera(world: World) -> None:
+    """Two strangers on two cameras are two links; who is recognised has none; the answer and the list say the same."""
+    for name, number, camera_id in (("t1", 20, "door"), ("t2", 20, "hall"), ("t3", 25, "hall"), ("t4", 0, "hall")):
+        looks = (sample(person(number, 0.1)), sample(person(number, 0.05)))
+        (decided,) = await match(world, update(name, 1, *looks, camera_id=camera_id))
+        assert bool(decided.link_id) is (decided.decision.outcome == pb.OUTCOME_UNKNOWN)
+    links = {event.sighting.tracklet_id: event.sighting.link_id for event in await sightings(world)}
+    assert links["t1"] == links["t2"] != ""
+    assert links["t3"] not in ("", links["t1"])
+    assert links["t4"] == ""
+
+
+async def test_a_link_is_told_for_as_long_as_it_is_kept() -> None:
+    """After its retention the sighting is still listed, and says no more who else it was."""
+    async with running_world("memory", link_retention_s=2.0) as world:
+        await eventually(world.is_ready)
+        await world.stub.EnrollSubject(
+            subject_pb2.EnrollSubjectRequest(subject_id="ada", samples=[embedded(person(0))])
+        )
+        await match(world, update("t1", 1, sample(person(20)), sample(person(20))))
+        assert (await sightings(world))[0].sighting.link_id
+
+        async def is_untold() -> bool:
+            (event,) = await sightings(world)
+            return event.sighting.link_id == ""
+
+        await eventually(is_untold)
+
+
 async def test_who_keeps_pictures_is_told_what_is_gone(world: World) -> None:
     """Sightings that were erased or never told, and subjects that are no longer there; not those that are."""
     for name, number in (("t1", 0), ("t2", 5), ("t3", 20)):
@@ -454,12 +483,3 @@ async def test_an_answer_names_the_evidence_that_is_on_record(valkey: PrivateSer
             found.append((await match(world, *looks))[-1].decision.evidence_id)
             recorded = (await sightings(world))[0].sighting.decision.evidence_id
     assert found == [recorded, recorded]
-
-
-async def test_alerts_are_not_built(world: World) -> None:
-    """UNIMPLEMENTED, with the method's name."""
-    for call in (
-        world.events.ListAlerts(events_pb2.ListAlertsRequest()),
-        world.events.AcknowledgeAlert(events_pb2.AcknowledgeAlertRequest()),
-    ):
-        assert (await refused(call)).reason == "NOT_BUILT"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -18,6 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tessera.chassis.channel import open_channel
 from tessera.chassis.ports import free_port
+from tessera.cli.__main__ import main
 from tessera.client import wire
 from tessera.client.webhooks import WebhookReceiver
 from tessera.v1 import events_pb2 as pb
@@ -256,6 +259,55 @@ async def test_events_that_are_gone_are_told_as_a_gap(house: House) -> None:
         await house.came("kept")
         assert house.receiver.keys == ["a/1/door", "kept/1/door"]
         assert "events.gap" in gateway.log
+
+
+async def test_a_person_looks_after_what_never_reached_its_receiver(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`tessera notifications`: targets, a test, dead letters, and sending them again, marked."""
+    with house.gateway() as gateway:
+        await eventually(gateway.is_ready, LIMIT_S)
+
+        async def run(*words: str) -> tuple[int, dict[str, Any]]:
+            arguments = ["notifications", *words, "--json", f"--gateway=127.0.0.1:{gateway.port}"]
+            code = await asyncio.to_thread(main, arguments)
+            out = capsys.readouterr().out
+            return code, json.loads(out) if out else {}
+
+        _, told = await run("targets")
+        assert [(one["name"], one["type"], one["waiting"]) for one in told["targets"]] == [("door", "webhook", 0)]
+        code, told = await run("test", "door")
+        assert (code, told["delivered"]) == (0, True)
+        assert house.receiver.requests[-1].content["test"]
+        house.receiver.answers.append(400)
+        code, told = await run("test", "door")
+        assert (code, told["detail"]) == (4, "answered 400")
+        assert (await run("test", "gate"))[0] == 3
+
+        house.gallery.tell("over", valid_s=-1.0)
+        house.receiver.answers.append(400)
+        house.gallery.tell("refused")
+        dead: dict[str, Any] = {}
+
+        async def both_are_dead() -> bool:
+            nonlocal dead
+            _, dead = await run("dead")
+            return dead["total"] == 2
+
+        await eventually(both_are_dead, LIMIT_S)
+        assert {one["key"]: one["reason"] for one in dead["letters"]} == {
+            "over/1/door": "EXPIRED",
+            "refused/1/door": "REFUSED",
+        }
+        _, told = await run("dead", "--reason", "expired", "--target", "door")
+        assert [one["key"] for one in told["letters"]] == ["over/1/door"]
+        assert (await run("replay"))[0] == 3
+        assert (await run("replay", "over/1/door"))[1] == {"replayed": 1}
+        await house.came("over")
+        request = next(one for one in house.receiver.requests if one.key == "over/1/door")
+        assert (request.content["replayed"], request.content["late"]) == (True, True)
+        assert (await run("replay", "--target", "door"))[1] == {"replayed": 1}
+        assert (await run("replay", "--target", "door"))[1] == {"replayed": 0}
 
 
 async def test_a_store_that_is_away_is_waited_for(house: House, valkey: PrivateServer) -> None:

@@ -14,10 +14,11 @@ from prometheus_client import CollectorRegistry
 from camera_ingest.servicer import SERVICE as CAMERA_SERVICE
 from encoder_svc.__main__ import SERVICE as ENCODER_SERVICE
 from gallery_svc.service import SERVICES as GALLERY_SERVICES
+from gateway_svc.servicer import SERVICE as NOTIFICATION_SERVICE
 from tessera.chassis.metrics import ServiceMetrics
 from tessera.chassis.server import Server, ServerSettings
 
-ALL = [ENCODER_SERVICE, CAMERA_SERVICE, *GALLERY_SERVICES]
+ALL = [ENCODER_SERVICE, CAMERA_SERVICE, NOTIFICATION_SERVICE, *GALLERY_SERVICES]
 
 
 @pytest.mark.parametrize("service", ALL, ids=lambda service: service.name)

@@ -94,7 +94,9 @@ class Instance:
 
     def run(self, *arguments: str | Path) -> Done:
         """A command against this instance, in this process: an interpreter's start for each would take minutes."""
-        addresses = [f"--{name}={self.children()[name]['address']}" for name in ("gallery", "ingest", "encoder")]
+        addresses = [
+            f"--{name}={self.children()[name]['address']}" for name in ("gallery", "ingest", "encoder", "gateway")
+        ]
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main([*map(str, arguments), *addresses])
@@ -103,7 +105,9 @@ class Instance:
     def connect(self) -> Tessera:
         """The SDK, against this instance."""
         address = {name: child["address"] for name, child in self.children().items()}
-        return Tessera(address["gallery"], ingest=address["ingest"], encoder=address["encoder"])
+        return Tessera(
+            address["gallery"], ingest=address["ingest"], encoder=address["encoder"], gateway=address["gateway"]
+        )
 
     def connect_when(self, pattern: str) -> Tessera:
         """The same, as soon as a line with the pattern was written."""
@@ -241,7 +245,7 @@ def _enrolled(tessera: Tessera, subject_id: str, picture: Path) -> bool:
 
 def test_every_acknowledged_enrolment_outlives_kill_9_of_each_process(instance: Instance, pictures: Path) -> None:
     """The supervisor starts each again, the services find the store again, and people are still matched."""
-    names = ("ingest", "encoder", "gallery", "valkey")
+    names = ("gateway", "ingest", "encoder", "gallery", "valkey")
     expected = {f"enrolled-before-{name}" for name in names}
     with instance.connect() as tessera:
         tessera.create_collection("kills")

@@ -32,7 +32,7 @@ def script() -> Script:
 def run(script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Runs a command against the fake services; gives its exit code."""
     with serving(script) as address:
-        for name in ("GALLERY", "INGEST", "ENCODER"):
+        for name in ("GALLERY", "INGEST", "ENCODER", "GATEWAY"):
             monkeypatch.setenv(f"TESSERA_{name}", address)
         yield lambda *arguments: main([str(argument) for argument in arguments])
 
@@ -348,7 +348,7 @@ def test_status_is_unavailable_when_one_service_is(
     capsys.readouterr()
     assert run("status", "--encoder", "127.0.0.1:1", "--json") == 4
     told = json.loads(capsys.readouterr().out)
-    assert [service["state"] for service in told["services"]] == ["UNREACHABLE", "SERVING", "SERVING"]
+    assert [service["state"] for service in told["services"]] == ["UNREACHABLE", "SERVING", "SERVING", "SERVING"]
 
 
 def test_help_loads_neither_grpc_nor_numpy_nor_rich() -> None:

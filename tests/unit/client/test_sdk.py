@@ -249,12 +249,16 @@ def test_nobody_there_is_told_with_the_address() -> None:
 
 def test_the_status_of_a_service_that_is_away_is_an_answer(tessera: Tessera, script: Script) -> None:
     """One address serves, the others do not."""
-    with serving(script) as address, Tessera(address, ingest="127.0.0.1:1", encoder=address) as connected:
+    with (
+        serving(script) as address,
+        Tessera(address, ingest="127.0.0.1:1", encoder=address, gateway="127.0.0.1:1") as connected,
+    ):
         states = {service.name: service.state for service in connected.status()}
     assert states == {
         "encoder": ServiceState.SERVING,
         "gallery": ServiceState.SERVING,
         "ingest": ServiceState.UNREACHABLE,
+        "gateway": ServiceState.UNREACHABLE,
     }
 
 
