@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from tessera.chassis.clock import Clock
 
+LONGEST_LATE_S = 0.5
+"""Of a recording that is played in its own time."""
 _LATE_S = 0.25
 _BREAK_S = 30.0
 _BELIEVED_S = 60.0
@@ -16,10 +18,15 @@ class FileTime:
 
     Args:
         clock: this machine's.
+        longest_late_s: of a recording that is played in its own time. A frame that is later than this makes everything
+            after it later by as much: a machine that cannot decode in time plays slower, where it would otherwise be
+            behind for good, with every frame too old. Capture times follow the wall clock, should it jump. None: it is
+            not played but read, and its time goes on from when it was opened.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, longest_late_s: float | None = None) -> None:
         self._clock = clock
+        self._longest_late_s = longest_late_s
         self._first_s: float | None = None
         self._began = clock.now()
         self._began_s = clock.monotonic_s()
@@ -31,7 +38,13 @@ class FileTime:
             self._first_s = time_s
             self._began, self._began_s = self._clock.now(), self._clock.monotonic_s()
         offset_s = max(0.0, time_s - self._first_s)
-        return self._began + timedelta(seconds=offset_s), self._began_s + offset_s
+        if self._longest_late_s is None:
+            return self._began + timedelta(seconds=offset_s), self._began_s + offset_s
+        now_s = self._clock.monotonic_s()
+        if now_s - self._began_s - offset_s > self._longest_late_s:
+            self._began_s = now_s - offset_s
+        due_s = self._began_s + offset_s
+        return self._clock.now() + timedelta(seconds=due_s - now_s), due_s
 
 
 class Playout:
