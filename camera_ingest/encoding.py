@@ -7,6 +7,7 @@ what is sent is always the newest. Frames under way when a stream breaks are cou
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -218,7 +219,7 @@ class Encoding:
 
     def _next_frame(self) -> SampledFrame | None:
         frame = self._backlog.take()
-        if frame is not None and self._is_expired(frame):
+        if frame is not None and self._is_too_late(frame):
             self._account.end(frame.frame_id, FrameOutcome.EXPIRED)
             return None
         return frame
@@ -275,7 +276,7 @@ class Encoding:
             if sent is None:
                 continue
             self._backoff.reset()
-            sent.turn.answered(late=self._is_late(answer, sent))
+            sent.turn.answered(self._took_s(answer, sent), IN_TIME_SHARE * self._camera.expires_after_s)
             if sent.digest is not None:
                 self._parts.quarantine.cleared(sent.digest)
             self._tried(sent)
@@ -310,12 +311,17 @@ class Encoding:
             self._account.end(frame_id, FrameOutcome.SKIPPED, reason)
         self._under_way.clear()
 
-    def _is_late(self, answer: FrameAnswer, sent: _Sent) -> bool:
-        """Whether the encoder has more than it can do in time."""
+    def _took_s(self, answer: FrameAnswer, sent: _Sent) -> float:
+        """From the turn to the answer; infinite where the encoder had no time for the frame."""
         if answer.outcome in {FrameOutcome.EXPIRED, FrameOutcome.SKIPPED}:
-            return True
-        took_s = self._parts.clock.monotonic_s() - sent.taken_s
-        return took_s > IN_TIME_SHARE * self._camera.expires_after_s
+            return math.inf
+        return self._parts.clock.monotonic_s() - sent.taken_s
+
+    def _is_too_late(self, frame: SampledFrame) -> bool:
+        """Whether its answer would come too late, as long as answers take; of half of its time no frame is deprived."""
+        expires_after_s = self._camera.expires_after_s
+        left_s = expires_after_s - (self._parts.clock.monotonic_s() - frame.captured_s)
+        return left_s < min(self._parts.turns.usual_s, expires_after_s / 2)
 
     def _is_expired(self, frame: SampledFrame) -> bool:
         return self._parts.clock.monotonic_s() - frame.captured_s > self._camera.expires_after_s

@@ -15,43 +15,53 @@ Source: additive increase and multiplicative decrease, as Chiu and Jain, Compute
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 
-LEAST = 2
-"""So many may always be with the encoder: one is decoded while another one is embedded."""
-FIRST = 4
+LEAST = 4
+"""So many may always be with the encoder: on each of two lanes one is worked on while another one is decoded."""
+FIRST = 8
 MOST = 256
 IN_TIME_SHARE = 1 / 3
 """Of the time that a frame has, from its turn to the answer."""
 _FALL = 0.75
+_NEWS = 0.1
+
+
+Answered = tuple[float, float]
 
 
 class Turn:
     """One frame's turn, from the moment it is asked for.
 
     Args:
-        end: told once when the turn is over, and whether the answer was late; None: there was none.
+        end: told once when the turn is over, how long the answer took and might have taken; None: there was none.
     """
 
-    def __init__(self, end: Callable[[Turn, bool | None], None]) -> None:
+    def __init__(self, end: Callable[[Turn, Answered | None], None]) -> None:
         self.given = asyncio.Event()
         """Set once the frame may go."""
         self._end = end
         self._is_over = False
 
-    def answered(self, *, late: bool) -> None:
-        """The encoder has answered; whether that took longer than it should."""
-        self._over(late)
+    def answered(self, took_s: float, in_time_s: float) -> None:
+        """The encoder has answered.
+
+        Args:
+            took_s: from the turn to the answer; infinite where the encoder had no time for the frame.
+            in_time_s: longer is late.
+        """
+        self._over((took_s, in_time_s))
 
     def leave(self) -> None:
         """There will be no answer, or no frame: the turn is somebody else's. Safe to call at any time."""
         self._over(None)
 
-    def _over(self, late: bool | None) -> None:
+    def _over(self, answered: Answered | None) -> None:
         if not self._is_over:
             self._is_over = True
-            self._end(self, late)
+            self._end(self, answered)
 
 
 class Turns:
@@ -67,7 +77,13 @@ class Turns:
         self._with_encoder = 0
         self._waiting: deque[Turn] = deque()
         self._answers_since_fall = 0
+        self._usual_s = 0.0
         self._tell()
+
+    @property
+    def usual_s(self) -> float:
+        """How long an answer takes, from the turn on: the mean of the last ones."""
+        return self._usual_s
 
     @property
     def window(self) -> int:
@@ -86,13 +102,16 @@ class Turns:
         self._give()
         return turn
 
-    def _end(self, turn: Turn, late: bool | None) -> None:
+    def _end(self, turn: Turn, answered: Answered | None) -> None:
         if turn.given.is_set():
             self._with_encoder -= 1
         else:
             self._waiting.remove(turn)
-        if late is not None:
-            self._learn(late=late)
+        if answered is not None:
+            took_s, in_time_s = answered
+            if math.isfinite(took_s):
+                self._usual_s += _NEWS * (took_s - self._usual_s)
+            self._learn(late=took_s > in_time_s)
         self._give()
 
     def _learn(self, *, late: bool) -> None:

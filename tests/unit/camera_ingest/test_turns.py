@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ def rounds(turns: Turns, count: int, *, late: bool) -> None:
     for _ in range(count):
         first = next(turn for turn in asked if turn.given.is_set())
         asked.remove(first)
-        first.answered(late=late)
+        first.answered(took_s=0.5 if late else 0.2, in_time_s=0.3)
         while turns.waiting < 2:
             asked.append(turns.ask())
     for turn in asked:
@@ -77,8 +79,16 @@ def test_timely_answers_say_nothing_while_nobody_waits() -> None:
     """An encoder that is asked for little has not shown that it can do more."""
     turns = Turns()
     for _ in range(50):
-        turns.ask().answered(late=False)
+        turns.ask().answered(took_s=0.2, in_time_s=0.3)
     assert turns.window == FIRST
+
+
+def test_how_long_answers_take_is_learnt_from_those_that_came() -> None:
+    """A frame that the encoder had no time for says nothing of how long an answer takes."""
+    turns = Turns()
+    for took_s in [0.2] * 100 + [math.inf] * 5:
+        turns.ask().answered(took_s, in_time_s=0.3)
+    assert turns.usual_s == pytest.approx(0.2, abs=0.001)
 
 
 @given(st.lists(st.sampled_from(["ask", "late", "timely", "leave-line", "leave-encoder"]), max_size=200))
@@ -96,7 +106,7 @@ def test_never_more_than_the_window_are_given_and_none_is_lost(steps: list[str])
             if step == "leave-encoder":
                 turn.leave()
             else:
-                turn.answered(late=step == "late")
+                turn.answered(took_s=0.5 if step == "late" else 0.2, in_time_s=0.3)
         while line and line[0].given.is_set():
             with_encoder.append(line.pop(0))
             given_now += 1
