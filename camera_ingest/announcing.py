@@ -79,4 +79,4 @@ class Announcer:
         return False
 
     def _count(self, event: CameraEvent, result: str) -> None:
-        self._metrics.camera_events.labels(event.state.value, result).inc()
+        self._metrics.camera_events.labels(event.told_as.value, result).inc()

@@ -12,6 +12,7 @@ from typing import Any
 from camera_ingest.sources.options import StreamOptions, Transport
 from camera_ingest.sources.stream_clock import ClockReport
 from camera_ingest.sources.url import parse_url
+from tessera.domain.camera_events import CameraEventKind
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import InvalidInputError, StoreCorruptError
 from tessera.domain.ids import CameraId, CollectionId, checked_id
@@ -198,6 +199,13 @@ class CameraEvent:
     """Of the lease that the camera was watched under."""
     clip_id: str = ""
     """Of the clip around it; empty: none is kept."""
+    kind: CameraEventKind | None = None
+    """None: the camera entered its state, and that is all."""
+
+    @property
+    def told_as(self) -> CameraEventKind:
+        """What the world hears."""
+        return self.kind or CameraEventKind(self.state.value)
 
 
 def idle_status(camera: Camera, state: CameraState, detail: str) -> CameraStatus:

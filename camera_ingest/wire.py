@@ -218,8 +218,8 @@ class SightingsCheck:
 
 
 def event_to_wire(event: CameraEvent) -> events_pb2.PublishCameraEventRequest:
-    """An event of a camera; its kind has the name of the state that was entered."""
-    kind = events_pb2.CameraEventKind.Value(f"CAMERA_EVENT_KIND_{event.state.value}")
+    """An event of a camera."""
+    kind = events_pb2.CameraEventKind.Value(f"CAMERA_EVENT_KIND_{event.told_as.value}")
     return events_pb2.PublishCameraEventRequest(
         event_id=event.event_id,
         camera_id=event.camera_id,
