@@ -74,6 +74,11 @@ class Fleet:
         """Whether the cameras have been read once."""
         return self._read_s is not None
 
+    @property
+    def other_addresses(self) -> frozenset[str]:
+        """Where the other workers listen."""
+        return self._keeper.addresses
+
     # ---- life
 
     async def run(self) -> None:
