@@ -483,12 +483,3 @@ async def test_an_answer_names_the_evidence_that_is_on_record(valkey: PrivateSer
             found.append((await match(world, *looks))[-1].decision.evidence_id)
             recorded = (await sightings(world))[0].sighting.decision.evidence_id
     assert found == [recorded, recorded]
-
-
-async def test_alerts_are_not_built(world: World) -> None:
-    """UNIMPLEMENTED, with the method's name."""
-    for call in (
-        world.events.ListAlerts(events_pb2.ListAlertsRequest()),
-        world.events.AcknowledgeAlert(events_pb2.AcknowledgeAlertRequest()),
-    ):
-        assert (await refused(call)).reason == "NOT_BUILT"
