@@ -74,6 +74,11 @@ class Fleet:
         """Whether the cameras have been read once."""
         return self._read_s is not None
 
+    @property
+    def other_addresses(self) -> frozenset[str]:
+        """Where the other workers listen."""
+        return self._keeper.addresses
+
     # ---- life
 
     async def run(self) -> None:
@@ -231,6 +236,11 @@ class Fleet:
         if rested is not None:
             return rested.status()
         return idle_status(camera, CameraState.WAITING, "no worker watches it by now")
+
+    def watched_camera(self, camera_id: CameraId) -> Camera | None:
+        """A camera that is watched here; None: it is not."""
+        worker = self._workers.get(camera_id)
+        return worker.camera if worker is not None else None
 
     def decide(self, update: TrackletUpdate, decision: TrackletDecision) -> None:
         """Pass a decision to the camera that the update came from; one of a removed camera is too late."""
