@@ -288,6 +288,9 @@ def status_text(status: CameraStatus) -> str:
         f"  frames        {frames}",
     ]
     lines += [f"    {count:>8} {reason}" for reason, count in sorted(status.skip_counts.items())]
+    if status.scene:
+        lines.append(f"  scene         {status.scene}")
+    lines.append(f"  looked at     {status.sample_rate_hz:g} frames a second")
     lines.append(f"  people        {status.active_tracklets} in the picture")
     lines.append(f"  reconnects    {status.reconnects}")
     if status.clock is not None:

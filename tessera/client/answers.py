@@ -258,6 +258,8 @@ class CameraStatus:
     """Where its capture times come from; None before the first frame."""
     quarantined_pictures: int = 0
     """Held back since they crashed whoever looked at them."""
+    scene: str = ""
+    """What the camera sees of its scene: UNWATCHED, LEARNING, CLEAR, COVERED, DEFOCUSED or MOVED; empty: not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +383,10 @@ class CameraChange:
     detail: str
     clip_id: str = ""
     """Names the clip that `Tessera.clip` fetches; empty: none is kept."""
+    regions: tuple[Box, ...] = ()
+    """Where in the picture, for scene changes; in pixels."""
+    probability: float | None = None
+    """How clear the evidence was, for scene changes; no error rate."""
 
 
 @dataclass(frozen=True, slots=True)

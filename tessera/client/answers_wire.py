@@ -205,6 +205,7 @@ def camera_status_from_wire(message: camera_pb2.CameraStatus) -> a.CameraStatus:
         lease_token=message.lease_token,
         clock=_clock_from_wire(message.clock) if message.HasField("clock") else None,
         quarantined_pictures=message.quarantined_pictures,
+        scene=wire.enum_name(camera_pb2.SceneState, message.scene, "SCENE_STATE_").replace("UNSPECIFIED", ""),
     )
 
 
@@ -257,4 +258,10 @@ def _sighting(message: events_pb2.Sighting) -> a.Sighting:
 
 def _camera_change(message: events_pb2.CameraEvent) -> a.CameraChange:
     kind = wire.enum_name(events_pb2.CameraEventKind, message.kind, "CAMERA_EVENT_KIND_")
-    return a.CameraChange(kind or "UNSPECIFIED", message.detail, message.clip_id)
+    return a.CameraChange(
+        kind=kind or "UNSPECIFIED",
+        detail=message.detail,
+        clip_id=message.clip_id,
+        regions=tuple(wire.box_from_wire(region) for region in message.regions),
+        probability=message.probability if message.HasField("probability") else None,
+    )
