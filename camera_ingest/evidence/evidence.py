@@ -7,7 +7,6 @@ from collections import OrderedDict
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from camera_ingest.camera import Camera
 from camera_ingest.evidence.clips import Clips, ClipSettings
 from camera_ingest.evidence.forgetting import Check, Forgetter
 from camera_ingest.evidence.keeper import Keeper
@@ -63,13 +62,13 @@ class Evidence:
         self.clips = Clips(self._keeper, settings.clips, clock, self.shots.shown_at)
         self._forgetter = Forgetter(self._keeper, self.shots, check, settings.forget_every_s)
 
-    def told(self, decision: TrackletDecision, camera: Camera) -> None:
+    def told(self, decision: TrackletDecision, camera_id: str, collection_id: str) -> None:
         """The sighting of a tracklet was told: its shot is kept from now on, and a clip of it, where wanted."""
         if decision.event_id is None:
             return
-        is_first = self.shots.told(decision, camera.collection_id)
+        is_first = self.shots.told(decision, collection_id)
         if is_first and self._settings.of_sightings and decision.decision.outcome in _FILMED:
-            self._clip_ids[decision.tracklet_id] = self.clips.begin(camera.camera_id)
+            self._clip_ids[decision.tracklet_id] = self.clips.begin(camera_id)
             while len(self._clip_ids) > MAX_TRACKLETS:
                 self._clip_ids.popitem(last=False)
 
