@@ -237,6 +237,11 @@ class Fleet:
             return rested.status()
         return idle_status(camera, CameraState.WAITING, "no worker watches it by now")
 
+    def watched_camera(self, camera_id: CameraId) -> Camera | None:
+        """A camera that is watched here; None: it is not."""
+        worker = self._workers.get(camera_id)
+        return worker.camera if worker is not None else None
+
     def decide(self, update: TrackletUpdate, decision: TrackletDecision) -> None:
         """Pass a decision to the camera that the update came from; one of a removed camera is too late."""
         worker = self._workers.get(update.camera_id)

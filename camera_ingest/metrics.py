@@ -72,6 +72,13 @@ class IngestMetrics(ServiceMetrics):
             ["camera"],
             registry=registry,
         )
+        self.clock_offset_s = Gauge(
+            "tessera_ingest_clock_offset_seconds",
+            "By how much a camera's clock is ahead of another's of the same view, judged by when both saw the same "
+            "people. Beyond 0.5 s either way an event tells it: set both cameras' time server.",
+            ["camera", "other"],
+            registry=registry,
+        )
         self.stream_breaks = Counter(
             "tessera_ingest_stream_breaks_total",
             "Streams to the encoder or the gallery that broke or could not be opened. Look at that service.",

@@ -412,7 +412,7 @@ async def test_an_unknown_person_has_one_link_on_every_camera(world: World) -> N
 
 async def test_a_link_is_told_for_as_long_as_it_is_kept() -> None:
     """After its retention the sighting is still listed, and says no more who else it was."""
-    async with running_world("memory", link_retention_s=2.0) as world:
+    async with running_world("memory", link_retention_s=4.0) as world:
         await eventually(world.is_ready)
         await world.stub.EnrollSubject(
             subject_pb2.EnrollSubjectRequest(subject_id="ada", samples=[embedded(person(0))])
