@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 from prometheus_client import CollectorRegistry
 
+from camera_ingest.aligning import ClockWatch
 from camera_ingest.announcing import Announcer
 from camera_ingest.backoff import Backoff
 from camera_ingest.camera import Camera
@@ -45,6 +46,7 @@ from tessera.chassis.server import Server, run_service, wait_for_stop_signal
 from tessera.chassis.settings import MEMORY, load_settings, redacted
 from tessera.chassis.tasks import end_tasks
 from tessera.chassis.tracing import open_tracing
+from tessera.client.stream_values import TrackletDecision, TrackletUpdate
 from tessera.domain.errors import UnavailableError
 from tessera.v1 import camera_pb2_grpc
 
@@ -113,12 +115,18 @@ def wire_parts(
         metrics=metrics,
         clock=clock,
     )
+    clocks = ClockWatch(fleet.watched_camera, announcer.announce, clock, metrics)
+
+    def on_decision(update: TrackletUpdate, decision: TrackletDecision) -> None:
+        fleet.decide(update, decision)
+        clocks.take(update, decision)
+
     matcher = Matcher(
         channel=gallery,
         worker_id=settings.worker_id,
         clock=clock,
         metrics=metrics,
-        on_decision=fleet.decide,
+        on_decision=on_decision,
         on_superseded=keeper.superseded,
         backoff=Backoff(0.2, 2.0, 0.05),
     )

@@ -71,12 +71,12 @@ class Announcer:
             except UnavailableError:
                 await asyncio.sleep(self._backoff.next_s())
             except TesseraError as error:
-                log.warning("camera_event.refused", camera=event.camera_id, state=event.state, error=str(error))
+                log.warning("camera_event.refused", camera=event.camera_id, kind=event.told_as, error=str(error))
                 return False
             else:
                 return True
-        log.warning("camera_event.dropped", camera=event.camera_id, state=event.state)
+        log.warning("camera_event.dropped", camera=event.camera_id, kind=event.told_as)
         return False
 
     def _count(self, event: CameraEvent, result: str) -> None:
-        self._metrics.camera_events.labels(event.state.value, result).inc()
+        self._metrics.camera_events.labels(event.told_as.value, result).inc()

@@ -9,12 +9,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from camera_ingest.looking.scene import SceneState
 from camera_ingest.sources.options import StreamOptions, Transport
 from camera_ingest.sources.stream_clock import ClockReport
 from camera_ingest.sources.url import parse_url
+from tessera.domain.camera_events import CameraEventKind
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import InvalidInputError, StoreCorruptError
 from tessera.domain.ids import CameraId, CollectionId, checked_id
+from tessera.domain.observation import Box
 from tessera.domain.reasons import Reason
 
 SCHEMA = 1
@@ -174,6 +177,7 @@ class CameraStatus:
     skip_counts: Mapping[Reason, int]
     sample_rate_hz: float
     """Frames a second that are looked at now; below the camera's own while the encoder has no room."""
+    scene: SceneState = SceneState.UNWATCHED
     worker_address: str = ""
     """host:port of the worker that watches it; empty: none does."""
     lease_token: int = 0
@@ -196,8 +200,19 @@ class CameraEvent:
     detail: str
     lease_token: int = 0
     """Of the lease that the camera was watched under."""
+    kind: CameraEventKind | None = None
+    """None: the camera entered its state, and that is all."""
+    regions: tuple[Box, ...] = ()
+    """Where in the picture, for scene changes; in pixels."""
+    probability: float | None = None
+    """How clear the evidence was, for scene changes."""
     clip_id: str = ""
     """Of the clip around it; empty: none is kept."""
+
+    @property
+    def told_as(self) -> CameraEventKind:
+        """What the world hears."""
+        return self.kind or CameraEventKind(self.state.value)
 
 
 def idle_status(camera: Camera, state: CameraState, detail: str) -> CameraStatus:

@@ -72,6 +72,13 @@ class IngestMetrics(ServiceMetrics):
             ["camera"],
             registry=registry,
         )
+        self.clock_offset_s = Gauge(
+            "tessera_ingest_clock_offset_seconds",
+            "By how much a camera's clock is ahead of another's of the same view, judged by when both saw the same "
+            "people. Beyond 0.5 s either way an event tells it: set both cameras' time server.",
+            ["camera", "other"],
+            registry=registry,
+        )
         self.stream_breaks = Counter(
             "tessera_ingest_stream_breaks_total",
             "Streams to the encoder or the gallery that broke or could not be opened. Look at that service.",
@@ -105,11 +112,18 @@ class IngestMetrics(ServiceMetrics):
             ["cause"],
             registry=registry,
         )
+        self.scene_clear = Gauge(
+            "tessera_ingest_scene_clear",
+            "1 while the camera sees its scene. 0: it is covered, out of focus or moved; go and look. Absent while the "
+            "scene is learned, or not watched.",
+            ["camera"],
+            registry=registry,
+        )
         self.camera_events = Counter(
             "tessera_ingest_camera_events_total",
-            "Camera events by their state and result: PUBLISHED, or DROPPED after bounded attempts (the gallery was "
+            "Camera events by their kind and result: PUBLISHED, or DROPPED after bounded attempts (the gallery was "
             "away, or refused it).",
-            ["state", "result"],
+            ["kind", "result"],
             registry=registry,
         )
         self.quarantined = Counter(
@@ -168,6 +182,6 @@ class IngestMetrics(ServiceMetrics):
 
     def forget_camera(self, camera_id: str) -> None:
         """A camera was removed: its gauges go; its counters stay until the process ends, so that rates do not jump."""
-        gauges = (self.camera_up, self.sample_rate_hz, self.last_frame_age_s, self.tracklets_active)
+        gauges = (self.camera_up, self.scene_clear, self.sample_rate_hz, self.last_frame_age_s, self.tracklets_active)
         for gauge in (*gauges, self.clock_drift_ppm, self.sender_offset_s):
             gauge.remove_by_labels({"camera": camera_id})

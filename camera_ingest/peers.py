@@ -7,7 +7,8 @@ nobody. Changes of cameras need not be passed on: they go through the store.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import suppress
 
 import grpc
 
@@ -21,6 +22,7 @@ from tessera.v1 import camera_pb2_grpc
 PASSED_ON = "tessera-passed-on"
 """In a call's metadata: it comes from another worker."""
 _LIMIT_S = 2.0
+_CLIP_LIMIT_S = 30.0
 
 
 class Peers:
@@ -73,6 +75,35 @@ class Peers:
         """
         answers = await asyncio.gather(*(self._page(address, cameras) for address, cameras in asked.items()))
         return {camera_id: status for answer in answers for camera_id, status in answer.items()}
+
+    async def shot(self, addresses: Collection[str], request: pb.GetShotRequest) -> pb.GetShotResponse | None:
+        """A best shot, from whichever of these workers keeps it; None: none of those that answer does."""
+
+        async def ask(address: str) -> pb.GetShotResponse | None:
+            with suppress(grpc.aio.AioRpcError):
+                return await self._stub(address).GetShot(request, timeout=_LIMIT_S, metadata=_PASSED_ON)
+            return None
+
+        answers = await asyncio.gather(*map(ask, addresses))
+        return next((answer for answer in answers if answer is not None), None)
+
+    async def clip(self, addresses: Collection[str], request: pb.GetClipRequest) -> AsyncIterator[pb.GetClipResponse]:
+        """The pieces of a clip, from whichever of these workers keeps it; nothing when none does.
+
+        Raises:
+            UnavailableError: its worker went silent in the middle.
+        """
+        for address in sorted(addresses):
+            has_begun = False
+            try:
+                async for piece in self._stub(address).GetClip(request, timeout=_CLIP_LIMIT_S, metadata=_PASSED_ON):
+                    has_begun = True
+                    yield piece
+            except grpc.aio.AioRpcError:
+                if has_begun:
+                    raise UnavailableError("worker", f"{address} keeps the clip and does not answer") from None
+            if has_begun:
+                return
 
     async def _page(self, address: str, cameras: list[CameraId]) -> dict[CameraId, pb.CameraStatus]:
         wanted, found = set(cameras), {}

@@ -12,7 +12,7 @@ from camera_ingest.evidence.vault import Kind
 from camera_ingest.fleet import Fleet
 from camera_ingest.peers import Peers, is_passed_on
 from tessera.client.wire import time_to_wire
-from tessera.domain.errors import InvalidInputError, UnavailableError
+from tessera.domain.errors import InvalidInputError, NotFoundError, UnavailableError
 from tessera.domain.ids import CameraId, checked_id
 from tessera.v1 import biometrics_pb2, camera_pb2_grpc
 from tessera.v1 import camera_pb2 as pb
@@ -102,11 +102,15 @@ class CameraServicer(camera_pb2_grpc.CameraServiceServicer):
         return pb.GetSnapshotResponse(image=image, capture_time=time_to_wire(capture_time))
 
     async def GetShot(self, request: pb.GetShotRequest, context: Any) -> pb.GetShotResponse:  # noqa: ANN401
-        """A best shot that this worker keeps."""
+        """A best shot, from whichever worker keeps it."""
         shot_id = checked_id("shot_id", request.shot_id)
-        if self._evidence is None:
-            raise no_evidence(Kind.SHOT, shot_id)
-        shot = await self._evidence.shot(shot_id)
+        try:
+            shot = await self._own_evidence(Kind.SHOT, shot_id).shot(shot_id)
+        except NotFoundError:
+            found = await self._peers.shot(self._others(context), request)
+            if found is None:
+                raise
+            return found
         return pb.GetShotResponse(
             image=biometrics_pb2.Image(data=shot.jpeg),
             capture_time=time_to_wire(shot.capture_time),
@@ -114,13 +118,29 @@ class CameraServicer(camera_pb2_grpc.CameraServiceServicer):
         )
 
     async def GetClip(self, request: pb.GetClipRequest, context: Any) -> AsyncIterator[pb.GetClipResponse]:  # noqa: ANN401
-        """A clip that this worker keeps, in pieces."""
+        """A clip in pieces, from whichever worker keeps it."""
         clip_id = checked_id("clip_id", request.clip_id)
-        if self._evidence is None:
-            raise no_evidence(Kind.CLIP, clip_id)
-        avi = await self._evidence.clip(clip_id)
+        try:
+            avi = await self._own_evidence(Kind.CLIP, clip_id).clip(clip_id)
+        except NotFoundError:
+            is_found = False
+            async for piece in self._peers.clip(self._others(context), request):
+                is_found = True
+                yield piece
+            if not is_found:
+                raise
+            return
         for at in range(0, len(avi), _CLIP_PIECE_BYTES):
             yield pb.GetClipResponse(data=avi[at : at + _CLIP_PIECE_BYTES])
+
+    def _own_evidence(self, kind: Kind, evidence_id: str) -> Evidence:
+        if self._evidence is None:
+            raise no_evidence(kind, evidence_id)
+        return self._evidence
+
+    def _others(self, context: Any) -> frozenset[str]:  # noqa: ANN401
+        """The workers that may be asked in this call's name."""
+        return frozenset() if is_passed_on(context.invocation_metadata()) else self._fleet.other_addresses
 
     def _holder_address(self, camera: Camera, context: Any) -> str | None:  # noqa: ANN401
         is_final = not camera.enabled or is_passed_on(context.invocation_metadata())

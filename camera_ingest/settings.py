@@ -46,9 +46,9 @@ class IngestSettings:
     advertised_address: str = ""
     """host:port at which other workers reach this one; empty: `host` and `port`, or this machine's name for a `host`
     that means all addresses."""
-    lease_s: float = 5.0
-    """A worker that shows no sign of life for so long loses its cameras to others; two thirds of it without the store,
-    and it stops watching by itself. 2 to 60, the same for all workers."""
+    lease_s: float = 6.0
+    """A worker that shows no sign of life for so long loses its cameras to others; four fifths of it without the
+    store, and it stops watching by itself. 2 to 60, the same for all workers."""
 
     max_cameras: int = 64
     """Cameras at a time; one more is refused."""
@@ -58,6 +58,8 @@ class IngestSettings:
     """Threads that look at frames for motion and at the scene: one manages several hundred of 720p a second."""
     motion_every_s: float = 2.0
     """The motion gate lets a frame through at least so often."""
+    scene_every_s: float = 1.0
+    """Between two looks at whether a camera is covered, out of focus or moved."""
     open_limit_s: float = 8.0
     """A camera that does not answer for so long is lost."""
     read_limit_s: float = 4.0
@@ -103,7 +105,14 @@ class IngestSettings:
         """
         require_port("port", self.port)
         require_port("metrics_port", self.metrics_port)
-        for name in ("max_deadline_s", "open_limit_s", "read_limit_s", "frozen_after_s", "motion_every_s"):
+        for name in (
+            "max_deadline_s",
+            "open_limit_s",
+            "read_limit_s",
+            "frozen_after_s",
+            "motion_every_s",
+            "scene_every_s",
+        ):
             require(getattr(self, name) > 0, name, getattr(self, name), "more than 0 seconds")
         require(self.drain_s >= 0, "drain_s", self.drain_s, "0 seconds or more")
         require(self.reconnect_longest_s >= 0.5, "reconnect_longest_s", self.reconnect_longest_s, "0.5 seconds or more")
@@ -173,6 +182,7 @@ class IngestSettings:
             silent_after_s=self.read_limit_s + 0.5,
             frozen_after_s=self.frozen_after_s,
             motion_every_s=self.motion_every_s,
+            scene_every_s=self.scene_every_s,
             reconnect_longest_s=self.reconnect_longest_s,
             drain_s=self.drain_s,
         )

@@ -138,6 +138,7 @@ def status_to_wire(status: CameraStatus) -> pb.CameraStatus:
             for reason, frames in sorted(status.skip_counts.items())
         ],
         sample_rate_hz=status.sample_rate_hz,
+        scene=pb.SceneState.Value(f"SCENE_STATE_{status.scene.value}"),
         clock=_clock_to_wire(status.clock) if status.clock is not None else None,
         worker_address=status.worker_address,
         lease_token=status.lease_token,
@@ -181,7 +182,7 @@ class EventPublisher:
             detail = detail_of(error)
             if detail.code in _TRY_AGAIN:
                 raise UnavailableError("gallery", detail.reason) from None
-            raise InvalidInputError("event", event.state.value, detail.message) from None
+            raise InvalidInputError("event", event.told_as.value, detail.message) from None
 
 
 class SightingsCheck:
@@ -218,15 +219,20 @@ class SightingsCheck:
 
 
 def event_to_wire(event: CameraEvent) -> events_pb2.PublishCameraEventRequest:
-    """An event of a camera; its kind has the name of the state that was entered."""
-    kind = events_pb2.CameraEventKind.Value(f"CAMERA_EVENT_KIND_{event.state.value}")
+    """An event of a camera."""
+    told = events_pb2.CameraEvent(
+        kind=events_pb2.CameraEventKind.Value(f"CAMERA_EVENT_KIND_{event.told_as.value}"),
+        state=_state_to_wire(event.state),
+        detail=event.detail,
+        regions=[wire.box_to_wire(region) for region in event.regions],
+        probability=event.probability,
+        clip_id=event.clip_id,
+    )
     return events_pb2.PublishCameraEventRequest(
         event_id=event.event_id,
         camera_id=event.camera_id,
         event_time=wire.time_to_wire(event.event_time),
-        event=events_pb2.CameraEvent(
-            kind=kind, state=_state_to_wire(event.state), detail=event.detail, clip_id=event.clip_id
-        ),
+        event=told,
         lease_token=event.lease_token,
     )
 

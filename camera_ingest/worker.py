@@ -26,6 +26,7 @@ from camera_ingest.looking.lookout import Lookout
 from camera_ingest.looking.motion import MotionConfig, MotionGate
 from camera_ingest.looking.pace import Pace
 from camera_ingest.looking.places import Places
+from camera_ingest.looking.scene import SceneChange, SceneConfig, SceneState, SceneWatch
 from camera_ingest.pictures import size_px, to_jpeg
 from camera_ingest.reading.feed import Feed
 from camera_ingest.sources.stream_clock import ClockReport
@@ -35,8 +36,9 @@ from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks
 from tessera.client.stream_values import FrameAnswer, FrameOutcome, TrackletDecision, TrackletUpdate
+from tessera.domain.camera_events import CameraEventKind
 from tessera.domain.errors import UnavailableError
-from tessera.domain.ids import TrackletId
+from tessera.domain.ids import CollectionId, TrackletId
 from tessera.domain.reasons import Reason
 
 log = get_logger()
@@ -59,6 +61,8 @@ class WorkerSettings:
     """The same picture of a live source for so long is a freeze."""
     motion_every_s: float = 2.0
     """The motion gate lets a frame through at least so often."""
+    scene_every_s: float = 1.0
+    """Between two looks at the scene."""
     reconnect_least_s: float = 0.5
     reconnect_first_s: float = 1.0
     """The range of the first wait; it doubles with each attempt."""
@@ -118,13 +122,16 @@ class CameraWorker:
             backoff=Backoff(0.2, s.encoder_backoff_longest_s, 0.05),
             parts=parts.encoding,
         )
+        self._scene = SceneWatch(SceneConfig(every_s=s.scene_every_s)) if camera.watch_scene else None
         self._lookout = Lookout(
             camera=camera,
             places=self._places,
             gate=MotionGate(MotionConfig(every_s=s.motion_every_s)) if camera.motion_gate else None,
+            scene=self._scene,
             executor=parts.looking,
             is_followed=lambda: self._book.active_count > 0,
             on_look=self._on_look,
+            on_scene=self._on_scene,
         )
         self._capture = Capture(
             name=camera.camera_id,
@@ -241,6 +248,7 @@ class CameraWorker:
             reconnects=self._reconnects,
             skip_counts=account.skip_counts,
             sample_rate_hz=self._pace.rate_hz,
+            scene=self._scene.state if self._scene is not None else SceneState.UNWATCHED,
             clock=self._clock_report,
         )
 
@@ -258,10 +266,10 @@ class CameraWorker:
         jpeg = await loop.run_in_executor(self._parts.encoding.executor, to_jpeg, picture)
         return jpeg, newest.capture_time
 
-    def decide(self, decision: TrackletDecision) -> None:
-        """Take in a decision on one of this camera's tracklets."""
+    def decide(self, decision: TrackletDecision, collection_id: CollectionId) -> None:
+        """Take in a decision on one of this camera's tracklets, taken in the collection that was asked."""
         if self._evidence is not None:
-            self._evidence.shots.told(decision, self.camera.collection_id)
+            self._evidence.shots.told(decision, collection_id)
         if self._book.decide(decision):
             self._metrics.decisions.labels(self.camera.camera_id, decision.decision.outcome.value).inc()
 
@@ -310,6 +318,25 @@ class CameraWorker:
         if replaced is not None:
             self._account.end(replaced.frame_id, FrameOutcome.SKIPPED, self._encoding.why_waiting())
 
+    def _on_scene(self, frame: SampledFrame, change: SceneChange) -> None:
+        """Something happened to the scene: the world is told."""
+        width_px, height_px = size_px(frame.picture)
+        log.info("camera.scene", camera=self.camera.camera_id, kind=change.kind.value, detail=change.detail)
+        self._parts.announcer.announce(
+            CameraEvent(
+                event_id=f"cam-{secrets.token_hex(12)}",
+                camera_id=self.camera.camera_id,
+                event_time=frame.capture_time,
+                state=self._state,
+                detail=change.detail,
+                lease_token=self.lease.token,
+                kind=change.kind,
+                regions=tuple(region.box(width_px, height_px) for region in change.regions),
+                probability=change.probability,
+                clip_id=self._begin_clip(change.kind is not CameraEventKind.SCENE_CLEAR),
+            )
+        )
+
     def _on_answer(self, answer: FrameAnswer, frame: SampledFrame, step: TrackerStep | None) -> None:
         if answer.outcome is FrameOutcome.ENCODED:
             self._latency_s = self._clock.monotonic_s() - frame.captured_s
@@ -320,8 +347,8 @@ class CameraWorker:
         if self._evidence is not None:
             self._evidence.clips.add(self.camera.camera_id, frame.capture_time, picture)
 
-    def _begin_clip(self, state: CameraState) -> str:
-        if self._evidence is None or state not in _FILMED:
+    def _begin_clip(self, is_wanted: bool) -> str:
+        if self._evidence is None or not is_wanted:
             return ""
         return self._evidence.clips.begin(self.camera.camera_id)
 
@@ -350,7 +377,7 @@ class CameraWorker:
                 state,
                 detail,
                 self.lease.token,
-                self._begin_clip(state),
+                clip_id=self._begin_clip(state in _FILMED),
             )
             self._parts.announcer.announce(event)
 
@@ -375,7 +402,13 @@ class CameraWorker:
             self._evidence.clips.tick(self.camera.camera_id)
         self._measure_clock()
         self._metrics.tracklets_active.labels(self.camera.camera_id).set(self._book.active_count)
+        self._show_scene()
         self._metrics.sample_rate_hz.labels(self.camera.camera_id).set(self._pace.rate_hz)
+
+    def _show_scene(self) -> None:
+        if self._scene is not None and self._scene.state is not SceneState.LEARNING:
+            is_clear = self._scene.state is SceneState.CLEAR
+            self._metrics.scene_clear.labels(self.camera.camera_id).set(int(is_clear))
 
     def _measure_clock(self) -> None:
         report = self._clock_report

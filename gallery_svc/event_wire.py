@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
+from gallery_svc.alert_wire import NameOf, alert_to_wire
 from gallery_svc.events import Beat, SightingQuery, Told, WatchFilter
 from gallery_svc.sightings import TrackletAnswer
-from gallery_svc.store.records import CameraEventBody, CameraState, EventRecord, SightingBody
+from gallery_svc.store.records import CameraEventBody, CameraState, EventRecord, SightingBody, VerifyFailureBody
 from gallery_svc.wire import collection_id_from, optional
 from tessera.client import wire
 from tessera.client.stream_values import TrackletSample, TrackletUpdate
@@ -26,8 +26,6 @@ from tessera.v1 import biometrics_pb2 as pb
 from tessera.v1 import camera_pb2, events_pb2, matching_pb2
 
 MAX_CHECKED = 1000
-NameOf = Callable[[CollectionId, SubjectId], str]
-"""A subject's display name, or an empty text."""
 
 # ---- tracklets
 
@@ -111,6 +109,8 @@ def watch_filter(message: events_pb2.WatchEventsRequest) -> WatchFilter:
         camera_ids=frozenset(message.camera_ids),
         sightings=not kinds or events_pb2.EVENT_KIND_SIGHTING in kinds,
         camera_events=not kinds or events_pb2.EVENT_KIND_CAMERA in kinds,
+        verify_failures=not kinds or events_pb2.EVENT_KIND_VERIFY_FAILURE in kinds,
+        alerts=not kinds or events_pb2.EVENT_KIND_ALERT in kinds,
         collection_id=collection_id_from(message.collection_id) if message.collection_id else None,
     )
 
@@ -137,8 +137,12 @@ def event_to_wire(record: EventRecord, name_of: NameOf) -> events_pb2.Event:
     )
     if isinstance(body, SightingBody):
         message.sighting.CopyFrom(_sighting(body, name_of))
-    else:
+    elif isinstance(body, CameraEventBody):
         message.camera_event.CopyFrom(_camera_event(body))
+    elif isinstance(body, VerifyFailureBody):
+        message.verify_failure.CopyFrom(_verify_failure(body, name_of))
+    else:
+        message.alert.CopyFrom(alert_to_wire(body, name_of))
     return message
 
 
@@ -214,6 +218,16 @@ def _sighting(body: SightingBody, name_of: NameOf) -> events_pb2.Sighting:
         capture_to_decision=wire.seconds_to_wire(body.capture_to_decision_s),
         best_shot_id=body.best_shot_id,
         link_id=body.link_id if body.link_until is not None and datetime.now(UTC) < body.link_until else "",
+        labels=body.labels,
+    )
+
+
+def _verify_failure(body: VerifyFailureBody, name_of: NameOf) -> events_pb2.VerifyFailure:
+    return events_pb2.VerifyFailure(
+        collection_id=body.collection_id,
+        subject_id=body.subject_id,
+        display_name=name_of(body.collection_id, body.subject_id),
+        evidence_id=body.evidence_id,
     )
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from camera_ingest.backlog import Backlog, SampledFrame
 from camera_ingest.camera import Camera
 from camera_ingest.looking.motion import MotionGate
 from camera_ingest.looking.places import Places
+from camera_ingest.looking.scene import SceneChange, SceneWatch
 from camera_ingest.looking.small import small_grey
 from camera_ingest.sources.source import Picture
 from tessera.chassis.logs import get_logger
@@ -25,6 +26,17 @@ log = get_logger()
 
 OnLook = Callable[[SampledFrame, Reason | None], None]
 """Told of a frame that was looked at, masked; and why it is not to be encoded, if so."""
+OnScene = Callable[[SampledFrame, SceneChange], None]
+"""Told what happened to the scene, with the frame that showed it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Looked:
+    """What one look found."""
+
+    picture: Picture
+    reason: Reason | None = None
+    changes: tuple[SceneChange, ...] = ()
 
 
 class Lookout:
@@ -34,9 +46,11 @@ class Lookout:
         camera: where it looks.
         places: its zones and masks.
         gate: None: every frame goes on.
+        scene: None: the scene is not watched.
         executor: where pictures are looked at.
         is_followed: whether somebody is followed now, so that every frame goes on.
         on_look: told of each frame that was looked at.
+        on_scene: told of each change of the scene.
     """
 
     def __init__(
@@ -45,16 +59,20 @@ class Lookout:
         camera: Camera,
         places: Places,
         gate: MotionGate | None,
+        scene: SceneWatch | None,
         executor: Executor,
         is_followed: Callable[[], bool],
         on_look: OnLook,
+        on_scene: OnScene,
     ) -> None:
         self._camera = camera
         self._places = places
         self._gate = gate
+        self._scene = scene
         self._executor = executor
         self._is_followed = is_followed
         self._on_look = on_look
+        self._on_scene = on_scene
         self._waiting = Backlog()
 
     def put(self, frame: SampledFrame) -> SampledFrame | None:
@@ -71,21 +89,25 @@ class Lookout:
                 continue
             followed = self._is_followed()
             try:
-                picture, reason = await loop.run_in_executor(self._executor, self._look, frame, followed)
+                looked = await loop.run_in_executor(self._executor, self._look, frame, followed)
             except Exception:  # the edge of a task: one picture that nobody can look at must not blind the camera
                 log.exception("look.failed", camera=self._camera.camera_id)
-                self._on_look(frame, Reason.INTERNAL)
-            else:
-                self._on_look(frame if picture is frame.picture else replace(frame, picture=picture), reason)
+                looked = _Looked(frame.picture, Reason.INTERNAL)
+            for change in looked.changes:
+                self._on_scene(frame, change)
+            shown = frame if looked.picture is frame.picture else replace(frame, picture=looked.picture)
+            self._on_look(shown, looked.reason)
 
-    def _look(self, frame: SampledFrame, followed: bool) -> tuple[Picture, Reason | None]:
+    def _look(self, frame: SampledFrame, followed: bool) -> _Looked:
         try:
             picture = self._places.blacked(frame.picture)
         except ImageRejectedError:
-            return frame.picture, None  # the encoder refuses it as well, and says why
-        if self._gate is None:
-            return picture, None
-        small = small_grey(picture)
-        if small is None or self._gate.passes(small, frame.captured_s, in_any_case=followed):
-            return picture, None
-        return picture, Reason.NO_MOTION
+            return _Looked(frame.picture)  # the encoder refuses it as well, and says why
+        looks_at_scene = self._scene is not None and self._scene.is_due(frame.captured_s)
+        small = small_grey(picture) if self._gate is not None or looks_at_scene else None
+        if small is None:
+            return _Looked(picture)
+        changes = self._scene.look(small, frame.captured_s) if self._scene is not None else ()
+        if self._gate is None or self._gate.passes(small, frame.captured_s, in_any_case=followed or bool(changes)):
+            return _Looked(picture, None, changes)
+        return _Looked(picture, Reason.NO_MOTION, changes)

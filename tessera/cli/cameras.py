@@ -11,8 +11,9 @@ from tessera.cli.camera_argument import absolute
 from tessera.cli.connection import collection_option, connect, connection_options, wants_json
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.failure import Failure
+from tessera.cli.stream_options import clock_text, stream_options
 from tessera.cli.zone_argument import parse_zones
-from tessera.client.answers import Camera, CameraStatus
+from tessera.client.answers import Camera, CameraStatus, StreamOptions, Transport
 
 
 @click.group()
@@ -58,6 +59,7 @@ def camera() -> None:
     show_default=True,
     help="Tell when the camera is covered, defocused or moved, and when a thing is left or taken.",
 )
+@stream_options
 @collection_option
 @connection_options
 def add_camera(
@@ -72,6 +74,11 @@ def add_camera(
     min_side_px: int,
     motion_gate: bool,
     watch_scene: bool,
+    transport: str,
+    key_frames_only: bool,
+    sub_stream_url: str,
+    hardware_decode: bool,
+    as_fast_as_possible: bool,
     collection_id: str,
 ) -> int:
     """Watch a camera from now on; it need not answer yet.
@@ -92,6 +99,9 @@ def add_camera(
             min_side_px=min_side_px,
             motion_gate=motion_gate,
             watch_scene=watch_scene,
+            stream=StreamOptions(
+                Transport(transport.upper()), key_frames_only, sub_stream_url, hardware_decode, as_fast_as_possible
+            ),
         )
     if wants_json():
         echo_json(added)
@@ -278,8 +288,13 @@ def status_text(status: CameraStatus) -> str:
         f"  frames        {frames}",
     ]
     lines += [f"    {count:>8} {reason}" for reason, count in sorted(status.skip_counts.items())]
+    if status.scene:
+        lines.append(f"  scene         {status.scene}")
+    lines.append(f"  looked at     {status.sample_rate_hz:g} frames a second")
     lines.append(f"  people        {status.active_tracklets} in the picture")
     lines.append(f"  reconnects    {status.reconnects}")
+    if status.clock is not None:
+        lines.append(f"  clock         {clock_text(status.clock)}")
     if status.worker_address:
         lines.append(f"  watched by    {status.worker_address}, lease {status.lease_token}")
     if status.quarantined_pictures:

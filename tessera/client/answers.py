@@ -254,8 +254,12 @@ class CameraStatus:
     """host:port of the worker that watches it; empty: none does."""
     lease_token: int = 0
     """Of the lease that it is watched under."""
+    clock: CameraClock | None = None
+    """Where its capture times come from; None before the first frame."""
     quarantined_pictures: int = 0
     """Held back since they crashed whoever looked at them."""
+    scene: str = ""
+    """What the camera sees of its scene: UNWATCHED, LEARNING, CLEAR, COVERED, DEFOCUSED or MOVED; empty: not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +272,55 @@ class Zone:
     """A polygon: (x, y) in fractions of width and height."""
     masked: bool = False
     """Nothing is looked at inside it."""
+
+
+class Transport(StrEnum):
+    """How an RTSP server sends its packets."""
+
+    TCP = "TCP"
+    """Within the connection: nothing is lost, and a bad network makes it late."""
+    UDP = "UDP"
+    """Beside it: never late, and a bad network tears pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """How a camera's stream is read."""
+
+    transport: Transport = Transport.TCP
+    key_frames_only: bool = False
+    """Key frames alone are decoded: one each second or two, for a fraction of the work."""
+    sub_stream_url: str = ""
+    """The smaller stream of the same camera, to be looked at instead; where it does not open, the main one is read."""
+    hardware_decode: bool = False
+    """Frames are decoded on a device where there is one."""
+    as_fast_as_possible: bool = False
+    """Files: every sampled frame, as fast as they are taken."""
+
+
+class ClockKind(StrEnum):
+    """Where capture times come from."""
+
+    ARRIVAL = "ARRIVAL"
+    STREAM = "STREAM"
+    """The stream's own clock, mapped to the worker's by its arrivals."""
+    SENDER = "SENDER"
+    """The sender's wall clock, which is set as the worker's is."""
+    FILE = "FILE"
+
+
+@dataclass(frozen=True, slots=True)
+class CameraClock:
+    """Where a camera's capture times come from, and how well."""
+
+    kind: ClockKind
+    drift_ppm: float
+    """By how much the stream's clock runs fast, in millionths."""
+    delay_s: float
+    """How much later than its least delay the newest packet came."""
+    sender_offset_s: float | None
+    """By how much the sender's clock is ahead of the worker's; None: it does not say."""
+    host_clock_jumps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +338,7 @@ class Camera:
     min_side_px: int = 0
     motion_gate: bool = True
     watch_scene: bool = True
+    stream: StreamOptions = field(default_factory=StreamOptions)
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -329,6 +383,10 @@ class CameraChange:
     detail: str
     clip_id: str = ""
     """Names the clip that `Tessera.clip` fetches; empty: none is kept."""
+    regions: tuple[Box, ...] = ()
+    """Where in the picture, for scene changes; in pixels."""
+    probability: float | None = None
+    """How clear the evidence was, for scene changes; no error rate."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,42 @@ def camera_from_wire(message: camera_pb2.Camera, status: a.CameraStatus | None =
         min_side_px=message.min_side_px,
         motion_gate=message.motion_gate if message.HasField("motion_gate") else True,
         watch_scene=message.watch_scene if message.HasField("watch_scene") else True,
+        stream=_stream_from_wire(message.stream),
         labels=dict(message.labels),
+    )
+
+
+def stream_to_wire(stream: a.StreamOptions) -> camera_pb2.StreamOptions:
+    """How a camera's stream is read."""
+    return camera_pb2.StreamOptions(
+        transport=camera_pb2.StreamTransport.Value(f"STREAM_TRANSPORT_{stream.transport.value}"),
+        key_frames_only=stream.key_frames_only,
+        sub_stream_url=stream.sub_stream_url,
+        hardware_decode=stream.hardware_decode,
+        as_fast_as_possible=stream.as_fast_as_possible,
+    )
+
+
+def _stream_from_wire(message: camera_pb2.StreamOptions) -> a.StreamOptions:
+    name = camera_pb2.StreamTransport.Name(message.transport).removeprefix("STREAM_TRANSPORT_")
+    return a.StreamOptions(
+        transport=a.Transport.UDP if name == "UDP" else a.Transport.TCP,
+        key_frames_only=message.key_frames_only,
+        sub_stream_url=message.sub_stream_url,
+        hardware_decode=message.hardware_decode,
+        as_fast_as_possible=message.as_fast_as_possible,
+    )
+
+
+def _clock_from_wire(message: camera_pb2.CameraClock) -> a.CameraClock:
+    name = camera_pb2.CameraClockKind.Name(message.kind).removeprefix("CAMERA_CLOCK_KIND_")
+    offset = message.sender_offset
+    return a.CameraClock(
+        kind=a.ClockKind(name),
+        drift_ppm=message.drift_ppm,
+        delay_s=wire.seconds_from_wire(message.delay),
+        sender_offset_s=wire.seconds_from_wire(offset) if message.HasField("sender_offset") else None,
+        host_clock_jumps=message.host_clock_jumps,
     )
 
 
@@ -168,7 +203,9 @@ def camera_status_from_wire(message: camera_pb2.CameraStatus) -> a.CameraStatus:
         sample_rate_hz=message.sample_rate_hz,
         worker_address=message.worker_address,
         lease_token=message.lease_token,
+        clock=_clock_from_wire(message.clock) if message.HasField("clock") else None,
         quarantined_pictures=message.quarantined_pictures,
+        scene=wire.enum_name(camera_pb2.SceneState, message.scene, "SCENE_STATE_").replace("UNSPECIFIED", ""),
     )
 
 
@@ -221,4 +258,10 @@ def _sighting(message: events_pb2.Sighting) -> a.Sighting:
 
 def _camera_change(message: events_pb2.CameraEvent) -> a.CameraChange:
     kind = wire.enum_name(events_pb2.CameraEventKind, message.kind, "CAMERA_EVENT_KIND_")
-    return a.CameraChange(kind or "UNSPECIFIED", message.detail, message.clip_id)
+    return a.CameraChange(
+        kind=kind or "UNSPECIFIED",
+        detail=message.detail,
+        clip_id=message.clip_id,
+        regions=tuple(wire.box_from_wire(region) for region in message.regions),
+        probability=message.probability if message.HasField("probability") else None,
+    )

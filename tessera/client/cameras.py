@@ -30,6 +30,7 @@ class Cameras(Connection):
         min_side_px: int = 0,
         motion_gate: bool = True,
         watch_scene: bool = True,
+        stream: a.StreamOptions | None = None,
     ) -> a.Camera:
         """Watch a camera; it need not answer yet. The same camera with the same content may be added again.
 
@@ -44,6 +45,7 @@ class Cameras(Connection):
             min_side_px: smaller faces are not worth an embedding.
             motion_gate: frames in which nothing moves are not encoded.
             watch_scene: tell when the camera is covered, defocused or moved, and when a thing is left or taken.
+            stream: how its stream is read; None: as `StreamOptions()` says.
 
         Raises:
             BadInput: no camera can have such a URL.
@@ -60,6 +62,7 @@ class Cameras(Connection):
             min_side_px=min_side_px,
             motion_gate=motion_gate,
             watch_scene=watch_scene,
+            stream=answers_wire.stream_to_wire(stream) if stream is not None else None,
         )
         response = self._ingest.call(self._ingest_stub.AddCamera, camera_pb2.AddCameraRequest(camera=camera))
         return answers_wire.camera_from_wire(response.camera)
@@ -76,6 +79,7 @@ class Cameras(Connection):
         labels: Mapping[str, str] | None = None,
         loop: bool | None = None,
         enabled: bool | None = None,
+        stream: a.StreamOptions | None = None,
     ) -> a.Camera:
         """Change what is given of a camera; the rest stays, and goes on as far as the change allows.
 
@@ -89,6 +93,7 @@ class Cameras(Connection):
             labels: in place of those that it has.
             loop: files and folders start again at their end.
             enabled: False: it is kept and not watched.
+            stream: how its stream is read, all of it.
 
         Raises:
             NotFound: no such camera.
@@ -103,6 +108,7 @@ class Cameras(Connection):
             "labels": labels,
             "loop": loop,
             "enabled": enabled,
+            "stream": None if stream is None else answers_wire.stream_to_wire(stream),
         }
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         request = camera_pb2.UpdateCameraRequest(

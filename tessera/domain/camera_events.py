@@ -17,5 +17,7 @@ class CameraEventKind(StrEnum):
     OBJECT_LEFT = "OBJECT_LEFT"
     OBJECT_REMOVED = "OBJECT_REMOVED"
     ENDED = "ENDED"
+    SCENE_CLEAR = "SCENE_CLEAR"
+    """What was told of the scene before is over."""
     CLOCK_OFFSET = "CLOCK_OFFSET"
     """Its clock and that of another camera of the same view are apart."""

@@ -79,6 +79,36 @@ CAMERA_STATE_WAITING: CameraState.ValueType  # 7
 """Enabled, and no worker watches it: it waits for one that has room, or for the store that tells who may."""
 Global___CameraState: typing_extensions.TypeAlias = CameraState
 
+class _SceneState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _SceneStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_SceneState.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    SCENE_STATE_UNSPECIFIED: _SceneState.ValueType  # 0
+    SCENE_STATE_UNWATCHED: _SceneState.ValueType  # 1
+    """Nobody looks: `watch_scene` is off, or the camera is not watched."""
+    SCENE_STATE_LEARNING: _SceneState.ValueType  # 2
+    """The first looks, until it is known what the camera usually shows."""
+    SCENE_STATE_CLEAR: _SceneState.ValueType  # 3
+    SCENE_STATE_COVERED: _SceneState.ValueType  # 4
+    SCENE_STATE_DEFOCUSED: _SceneState.ValueType  # 5
+    SCENE_STATE_MOVED: _SceneState.ValueType  # 6
+
+class SceneState(_SceneState, metaclass=_SceneStateEnumTypeWrapper):
+    """What the camera sees of its scene."""
+
+SCENE_STATE_UNSPECIFIED: SceneState.ValueType  # 0
+SCENE_STATE_UNWATCHED: SceneState.ValueType  # 1
+"""Nobody looks: `watch_scene` is off, or the camera is not watched."""
+SCENE_STATE_LEARNING: SceneState.ValueType  # 2
+"""The first looks, until it is known what the camera usually shows."""
+SCENE_STATE_CLEAR: SceneState.ValueType  # 3
+SCENE_STATE_COVERED: SceneState.ValueType  # 4
+SCENE_STATE_DEFOCUSED: SceneState.ValueType  # 5
+SCENE_STATE_MOVED: SceneState.ValueType  # 6
+Global___SceneState: typing_extensions.TypeAlias = SceneState
+
 class _CameraClockKind:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -321,6 +351,7 @@ class CameraStatus(google.protobuf.message.Message):
     SKIP_COUNTS_FIELD_NUMBER: builtins.int
     CLOCK_FIELD_NUMBER: builtins.int
     SAMPLE_RATE_HZ_FIELD_NUMBER: builtins.int
+    SCENE_FIELD_NUMBER: builtins.int
     WORKER_ADDRESS_FIELD_NUMBER: builtins.int
     LEASE_TOKEN_FIELD_NUMBER: builtins.int
     QUARANTINED_PICTURES_FIELD_NUMBER: builtins.int
@@ -344,6 +375,7 @@ class CameraStatus(google.protobuf.message.Message):
     """Frames a second that are looked at now: falls below `Camera.sample_rate_hz`, to 1 at least, while the encoder grants too
     few credits. The frames left out are counted as REASON_RATE_REDUCED.
     """
+    scene: Global___SceneState.ValueType
     worker_address: builtins.str
     """host:port of the worker that watches it; empty: none does."""
     lease_token: builtins.int
@@ -390,12 +422,13 @@ class CameraStatus(google.protobuf.message.Message):
         skip_counts: collections.abc.Iterable[Global___SkipCount] | None = ...,
         clock: Global___CameraClock | None = ...,
         sample_rate_hz: builtins.float = ...,
+        scene: Global___SceneState.ValueType = ...,
         worker_address: builtins.str = ...,
         lease_token: builtins.int = ...,
         quarantined_pictures: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["clock", b"clock", "last_frame_time", b"last_frame_time", "latency", b"latency", "state_since", b"state_since"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["active_tracklets", b"active_tracklets", "camera_id", b"camera_id", "clock", b"clock", "detail", b"detail", "frames_encoded", b"frames_encoded", "frames_expired", b"frames_expired", "frames_failed", b"frames_failed", "frames_in_flight", b"frames_in_flight", "frames_sampled", b"frames_sampled", "frames_skipped", b"frames_skipped", "height_px", b"height_px", "last_frame_time", b"last_frame_time", "latency", b"latency", "lease_token", b"lease_token", "quarantined_pictures", b"quarantined_pictures", "reconnects", b"reconnects", "sample_rate_hz", b"sample_rate_hz", "skip_counts", b"skip_counts", "state", b"state", "state_since", b"state_since", "width_px", b"width_px", "worker_address", b"worker_address"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["active_tracklets", b"active_tracklets", "camera_id", b"camera_id", "clock", b"clock", "detail", b"detail", "frames_encoded", b"frames_encoded", "frames_expired", b"frames_expired", "frames_failed", b"frames_failed", "frames_in_flight", b"frames_in_flight", "frames_sampled", b"frames_sampled", "frames_skipped", b"frames_skipped", "height_px", b"height_px", "last_frame_time", b"last_frame_time", "latency", b"latency", "lease_token", b"lease_token", "quarantined_pictures", b"quarantined_pictures", "reconnects", b"reconnects", "sample_rate_hz", b"sample_rate_hz", "scene", b"scene", "skip_counts", b"skip_counts", "state", b"state", "state_since", b"state_since", "width_px", b"width_px", "worker_address", b"worker_address"]) -> None: ...
 
 Global___CameraStatus: typing_extensions.TypeAlias = CameraStatus
 

@@ -39,6 +39,8 @@ class _CameraEventKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper
     CAMERA_EVENT_KIND_OBJECT_LEFT: _CameraEventKind.ValueType  # 7
     CAMERA_EVENT_KIND_OBJECT_REMOVED: _CameraEventKind.ValueType  # 8
     CAMERA_EVENT_KIND_ENDED: _CameraEventKind.ValueType  # 9
+    CAMERA_EVENT_KIND_SCENE_CLEAR: _CameraEventKind.ValueType  # 10
+    """What was told of the scene before, from COVERED to OBJECT_REMOVED, is over."""
     CAMERA_EVENT_KIND_CLOCK_OFFSET: _CameraEventKind.ValueType  # 14
     """Its clock and that of another camera of the same view are more than 500 ms apart."""
 
@@ -54,6 +56,8 @@ CAMERA_EVENT_KIND_MOVED: CameraEventKind.ValueType  # 6
 CAMERA_EVENT_KIND_OBJECT_LEFT: CameraEventKind.ValueType  # 7
 CAMERA_EVENT_KIND_OBJECT_REMOVED: CameraEventKind.ValueType  # 8
 CAMERA_EVENT_KIND_ENDED: CameraEventKind.ValueType  # 9
+CAMERA_EVENT_KIND_SCENE_CLEAR: CameraEventKind.ValueType  # 10
+"""What was told of the scene before, from COVERED to OBJECT_REMOVED, is over."""
 CAMERA_EVENT_KIND_CLOCK_OFFSET: CameraEventKind.ValueType  # 14
 """Its clock and that of another camera of the same view are more than 500 ms apart."""
 Global___CameraEventKind: typing_extensions.TypeAlias = CameraEventKind
@@ -380,7 +384,7 @@ class CameraEvent(google.protobuf.message.Message):
     detail: builtins.str
     """What was observed, without credentials."""
     probability: builtins.float
-    """How sure, in [0, 1], for scene changes."""
+    """How clear the evidence was, in [0, 1], for scene changes; no error rate."""
     clip_id: builtins.str
     """Names the clip around it at the camera's worker; empty: none is kept."""
     @property

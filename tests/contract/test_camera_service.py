@@ -379,3 +379,29 @@ def test_a_wrong_setting_is_told_in_one_line(tmp_path: Path) -> None:
     assert "TESSERA_INGEST_STORE_URL" in done.stderr
     assert "redis://" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("camera", "field"),
+    [
+        (pb.Camera(camera_id="far", url="rtsp://user:s3cret@169.254.169.254/x"), "url"),
+        (
+            pb.Camera(
+                camera_id="far",
+                url="rtsp://10.0.0.1/x",
+                stream=pb.StreamOptions(sub_stream_url="http://user:s3cret@8.8.8.8/x"),
+            ),
+            "stream.sub_stream_url",
+        ),
+    ],
+    ids=["url", "smaller stream"],
+)
+async def test_an_address_that_is_not_allowed_is_refused(
+    cameras: CameraServiceStub, camera: pb.Camera, field: str
+) -> None:
+    """By default cameras are near; the error names the field, the URL without credentials, and the setting."""
+    detail = await refused(cameras.AddCamera(pb.AddCameraRequest(camera=camera)))
+    assert (detail.code, detail.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert detail.metadata["field"] == field
+    assert "TESSERA_INGEST_ALLOWED_NETWORKS" in detail.metadata["allowed"]
+    assert "s3cret" not in f"{detail.message} {detail.metadata}"

@@ -34,6 +34,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         open_limit_s=1.0,
         read_limit_s=1.0,
         frozen_after_s=0.5,
+        scene_every_s=0.1,
         reconnect_longest_s=1.0,
         evidence_dir=str(tmp_path / "evidence"),
         evidence_keys="ephemeral",

@@ -162,6 +162,13 @@ class FakeServer:
             self._server = None
 
 
+class Call:
+    """What a servicer asks of a call: it comes from a user, and not from another worker."""
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+
 @dataclass
 class Rig:
     """A whole camera_ingest but for its own server."""

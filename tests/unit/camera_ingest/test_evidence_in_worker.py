@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import grpc
 import pytest
 import simplejpeg
-from ingest_fakes import Rig, eventually
+from ingest_fakes import Call, Rig, eventually
 
 from camera_ingest.camera import Camera
 from camera_ingest.evidence.evidence import Evidence
+from camera_ingest.peers import Peers
 from camera_ingest.servicer import CameraServicer
+from tessera.chassis.ports import free_port
 from tessera.domain.errors import NotFoundError, UnavailableError
 from tessera.domain.ids import CameraId
 from tessera.v1 import camera_pb2 as pb
+from tessera.v1 import camera_pb2_grpc
 
 DOOR = CameraId("door")
 
@@ -43,12 +47,12 @@ async def test_a_sighting_names_a_shot_that_can_be_fetched(rig: Rig, picture_fol
     await eventually(lambda: bool(files(tmp_path)), "a file")
     assert {update.best_shot_id for update in rig.gallery.updates} == {shot_id}
     servicer = CameraServicer(rig.ingest.fleet, rig.ingest.peers, lambda _: None, rig.ingest.evidence)
-    answer = await servicer.GetShot(pb.GetShotRequest(shot_id=shot_id), None)
+    answer = await servicer.GetShot(pb.GetShotRequest(shot_id=shot_id), Call())
     height, width, *_ = simplejpeg.decode_jpeg_header(answer.image.data)
     assert (height, width) == (46, 44)  # 20 x 24 px of a face, twice its longer side, cut at the picture's edge
     assert answer.camera_id == DOOR
     with pytest.raises(NotFoundError):
-        await servicer.GetShot(pb.GetShotRequest(shot_id="0" * 32), None)
+        await servicer.GetShot(pb.GetShotRequest(shot_id="0" * 32), Call())
 
 
 async def test_nothing_of_the_undecided_reaches_the_disk(rig: Rig, picture_folder: Path, tmp_path: Path) -> None:
@@ -105,7 +109,7 @@ async def test_a_lost_camera_has_a_clip_of_what_came_before(rig: Rig, picture_fo
     kept = "tessera_ingest_evidence_kept_total"
     await eventually(lambda: rig.counted(kept, kind="clip") == 1, "the clip")
     servicer = CameraServicer(rig.ingest.fleet, rig.ingest.peers, lambda _: None, rig.ingest.evidence)
-    pieces = [piece.data async for piece in servicer.GetClip(pb.GetClipRequest(clip_id=clip_id), None)]
+    pieces = [piece.data async for piece in servicer.GetClip(pb.GetClipRequest(clip_id=clip_id), Call())]
     clip = b"".join(pieces)
     assert clip[:4] == b"RIFF"
     assert clip.count(b"\xff\xd8\xff") >= 8
@@ -132,3 +136,25 @@ async def test_a_disk_that_takes_nothing_holds_up_no_frame(rig: Rig, picture_fol
     status = rig.ingest.fleet.worker(DOOR).status()
     ended = status.frames_encoded + status.frames_skipped + status.frames_expired + status.frames_failed
     assert status.frames_sampled == ended + status.frames_in_flight
+
+
+async def test_a_piece_that_another_worker_keeps_is_fetched_from_it(rig: Rig, picture_folder: Path) -> None:
+    """Any worker is asked for any shot; one that nobody keeps is not found; a dead worker hides none of the others'."""
+    await watch(rig, picture_folder)
+    shot_id = await told_shot(rig)
+    keeper = CameraServicer(rig.ingest.fleet, rig.ingest.peers, lambda _: None, rig.ingest.evidence)
+    server = grpc.aio.server()
+    camera_pb2_grpc.add_CameraServiceServicer_to_server(keeper, server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    peers = Peers()
+    try:
+        addresses = {address, f"127.0.0.1:{free_port()}"}
+        found = await peers.shot(addresses, pb.GetShotRequest(shot_id=shot_id))
+        assert found is not None
+        assert (found.camera_id, found.image.data[:2]) == (DOOR, b"\xff\xd8")
+        assert await peers.shot(addresses, pb.GetShotRequest(shot_id="0" * 32)) is None
+        assert [piece async for piece in peers.clip(addresses, pb.GetClipRequest(clip_id="0" * 32))] == []
+    finally:
+        await peers.close()
+        await server.stop(None)

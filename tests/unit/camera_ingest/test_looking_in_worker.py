@@ -10,6 +10,7 @@ import simplejpeg
 from ingest_fakes import Rig, eventually
 
 from camera_ingest.camera import Camera, CameraStatus, Zone
+from camera_ingest.looking.scene import SceneState
 from camera_ingest.worker import CameraWorker
 from tessera.domain.ids import CameraId
 from tessera.domain.reasons import Reason
@@ -101,3 +102,37 @@ async def test_an_encoder_without_room_slows_the_camera_down(rig: Rig, picture_f
     rig.encoder.may_answer.set()
     await eventually(lambda: worker.status().sample_rate_hz > slow.sample_rate_hz, "a higher rate")
     assert balanced(worker.status())
+
+
+@pytest.fixture
+def covered_folder(tmp_path: Path) -> Path:
+    """At ten pictures a second: a room for 4 s, a bag over the camera for 4 s, the room again."""
+    chance = np.random.default_rng(5)
+    room = chance.integers(40, 220, (18, 32, 3)).astype(np.uint8).repeat(20, 0).repeat(20, 1)
+    for number in range(160):
+        picture = np.full_like(room, 20) if 40 <= number < 80 else room
+        noisy = np.clip(picture + chance.normal(0, 2, picture.shape), 0, 255).astype(np.uint8)
+        (tmp_path / f"{number:03}.jpg").write_bytes(simplejpeg.encode_jpeg(noisy, 90, "BGR"))
+    return tmp_path
+
+
+async def test_a_covered_camera_is_told_and_that_it_is_over(rig: Rig, covered_folder: Path) -> None:
+    """COVERED reaches the gallery with its place and how clear it is, then SCENE_CLEAR; the status says both."""
+    rig.encoder.faces = False
+    worker = await watch(rig, Camera(HALL, f"folder:{covered_folder}", sample_rate_hz=10.0, expires_after_s=8.0))
+    await eventually(lambda: "COVERED" in rig.gallery.kinds(), "the cover")
+    covered = next(event.event for event in rig.gallery.events if event.event.probability)
+    assert [(box.width_px, box.height_px) for box in covered.regions] == [(640, 360)]
+    assert 0.5 < covered.probability <= 1.0
+    await eventually(lambda: "SCENE_CLEAR" in rig.gallery.kinds(), "its end")
+    assert worker.status().scene is SceneState.CLEAR
+    told = [kind for kind in rig.gallery.kinds() if kind not in {"ONLINE", "ENDED"}]
+    assert told == ["COVERED", "SCENE_CLEAR"]
+    assert balanced(worker.status())
+
+
+async def test_a_camera_that_watches_no_scene_says_so(rig: Rig, still_folder: Path) -> None:
+    """`watch_scene` off: nothing is compared, and the status says that nobody looks."""
+    worker = await watch(rig, Camera(HALL, f"folder:{still_folder}", loop=True, watch_scene=False))
+    await eventually(lambda: worker.status().frames_sampled >= 3, "frames")
+    assert worker.status().scene is SceneState.UNWATCHED

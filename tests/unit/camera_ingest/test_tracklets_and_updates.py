@@ -154,7 +154,7 @@ async def test_an_event_is_given_up_after_bounded_attempts() -> None:
     announcer.drain()
     await asyncio.wait_for(announcer.run(), 10)
     assert tried == ["e1"] * 10 + ["e2"] * 10
-    labels = {"state": "LOST", "result": "DROPPED"}
+    labels = {"kind": "LOST", "result": "DROPPED"}
     assert metrics.registry.get_sample_value("tessera_ingest_camera_events_total", labels) == 2
 
 
