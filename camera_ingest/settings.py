@@ -46,9 +46,9 @@ class IngestSettings:
     advertised_address: str = ""
     """host:port at which other workers reach this one; empty: `host` and `port`, or this machine's name for a `host`
     that means all addresses."""
-    lease_s: float = 5.0
-    """A worker that shows no sign of life for so long loses its cameras to others; two thirds of it without the store,
-    and it stops watching by itself. 2 to 60, the same for all workers."""
+    lease_s: float = 6.0
+    """A worker that shows no sign of life for so long loses its cameras to others; four fifths of it without the
+    store, and it stops watching by itself. 2 to 60, the same for all workers."""
 
     max_cameras: int = 64
     """Cameras at a time; one more is refused."""

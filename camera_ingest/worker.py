@@ -38,7 +38,7 @@ from tessera.chassis.tasks import end_tasks
 from tessera.client.stream_values import FrameAnswer, FrameOutcome, TrackletDecision, TrackletUpdate
 from tessera.domain.camera_events import CameraEventKind
 from tessera.domain.errors import UnavailableError
-from tessera.domain.ids import TrackletId
+from tessera.domain.ids import CollectionId, TrackletId
 from tessera.domain.reasons import Reason
 
 log = get_logger()
@@ -266,10 +266,10 @@ class CameraWorker:
         jpeg = await loop.run_in_executor(self._parts.encoding.executor, to_jpeg, picture)
         return jpeg, newest.capture_time
 
-    def decide(self, decision: TrackletDecision) -> None:
-        """Take in a decision on one of this camera's tracklets."""
+    def decide(self, decision: TrackletDecision, collection_id: CollectionId) -> None:
+        """Take in a decision on one of this camera's tracklets, taken in the collection that was asked."""
         if self._evidence is not None:
-            self._evidence.shots.told(decision, self.camera.collection_id)
+            self._evidence.shots.told(decision, collection_id)
         if self._book.decide(decision):
             self._metrics.decisions.labels(self.camera.camera_id, decision.decision.outcome.value).inc()
 
