@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from camera_ingest.clock_watch import ClockWatch
+from camera_ingest.jump_watch import JumpWatch
 from camera_ingest.metrics import IngestMetrics
 from camera_ingest.sources.file_time import FileTime, Playout
 from camera_ingest.sources.stream_clock import ClockKind, StreamClock, lower_slope
@@ -150,7 +150,7 @@ def test_a_jump_of_the_wall_clock_touches_no_deadline(jump_s: float) -> None:
 def test_a_jump_is_counted_once_and_a_turned_clock_is_none() -> None:
     """A time server that turns the clock by half a second is left alone; what jumps is counted for the process."""
     clock, metrics = JumpingClock(BEGAN), IngestMetrics(CollectorRegistry())
-    watch = ClockWatch(clock, metrics)
+    watch = JumpWatch(clock, metrics)
     for moved_s, jumps in ((0.0, 0), (0.5, 0), (3600.0, 1), (0.0, 1), (-3600.0, 2)):
         clock.advance(1.0)
         clock.set_ahead(moved_s)

@@ -14,7 +14,7 @@ log = get_logger()
 _EVERY_S = 1.0
 
 
-class ClockWatch:
+class JumpWatch:
     """Looks at the wall clock once a second.
 
     Args:
