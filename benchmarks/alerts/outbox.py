@@ -53,8 +53,8 @@ COMMAND = "python -m benchmarks.alerts.outbox"
 KILLS = 100
 LANES = 4
 _LIMIT_S = 120.0
-# A gateway that failed ends with 1. The second is what multiprocessing tells when another lane's start, which looks after
-# every child, was the first to ask.
+# A gateway that failed ends with 1. The second is what multiprocessing tells when the start of another lane's gateway,
+# which looks after every child, was the first to ask.
 _KILLED = (-signal.SIGKILL, 255)
 _OUTAGES = 10
 _AWAY_S = 600
