@@ -146,6 +146,7 @@ def _body(happening: Happening) -> SightingBody | CameraEventBody | VerifyFailur
         capture_to_decision_s=0.2,
         labels=tuple(sorted(body.labels)),
         link_id=body.link_id,
+        zones=tuple(sorted(body.zones)),
     )
 
 
