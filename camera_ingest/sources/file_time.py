@@ -13,6 +13,11 @@ _BREAK_S = 30.0
 _BELIEVED_S = 60.0
 
 
+def wall_time(clock: Clock, monotonic_s: float) -> datetime:
+    """The wall clock's time at a moment of the monotonic one: as it is set now, whenever it was set."""
+    return clock.now() + timedelta(seconds=monotonic_s - clock.monotonic_s())
+
+
 class FileTime:
     """A recording's own clock, started at its first frame.
 
@@ -20,31 +25,25 @@ class FileTime:
         clock: this machine's.
         longest_late_s: of a recording that is played in its own time. A frame that is later than this makes everything
             after it later by as much: a machine that cannot decode in time plays slower, where it would otherwise be
-            behind for good, with every frame too old. Capture times follow the wall clock, should it jump. None: it is
-            not played but read, and its time goes on from when it was opened.
+            behind for good, with every frame too old. None: it is read, and never late.
     """
 
     def __init__(self, clock: Clock, longest_late_s: float | None = None) -> None:
         self._clock = clock
         self._longest_late_s = longest_late_s
         self._first_s: float | None = None
-        self._began = clock.now()
         self._began_s = clock.monotonic_s()
 
     def due(self, time_s: float | None) -> tuple[datetime, float]:
         """When a frame is captured: UTC, and on the monotonic clock."""
         time_s = time_s or 0.0
         if self._first_s is None:
-            self._first_s = time_s
-            self._began, self._began_s = self._clock.now(), self._clock.monotonic_s()
-        offset_s = max(0.0, time_s - self._first_s)
-        if self._longest_late_s is None:
-            return self._began + timedelta(seconds=offset_s), self._began_s + offset_s
-        now_s = self._clock.monotonic_s()
-        if now_s - self._began_s - offset_s > self._longest_late_s:
-            self._began_s = now_s - offset_s
-        due_s = self._began_s + offset_s
-        return self._clock.now() + timedelta(seconds=due_s - now_s), due_s
+            self._first_s, self._began_s = time_s, self._clock.monotonic_s()
+        due_s = self._began_s + max(0.0, time_s - self._first_s)
+        late_s = self._clock.monotonic_s() - due_s
+        if self._longest_late_s is not None and late_s > self._longest_late_s:
+            self._began_s, due_s = self._began_s + late_s, due_s + late_s
+        return wall_time(self._clock, due_s), due_s
 
 
 class Playout:
@@ -85,4 +84,4 @@ class Playout:
             due_s, self._lead_s = now_s, now_s - time_s
         if self._first_utc_s is not None:
             return datetime.fromtimestamp(self._first_utc_s + time_s - self._first_s, UTC), due_s
-        return self._clock.now() + timedelta(seconds=due_s - now_s), due_s
+        return wall_time(self._clock, due_s), due_s
