@@ -38,6 +38,9 @@ class SeenFrame:
     peer: str
     """The connection that it came over: one for each worker process."""
     at_s: float
+    """When it came."""
+    captured_s: float
+    """When it was taken, by the clock of the worker's machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +72,18 @@ class Record:
             return {frame.camera_id for frame in reversed(self.frames) if frame.at_s > since_s}
 
     def watched_by_two(self, within_s: float = 2.0) -> int:
-        """Frames of a worker that came between two of another one, less than `within_s` apart, of the same camera."""
+        """Frames of a worker that were taken between two of another one, less than `within_s` apart, of one camera.
+
+        When they were taken counts, and not when they came: a worker's last frame may still be on its way.
+        """
         with self.lock:
-            frames = sorted(self.frames, key=lambda frame: (frame.camera_id, frame.at_s))
+            frames = sorted(self.frames, key=lambda frame: (frame.camera_id, frame.captured_s))
         count = 0
         for _, of_camera in groupby(frames, key=lambda frame: frame.camera_id):
             turns = [list(turn) for _, turn in groupby(of_camera, key=lambda frame: frame.peer)]
             for before, turn, after in zip(turns, turns[1:], turns[2:], strict=False):
                 same = before[-1].peer == after[0].peer
-                count += len(turn) if same and after[0].at_s - before[-1].at_s < within_s else 0
+                count += len(turn) if same and after[0].captured_s - before[-1].captured_s < within_s else 0
         return count
 
     def older_leases(self) -> int:
@@ -115,7 +121,9 @@ class ListeningEncoder(encoder_pb2_grpc.EncoderServiceServicer):
                 continue
             picture = request.frame.image.data
             with self._record.lock:
-                self._record.frames.append(SeenFrame(camera_id, context.peer(), time.monotonic()))
+                self._record.frames.append(
+                    SeenFrame(camera_id, context.peer(), time.monotonic(), _seconds(request.frame))
+                )
             if self._crash is not None:
                 self._crash(picture)
             yield encoder_pb2.EncodeStreamResponse(result=_one_face(request.frame))
@@ -189,6 +197,10 @@ def listening(record: Record) -> Iterator[tuple[str, str]]:
 
 def _server() -> grpc.Server:
     return grpc.server(ThreadPoolExecutor(_STREAMS), options=[("grpc.so_reuseport", 0)])
+
+
+def _seconds(frame: encoder_pb2.Frame) -> float:
+    return frame.capture_time.seconds + frame.capture_time.nanos / 1e9
 
 
 def _one_face(frame: encoder_pb2.Frame) -> encoder_pb2.FrameResult:

@@ -6,7 +6,7 @@ from benchmarks.cameras.listening import Record, SeenFrame, SeenUpdate
 
 
 def record_of(*frames: tuple[str, str, float]) -> Record:
-    return Record([SeenFrame(camera, peer, at_s) for camera, peer, at_s in frames])
+    return Record([SeenFrame(camera, peer, 9.0 - taken_s, taken_s) for camera, peer, taken_s in frames])
 
 
 def test_a_frame_between_two_of_another_worker_is_found() -> None:
