@@ -22,6 +22,7 @@ from camera_ingest.evidence.evidence import Evidence
 from camera_ingest.evidence.sealing import EvidenceKeys
 from camera_ingest.evidence.vault import Limits, Vault
 from camera_ingest.fleet import Fleet
+from camera_ingest.jump_watch import JumpWatch
 from camera_ingest.leases.keeper import Lease, LeaseKeeper
 from camera_ingest.leases.process_mark import own_mark
 from camera_ingest.leases.table import LeaseTable, MemoryLeaseTable, RedisLeaseTable
@@ -195,6 +196,7 @@ async def serve(settings: IngestSettings) -> None:
         tasks = [asyncio.create_task(work) for work in (ingest.matcher.run(), ingest.announcer.run())]
         readiness = asyncio.create_task(keep_ready(server, ingest))
         sharing = [asyncio.create_task(work) for work in (ingest.keeper.run(), ingest.fleet.run())]
+        sharing.append(asyncio.create_task(JumpWatch(SystemClock(), metrics).run()))
         sharing += [asyncio.create_task(ingest.evidence.run())] if ingest.evidence is not None else []
         stopped = asyncio.create_task(wait_for_stop_signal())
         # The others run for ever: one that ends has failed, and a process without it would only look well.

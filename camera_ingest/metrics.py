@@ -58,6 +58,12 @@ class IngestMetrics(ServiceMetrics):
             ["camera"],
             registry=registry,
         )
+        self.clock_jumps = Counter(
+            "tessera_ingest_clock_jumps_total",
+            "Times this machine's wall clock jumped by more than a second. Nothing expires for it, and capture times "
+            "follow it; look at the machine's time server.",
+            registry=registry,
+        )
         self.clock_drift_ppm = Gauge(
             "tessera_ingest_clock_drift_ppm",
             "By how much a camera's clock runs fast against this machine's, in millionths. Beyond 200 either way: its "

@@ -79,6 +79,8 @@ class IngestSettings:
     """They are kept for so long."""
     evidence_forget_s: float = 5.0
     """How often the gallery is asked which sightings were erased; what shows them goes."""
+    clip_sightings: bool = False
+    """Clips are kept of sightings (MATCH and UNKNOWN) too, some megabytes each, and not of camera events alone."""
     clip_before_s: float = 4.0
     """A clip begins so long before its event; 0 to 30."""
     clip_after_s: float = 4.0
@@ -142,7 +144,8 @@ class IngestSettings:
     @property
     def evidence(self) -> EvidenceSettings:
         """How best shots and clips are kept."""
-        return EvidenceSettings(ClipSettings(self.clip_before_s, self.clip_after_s), self.evidence_forget_s)
+        clips = ClipSettings(self.clip_before_s, self.clip_after_s)
+        return EvidenceSettings(clips, self.clip_sightings, self.evidence_forget_s)
 
     @property
     def server(self) -> ServerSettings:

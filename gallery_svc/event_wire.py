@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from gallery_svc.alert_wire import NameOf, alert_to_wire
@@ -26,6 +27,8 @@ from tessera.v1 import biometrics_pb2 as pb
 from tessera.v1 import camera_pb2, events_pb2, matching_pb2
 
 MAX_CHECKED = 1000
+MAX_ZONES = 64
+MAX_ZONE_CHARACTERS = 128
 
 # ---- tracklets
 
@@ -48,6 +51,8 @@ def update_from_wire(message: matching_pb2.TrackletUpdate) -> TrackletUpdate:
         modality=wire.modality_from_wire(message.modality),
         lease_token=message.lease_token,
         best_shot_id=_piece_id("best_shot_id", message.best_shot_id),
+        clip_id=_piece_id("clip_id", message.clip_id),
+        zones=_zones(message.zones),
     )
 
 
@@ -217,6 +222,8 @@ def _sighting(body: SightingBody, name_of: NameOf) -> events_pb2.Sighting:
         ended=body.ended,
         capture_to_decision=wire.seconds_to_wire(body.capture_to_decision_s),
         best_shot_id=body.best_shot_id,
+        clip_id=body.clip_id,
+        zones=body.zones,
         link_id=body.link_id if body.link_until is not None and datetime.now(UTC) < body.link_until else "",
         labels=body.labels,
     )
@@ -229,6 +236,13 @@ def _verify_failure(body: VerifyFailureBody, name_of: NameOf) -> events_pb2.Veri
         display_name=name_of(body.collection_id, body.subject_id),
         evidence_id=body.evidence_id,
     )
+
+
+def _zones(names: Sequence[str]) -> tuple[str, ...]:
+    if len(names) > MAX_ZONES or any(len(name) > MAX_ZONE_CHARACTERS for name in names):
+        allowed = f"{MAX_ZONES} of at most {MAX_ZONE_CHARACTERS} characters"
+        raise InvalidInputError("zones", f"{len(names)} names", allowed)
+    return tuple(dict.fromkeys(names))
 
 
 def _piece_id(field: str, value: str) -> str:

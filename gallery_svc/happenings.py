@@ -43,6 +43,7 @@ def _body_of(record: EventRecord) -> Seen | CameraHappened | VerifyFailed | Aler
             labels=frozenset(body.labels),
             lasted_s=max(0.0, (body.last_seen - body.first_seen).total_seconds()),
             ended=body.ended,
+            zones=frozenset(body.zones),
             link_id=body.link_id,
             best_shot_id=body.best_shot_id,
         )

@@ -238,6 +238,8 @@ class Sightings:
             ended=update.ended,
             capture_to_decision_s=max(0.0, (now - newest).total_seconds()),
             best_shot_id=update.best_shot_id,
+            clip_id=update.clip_id,
+            zones=update.zones,
             link_id=state.link.link_id if state.link is not None else "",
             link_until=state.link.until if state.link is not None else None,
             labels=await self._labels_of(update.collection_id, standing.verdict.subject_id),

@@ -495,6 +495,10 @@ class SightingBody:
     capture_to_decision_s: float
     best_shot_id: str = ""
     """Of the picture that the camera's worker keeps; empty: none."""
+    clip_id: str = ""
+    """Of the clip around its first decision; empty: none."""
+    zones: tuple[str, ...] = ()
+    """The camera's zones in which it was seen, by name."""
     link_id: str = ""
     """Of an unknown person: the same for sightings that are taken for one person; empty otherwise."""
     link_until: datetime | None = None

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tessera.client import wire
-from tessera.v1 import biometrics_pb2 as pb
-from tessera.v1 import events_pb2, matching_pb2, rules_pb2, rules_pb2_grpc, subject_pb2
+from tessera.v1 import events_pb2, rules_pb2, rules_pb2_grpc, subject_pb2
+from tests.alert_sightings import enroll_two, see
 from tests.eventually import eventually
-from tests.gallery_world import MODEL, World, embedded, emptied, person, refused, running_world, verify
+from tests.gallery_world import World, embedded, emptied, person, refused, running_world, verify
 from tests.valkey import PrivateServer
 
 LIST = rules_pb2.Rule(
@@ -24,14 +24,8 @@ async def world(store: str) -> AsyncIterator[World]:
     """A gallery that knows Ada (person 0), who is banned, and Bob (person 5), who is not, over each store."""
     async with running_world(store, heartbeat_s=0.1) as running:
         await eventually(running.is_ready)
-        await _enroll(running)
+        await enroll_two(running)
         yield running
-
-
-async def _enroll(world: World) -> None:
-    for name, number, labels in (("ada", 0, ["banned"]), ("bob", 5, ["staff"])):
-        profile = {"subject_id": name, "display_name": name.title(), "labels": labels}
-        await world.stub.EnrollSubject(subject_pb2.EnrollSubjectRequest(**profile, samples=[embedded(person(number))]))
 
 
 def rules(world: World) -> rules_pb2_grpc.RuleServiceAsyncStub:
@@ -43,34 +37,6 @@ async def put(world: World, rule: rules_pb2.Rule, expected: int = 0) -> rules_pb
     """Make a rule."""
     request = rules_pb2.PutRuleRequest(rule=rule, expected_revision=expected, actor="eva")
     return (await rules(world).PutRule(request)).rule
-
-
-async def see(world: World, tracklet_id: str, number: int, camera_id: str = "gate", age_s: float = 0.0) -> None:
-    """Somebody walks past a camera, and is decided."""
-    at = datetime.now(UTC) - timedelta(seconds=age_s)
-    updates = [
-        matching_pb2.TrackletUpdate(
-            camera_id=camera_id,
-            tracklet_id=tracklet_id,
-            sequence=sequence,
-            first_seen=wire.time_to_wire(at),
-            last_seen=wire.time_to_wire(at),
-            frame_count=sequence,
-            samples=[
-                matching_pb2.TrackletSample(
-                    capture_time=wire.time_to_wire(at),
-                    embedding=pb.Embedding(values=person(number, 0.1), model_id=MODEL),
-                    quality=pb.Quality(size=0.9, overall=0.9),
-                    box=pb.Box(width_px=50, height_px=50),
-                )
-            ],
-        )
-        for sequence in (1, 2)
-    ]
-    opening = matching_pb2.MatchStreamRequest(open=matching_pb2.MatchStreamOpen(worker_id="w1"))
-    requests = [opening, *(matching_pb2.MatchStreamRequest(update=update) for update in updates)]
-    async for answer in world.stub.MatchStream(iter(requests)):
-        assert answer.WhichOneof("message") != "rejected", answer
 
 
 async def alerts(world: World, count: int, **wanted: object) -> list[events_pb2.Alert]:
@@ -250,7 +216,7 @@ async def test_two_galleries_tell_each_alert_once(valkey: PrivateServer) -> None
     store = await emptied(valkey)
     async with running_world(store, alert_lease_s=1.0) as staying:
         await eventually(staying.is_ready)
-        await _enroll(staying)
+        await enroll_two(staying)
         await put(staying, LIST)
         async with running_world(store, alert_lease_s=1.0) as leaving:
             await eventually(leaving.is_ready)

@@ -390,12 +390,15 @@ async def test_an_erased_subject_leaves_no_sighting(world: World) -> None:
     assert [event.sighting.tracklet_id for event in await sightings(world)] == ["t2"]
 
 
-async def test_a_sighting_names_its_best_shot(world: World) -> None:
+async def test_a_sighting_names_its_zones_and_its_pictures(world: World) -> None:
     """As the worker names it, in each revision."""
     first = update("t1", 1, sample(person(0)), sample(person(0)), best_shot_id="5" * 32)
-    await match(world, first, update("t1", 2, ended=True, best_shot_id="5" * 32))
+    last = update("t1", 2, ended=True, best_shot_id="5" * 32, clip_id="6" * 32, zones=["door", "till"])
+    await match(world, first, last)
     (event,) = await sightings(world)
-    assert (event.sighting.best_shot_id, event.sighting.ended) == ("5" * 32, True)
+    seen = event.sighting
+    assert (seen.best_shot_id, seen.clip_id, list(seen.zones)) == ("5" * 32, "6" * 32, ["door", "till"])
+    assert seen.ended
 
 
 async def test_an_unknown_person_has_one_link_on_every_camera(world: World) -> None:
