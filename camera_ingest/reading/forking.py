@@ -108,7 +108,8 @@ def _become_reader(server_id: int, what: str, files: list[int]) -> NoReturn:
         _tie_to(server_id, order.camera_id)
         # A core would hold credentials; a decoder that asks for gigabytes loses its camera, not the machine.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_DATA, (_MAX_DATA_BYTES, _MAX_DATA_BYTES))
+        if not order.stream.hardware_decode:  # drivers reserve far more than they use
+            resource.setrlimit(resource.RLIMIT_DATA, (_MAX_DATA_BYTES, _MAX_DATA_BYTES))
         with socket.socket(fileno=files[0]) as channel:
             read(order, channel, files[1])
         code = 0
