@@ -46,7 +46,9 @@ class ForkServer:
 
     def serve(self) -> None:
         """Obey until the parent is gone."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C goes to the whole group; the parent decides
+        # A Ctrl-C goes to the whole group, a service's stop to all of its processes: the parent decides who ends when.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         av.logging.set_level(None)  # FFmpeg's own lines name URLs with their credentials
         gc.collect()
         gc.freeze()
