@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 from prometheus_client import CollectorRegistry
 
+from camera_ingest.aligning import ClockWatch
 from camera_ingest.announcing import Announcer
 from camera_ingest.backoff import Backoff
 from camera_ingest.camera import Camera
@@ -21,6 +22,7 @@ from camera_ingest.evidence.evidence import Evidence
 from camera_ingest.evidence.sealing import EvidenceKeys
 from camera_ingest.evidence.vault import Limits, Vault
 from camera_ingest.fleet import Fleet
+from camera_ingest.jump_watch import JumpWatch
 from camera_ingest.leases.keeper import Lease, LeaseKeeper
 from camera_ingest.leases.table import LeaseTable, MemoryLeaseTable, RedisLeaseTable
 from camera_ingest.matching import Matcher
@@ -45,6 +47,7 @@ from tessera.chassis.server import Server, run_service, wait_for_stop_signal
 from tessera.chassis.settings import MEMORY, load_settings, redacted
 from tessera.chassis.tasks import end_tasks
 from tessera.chassis.tracing import open_tracing
+from tessera.client.stream_values import TrackletDecision, TrackletUpdate
 from tessera.domain.errors import UnavailableError
 from tessera.v1 import camera_pb2_grpc
 
@@ -113,12 +116,18 @@ def wire_parts(
         metrics=metrics,
         clock=clock,
     )
+    clocks = ClockWatch(fleet.watched_camera, announcer.announce, clock, metrics)
+
+    def on_decision(update: TrackletUpdate, decision: TrackletDecision) -> None:
+        fleet.decide(update, decision)
+        clocks.take(update, decision)
+
     matcher = Matcher(
         channel=gallery,
         worker_id=settings.worker_id,
         clock=clock,
         metrics=metrics,
-        on_decision=fleet.decide,
+        on_decision=on_decision,
         on_superseded=keeper.superseded,
         backoff=Backoff(0.2, 2.0, 0.05),
     )
@@ -185,6 +194,7 @@ async def serve(settings: IngestSettings) -> None:
         tasks = [asyncio.create_task(work) for work in (ingest.matcher.run(), ingest.announcer.run())]
         readiness = asyncio.create_task(keep_ready(server, ingest))
         sharing = [asyncio.create_task(work) for work in (ingest.keeper.run(), ingest.fleet.run())]
+        sharing.append(asyncio.create_task(JumpWatch(SystemClock(), metrics).run()))
         sharing += [asyncio.create_task(ingest.evidence.run())] if ingest.evidence is not None else []
         stopped = asyncio.create_task(wait_for_stop_signal())
         # The others run for ever: one that ends has failed, and a process without it would only look well.

@@ -64,6 +64,7 @@ class Fleet:
         self._cameras: dict[CameraId, Camera] = {}
         self._workers: dict[CameraId, CameraWorker] = {}
         self._rested: dict[CameraId, CameraWorker] = {}
+        self._unwatchable: list[Camera] = []
         self._read_revision = -1
         self._read_s: float | None = None
         self._is_stopped = False
@@ -235,13 +236,20 @@ class Fleet:
         rested = self._rested.get(camera.camera_id)
         if rested is not None:
             return rested.status()
-        return idle_status(camera, CameraState.WAITING, "no worker watches it by now")
+        failed = camera in self._unwatchable
+        detail = "internal error; the log has it" if failed else "no worker watches it by now"
+        return idle_status(camera, CameraState.WAITING, detail)
+
+    def watched_camera(self, camera_id: CameraId) -> Camera | None:
+        """A camera that is watched here; None: it is not."""
+        worker = self._workers.get(camera_id)
+        return worker.camera if worker is not None else None
 
     def decide(self, update: TrackletUpdate, decision: TrackletDecision) -> None:
         """Pass a decision to the camera that the update came from; one of a removed camera is too late."""
         worker = self._workers.get(update.camera_id)
         if worker is not None:
-            worker.decide(decision)
+            worker.decide(decision, update.collection_id)
 
     # ---- inside
 
@@ -294,7 +302,7 @@ class Fleet:
             del self._rested[key]
             self._metrics.forget_camera(key)
         for key, lease in mine.items():
-            await self._watch(self._cameras[key], lease)
+            await self._watch_or_tell(self._cameras[key], lease)
         for worker in self._rested.values():
             worker.tell_age()
 
@@ -322,6 +330,14 @@ class Fleet:
         except UnavailableError as error:
             log.warning("leases.not_given_back", error=str(error))
 
+    async def _watch_or_tell(self, camera: Camera, lease: Lease) -> None:
+        try:
+            await self._watch(camera, lease)
+        except Exception:  # one camera that cannot be watched must not keep the others from it
+            if camera not in self._unwatchable:
+                log.exception("camera.not_watched", camera=camera.camera_id)
+            self._unwatchable = [*(one for one in self._unwatchable if one.camera_id != camera.camera_id), camera]
+
     async def _watch(self, camera: Camera, lease: Lease) -> None:
         worker = self._workers.get(camera.camera_id)
         if worker is not None and (worker.camera == camera or worker.take_over(camera)):
@@ -330,5 +346,9 @@ class Fleet:
             await self._end([camera.camera_id])
         self._rested.pop(camera.camera_id, None)
         worker = self._make_worker(camera, lease)
+        try:
+            worker.start()
+        except BaseException:
+            await worker.stop()
+            raise
         self._workers[camera.camera_id] = worker
-        worker.start()

@@ -58,6 +58,12 @@ class IngestMetrics(ServiceMetrics):
             ["camera"],
             registry=registry,
         )
+        self.clock_jumps = Counter(
+            "tessera_ingest_clock_jumps_total",
+            "Times this machine's wall clock jumped by more than a second. Nothing expires for it, and capture times "
+            "follow it; look at the machine's time server.",
+            registry=registry,
+        )
         self.clock_drift_ppm = Gauge(
             "tessera_ingest_clock_drift_ppm",
             "By how much a camera's clock runs fast against this machine's, in millionths. Beyond 200 either way: its "
@@ -70,6 +76,13 @@ class IngestMetrics(ServiceMetrics):
             "By how much a camera's wall clock is ahead of this machine's, as its RTCP reports tell it. Beyond 2 s "
             "behind or 0.1 s ahead it is not believed: set the camera's time server.",
             ["camera"],
+            registry=registry,
+        )
+        self.clock_offset_s = Gauge(
+            "tessera_ingest_clock_offset_seconds",
+            "By how much a camera's clock is ahead of another's of the same view, judged by when both saw the same "
+            "people. Beyond 0.5 s either way an event tells it: set both cameras' time server.",
+            ["camera", "other"],
             registry=registry,
         )
         self.stream_breaks = Counter(

@@ -46,9 +46,9 @@ class IngestSettings:
     advertised_address: str = ""
     """host:port at which other workers reach this one; empty: `host` and `port`, or this machine's name for a `host`
     that means all addresses."""
-    lease_s: float = 5.0
-    """A worker that shows no sign of life for so long loses its cameras to others; two thirds of it without the store,
-    and it stops watching by itself. 2 to 60, the same for all workers."""
+    lease_s: float = 6.0
+    """A worker that shows no sign of life for so long loses its cameras to others; four fifths of it without the
+    store, and it stops watching by itself. 2 to 60, the same for all workers."""
 
     max_cameras: int = 64
     """Cameras at a time; one more is refused."""
@@ -79,6 +79,8 @@ class IngestSettings:
     """They are kept for so long."""
     evidence_forget_s: float = 5.0
     """How often the gallery is asked which sightings were erased; what shows them goes."""
+    clip_sightings: bool = False
+    """Clips are kept of sightings (MATCH and UNKNOWN) too, some megabytes each, and not of camera events alone."""
     clip_before_s: float = 4.0
     """A clip begins so long before its event; 0 to 30."""
     clip_after_s: float = 4.0
@@ -142,7 +144,8 @@ class IngestSettings:
     @property
     def evidence(self) -> EvidenceSettings:
         """How best shots and clips are kept."""
-        return EvidenceSettings(ClipSettings(self.clip_before_s, self.clip_after_s), self.evidence_forget_s)
+        clips = ClipSettings(self.clip_before_s, self.clip_after_s)
+        return EvidenceSettings(clips, self.clip_sightings, self.evidence_forget_s)
 
     @property
     def server(self) -> ServerSettings:

@@ -25,7 +25,7 @@ CAMERAS_KEY = "tessera:ingest:cameras"
 _TAG = f"{{{CAMERAS_KEY}}}"
 KEYS = (CAMERAS_KEY, f"{_TAG}:revision", f"{_TAG}:leases", f"{_TAG}:workers", f"{_TAG}:token", f"{_TAG}:quarantine")
 """What every script is given, in this order."""
-_TIMEOUT_S = 2.0
+_TIMEOUT_S = 1.5
 
 
 class StoreConnection:

@@ -39,13 +39,15 @@ from tessera.chassis.tasks import end_tasks
 from tessera.client.stream_values import FrameAnswer, FrameOutcome, TrackletDecision, TrackletUpdate
 from tessera.domain.camera_events import CameraEventKind
 from tessera.domain.errors import UnavailableError
-from tessera.domain.ids import TrackletId
+from tessera.domain.ids import CollectionId, TrackletId
+from tessera.domain.observation import Box
 from tessera.domain.reasons import Reason
 
 log = get_logger()
 
 _TICK_S = 0.5
 _ANNOUNCED = frozenset({CameraState.ONLINE, CameraState.LOST, CameraState.FROZEN, CameraState.ENDED})
+_MOST_ZONED = 256
 _FILMED = frozenset({CameraState.LOST, CameraState.FROZEN})
 """A clip of what came before is kept of these."""
 _CHANGED_UNDER_WAY = frozenset({"labels", "expires_after_s", "collection_id", "min_side_px"})
@@ -149,6 +151,7 @@ class CameraWorker:
         self._started_s = self._clock.monotonic_s()
         self._newest: SampledFrame | None = None
         self._size_px = (0, 0)
+        self._zones: dict[TrackletId, set[str]] = {}
         self._latency_s: float | None = None
         self._clock_report: ClockReport | None = None
         self._taken = 0
@@ -267,10 +270,10 @@ class CameraWorker:
         jpeg = await loop.run_in_executor(self._parts.encoding.executor, to_jpeg, picture)
         return jpeg, newest.capture_time
 
-    def decide(self, decision: TrackletDecision) -> None:
-        """Take in a decision on one of this camera's tracklets."""
+    def decide(self, decision: TrackletDecision, collection_id: CollectionId) -> None:
+        """Take in a decision on one of this camera's tracklets, taken in the collection that was asked."""
         if self._evidence is not None:
-            self._evidence.shots.told(decision, self.camera.collection_id)
+            self._evidence.told(decision, self.camera.camera_id, collection_id)
         if self._book.decide(decision):
             self._metrics.decisions.labels(self.camera.camera_id, decision.decision.outcome.value).inc()
 
@@ -341,7 +344,11 @@ class CameraWorker:
     def _on_answer(self, answer: FrameAnswer, frame: SampledFrame, step: TrackerStep | None) -> None:
         if answer.outcome is FrameOutcome.ENCODED:
             self._latency_s = self._clock.monotonic_s() - frame.captured_s
-        if self._evidence is not None and step is not None:
+        if step is None:
+            return
+        for tracklet, seen in step.seen:
+            self._enter_zones(tracklet.tracklet_id, seen.box)
+        if self._evidence is not None:
             self._evidence.shots.take(self.camera.camera_id, step, frame.picture)
 
     def _on_sent(self, frame: SampledFrame, picture: bytes) -> None:
@@ -426,12 +433,25 @@ class CameraWorker:
             self._enter(CameraState.LOST, f"no frame for {age_s:.0f} s")
 
     def _submit(self, update: TrackletUpdate) -> None:
-        shot_id = ""
+        self._enter_zones(update.tracklet_id, update.box)
+        shot_id = clip_id = ""
         if self._evidence is not None:
             shot_id = self._evidence.shots.id_of(update.camera_id, update.tracklet_id)
-        self._parts.submit(replace(update, lease_token=self.lease.token, best_shot_id=shot_id))
-        if self._evidence is not None and update.ended:
-            self._evidence.shots.ended(update.tracklet_id)
+            clip_id = self._evidence.clip_of(update.tracklet_id)
+        zones = tuple(sorted(self._zones.get(update.tracklet_id, ())))
+        told = replace(update, lease_token=self.lease.token, best_shot_id=shot_id, clip_id=clip_id, zones=zones)
+        self._parts.submit(told)
+        if update.ended:
+            self._zones.pop(update.tracklet_id, None)
+            if self._evidence is not None:
+                self._evidence.shots.ended(update.tracklet_id)
+
+    def _enter_zones(self, tracklet_id: TrackletId, box: Box) -> None:
+        """Somebody was seen there: the zones in which he was so far."""
+        for name in self._places.names_at(box, *self._size_px):
+            self._zones.setdefault(tracklet_id, set()).add(name)
+        while len(self._zones) > _MOST_ZONED:  # of some the gallery never heard, so that no end of them is told
+            del self._zones[next(iter(self._zones))]
 
     def _new_tracklet_id(self) -> TrackletId:
         # Time first, so that ids sort; 64 random bits keep cameras and restarts apart.

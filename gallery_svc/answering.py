@@ -29,6 +29,7 @@ from gallery_svc.sightings import Sightings
 from gallery_svc.subjects import Subjects
 from gallery_svc.tracklets import Tracklets
 from gallery_svc.upkeep_wire import UpkeepCalls
+from gallery_svc.verify_failures import VerifyFailures
 
 
 def parts_on(ground: Ground) -> GalleryParts:
@@ -36,6 +37,7 @@ def parts_on(ground: Ground) -> GalleryParts:
     store, replica, clock, metrics = ground.store, ground.replica, ground.clock, ground.metrics
     upkeep, subjects = _upkeep(ground), _subjects(ground)
     recorder = Recorder(ground.batcher, clock, metrics)
+    failures = VerifyFailures(ground.events)
     checks = IntegrityChecks(store, ground.scatter, ground.thresholds)
     enroller = _enroller(ground, checks)
     return GalleryParts(
@@ -62,6 +64,7 @@ def parts_on(ground: Ground) -> GalleryParts:
             thresholds=ground.thresholds,
             scatter=ground.scatter,
             recorder=recorder,
+            failures=failures,
             clock=clock,
         ),
         joint=JointVerifier(
@@ -70,6 +73,7 @@ def parts_on(ground: Ground) -> GalleryParts:
             probes=ground.probes,
             thresholds=JointThresholds(ground.thresholds),
             recorder=recorder,
+            failures=failures,
         ),
         explainer=MatchExplainer(store, ground.encoder, ground.probes, recorder, clock),
         sightings=_sightings(ground),

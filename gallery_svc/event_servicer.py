@@ -9,16 +9,18 @@ from typing import Any
 import grpc
 
 from gallery_svc import (
+    alert_wire,
     event_wire,
     wire,
 )
+from gallery_svc.alert_desk import AlertDesk
 from gallery_svc.events import EventLog
 from gallery_svc.fencing import Fences
 from gallery_svc.replica import Replica
 from tessera.client import wire as shared
+from tessera.domain.alerting.alerts import AlertState
 from tessera.domain.errors import (
     InvalidInputError,
-    NotBuiltError,
 )
 from tessera.domain.ids import CameraId, EventId, checked_id
 from tessera.v1 import (
@@ -34,12 +36,14 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
 
     Args:
         events: records and tells events.
+        alerts: what people do about alerts.
         replica: knows subjects' names.
         fences: who may speak for a camera.
     """
 
-    def __init__(self, events: EventLog, replica: Replica, fences: Fences) -> None:
+    def __init__(self, events: EventLog, alerts: AlertDesk, replica: Replica, fences: Fences) -> None:
         self._events = events
+        self._alerts = alerts
         self._replica = replica
         self._fences = fences
 
@@ -99,15 +103,31 @@ class EventServicer(events_pb2_grpc.EventServiceServicer):
     async def ListAlerts(
         self, request: events_pb2.ListAlertsRequest, context: Context
     ) -> events_pb2.ListAlertsResponse:
-        """Not built yet."""
-        raise NotBuiltError("ListAlerts")
+        """Alerts, newest first."""
+        alerts, next_before = await self._alerts.list(
+            alert_wire.alert_query(request),
+            event_wire.sequence_from_token(request.page_token) or 0,
+            wire.page_size_from(request.page_size),
+        )
+        return events_pb2.ListAlertsResponse(
+            alerts=[alert_wire.alert_to_wire(alert, self._replica.name_of) for alert in alerts],
+            next_page_token=str(next_before) if next_before else "",
+        )
 
     async def GetAlert(self, request: events_pb2.GetAlertRequest, context: Context) -> events_pb2.GetAlertResponse:
-        """Not built yet."""
-        raise NotBuiltError("GetAlert")
+        """One alert."""
+        alert = await self._alerts.get(checked_id("alert_id", request.alert_id))
+        return events_pb2.GetAlertResponse(alert=alert_wire.alert_to_wire(alert, self._replica.name_of))
 
     async def AcknowledgeAlert(
         self, request: events_pb2.AcknowledgeAlertRequest, context: Context
     ) -> events_pb2.AcknowledgeAlertResponse:
-        """Not built yet."""
-        raise NotBuiltError("AcknowledgeAlert")
+        """Say who looks after an alert, or that it is settled."""
+        alert = await self._alerts.settle(
+            checked_id("alert_id", request.alert_id),
+            AlertState.RESOLVED if request.resolve else AlertState.ACKNOWLEDGED,
+            request.actor,
+            request.comment,
+            checked_id("request_id", request.request_id) if request.request_id else "",
+        )
+        return events_pb2.AcknowledgeAlertResponse(alert=alert_wire.alert_to_wire(alert, self._replica.name_of))

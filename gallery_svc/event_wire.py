@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from gallery_svc.alert_wire import NameOf, alert_to_wire
 from gallery_svc.events import Beat, SightingQuery, Told, WatchFilter
 from gallery_svc.sightings import TrackletAnswer
-from gallery_svc.store.records import CameraEventBody, CameraState, EventRecord, SightingBody
+from gallery_svc.store.records import CameraEventBody, CameraState, EventRecord, SightingBody, VerifyFailureBody
 from gallery_svc.wire import collection_id_from, optional
 from tessera.client import wire
 from tessera.client.stream_values import TrackletSample, TrackletUpdate
@@ -26,8 +27,8 @@ from tessera.v1 import biometrics_pb2 as pb
 from tessera.v1 import camera_pb2, events_pb2, matching_pb2
 
 MAX_CHECKED = 1000
-NameOf = Callable[[CollectionId, SubjectId], str]
-"""A subject's display name, or an empty text."""
+MAX_ZONES = 64
+MAX_ZONE_CHARACTERS = 128
 
 # ---- tracklets
 
@@ -50,6 +51,8 @@ def update_from_wire(message: matching_pb2.TrackletUpdate) -> TrackletUpdate:
         modality=wire.modality_from_wire(message.modality),
         lease_token=message.lease_token,
         best_shot_id=_piece_id("best_shot_id", message.best_shot_id),
+        clip_id=_piece_id("clip_id", message.clip_id),
+        zones=_zones(message.zones),
     )
 
 
@@ -111,6 +114,8 @@ def watch_filter(message: events_pb2.WatchEventsRequest) -> WatchFilter:
         camera_ids=frozenset(message.camera_ids),
         sightings=not kinds or events_pb2.EVENT_KIND_SIGHTING in kinds,
         camera_events=not kinds or events_pb2.EVENT_KIND_CAMERA in kinds,
+        verify_failures=not kinds or events_pb2.EVENT_KIND_VERIFY_FAILURE in kinds,
+        alerts=not kinds or events_pb2.EVENT_KIND_ALERT in kinds,
         collection_id=collection_id_from(message.collection_id) if message.collection_id else None,
     )
 
@@ -137,8 +142,12 @@ def event_to_wire(record: EventRecord, name_of: NameOf) -> events_pb2.Event:
     )
     if isinstance(body, SightingBody):
         message.sighting.CopyFrom(_sighting(body, name_of))
-    else:
+    elif isinstance(body, CameraEventBody):
         message.camera_event.CopyFrom(_camera_event(body))
+    elif isinstance(body, VerifyFailureBody):
+        message.verify_failure.CopyFrom(_verify_failure(body, name_of))
+    else:
+        message.alert.CopyFrom(alert_to_wire(body, name_of))
     return message
 
 
@@ -213,8 +222,27 @@ def _sighting(body: SightingBody, name_of: NameOf) -> events_pb2.Sighting:
         ended=body.ended,
         capture_to_decision=wire.seconds_to_wire(body.capture_to_decision_s),
         best_shot_id=body.best_shot_id,
+        clip_id=body.clip_id,
+        zones=body.zones,
         link_id=body.link_id if body.link_until is not None and datetime.now(UTC) < body.link_until else "",
+        labels=body.labels,
     )
+
+
+def _verify_failure(body: VerifyFailureBody, name_of: NameOf) -> events_pb2.VerifyFailure:
+    return events_pb2.VerifyFailure(
+        collection_id=body.collection_id,
+        subject_id=body.subject_id,
+        display_name=name_of(body.collection_id, body.subject_id),
+        evidence_id=body.evidence_id,
+    )
+
+
+def _zones(names: Sequence[str]) -> tuple[str, ...]:
+    if len(names) > MAX_ZONES or any(len(name) > MAX_ZONE_CHARACTERS for name in names):
+        allowed = f"{MAX_ZONES} of at most {MAX_ZONE_CHARACTERS} characters"
+        raise InvalidInputError("zones", f"{len(names)} names", allowed)
+    return tuple(dict.fromkeys(names))
 
 
 def _piece_id(field: str, value: str) -> str:

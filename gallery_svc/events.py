@@ -21,8 +21,10 @@ from gallery_svc.store.records import (
     EventRecord,
     NewEvent,
     SightingBody,
+    VerifyFailureBody,
 )
 from tessera.chassis.clock import Clock
+from tessera.domain.alerting.alerts import Alert
 from tessera.domain.decision import Outcome
 from tessera.domain.errors import CursorTrimmedError, InvalidInputError
 from tessera.domain.ids import CameraId, CollectionId, EventId, SubjectId
@@ -34,6 +36,14 @@ _DEFAULT_CAMERA_TIME_TO_LIVE_S = 60.0
 _LONGEST_TIME_TO_LIVE_S = 86_400.0
 
 
+_KINDS: dict[type, str] = {
+    SightingBody: "sighting",
+    CameraEventBody: "camera",
+    VerifyFailureBody: "verify_failure",
+    Alert: "alert",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class WatchFilter:
     """Which events a watcher wants."""
@@ -42,8 +52,10 @@ class WatchFilter:
     """Empty: all."""
     sightings: bool = True
     camera_events: bool = True
+    verify_failures: bool = True
+    alerts: bool = True
     collection_id: CollectionId | None = None
-    """Sightings of this collection, and no camera events; None: all."""
+    """What is about this collection, and no camera events; None: all."""
 
     def takes(self, record: EventRecord) -> bool:
         """Whether an event is wanted."""
@@ -52,7 +64,11 @@ class WatchFilter:
             return False
         if isinstance(body, CameraEventBody):
             return self.camera_events and self.collection_id is None
-        return self.sightings and self.collection_id in (None, body.collection_id)
+        if isinstance(body, Alert):
+            named = {source.collection_id for source in body.sources}
+            return self.alerts and (self.collection_id is None or self.collection_id in named)
+        is_wanted = self.sightings if isinstance(body, SightingBody) else self.verify_failures
+        return is_wanted and self.collection_id in (None, body.collection_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +144,19 @@ class EventLog:
         """Record an event and wake those who watch; one that is known already changes nothing."""
         record, is_new = await self._store.record_event(event, audit)
         if is_new:
-            self._metrics.events.labels("sighting" if isinstance(event.body, SightingBody) else "camera").inc()
-            self._recorded.set()
-            self._recorded = asyncio.Event()
+            self.announce([record])
         return record
+
+    def announce(self, records: Sequence[EventRecord]) -> None:
+        """Count what was recorded and wake those who watch."""
+        for record in records:
+            self._metrics.events.labels(_KINDS[type(record.event.body)]).inc()
+        self._recorded.set()
+        self._recorded = asyncio.Event()
+
+    async def something_new(self) -> None:
+        """Return when an event is recorded here, or when it is time to look for those of others."""
+        await self._wait(self._recorded)
 
     async def publish_camera_event(
         self,

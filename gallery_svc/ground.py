@@ -184,7 +184,7 @@ def open_store(settings: GallerySettings, keyring: Keyring, member_id: str, metr
     """
     stamps = AuditStamper(keyring.derived("audit"), member_id)
     if settings.store == MEMORY:
-        return MemoryStore(stamps, settings.log_kept, settings.events_kept)
+        return MemoryStore(stamps, settings.log_kept, settings.events_kept, alerts_kept=settings.alerts_kept)
     fsync: Literal["always", "everysec"] = "always" if settings.durability is DurabilityWord.ALWAYS else "everysec"
     door = open_door(
         settings.store,
@@ -198,5 +198,6 @@ def open_store(settings: GallerySettings, keyring: Keyring, member_id: str, metr
         stamps,
         log_kept=settings.log_kept,
         events_kept=settings.events_kept,
+        alerts_kept=settings.alerts_kept,
         load_processes=settings.load_processes if settings.load_processes >= 0 else None,
     )

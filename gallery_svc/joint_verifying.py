@@ -20,6 +20,7 @@ from gallery_svc.live import LiveCollection
 from gallery_svc.probes import Deadline, ProbeReader, Sample
 from gallery_svc.recording import Attempt, Recorded, Recorder
 from gallery_svc.replica import Replica
+from gallery_svc.verify_failures import VerifyFailures
 from tessera.client.encoder import Priority
 from tessera.domain.calibration import Impostors
 from tessera.domain.decision import Decision, Outcome
@@ -102,16 +103,25 @@ class JointVerifier:
         probes: makes samples.
         thresholds: of sums.
         recorder: puts answers on record.
+        failures: tells of claims that fail.
     """
 
     def __init__(
-        self, *, replica: Replica, claims: Claims, probes: ProbeReader, thresholds: JointThresholds, recorder: Recorder
+        self,
+        *,
+        replica: Replica,
+        claims: Claims,
+        probes: ProbeReader,
+        thresholds: JointThresholds,
+        recorder: Recorder,
+        failures: VerifyFailures,
     ) -> None:
         self._replica = replica
         self._claims = claims
         self._probes = probes
         self._thresholds = thresholds
         self._recorder = recorder
+        self._failures = failures
 
     async def verify(self, question: JointQuestion, attempt: Attempt, deadline: Deadline) -> JointVerification:
         """Answer a claim.
@@ -140,6 +150,8 @@ class JointVerifier:
         decision = judge_jointly(pieces, llr, threshold, require_all=question.require_all)
         attempts = [(replace(attempt, collection_id=one.collection_id), one.subject_id) for one in pieces]
         recorded = await self._recorder.record_joint(attempts, decision, _detail(pieces, threshold, target_fmr))
+        first, camera_id = attempts[0], question.pieces[0].camera_id
+        await self._failures.note(recorded, pieces[0].collection_id, first[1], camera_id)
         return JointVerification(recorded, threshold, llr, tuple(pieces))
 
     # ---- inside

@@ -25,6 +25,7 @@ from gallery_svc.replica import Replica
 from gallery_svc.scatter import Gathered, Scatter
 from gallery_svc.store.records import ShardPosition
 from gallery_svc.thresholds import Thresholds
+from gallery_svc.verify_failures import VerifyFailures
 from tessera.chassis.clock import Clock
 from tessera.client.encoder import Priority
 from tessera.client.stream_values import StageTimes
@@ -150,6 +151,7 @@ class Matcher:
         thresholds: the error rates.
         scatter: searches what is held here, and asks who holds the rest.
         recorder: puts answers on record.
+        failures: tells of claims that fail.
         clock: for who is valid now.
     """
 
@@ -162,6 +164,7 @@ class Matcher:
         thresholds: Thresholds,
         scatter: Scatter,
         recorder: Recorder,
+        failures: VerifyFailures,
         clock: Clock,
     ) -> None:
         self._replica = replica
@@ -170,6 +173,7 @@ class Matcher:
         self._thresholds = thresholds
         self._scatter = scatter
         self._recorder = recorder
+        self._failures = failures
         self._clock = clock
 
     async def verify(self, question: VerifyQuestion, attempt: Attempt, deadline: Deadline) -> Verification:
@@ -199,6 +203,7 @@ class Matcher:
 
         recorded_s = time.perf_counter()
         recorded = await self._recorder.record(attempt, decision, question.subject_id)
+        await self._failures.note(recorded, question.collection_id, question.subject_id, question.camera_id)
         store_ms += _since_ms(recorded_s)
         times = MatchTimes(seen.stage_times, seen.encode_ms, compare_ms, store_ms, _since_ms(started_s))
         template_id = hit.template_id if hit else None

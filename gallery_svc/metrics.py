@@ -224,8 +224,41 @@ class GalleryMetrics(ServiceMetrics):
         )
         self.events = Counter(
             "tessera_gallery_events_total",
-            "Event revisions recorded, by kind (sighting, camera).",
+            "Event revisions recorded, by kind (sighting, camera, verify_failure, alert).",
             ["kind"],
+            registry=registry,
+        )
+        self.alerts = Counter(
+            "tessera_gallery_alerts_total",
+            "Messages of alerts, by severity and by what happened (OPENED, REMINDED, REVISED, WITHDRAWN, ENDED, "
+            "ACKNOWLEDGED, RESOLVED). Many WITHDRAWN: decisions flap; look at light and at min_tracklet_frames. Many "
+            "OPENED of one rule: lengthen its cooldown, or group it otherwise.",
+            ["severity", "change"],
+            registry=registry,
+        )
+        self.alerts_held_back = Counter(
+            "tessera_gallery_alerts_held_back_total",
+            "Events that would have opened an alert and were counted by the rule's last one, because its messages of "
+            "the hour were used up, by rule. Rising: the rule is too wide, or something happens that it was not made "
+            "for.",
+            ["rule"],
+            registry=registry,
+        )
+        self.events_too_late = Counter(
+            "tessera_gallery_events_too_late_total",
+            "Events that would have opened an alert and were recorded when it was too late to act on them. Rising: a "
+            "camera's clock is wrong, or its worker lags.",
+            registry=registry,
+        )
+        self.judged = Counter(
+            "tessera_gallery_events_judged_total",
+            "Event revisions that were judged by the alert rules, here. Only one gallery judges at a time.",
+            registry=registry,
+        )
+        self.judge_lag = Gauge(
+            "tessera_gallery_alert_lag_seconds",
+            "Age of the oldest recorded event that is not judged yet, where this gallery judges; else 0. Above some "
+            "seconds: alerts come late; look at the store, and at the number of rules.",
             registry=registry,
         )
         self.watchers = Gauge(

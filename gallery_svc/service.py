@@ -10,6 +10,8 @@ from pathlib import Path
 
 import grpc
 
+from gallery_svc.alert_desk import AlertDesk
+from gallery_svc.alerting import Alerting
 from gallery_svc.answering import parts_on
 from gallery_svc.checkpointed_log import TrailPlace
 from gallery_svc.checkpointing import Checkpointer
@@ -22,6 +24,8 @@ from gallery_svc.index.protocol import Index
 from gallery_svc.members import SignsOfLife
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.retention import Retention
+from gallery_svc.rule_book import RuleBook
+from gallery_svc.rule_servicer import RuleServicer
 from gallery_svc.servicer import GalleryServicer
 from gallery_svc.settings import GallerySettings, Migrating
 from gallery_svc.shard_servicer import ShardServer, ShardServicer
@@ -34,11 +38,12 @@ from tessera.chassis.server import Server, ServerSettings
 from tessera.chassis.tracing import Tracing
 from tessera.domain.errors import InvalidInputError, KeyMissingError, StoreCorruptError
 from tessera.domain.ids import ModelId
-from tessera.v1 import events_pb2, events_pb2_grpc, gallery_pb2, gallery_pb2_grpc
+from tessera.v1 import events_pb2, events_pb2_grpc, gallery_pb2, gallery_pb2_grpc, rules_pb2, rules_pb2_grpc
 
 SERVICES = (
     gallery_pb2.DESCRIPTOR.services_by_name["GalleryService"],
     events_pb2.DESCRIPTOR.services_by_name["EventService"],
+    rules_pb2.DESCRIPTOR.services_by_name["RuleService"],
 )
 
 EXPLAIN_METHOD = "tessera.v1.GalleryService/ExplainMatch"
@@ -69,28 +74,32 @@ async def running_gallery(
             raised when the gallery has begun to look at it.
     """
     ground = Ground(settings, encoder, thresholds, clock, make_index)
-    gallery, watching = GalleryServicer(parts_on(ground)), EventServicer(ground.events, ground.replica, ground.fences)
+    gallery, rules = GalleryServicer(parts_on(ground)), RuleServicer(RuleBook(ground.store, clock), ground.replica)
+    desk = AlertDesk(ground.store, ground.events, clock, ground.metrics)
+    watching = EventServicer(ground.events, desk, ground.replica, ground.fences)
 
     def add_servicers(server: grpc.aio.Server) -> None:
         gallery_pb2_grpc.add_GalleryServiceServicer_to_server(gallery, server)
         events_pb2_grpc.add_EventServiceServicer_to_server(watching, server)
+        rules_pb2_grpc.add_RuleServiceServicer_to_server(rules, server)
 
     server = Server(_listening(settings), ground.metrics, SERVICES, add_servicers, tracing)
     follower, finisher, checkpointer = _follower(ground, server), _finisher(ground), _checkpointer(ground)
-    retention = _retention(ground)
+    retention, alerting = _retention(ground), _alerting(ground)
     shard_server = _shard_server(ground, tracing)
     try:
         await server.start()
         if ground.holding.total:
             await shard_server.start()
         following = asyncio.create_task(_follow(follower))
-        beside = asyncio.gather(finisher.run(), checkpointer.run(), retention.run(), _leases(ground))
+        beside = asyncio.gather(finisher.run(), checkpointer.run(), retention.run(), alerting.run(), _leases(ground))
         try:
             yield RunningGallery(server, following, ground.metrics, ground.store, ground.signer)
         finally:
             follower.stop()
             finisher.stop()
             retention.stop()
+            alerting.stop()
             await _stop_answering(ground, server, shard_server)
             checkpointer.stop()  # after the last decision
             if ground.engine is not None:
@@ -180,6 +189,17 @@ def _retention(ground: Ground) -> Retention:
         clock=ground.clock,
         member_id=ground.member_id,
         interval_s=ground.settings.retention_interval_s,
+    )
+
+
+def _alerting(ground: Ground) -> Alerting:
+    return Alerting(
+        store=ground.store,
+        events=ground.events,
+        clock=ground.clock,
+        metrics=ground.metrics,
+        member_id=ground.member_id,
+        lease_s=ground.settings.alert_lease_s,
     )
 
 

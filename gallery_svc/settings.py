@@ -141,6 +141,10 @@ class GallerySettings:
     """Changes kept for followers, of each collection; one that is further behind loads again."""
     events_kept: int = 100_000
     """Event revisions kept."""
+    alerts_kept: int = 100_000
+    """Alerts kept; the oldest go first, whatever their state."""
+    alert_lease_s: float = 5.0
+    """A gallery that judges events and dies is replaced by another one after so long."""
     audit_kept: int = 200_000
     """Audit entries kept, of each collection."""
     audit_dir: str = ""
@@ -204,6 +208,7 @@ class GallerySettings:
             "retention_interval_s",
             "event_time_to_live_s",
             "tracklet_idle_s",
+            "alert_lease_s",
         ):
             require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         for name in ("drain_s", "replicas_to_wait"):
@@ -216,6 +221,7 @@ class GallerySettings:
         for name in (
             "log_kept",
             "events_kept",
+            "alerts_kept",
             "audit_kept",
             "max_tracklets",
             "search_threads",

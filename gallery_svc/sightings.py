@@ -35,7 +35,7 @@ from tessera.client.stream_values import TrackletSample, TrackletUpdate
 from tessera.domain.decision import Decision, Outcome, inconclusive
 from tessera.domain.embedding import Embedding
 from tessera.domain.errors import InvalidInputError, ModelMismatchError
-from tessera.domain.ids import CameraId, EventId, SubjectId, TrackletId
+from tessera.domain.ids import CameraId, CollectionId, EventId, SubjectId, TrackletId
 from tessera.domain.observation import Quality
 from tessera.domain.reasons import Reason
 
@@ -238,8 +238,11 @@ class Sightings:
             ended=update.ended,
             capture_to_decision_s=max(0.0, (now - newest).total_seconds()),
             best_shot_id=update.best_shot_id,
+            clip_id=update.clip_id,
+            zones=update.zones,
             link_id=state.link.link_id if state.link is not None else "",
             link_until=state.link.until if state.link is not None else None,
+            labels=await self._labels_of(update.collection_id, standing.verdict.subject_id),
         )
         event = NewEvent(
             event_id=sighting_event_id(update.tracklet_id),
@@ -263,6 +266,11 @@ class Sightings:
         )
         recorded = (await self._events.record(event, audit)).event.body
         return recorded.evidence_id if isinstance(recorded, SightingBody) else evidence_id
+
+    async def _labels_of(self, collection_id: CollectionId, subject_id: SubjectId | None) -> tuple[str, ...]:
+        """What alert rules judge by; as the store has them, since another gallery may hold the subject's shard."""
+        subject = await self._store.find_subject(collection_id, subject_id) if subject_id is not None else None
+        return subject.profile.labels if subject is not None else ()
 
     def _answer(
         self, update: TrackletUpdate, state: TrackletState, standing: Standing, live: LiveCollection, evidence_id: str

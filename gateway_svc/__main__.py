@@ -13,11 +13,12 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from gateway_svc.metrics import GatewayMetrics
-from gateway_svc.service import Gateway, wire_parts
+from gateway_svc.pages import Pages
+from gateway_svc.service import Gateway, links_of, wire_parts
 from gateway_svc.servicer import SERVICE, NotificationServicer
 from gateway_svc.settings import PREFIX, GatewaySettings
 from gateway_svc.targets_file import read_targets
-from gateway_svc.wire import WatchedEvents
+from gateway_svc.wire import CameraShots, WatchedEvents
 from tessera.chassis.channel import open_channel
 from tessera.chassis.clock import SystemClock
 from tessera.chassis.logs import configure_logs, get_logger
@@ -43,8 +44,12 @@ async def serve(settings: GatewaySettings) -> None:
     targets = read_targets(Path(settings.targets)) if settings.targets else ()
     metrics = GatewayMetrics(CollectorRegistry())
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
-    async with open_tracing("gateway") as tracing, open_channel(settings.gallery_address, tracing) as channel:
-        source = WatchedEvents(channel)
+    async with (
+        open_tracing("gateway") as tracing,
+        open_channel(settings.gallery_address, tracing) as gallery,
+        open_channel(settings.ingest_address, tracing) as ingest,
+    ):
+        source = WatchedEvents(gallery)
         gateway = wire_parts(settings, targets, holder=holder, source=source, clock=SystemClock(), metrics=metrics)
         servicer = NotificationServicer(gateway.caretaker, lambda: gateway.worker.is_leading)
         server = Server(
@@ -55,6 +60,11 @@ async def serve(settings: GatewaySettings) -> None:
             tracing,
         )
         await server.start()
+        links = links_of(settings)
+        pages = Pages(settings.host, settings.http_port, links, CameraShots(ingest), SystemClock()) if links else None
+        if pages is not None:
+            await pages.start()
+            log.info("serving", http_port=pages.port)
         shown = {f"setting_{name}": value for name, value in redacted(settings).items()}
         names = [target.name for target in targets]
         log.info("started", port=server.port, metrics_port=server.metrics_port, targets=names, **shown)
@@ -69,6 +79,8 @@ async def serve(settings: GatewaySettings) -> None:
         await asyncio.wait((working,), timeout=settings.drain_s)
         await end_tasks(working)
         await server.stop()
+        if pages is not None:
+            await pages.stop()
         with contextlib.suppress(UnavailableError):
             await gateway.close()
     for task in done:

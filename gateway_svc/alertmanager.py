@@ -108,6 +108,7 @@ def posted(message: Message, lives_s: float) -> dict[str, object]:
         "valid_until": stamp(happening.valid_until),
         "key": message.key,
         "held_back": message.held_back or None,
+        "picture": message.shot.url if message.shot is not None else None,
     }
     return {
         "labels": {name: str(value) for name, value in labels.items() if value},

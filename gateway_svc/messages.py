@@ -7,6 +7,7 @@ from datetime import datetime
 
 from gateway_svc.happenings import Happening, Kind
 from gateway_svc.notifications import Notification
+from gateway_svc.shots import ShotLink, SignedLinks
 
 SCHEMA = "tessera.notification/1"
 _BODIES = {Kind.ALERT: "alert", Kind.SIGHTING: "sighting", Kind.CAMERA: "camera_event"}
@@ -25,6 +26,8 @@ class Message:
     """What it tells no longer holds."""
     replayed: bool = False
     """A person sent it again."""
+    shot: ShotLink | None = None
+    """Where the best shot can be seen."""
     held_back: int = 0
     """So many other notifications were held back before this one."""
 
@@ -41,8 +44,9 @@ class Message:
         return "".join(f"[{mark}] " for mark in marks)
 
 
-def message_of(notification: Notification, now: datetime, held_back: int) -> Message:
-    """What is told now."""
+def message_of(notification: Notification, now: datetime, held_back: int, links: SignedLinks | None = None) -> Message:
+    """What is told now, with a link to the best shot where there are links."""
+    shot_id = str(notification.happening.facts.get("best_shot_id") or "")
     return Message(
         key=notification.key,
         target=notification.target,
@@ -50,6 +54,7 @@ def message_of(notification: Notification, now: datetime, held_back: int) -> Mes
         sent_at=now,
         late=notification.happening.valid_until <= now,
         replayed=notification.replayed,
+        shot=links.link(shot_id, now) if links is not None and shot_id else None,
         held_back=held_back,
     )
 
@@ -78,6 +83,8 @@ def payload(message: Message) -> dict[str, object]:
     }
     if happening.kind in _BODIES:
         told[_BODIES[happening.kind]] = dict(happening.facts)
+    if message.shot is not None:
+        told["shot"] = {"url": message.shot.url, "expires_at": stamp(message.shot.expires_at)}
     return told
 
 

@@ -15,6 +15,7 @@ from gateway_svc.messages import Message, message_of
 from gateway_svc.metrics import GatewayMetrics
 from gateway_svc.notifications import DeadLetter, DeadReason, Notification
 from gateway_svc.outbox import Fence, Outbox
+from gateway_svc.shots import SignedLinks
 from gateway_svc.targets import Late, Target
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
@@ -58,6 +59,7 @@ class Sender:
         metrics: where it counts.
         backoff: pauses after failures.
         chance: where jitter comes from.
+        links: makes links to best shots; None: none are sent.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Sender:
         metrics: GatewayMetrics,
         backoff: Backoff = Backoff(),
         chance: random.Random | None = None,
+        links: SignedLinks | None = None,
     ) -> None:
         self.target = target
         self.deliverer = deliverer
@@ -78,6 +81,7 @@ class Sender:
         self._metrics = metrics
         self._backoff = backoff
         self._chance = chance or random.Random()  # noqa: S311 - jitter, no secret
+        self._links = links
         self._bucket = Bucket(target.flood_limit, clock)
         self._wake = asyncio.Event()
         self._finishing = False
@@ -156,7 +160,7 @@ class Sender:
             await self._end(fence, notification, *end)
             return
         held = await self._outbox.held_back(self.target.name)
-        message = message_of(notification, now, held.untold)
+        message = message_of(notification, now, held.untold, self._links)
         try:
             await self._attempt(message)
         except DeliveryRefusedError as error:

@@ -19,6 +19,7 @@ from gateway_svc.outbox import Outbox
 from gateway_svc.redis_outbox import RedisOutbox
 from gateway_svc.sending import Backoff, Sender
 from gateway_svc.settings import GatewaySettings
+from gateway_svc.shots import SignedLinks
 from gateway_svc.targets import Alertmanager, Mqtt, Target, Webhook
 from gateway_svc.webhook import WebhookDeliverer
 from gateway_svc.worker import Worker
@@ -69,8 +70,10 @@ def wire_parts(
     make = make_deliverer or deliverers_of(settings)
     backoff = Backoff(settings.first_pause_s, settings.longest_pause_s)
     deliverers = {target.name: make(target) for target in targets}
+    links = links_of(settings)
     senders = [
-        Sender(one, deliverers[one.name], outbox, clock=clock, metrics=metrics, backoff=backoff) for one in targets
+        Sender(one, deliverers[one.name], outbox, clock=clock, metrics=metrics, backoff=backoff, links=links)
+        for one in targets
     ]
 
     def wake(names: Collection[str]) -> None:
@@ -88,6 +91,13 @@ def open_outbox(settings: GatewaySettings) -> Outbox:
     if settings.store_url == MEMORY:
         return MemoryOutbox(settings.limits)
     return RedisOutbox(settings.store_url, settings.limits)
+
+
+def links_of(settings: GatewaySettings) -> SignedLinks | None:
+    """What makes links to best shots; None: the settings tell of no address that they could lead to."""
+    if not settings.public_url:
+        return None
+    return SignedLinks(settings.public_url, settings.link_key, settings.link_lives_s)
 
 
 def deliverers_of(settings: GatewaySettings) -> Callable[[Target], Deliverer]:

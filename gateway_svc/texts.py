@@ -30,6 +30,8 @@ def body(message: Message) -> str:
     happening = message.happening
     lines = [happening.summary, *_alert_lines(happening)]
     lines.append(f"At {stamp(happening.event_time)}")
+    if message.shot is not None:
+        lines.append(f"Picture, until {stamp(message.shot.expires_at)}: {message.shot.url}")
     if message.late:
         lines.append(f"This is late: it held until {stamp(happening.valid_until)}. Do nothing because of it.")
     if message.replayed:

@@ -13,13 +13,14 @@ from gateway_svc.messages import stamp
 from tessera.chassis.status import detail_of
 from tessera.client import wire
 from tessera.domain.errors import UnavailableError
-from tessera.v1 import biometrics_pb2, camera_pb2, events_pb2, events_pb2_grpc
+from tessera.v1 import biometrics_pb2, camera_pb2, camera_pb2_grpc, events_pb2, events_pb2_grpc
 
 _KINDS = {
     Kind.ALERT: events_pb2.EVENT_KIND_ALERT,
     Kind.SIGHTING: events_pb2.EVENT_KIND_SIGHTING,
     Kind.CAMERA: events_pb2.EVENT_KIND_CAMERA,
 }
+_SHOT_LIMIT_S = 5.0
 _SILENCE_LIMIT_S = 30.0
 """The log beats at least every 10 s: a connection that is quiet for longer is a dead one."""
 
@@ -63,6 +64,32 @@ class WatchedEvents:
             raise UnavailableError("gallery", detail.code.name) from None
         finally:
             stream.cancel()
+
+
+class CameraShots:
+    """The camera worker's best shots.
+
+    Args:
+        channel: to the camera worker.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = camera_pb2_grpc.CameraServiceStub(channel)
+
+    async def shot(self, shot_id: str) -> bytes | None:
+        """A JPEG; None: it is not kept.
+
+        Raises:
+            UnavailableError: the worker does not answer.
+        """
+        try:
+            response = await self._stub.GetShot(camera_pb2.GetShotRequest(shot_id=shot_id), timeout=_SHOT_LIMIT_S)
+        except grpc.RpcError as error:
+            code = detail_of(error).code
+            if code in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}:
+                return None
+            raise UnavailableError("ingest", code.name) from None
+        return bytes(response.image.data)
 
 
 def happening_from_wire(message: events_pb2.Event) -> Happening | None:

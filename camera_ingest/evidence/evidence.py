@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from camera_ingest.evidence.clips import Clips, ClipSettings
 from camera_ingest.evidence.forgetting import Check, Forgetter
 from camera_ingest.evidence.keeper import Keeper
-from camera_ingest.evidence.shots import Shot, Shots
+from camera_ingest.evidence.shots import MAX_TRACKLETS, Shot, Shots
 from camera_ingest.evidence.vault import Kind, Vault
 from camera_ingest.metrics import IngestMetrics
 from tessera.chassis.clock import Clock
+from tessera.client.stream_values import TrackletDecision
+from tessera.domain.decision import Outcome
 from tessera.domain.errors import NotFoundError
+from tessera.domain.ids import TrackletId
+
+_FILMED = frozenset({Outcome.MATCH, Outcome.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,8 @@ class EvidenceSettings:
     """How evidence is kept."""
 
     clips: ClipSettings = ClipSettings()  # noqa: RUF009 - immutable
+    of_sightings: bool = False
+    """A clip is kept of every sighting that is MATCH or UNKNOWN, too."""
     forget_every_s: float = 5.0
     """How often the gallery is asked what was erased."""
 
@@ -47,10 +55,26 @@ class Evidence:
         metrics: IngestMetrics,
         settings: EvidenceSettings,
     ) -> None:
+        self._settings = settings
+        self._clip_ids: OrderedDict[TrackletId, str] = OrderedDict()
         self._keeper = Keeper(vault, metrics)
         self.shots = Shots(self._keeper, executor, clock)
         self.clips = Clips(self._keeper, settings.clips, clock, self.shots.shown_at)
         self._forgetter = Forgetter(self._keeper, self.shots, check, settings.forget_every_s)
+
+    def told(self, decision: TrackletDecision, camera_id: str, collection_id: str) -> None:
+        """The sighting of a tracklet was told: its shot is kept from now on, and a clip of it, where wanted."""
+        if decision.event_id is None:
+            return
+        is_first = self.shots.told(decision, collection_id)
+        if is_first and self._settings.of_sightings and decision.decision.outcome in _FILMED:
+            self._clip_ids[decision.tracklet_id] = self.clips.begin(camera_id)
+            while len(self._clip_ids) > MAX_TRACKLETS:
+                self._clip_ids.popitem(last=False)
+
+    def clip_of(self, tracklet_id: TrackletId) -> str:
+        """The clip of a tracklet's first decision; empty: there is none."""
+        return self._clip_ids.get(tracklet_id, "")
 
     async def run(self) -> None:
         """Look after what is kept, for ever."""

@@ -103,17 +103,18 @@ class Shots:
             self._best[tracklet_id].ended_s = self._clock.monotonic_s()
         self._forget_silent()
 
-    def told(self, decision: TrackletDecision, collection_id: str) -> None:
-        """The sighting of a tracklet was told: its shot is kept from now on."""
+    def told(self, decision: TrackletDecision, collection_id: str) -> bool:
+        """The sighting of a tracklet was told: its shot is kept from now on. Returns whether it is the first time."""
         best = self._best.get(decision.tracklet_id)
         if best is None or decision.event_id is None:
-            return
-        shows: list[Shown] = [(decision.event_id,)]
+            return False
+        is_first, shows = not best.shows, list[Shown]([(decision.event_id,)])
         if decision.subject_id is not None:
             shows.append((collection_id, decision.subject_id))
         if not set(shows) <= set(best.shows):
             best.shows = tuple(dict.fromkeys((*best.shows, *shows)))
             self._keep(best)
+        return is_first
 
     def forget(self, gone: frozenset[Shown]) -> None:
         """Let go of what shows these."""

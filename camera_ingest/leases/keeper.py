@@ -25,6 +25,7 @@ from tessera.domain.ids import CameraId
 
 log = get_logger()
 
+_RETRY_S = 0.2
 _NOBODY = TableView({}, {}, -1)
 
 
@@ -32,7 +33,7 @@ _NOBODY = TableView({}, {}, -1)
 class LeaseTiming:
     """How long leases last."""
 
-    lease_s: float = 5.0
+    lease_s: float = 6.0
     """A worker that shows no sign of life for so long loses its cameras to others."""
     beat_s: float = 1.0
     """It shows one so often."""
@@ -40,7 +41,7 @@ class LeaseTiming:
     @property
     def hold_s(self) -> float:
         """A worker that cannot reach the store stops after so long; what it sent before has arrived by `lease_s`."""
-        return self.lease_s * 2 / 3
+        return self.lease_s * 0.8
 
     @property
     def settle_s(self) -> float:
@@ -193,19 +194,24 @@ class LeaseKeeper:
 
     async def run(self) -> None:
         """Beat for ever."""
-        is_away = False
+        is_away, began_s = False, self._clock.monotonic_s()
         while True:
-            await asyncio.sleep(self.timing.beat_s)
+            # After a failure at once again: a lease is short, and a store that hung may answer now.
+            pause_s = _RETRY_S if is_away else self.timing.beat_s - (self._clock.monotonic_s() - began_s)
+            await asyncio.sleep(max(pause_s, _RETRY_S))
+            began_s = self._clock.monotonic_s()
             try:
                 await self.beat()
             except UnavailableError as error:
                 self._metrics.lease_renewals_failed.inc()
                 if not is_away:
-                    log.warning("leases.store_away", error=str(error), good_for_s=round(self._left_s, 1))
+                    log.warning("leases.store_away", error=str(error), good_for_s=round(max(0.0, self._left_s), 1))
                 is_away = True
             except Exception:  # the edge of a task: without it every camera would stop in a few seconds
                 self._metrics.lease_renewals_failed.inc()
-                log.exception("leases.beat_failed")
+                if not is_away:
+                    log.exception("leases.beat_failed")
+                is_away = True
             else:
                 is_away = False
             self._metrics.leases_held.set(len(self.held()))

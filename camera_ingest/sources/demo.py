@@ -8,8 +8,7 @@ What it shows is the same for the same seed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -19,6 +18,7 @@ import simplejpeg
 
 from camera_ingest.sources.demo_cast import CUT_FACE_PX, CutOut, cut_out
 from camera_ingest.sources.demo_script import Pose, poses_at
+from camera_ingest.sources.file_time import wall_time
 from camera_ingest.sources.source import CapturedFrame, Image, SourceError
 from camera_ingest.sources.stream_clock import ClockKind, ClockReport
 from tessera.chassis.clock import Clock
@@ -103,10 +103,10 @@ class DemoSource:
         scene = self._scene
         if scene is None:
             raise SourceError("it is not open")
-        began, began_s = self._clock.now(), self._clock.monotonic_s()
-        number = 0
+        began_s, number = self._clock.monotonic_s(), 0
         while not stopped.wait(max(0.0, began_s + number / RATE_HZ - self._clock.monotonic_s())):
-            yield _frame(scene, number / RATE_HZ, began, began_s)
+            captured_s = began_s + number / RATE_HZ
+            yield CapturedFrame(wall_time(self._clock, captured_s), captured_s, _picture(scene, number / RATE_HZ))
             # A camera does not catch up on frames that nobody took.
             number = max(number + 1, int((self._clock.monotonic_s() - began_s) * RATE_HZ))
 
@@ -115,13 +115,13 @@ class DemoSource:
         self._scene = None
 
 
-def _frame(scene: Scene, moment_s: float, began: datetime, began_s: float) -> CapturedFrame:
+def _picture(scene: Scene, moment_s: float) -> Callable[[], bytes]:
     def picture() -> bytes:
         drawn = np.ascontiguousarray(scene.draw(moment_s))
         jpeg: bytes = simplejpeg.encode_jpeg(drawn, _JPEG_QUALITY, "BGR", "420")
         return jpeg
 
-    return CapturedFrame(began + timedelta(seconds=moment_s), began_s + moment_s, picture)
+    return picture
 
 
 def _place(picture: Image, person: CutOut, pose: Pose) -> None:

@@ -11,6 +11,11 @@ _BREAK_S = 30.0
 _BELIEVED_S = 60.0
 
 
+def wall_time(clock: Clock, monotonic_s: float) -> datetime:
+    """The wall clock's time at a moment of the monotonic one: as it is set now, whenever it was set."""
+    return clock.now() + timedelta(seconds=monotonic_s - clock.monotonic_s())
+
+
 class FileTime:
     """A recording's own clock, started at its first frame.
 
@@ -21,17 +26,15 @@ class FileTime:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._first_s: float | None = None
-        self._began = clock.now()
         self._began_s = clock.monotonic_s()
 
     def due(self, time_s: float | None) -> tuple[datetime, float]:
         """When a frame is captured: UTC, and on the monotonic clock."""
         time_s = time_s or 0.0
         if self._first_s is None:
-            self._first_s = time_s
-            self._began, self._began_s = self._clock.now(), self._clock.monotonic_s()
-        offset_s = max(0.0, time_s - self._first_s)
-        return self._began + timedelta(seconds=offset_s), self._began_s + offset_s
+            self._first_s, self._began_s = time_s, self._clock.monotonic_s()
+        due_s = self._began_s + max(0.0, time_s - self._first_s)
+        return wall_time(self._clock, due_s), due_s
 
 
 class Playout:
@@ -72,4 +75,4 @@ class Playout:
             due_s, self._lead_s = now_s, now_s - time_s
         if self._first_utc_s is not None:
             return datetime.fromtimestamp(self._first_utc_s + time_s - self._first_s, UTC), due_s
-        return self._clock.now() + timedelta(seconds=due_s - now_s), due_s
+        return wall_time(self._clock, due_s), due_s

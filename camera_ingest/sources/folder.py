@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
+from camera_ingest.sources.file_time import wall_time
 from camera_ingest.sources.source import CapturedFrame, SourceError
 from camera_ingest.sources.stream_clock import ClockKind, ClockReport
 from tessera.chassis.clock import Clock
@@ -50,14 +50,14 @@ class FolderSource:
         Raises:
             SourceError: the folder is not there, or holds no picture.
         """
-        began, began_s, number = self._clock.now(), self._clock.monotonic_s(), 0
+        began_s, number = self._clock.monotonic_s(), 0
         while True:
             for path in self._pictures():
-                offset_s = number * self._period_s
-                if stopped.wait(max(0.0, began_s + offset_s - self._clock.monotonic_s())):
+                due_s = began_s + number * self._period_s
+                if stopped.wait(max(0.0, due_s - self._clock.monotonic_s())):
                     return
                 # Captured when it was due, so that the rate is steady whatever the machine does beside.
-                yield CapturedFrame(began + timedelta(seconds=offset_s), began_s + offset_s, _PictureFile(path))
+                yield CapturedFrame(wall_time(self._clock, due_s), due_s, _PictureFile(path))
                 number += 1
             if not self._loop or stopped.is_set():
                 return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from http import HTTPStatus
 
 from camera_ingest.reading.order import ReadOrder
 from camera_ingest.sources.av_source import AvInput, Timing
@@ -38,13 +40,26 @@ def open_over_http(order: ReadOrder, location: str, clock: Clock, open_av: OpenA
         text = read_text(answer, begun)
         answer.close()
         return open_av(lambda: _playlist_input(HlsStream(client, answer.url, text, clock, order.limits.read_s)))
-    first = [_Body(answer, begun)]
+    first = [(answer, begun)]
+
+    def again(at: int) -> Answer:
+        part = client.get(location, {"Range": f"bytes={at}-"})
+        if part.response.status != HTTPStatus.PARTIAL_CONTENT:
+            part.close()
+            raise SourceError("it promises parts of its recording, and does not serve them")
+        return part
 
     def body_input() -> AvInput:
-        body = first.pop() if first else _Body(client.get(location), b"")
-        return AvInput(body, Timing.STREAM, body.length is None, close=body.close)
+        body = _body_of(*(first.pop() if first else (client.get(location), b"")), again)
+        return AvInput(body, Timing.STREAM, not body.has_length, close=body.close)
 
     return open_av(body_input)
+
+
+def _body_of(answer: Answer, begun: bytes, again: Callable[[int], Answer]) -> Body:
+    length = answer.response.getheader("Content-Length", "")
+    can_go_back = answer.response.getheader("Accept-Ranges", "").lower() == "bytes"
+    return Recording(answer, begun, again, int(length)) if length.isdigit() and can_go_back else Body(answer, begun)
 
 
 def _playlist_input(stream: HlsStream) -> AvInput:
@@ -76,19 +91,66 @@ def _first_bytes(answer: Answer, limit_s: float) -> bytes:
     return begun
 
 
-class _Body:
-    """An answer's body, to be read like a file."""
+class Body:
+    """An answer's body, to be read like a stream.
+
+    Args:
+        answer: the answer.
+        begun: what was read of it already.
+    """
 
     def __init__(self, answer: Answer, begun: bytes) -> None:
         self._answer = answer
         self._begun = begun
-        self.length = answer.response.getheader("Content-Length")
+        self.has_length = answer.response.getheader("Content-Length") is not None
+        """Whether it is a recording: what has no length is live."""
 
     def read(self, size: int) -> bytes:
+        """The next bytes; none at the end."""
         if self._begun:
             data, self._begun = self._begun[:size], self._begun[size:]
             return data
         return self._answer.read(size)
 
     def close(self) -> None:
+        """Drop the connection."""
         self._answer.close()
+
+
+class Recording(Body):
+    """A body of known length, to be read like a file: a recording may have its table of contents at its end.
+
+    Args:
+        answer: the answer.
+        begun: what was read of it already.
+        again: asks for it again, from a byte on.
+        length: in bytes.
+    """
+
+    def __init__(self, answer: Answer, begun: bytes, again: Callable[[int], Answer], length: int) -> None:
+        super().__init__(answer, begun)
+        self._again = again
+        self._length = length
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; none at the end."""
+        data = super().read(min(size, self._length - self._at)) if self._at < self._length else b""
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a byte; the server is asked anew when it is another one."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
+        target = max(0, base + offset)
+        if target != self._at:
+            self._answer.close()
+            self._begun = b""
+            self._at = target
+            if target < self._length:
+                self._answer = self._again(target)
+        return self._at
+
+    def tell(self) -> int:
+        """The byte that is read next."""
+        return self._at

@@ -163,15 +163,27 @@ class RtspRelay:
                     return
                 self._upstream.sendall(data)
             if self._upstream in ready:
-                data = self._upstream.recv(_CHUNK_BYTES)
-                if not data:
+                came = self._what_came()
+                if came is None:
+                    continue
+                if not came:
                     return
                 try:
-                    allowed = self._filter.feed(data)
+                    allowed = self._filter.feed(came)
                 except RefusedError as error:
                     self.refused = str(error)  # before FFmpeg sees the end, and asks why
                     return
                 ours.sendall(allowed)
+
+    def _what_came(self) -> bytes | None:
+        """What the server sent; None: nothing yet for us, such as a part of a TLS record, or a session's ticket."""
+        self._upstream.setblocking(False)
+        try:
+            return self._upstream.recv(_CHUNK_BYTES)
+        except (ssl.SSLWantReadError, BlockingIOError):
+            return None
+        finally:
+            self._upstream.settimeout(self._limit_s)
 
 
 def _shown(location: bytes) -> str:

@@ -20,14 +20,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from camera_ingest.sources.wall_clock import WallClock
 from tessera.chassis.clock import Clock
 
 TRUSTED_WITHIN_S = 2.0
 """A sender's clock is believed when what it says lies so close before the arrival."""
 AHEAD_S = 0.1
 """And no further after it than this."""
-JUMP_S = 1.0
-"""A wall clock that moves by more against the monotonic one has jumped."""
 _WINDOW_S = 2.0
 _WINDOWS = 150
 _LEAST_SPAN_S = 30.0
@@ -84,7 +83,7 @@ class StreamClock:
         self._delay_s = 0.0
         self._late_since_s: float | None = None
         self._restarts = 0
-        self._wall = _Wall(clock)
+        self._wall = WallClock(clock)
         self._last: datetime | None = None
         self._last_s = float("-inf")
 
@@ -177,30 +176,6 @@ class StreamClock:
         self._window, self._slope = None, 0.0
         self._sender_lead_s, self._is_trusted = None, False
         self._late_since_s = None
-
-
-class _Wall:
-    """The wall clock as an offset from the monotonic one, watched for jumps."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._offset_s = self._read()
-        self.jumps = 0
-
-    def look(self) -> bool:
-        """Follow the wall clock; returns whether it has jumped."""
-        found = self._read()
-        jumped = abs(found - self._offset_s) > JUMP_S
-        self._offset_s = found
-        self.jumps += jumped
-        return jumped
-
-    def at(self, monotonic_s: float) -> datetime:
-        """The wall clock's time at a moment of the monotonic one."""
-        return datetime.fromtimestamp(self._offset_s + monotonic_s, UTC)
-
-    def _read(self) -> float:
-        return self._clock.now().timestamp() - self._clock.monotonic_s()
 
 
 def lower_slope(points: list[tuple[float, float]]) -> float:

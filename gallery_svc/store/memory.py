@@ -118,6 +118,7 @@ class MemoryStore(MemorySide):
         stamps: makes audit entries provable; None: they are not.
         log_kept: changes kept for followers, of each shard.
         events_kept: event revisions kept.
+        alerts_kept: alerts kept.
         seconds: a clock that never goes back; for leases and signs of life.
     """
 
@@ -127,8 +128,9 @@ class MemoryStore(MemorySide):
         log_kept: int = 100_000,
         events_kept: int = 100_000,
         seconds: Callable[[], float] = time.monotonic,
+        alerts_kept: int = 100_000,
     ) -> None:
-        super().__init__(stamps, events_kept, seconds)
+        super().__init__(stamps, events_kept, seconds, alerts_kept)
         self._log_kept = log_kept
         self._collections: dict[CollectionId, _Collection] = {}
         self._erasing: dict[tuple[CollectionId, str], OpenErasure] = {}

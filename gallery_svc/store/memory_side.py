@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gallery_svc.store import codec
+from gallery_svc.store.alert_records import AlertingHead, AlertingStep, AlertWrite, KeptAlert, RuleRecord
 from gallery_svc.store.calibration_records import CalibrationChoice, CalibrationRecord
+from gallery_svc.store.memory_alerts import ALERTS_KEPT, MemoryAlerts
 from gallery_svc.store.protocol import GLOBAL_LOG, Stamps
 from gallery_svc.store.records import (
     AuditRecord,
@@ -17,7 +19,6 @@ from gallery_svc.store.records import (
     EventRecord,
     Member,
     NewEvent,
-    SightingBody,
     StoredAudit,
 )
 from tessera.domain.errors import AlreadyExistsError, RevisionChangedError
@@ -46,21 +47,29 @@ class Unstamped:
 
 
 class MemorySide:
-    """Events, audit and membership in dictionaries.
+    """Events, alerts, audit and membership in dictionaries.
 
     Args:
         stamps: makes audit entries provable; None: they are not.
         events_kept: event revisions kept.
+        alerts_kept: alerts kept.
         seconds: a clock that never goes back.
     """
 
-    def __init__(self, stamps: Stamps | None, events_kept: int, seconds: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        stamps: Stamps | None,
+        events_kept: int,
+        seconds: Callable[[], float] = time.monotonic,
+        alerts_kept: int = ALERTS_KEPT,
+    ) -> None:
         self._stamps = stamps or Unstamped()
         self._events_kept = events_kept
         self._seconds = seconds
         self._events: dict[int, EventRecord] = {}
         self._latest: dict[EventId, int] = {}
         self._event_head = EventHead(0, 1)
+        self._alerting = MemoryAlerts(self._append_event, lambda: self._event_head, alerts_kept)
         self._audit: dict[str, list[StoredAudit]] = {}
         self._audit_newest: dict[str, int] = {}
         self._members: dict[str, tuple[float, Member]] = {}
@@ -125,6 +134,13 @@ class MemorySide:
         latest = self._events.get(self._latest.get(event.event_id, 0))
         if latest is not None and latest.event.content_key == event.content_key:
             return latest, False
+        record = self._append_event(event)
+        if audit is not None:
+            self._write_audit(GLOBAL_LOG, audit)
+        return record, True
+
+    def _append_event(self, event: NewEvent) -> EventRecord:
+        latest = self._events.get(self._latest.get(event.event_id, 0))
         sequence = self._event_head.newest + 1
         record = EventRecord(event, sequence, latest.revision + 1 if latest else 1)
         self._events[sequence] = record
@@ -134,9 +150,7 @@ class MemorySide:
             self._drop_event(oldest)
             oldest += 1
         self._event_head = EventHead(sequence, oldest)
-        if audit is not None:
-            self._write_audit(GLOBAL_LOG, audit)
-        return record, True
+        return record
 
     async def find_event(self, event_id: EventId) -> EventRecord | None:
         """The newest revision of an event."""
@@ -159,8 +173,9 @@ class MemorySide:
         return {event_id: self._latest[event_id] for event_id in event_ids if event_id in self._latest}
 
     async def erase_events(self, collection_id: CollectionId, subject_id: SubjectId) -> int:
-        """Remove the sightings of a subject."""
-        named = [key for key, record in self._events.items() if _names(record, collection_id, subject_id)]
+        """Remove the events that name a subject, and the subject from alerts."""
+        self._alerting.erase(collection_id, subject_id)
+        named = [key for key, record in self._events.items() if (collection_id, subject_id) in record.event.named]
         for sequence in named:
             self._drop_event(sequence)
         return len(named)
@@ -169,6 +184,47 @@ class MemorySide:
         record = self._events.pop(sequence, None)
         if record is not None and self._latest.get(record.event.event_id) == sequence:
             del self._latest[record.event.event_id]
+
+    # ---- alerts
+
+    async def list_rules(self) -> tuple[RuleRecord, ...]:
+        """The newest revision of each rule that is not deleted."""
+        return self._alerting.list_rules()
+
+    async def find_rule(self, rule_id: str, revision: int = 0) -> RuleRecord | None:
+        """A revision of a rule."""
+        return self._alerting.find_rule(rule_id, revision)
+
+    async def put_rule(self, record: RuleRecord) -> None:
+        """Write a rule's next revision."""
+        self._alerting.put_rule(record)
+
+    async def alerting_head(self) -> AlertingHead:
+        """How far the event log is judged."""
+        return self._alerting.state()[0]
+
+    async def alerting_state(self) -> tuple[AlertingHead, dict[str, str]]:
+        """The same, and all that is remembered there."""
+        return self._alerting.state()
+
+    async def commit_alerting(self, step: AlertingStep) -> list[EventRecord] | None:
+        """Write a step."""
+        return self._alerting.commit(step)
+
+    async def find_alerts(self, alert_ids: Sequence[str]) -> dict[str, KeptAlert]:
+        """Alerts by id."""
+        return self._alerting.find(alert_ids)
+
+    async def alerts_before(self, number: int, limit: int) -> list[KeptAlert]:
+        """Alerts, newest first."""
+        return self._alerting.before(number, limit)
+
+    async def amend_alert(self, write: AlertWrite, audit: AuditRecord | None) -> list[EventRecord] | None:
+        """Write one alert, its messages and an audit entry."""
+        written = self._alerting.amend(write)
+        if written is not None and audit is not None:
+            self._write_audit(GLOBAL_LOG, audit)
+        return written
 
     # ---- audit
 
@@ -199,8 +255,3 @@ class MemorySide:
         self._audit.setdefault(log, []).append(StoredAudit(sequence, entry, stamp))
         self._stamps.settled(log, stamp)
         return sequence
-
-
-def _names(record: EventRecord, collection_id: CollectionId, subject_id: SubjectId) -> bool:
-    body = record.event.body
-    return isinstance(body, SightingBody) and (body.collection_id, body.subject_id) == (collection_id, subject_id)

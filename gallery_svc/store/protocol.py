@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from gallery_svc.rows import RowBatch, SearchRow
+from gallery_svc.store.alert_protocol import AlertStore
 from gallery_svc.store.calibration_records import CalibrationChoice, CalibrationRecord
 from gallery_svc.store.records import (
     AuditRecord,
@@ -44,7 +45,7 @@ REQUEST_KEPT_S = 24 * 3600
 """How long a request id is remembered."""
 
 
-class Store(Protocol):
+class Store(AlertStore, Protocol):
     """Durable records.
 
     Every method raises UnavailableError("store") while the server behind it is away; one that writes raises
@@ -316,7 +317,7 @@ class Store(Protocol):
         ...
 
     async def erase_events(self, collection_id: CollectionId, subject_id: SubjectId) -> int:
-        """Remove the sightings of a subject; return how many revisions went."""
+        """Remove the events that name a subject, and the subject from alerts; return how many revisions went."""
         ...
 
     async def find_row(self, collection_id: CollectionId, subject_id: SubjectId) -> SearchRow | None:

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from gallery_svc.rows import HalfVector, SearchProfile, SearchRow
+from tessera.domain.alerting.alerts import Alert
 from tessera.domain.calibration import (
     DEFAULT_TARGET_FMR,
     DEFAULT_TARGET_FPIR,
@@ -494,10 +495,16 @@ class SightingBody:
     capture_to_decision_s: float
     best_shot_id: str = ""
     """Of the picture that the camera's worker keeps; empty: none."""
+    clip_id: str = ""
+    """Of the clip around its first decision; empty: none."""
+    zones: tuple[str, ...] = ()
+    """The camera's zones in which it was seen, by name."""
     link_id: str = ""
     """Of an unknown person: the same for sightings that are taken for one person; empty otherwise."""
     link_until: datetime | None = None
     """The link is told no longer after this moment."""
+    labels: tuple[str, ...] = ()
+    """Of the matched subject, when it was decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -514,6 +521,16 @@ class CameraEventBody:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifyFailureBody:
+    """A claim to be somebody was not confirmed."""
+
+    collection_id: CollectionId
+    subject_id: SubjectId
+    """Who it was claimed to be."""
+    evidence_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class NewEvent:
     """A happening to be recorded; the store gives it revision and sequence."""
 
@@ -522,9 +539,19 @@ class NewEvent:
     event_time: datetime
     recorded_at: datetime
     valid_until: datetime
-    body: SightingBody | CameraEventBody
+    body: SightingBody | CameraEventBody | VerifyFailureBody | Alert
     content_key: str
     """The same content has the same key: told again, nothing is written."""
+
+    @property
+    def named(self) -> tuple[tuple[CollectionId, SubjectId], ...]:
+        """Whom it names; each once."""
+        body = self.body
+        if isinstance(body, Alert):
+            return tuple((CollectionId(one), SubjectId(other)) for one, other in body.subjects)
+        if isinstance(body, CameraEventBody) or body.subject_id is None:
+            return ()
+        return ((body.collection_id, body.subject_id),)
 
 
 @dataclass(frozen=True, slots=True)

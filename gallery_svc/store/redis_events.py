@@ -7,21 +7,25 @@ from typing import Any
 
 from gallery_svc.store import codec
 from gallery_svc.store.protocol import GLOBAL_LOG
-from gallery_svc.store.records import AuditRecord, EventHead, EventRecord, NewEvent, SightingBody
-from gallery_svc.store.redis_keys import GLOBAL_TAG, ROOT, audit_key, seen_key
-from gallery_svc.store.redis_parts import Entry, RedisParts
+from gallery_svc.store.records import AuditRecord, EventHead, EventRecord, NewEvent
+from gallery_svc.store.redis_alerts import RedisAlerts
+from gallery_svc.store.redis_keys import EVENTS, EVENTS_HEAD, EVENTS_LATEST, GLOBAL_TAG, audit_key, seen_key
+from gallery_svc.store.redis_parts import Entry
 from tessera.domain.ids import CollectionId, EventId, SubjectId
 
-EVENTS = ROOT + "events"
-_HEAD, _LATEST = EVENTS + ":head", EVENTS + ":latest"
 
-
-class RedisEvents(RedisParts):
+class RedisEvents(RedisAlerts):
     """Events; see `Store` for what each method promises."""
 
     async def record_event(self, event: NewEvent, audit: AuditRecord | None) -> tuple[EventRecord, bool]:
         """Append an event's next revision and its audit entry in one script."""
-        keys = [_HEAD, EVENTS, _LATEST, audit_key(GLOBAL_LOG), *_seen(event)]
+        keys = [
+            EVENTS_HEAD,
+            EVENTS,
+            EVENTS_LATEST,
+            audit_key(GLOBAL_LOG),
+            *(seen_key(*subject) for subject in event.named),
+        ]
         entry = Entry(self._stamps, GLOBAL_LOG, audit) if audit is not None else None
         args = [event.event_id, event.content_key, codec.dump(event), self._events_kept, *(entry.args if entry else ())]
         written = False
@@ -44,7 +48,7 @@ class RedisEvents(RedisParts):
 
     async def event_head(self) -> EventHead:
         """Where the event log stands."""
-        ((newest, oldest),) = await self._door.read(GLOBAL_TAG, [("HMGET", _HEAD, "newest", "oldest")])
+        ((newest, oldest),) = await self._door.read(GLOBAL_TAG, [("HMGET", EVENTS_HEAD, "newest", "oldest")])
         return EventHead(int(newest or 0), int(oldest or 1))
 
     async def events_after(self, sequence: int, limit: int) -> list[EventRecord]:
@@ -65,19 +69,14 @@ class RedisEvents(RedisParts):
         """The sequence of each event's newest revision."""
         if not event_ids:
             return {}
-        (raws,) = await self._door.read(GLOBAL_TAG, [("HMGET", _LATEST, *event_ids)])
+        (raws,) = await self._door.read(GLOBAL_TAG, [("HMGET", EVENTS_LATEST, *event_ids)])
         return {key: int(raw.split(b" ", 1)[0]) for key, raw in zip(event_ids, raws, strict=True) if raw is not None}
 
     async def erase_events(self, collection_id: CollectionId, subject_id: SubjectId) -> int:
-        """Remove the sightings of a subject."""
-        return int(await self._door.write("erase_events", [EVENTS, _LATEST, seen_key(collection_id, subject_id)], []))
-
-
-def _seen(event: NewEvent) -> list[str]:
-    body = event.body
-    if not isinstance(body, SightingBody) or body.subject_id is None:
-        return []
-    return [seen_key(body.collection_id, body.subject_id)]
+        """Remove the events that name a subject, and the subject from alerts."""
+        await self.erase_from_alerts(collection_id, subject_id)
+        keys = [EVENTS, EVENTS_LATEST, seen_key(collection_id, subject_id)]
+        return int(await self._door.write("erase_events", keys, []))
 
 
 def _event(entry: Any) -> EventRecord:  # noqa: ANN401 - Redis

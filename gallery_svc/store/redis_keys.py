@@ -16,7 +16,14 @@ tag of this schema is one of schema 1, whose tags were the collections' ids.
     tessera:{_}:events               stream of events; entry id = SEQUENCE-0
     tessera:{_}:events:head          newest and oldest sequence
     tessera:{_}:events:latest        event id -> sequence, revision and content of its newest revision
-    tessera:{_}:seen:ID/SUBJECT      sequences of the sightings that name a subject, for its erasure
+    tessera:{_}:seen:ID/SUBJECT      sequences of the events that name a subject, for its erasure
+    tessera:{_}:rules                rule id -> revision, whether it is deleted, and the rule
+    tessera:{_}:rule-revisions       ID@REVISION -> the rule as it was
+    tessera:{_}:alerting             how far events are judged by the rules: version, cursor, counts
+    tessera:{_}:alerting:state       what the judgement remembers, in entries that name nobody
+    tessera:{_}:alerts               alert id -> revision, lists that it is on, and the alert as it stands
+    tessera:{_}:alerts:order         alert ids in the order of their opening
+    tessera:{_}:alerts-of:ID/SUBJECT ids of the alerts that name a subject, for its erasure
     tessera:{ID/_}:record            the collection: it is there when this is
     tessera:{ID/SS}:head             generation, position, chain, counts, epochs, exclusive or of all tags, marks
     tessera:{ID/SS}:subjects         subject id -> its record, sealed
@@ -30,7 +37,7 @@ tag of this schema is one of schema 1, whose tags were the collections' ids.
     tessera:{ID/SS}:receipt:RECEIPT  a receipt and the end of its erasure; kept 24 h from then on
 
 What lies in clear: ids (of collections, subjects, templates, requests, cameras), times, counts, digests, and what
-events and audit entries say, which names a person by nothing but the subject id.
+events, alerts and audit entries say, which names a person by nothing but the subject id.
 """
 
 from __future__ import annotations
@@ -49,6 +56,10 @@ GLOBAL_TAG = "_"
 """Of what belongs to no collection."""
 
 ROOT = f"tessera:{{{GLOBAL_TAG}}}:"
+
+EVENTS = ROOT + "events"
+EVENTS_HEAD = EVENTS + ":head"
+EVENTS_LATEST = EVENTS + ":latest"
 
 
 @dataclass(frozen=True)  # without slots: its names are made once
@@ -150,5 +161,10 @@ def picture_field(subject_id: SubjectId, template_id: str) -> str:
 
 
 def seen_key(collection_id: CollectionId, subject_id: SubjectId) -> str:
-    """Where the sightings that name a subject are listed."""
+    """Where the events that name a subject are listed."""
     return f"{ROOT}seen:{collection_id}/{subject_id}"
+
+
+def alerts_of_key(collection_id: CollectionId, subject_id: SubjectId) -> str:
+    """Where the alerts that name a subject are listed."""
+    return f"{ROOT}alerts-of:{collection_id}/{subject_id}"

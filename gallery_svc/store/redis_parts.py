@@ -110,6 +110,7 @@ class RedisParts:
         stamps: makes audit entries provable.
         log_kept: changes kept for followers, of each shard; about so many.
         events_kept: event revisions kept.
+        alerts_kept: alerts kept.
         load_processes: open the rows of a load beside this process; None: as many as are good for it.
     """
 
@@ -121,6 +122,7 @@ class RedisParts:
         *,
         log_kept: int = 100_000,
         events_kept: int = 100_000,
+        alerts_kept: int = 100_000,
         load_processes: int | None = None,
     ) -> None:
         self._door = door
@@ -128,6 +130,7 @@ class RedisParts:
         self._stamps = stamps
         self._log_kept = log_kept
         self._events_kept = events_kept
+        self._alerts_kept = alerts_kept
         self._load_processes = LoadProcesses(load_processes)
         self._records: dict[CollectionId, tuple[bytes, CollectionRecord]] = {}
         self._kept: dict[str, tuple[int, ...]] = {}

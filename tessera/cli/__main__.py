@@ -31,6 +31,8 @@ _COMMANDS = {
     "collections": LazyCommand("tessera.cli.collections", "collections", "Make collections; say what holds in them."),
     "camera": LazyCommand("tessera.cli.cameras", "camera", "Add, list or remove cameras."),
     "encoder": LazyCommand("tessera.cli.encoders", "encoder", "Bring, list, load or unload encoders."),
+    "alerts": LazyCommand("tessera.cli.alerts", "alerts", "List, acknowledge and resolve alerts."),
+    "rules": LazyCommand("tessera.cli.rules", "rules", "Make and try the rules that open alerts."),
     "watch": LazyCommand("tessera.cli.watch", "watch", "Follow who is seen, as it happens."),
     "sightings": LazyCommand("tessera.cli.sightings", "sightings", "List who was seen; fetch best shots and clips."),
     "notifications": LazyCommand(

@@ -92,7 +92,12 @@ def service_specs(
             "gateway_svc",
             (ports.gateway, ports.gateway_metrics),
             log_dir,
-            {"GALLERY_ADDRESS": gallery, "STORE_URL": store_url, **({"TARGETS": str(targets)} if targets else {})},
+            {
+                "GALLERY_ADDRESS": gallery,
+                "INGEST_ADDRESS": f"{HOST}:{ports.ingest}",
+                "STORE_URL": store_url,
+                **({"TARGETS": str(targets)} if targets else {}),
+            },
         ),
     )
 

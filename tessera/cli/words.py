@@ -172,6 +172,12 @@ def quality_text(quality: Quality) -> str:
 def event_text(event: Event) -> str:
     """One event on one line: `14:03:22 demo  MATCH  Barack Obama  5 frames  FPIR <= 0.01  132 ms`."""
     head = f"{event.event_time.astimezone():%H:%M:%S} {event.camera_id:<12}"
+    if event.alert is not None:
+        alert = event.alert
+        return f"{head} {'ALERT':<12} {alert.change} {alert.severity} {alert.title}: {alert.summary}"
+    if event.verify_failure is not None:
+        failure = event.verify_failure
+        return f"{head} {'NO MATCH':<12} a claim to be {failure.display_name or failure.subject_id}"
     if event.sighting is None:
         change = event.camera_change
         return f"{head} {'CAMERA':<12} " + (f"{change.kind} {change.detail}".strip() if change else "another event")

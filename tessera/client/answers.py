@@ -369,6 +369,10 @@ class Sighting:
     capture_to_decision_ms: float | None
     best_shot_id: str = ""
     """Names the picture that `Tessera.shot` fetches; empty: none is kept."""
+    clip_id: str = ""
+    """Names the clip that `Tessera.clip` fetches; empty: none is kept."""
+    zones: tuple[str, ...] = ()
+    """The camera's zones in which it was seen so far, by name."""
     link_id: str = ""
     """Of an unknown person: the same for all sightings that are taken for one person; empty otherwise."""
     labels: tuple[str, ...] = ()

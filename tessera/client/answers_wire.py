@@ -251,6 +251,8 @@ def _sighting(message: events_pb2.Sighting) -> a.Sighting:
         ended=message.ended,
         capture_to_decision_ms=milliseconds_of(message, "capture_to_decision"),
         best_shot_id=message.best_shot_id,
+        clip_id=message.clip_id,
+        zones=tuple(message.zones),
         link_id=message.link_id,
         labels=tuple(message.labels),
     )

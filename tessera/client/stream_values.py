@@ -133,6 +133,10 @@ class TrackletUpdate:
     """Of the lease that the camera is watched under; 0: none."""
     best_shot_id: str = ""
     """Of the picture that its worker keeps; empty: none."""
+    clip_id: str = ""
+    """Of the clip around its first decision; empty: none."""
+    zones: tuple[str, ...] = ()
+    """The camera's zones in which it was seen so far, by name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,8 @@ def update_to_wire(update: TrackletUpdate) -> matching_pb2.MatchStreamRequest:
             modality=wire.modality_to_wire(update.modality),
             lease_token=update.lease_token,
             best_shot_id=update.best_shot_id,
+            clip_id=update.clip_id,
+            zones=update.zones,
         )
     )
 

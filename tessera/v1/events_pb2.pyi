@@ -275,6 +275,7 @@ class Sighting(google.protobuf.message.Message):
     BEST_SHOT_ID_FIELD_NUMBER: builtins.int
     CAPTURE_TO_DECISION_FIELD_NUMBER: builtins.int
     LINK_ID_FIELD_NUMBER: builtins.int
+    CLIP_ID_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     tracklet_id: builtins.str
     collection_id: builtins.str
@@ -286,11 +287,13 @@ class Sighting(google.protobuf.message.Message):
     ended: builtins.bool
     """The tracklet has ended; no revision will follow."""
     best_shot_id: builtins.str
-    """Names the best shot in the snapshot store; empty: none is kept."""
+    """Names the best shot, for `CameraService.GetShot`; empty: none is kept."""
     link_id: builtins.str
     """Of an UNKNOWN: the same for the sightings, on any camera of the collection, that are taken for the same unknown person.
     Stands for nobody who is enrolled, and is told for as long as links are kept. Empty otherwise.
     """
+    clip_id: builtins.str
+    """Names the clip around the first decision, for `CameraService.GetClip`; from the second revision on. Empty: none is kept."""
     @property
     def decision(self) -> tessera.v1.biometrics_pb2.Decision:
         """MATCH, UNKNOWN or INCONCLUSIVE. Carries no score."""
@@ -306,7 +309,9 @@ class Sighting(google.protobuf.message.Message):
     @property
     def quality(self) -> tessera.v1.biometrics_pb2.Quality: ...
     @property
-    def zones(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def zones(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The camera's zones in which it was seen so far, by name."""
+
     @property
     def capture_to_decision(self) -> google.protobuf.duration_pb2.Duration:
         """From the newest sample's capture to the decision."""
@@ -334,10 +339,11 @@ class Sighting(google.protobuf.message.Message):
         best_shot_id: builtins.str = ...,
         capture_to_decision: google.protobuf.duration_pb2.Duration | None = ...,
         link_id: builtins.str = ...,
+        clip_id: builtins.str = ...,
         labels: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["box", b"box", "capture_to_decision", b"capture_to_decision", "decision", b"decision", "first_seen", b"first_seen", "last_seen", b"last_seen", "quality", b"quality"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "capture_to_decision", b"capture_to_decision", "collection_id", b"collection_id", "decision", b"decision", "display_name", b"display_name", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "labels", b"labels", "last_seen", b"last_seen", "link_id", b"link_id", "modality", b"modality", "quality", b"quality", "subject_id", b"subject_id", "tracklet_id", b"tracklet_id", "zones", b"zones"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "capture_to_decision", b"capture_to_decision", "clip_id", b"clip_id", "collection_id", b"collection_id", "decision", b"decision", "display_name", b"display_name", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "labels", b"labels", "last_seen", b"last_seen", "link_id", b"link_id", "modality", b"modality", "quality", b"quality", "subject_id", b"subject_id", "tracklet_id", b"tracklet_id", "zones", b"zones"]) -> None: ...
 
 Global___Sighting: typing_extensions.TypeAlias = Sighting
 

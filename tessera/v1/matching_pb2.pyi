@@ -882,7 +882,9 @@ class TrackletUpdate(google.protobuf.message.Message):
     FRAME_COUNT_FIELD_NUMBER: builtins.int
     ENDED_FIELD_NUMBER: builtins.int
     MODALITY_FIELD_NUMBER: builtins.int
+    ZONES_FIELD_NUMBER: builtins.int
     BEST_SHOT_ID_FIELD_NUMBER: builtins.int
+    CLIP_ID_FIELD_NUMBER: builtins.int
     LEASE_TOKEN_FIELD_NUMBER: builtins.int
     camera_id: builtins.str
     collection_id: builtins.str
@@ -897,6 +899,8 @@ class TrackletUpdate(google.protobuf.message.Message):
     modality: tessera.v1.biometrics_pb2.Modality.ValueType
     best_shot_id: builtins.str
     """Names the tracklet's best shot at the camera's worker; empty: none is kept."""
+    clip_id: builtins.str
+    """Names the clip around its first decision there; empty: none is kept."""
     lease_token: builtins.int
     """Of the lease that the camera is watched under. An update with an older token than one that was seen before is
     rejected (LEASE_SUPERSEDED). 0: without a lease.
@@ -913,6 +917,10 @@ class TrackletUpdate(google.protobuf.message.Message):
     def box(self) -> tessera.v1.biometrics_pb2.Box:
         """Where it is now."""
 
+    @property
+    def zones(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The camera's zones in which it was seen so far, by name."""
+
     def __init__(
         self,
         *,
@@ -927,11 +935,13 @@ class TrackletUpdate(google.protobuf.message.Message):
         frame_count: builtins.int = ...,
         ended: builtins.bool = ...,
         modality: tessera.v1.biometrics_pb2.Modality.ValueType = ...,
+        zones: collections.abc.Iterable[builtins.str] | None = ...,
         best_shot_id: builtins.str = ...,
+        clip_id: builtins.str = ...,
         lease_token: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["box", b"box", "first_seen", b"first_seen", "last_seen", b"last_seen"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "camera_id", b"camera_id", "collection_id", b"collection_id", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "last_seen", b"last_seen", "lease_token", b"lease_token", "modality", b"modality", "samples", b"samples", "sequence", b"sequence", "tracklet_id", b"tracklet_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "camera_id", b"camera_id", "clip_id", b"clip_id", "collection_id", b"collection_id", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "last_seen", b"last_seen", "lease_token", b"lease_token", "modality", b"modality", "samples", b"samples", "sequence", b"sequence", "tracklet_id", b"tracklet_id", "zones", b"zones"]) -> None: ...
 
 Global___TrackletUpdate: typing_extensions.TypeAlias = TrackletUpdate
 

@@ -23,6 +23,7 @@ from tests.congruence.store_world import collection
 from tests.servers import PrivateServer, binary_of, running_cluster, running_sentinels, running_server
 
 EVENTS_KEPT = 20
+ALERTS_KEPT = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,12 @@ def shards(request: pytest.FixtureRequest) -> int:
 async def store(servers: Servers | None) -> AsyncIterator[Store]:
     """An empty store, prepared."""
     if servers is None:
-        yield MemoryStore(events_kept=EVENTS_KEPT)
+        yield MemoryStore(events_kept=EVENTS_KEPT, alerts_kept=ALERTS_KEPT)
         return
     servers.empty()
     door = open_door(servers.address, Durability("everysec"), timeout_s=TIMEOUT_S)
-    redis = RedisStore(door, Sealer(Keyring.load("ephemeral")), Unstamped(), events_kept=EVENTS_KEPT)
+    sealer = Sealer(Keyring.load("ephemeral"))
+    redis = RedisStore(door, sealer, Unstamped(), events_kept=EVENTS_KEPT, alerts_kept=ALERTS_KEPT)
     try:
         await redis.prepare()
         yield redis

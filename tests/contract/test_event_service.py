@@ -390,12 +390,15 @@ async def test_an_erased_subject_leaves_no_sighting(world: World) -> None:
     assert [event.sighting.tracklet_id for event in await sightings(world)] == ["t2"]
 
 
-async def test_a_sighting_names_its_best_shot(world: World) -> None:
+async def test_a_sighting_names_its_zones_and_its_pictures(world: World) -> None:
     """As the worker names it, in each revision."""
     first = update("t1", 1, sample(person(0)), sample(person(0)), best_shot_id="5" * 32)
-    await match(world, first, update("t1", 2, ended=True, best_shot_id="5" * 32))
+    last = update("t1", 2, ended=True, best_shot_id="5" * 32, clip_id="6" * 32, zones=["door", "till"])
+    await match(world, first, last)
     (event,) = await sightings(world)
-    assert (event.sighting.best_shot_id, event.sighting.ended) == ("5" * 32, True)
+    seen = event.sighting
+    assert (seen.best_shot_id, seen.clip_id, list(seen.zones)) == ("5" * 32, "6" * 32, ["door", "till"])
+    assert seen.ended
 
 
 async def test_an_unknown_person_has_one_link_on_every_camera(world: World) -> None:
@@ -412,7 +415,7 @@ async def test_an_unknown_person_has_one_link_on_every_camera(world: World) -> N
 
 async def test_a_link_is_told_for_as_long_as_it_is_kept() -> None:
     """After its retention the sighting is still listed, and says no more who else it was."""
-    async with running_world("memory", link_retention_s=2.0) as world:
+    async with running_world("memory", link_retention_s=4.0) as world:
         await eventually(world.is_ready)
         await world.stub.EnrollSubject(
             subject_pb2.EnrollSubjectRequest(subject_id="ada", samples=[embedded(person(0))])
@@ -483,12 +486,3 @@ async def test_an_answer_names_the_evidence_that_is_on_record(valkey: PrivateSer
             found.append((await match(world, *looks))[-1].decision.evidence_id)
             recorded = (await sightings(world))[0].sighting.decision.evidence_id
     assert found == [recorded, recorded]
-
-
-async def test_alerts_are_not_built(world: World) -> None:
-    """UNIMPLEMENTED, with the method's name."""
-    for call in (
-        world.events.ListAlerts(events_pb2.ListAlertsRequest()),
-        world.events.AcknowledgeAlert(events_pb2.AcknowledgeAlertRequest()),
-    ):
-        assert (await refused(call)).reason == "NOT_BUILT"

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from tessera.cli.instance import locked_data_dir
 from tessera.client import Tessera
 from tessera.client.answers import ServiceState
 from tessera.client.errors import ServiceUnavailable
+from tessera.client.webhooks import WebhookNotification, WebhookReceiver, WebhookRejected
+from tessera.domain.alerting.rules import Rule, RuleKind
 from tessera.domain.artifact import DEFAULT_ENCODERS, load_manifest
 from tessera.domain.embedding import Modality
 
@@ -129,10 +132,13 @@ class Instance:
 
 
 @contextmanager
-def running(data_dir: Path, *options: str) -> Iterator[Instance]:
+def running(data_dir: Path, *options: str, environ: Mapping[str, str] | None = None) -> Iterator[Instance]:
     """`tessera up` on free ports; ended in good order afterwards, if nobody did before."""
+    environ = {**os.environ, **(environ or {})}
     command = [sys.executable, "-m", "tessera.cli", "up", "--no-view", "--base-port", "0", "--data-dir", str(data_dir)]
-    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ
+    ) as process:
         instance = Instance(process, data_dir)
         reader = threading.Thread(target=instance.follow, daemon=True)
         reader.start()
@@ -146,10 +152,56 @@ def running(data_dir: Path, *options: str) -> Iterator[Instance]:
             reader.join(_LIMIT_S)
 
 
+class Door:
+    """A receiver of webhooks: checks them with the library, and keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.secret = "the-secret-of-a-door-of-a-test"  # noqa: S105 - it opens no door
+        self.told: list[WebhookNotification] = []
+        door, receiver = self, WebhookReceiver(self.secret)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                try:
+                    with receiver.receive(dict(self.headers), body) as told:
+                        door.told.append(told)
+                    self.send_response(204)
+                except WebhookRejected as rejection:
+                    self.send_response(rejection.status)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    @property
+    def targets(self) -> str:
+        """The file of targets that names it."""
+        url = f"http://127.0.0.1:{self.server.server_port}/"
+        return json.dumps({"targets": [{"name": "door", "type": "webhook", "url": url, "secret": "${DOOR_SECRET}"}]})
+
+
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    """`tessera up --demo` on an empty folder."""
-    with running(tmp_path_factory.mktemp("up"), "--demo") as instance:
+def door() -> Iterator[Door]:
+    """It listens until the end of the module."""
+    made = Door()
+    thread = threading.Thread(target=made.server.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory, door: Door) -> Iterator[Instance]:
+    """`tessera up --demo` on an empty folder, with somebody who is told of alerts."""
+    targets = tmp_path_factory.mktemp("targets") / "targets.json"
+    targets.write_text(door.targets, encoding="utf-8")
+    environ = {"DOOR_SECRET": door.secret, "TESSERA_GATEWAY_ALLOWED_NETWORKS": "127.0.0.1"}
+    with running(tmp_path_factory.mktemp("up"), "--demo", "--targets", str(targets), environ=environ) as instance:
         instance.wait_for_line(r"^ready after", _START_LIMIT_S)
         yield instance
 
@@ -181,6 +233,20 @@ def test_the_demo_shows_a_signature_desk(instance: Instance) -> None:
         signed = tessera.get_subject("demo-writer", collection_id="signatures")
         assert len(signed.templates) == 5
         assert {facts.name for facts in tessera.encoders()} == set(DEFAULT_ENCODERS.values())
+
+
+def test_an_alert_of_the_demo_reaches_a_door_signed(instance: Instance, door: Door) -> None:
+    """A rule, somebody unknown at the demo's camera, a webhook that its receiver finds genuine and may act on."""
+    with instance.connect() as tessera:
+        tessera.put_rule(Rule("strangers", RuleKind.UNKNOWN_PERSON, cooldown_s=0.0))
+    wait_until(lambda: any(told.kind == "ALERT" for told in door.told), _LIMIT_S, "an alert at the door")
+    told = next(told for told in door.told if told.kind == "ALERT")
+    assert told.may_act
+    assert (told.alert["rule_id"], told.alert["state"], told.camera_id) == ("strangers", "OPEN", "demo")
+    assert instance.run("notifications", "test", "door").code == 0
+    assert any(told.test for told in door.told)
+    assert "door" in instance.run("notifications", "targets").out
+    assert "gateway" in instance.run("status").out
 
 
 def test_the_commands_decide_against_the_running_instance(instance: Instance, pictures: Path) -> None:

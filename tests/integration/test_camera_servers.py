@@ -8,8 +8,10 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -18,12 +20,23 @@ from camera_ingest.capture import Capture, SampledPicture
 from camera_ingest.reading.feed import ReaderFeed
 from camera_ingest.reading.host import ReaderHost
 from camera_ingest.reading.order import ReadOrder
+from camera_ingest.sources.access import AccessRules
 from camera_ingest.sources.options import StreamOptions, Transport
 from camera_ingest.sources.source import ReadLimits
 from camera_ingest.sources.stream_clock import ClockKind
 from tessera.chassis.clock import SystemClock
 from tests.bad_network import BadNetwork, bad_network
-from tests.camera_servers import DigestGate, HlsCamera, MjpegCamera, RtspServer, has_gstreamer, http_server, rtsp_server
+from tests.camera_servers import (
+    DigestGate,
+    HlsCamera,
+    MjpegCamera,
+    RtspServer,
+    has_gstreamer,
+    http_server,
+    rtsp_server,
+    send,
+)
+from tests.tls_before import self_signed, tls_before
 
 LIMITS = ReadLimits(open_s=5.0, read_s=2.0)
 RECOVERY_S = 15.0
@@ -51,12 +64,12 @@ def rtsp() -> Iterator[RtspServer]:
 class Watch:
     """A camera that is watched, and what was heard of it."""
 
-    def __init__(self, host: ReaderHost, url: str, stream: StreamOptions, rate_hz: float) -> None:
+    def __init__(self, host: ReaderHost, url: str, stream: StreamOptions, rate_hz: float, access: AccessRules) -> None:
         self.sampled: list[SampledPicture] = []
         self.lost: list[tuple[float, str]] = []
         self._feeds: list[ReaderFeed] = []
         self._host = host
-        self._order = ReadOrder("test", url, rate_hz, False, LIMITS, stream)
+        self._order = ReadOrder("test", url, rate_hz, False, LIMITS, stream, access)
         # As the product waits, but for its longest waits, which a test has no time for.
         self.capture = Capture(
             name="test",
@@ -104,9 +117,13 @@ class Watch:
 
 @asynccontextmanager
 async def watched(
-    host: ReaderHost, url: str, stream: StreamOptions | None = None, rate_hz: float = 10.0
+    host: ReaderHost,
+    url: str,
+    stream: StreamOptions | None = None,
+    rate_hz: float = 10.0,
+    access: AccessRules | None = None,
 ) -> AsyncIterator[Watch]:
-    watch = Watch(host, url, stream or StreamOptions(), rate_hz)
+    watch = Watch(host, url, stream or StreamOptions(), rate_hz, access or AccessRules())
     watch.capture.start()
     try:
         yield watch
@@ -252,7 +269,71 @@ async def test_a_password_opens_and_is_never_told(
     assert "wr0ng-pw" not in told
 
 
+@needs_gstreamer
+async def test_a_reader_that_was_held_up_catches_up(host: ReaderHost, rtsp: RtspServer) -> None:
+    """What queued meanwhile is passed over up to a key frame: the lag does not stay in the buffers on the way."""
+    async with watched(host, f"rtsp://127.0.0.1:{rtsp.port}/live") as watch:
+        await watch.frames(5)
+        reader_id = watch.reader_id
+        assert reader_id is not None
+        os.kill(reader_id, signal.SIGSTOP)
+        held_s = time.monotonic()
+        await watch.until(lambda: time.monotonic() - held_s > 2.5, "being held up", 10)
+        os.kill(reader_id, signal.SIGCONT)
+        await watch.frames(5)
+        await watch.until(lambda: time.monotonic() - watch.sampled[-1].captured_s < 0.5, "a new frame", 30)
+        assert watch.reader_id == reader_id
+    assert watch.lost == []
+
+
+@needs_gstreamer
+@pytest.mark.parametrize("trust", ["unknown", "named", "unchecked"])
+async def test_rtsps_checks_certificates(host: ReaderHost, rtsp: RtspServer, tmp_path: Path, trust: str) -> None:
+    """A camera that signed its own certificate is refused, in words that say what to set; and read once that is set."""
+    certificate = self_signed(tmp_path)
+    access = {
+        "unknown": AccessRules(),
+        "named": AccessRules(tls_ca_file=str(certificate.path)),
+        "unchecked": AccessRules(tls_verify=False),
+    }[trust]
+    with tls_before(rtsp.port, certificate) as port:
+        async with watched(host, f"rtsps://localhost:{port}/live", access=access) as watch:
+            if trust == "unknown":
+                assert "TESSERA_INGEST_TLS_CA_FILE" in await watch.loss()
+            else:
+                await watch.frames(2)
+                assert watch.lost == []
+
+
 # ---- HTTP
+
+
+async def test_a_recording_over_http_is_played_in_its_own_time(host: ReaderHost, tmp_path: Path) -> None:
+    """Its table of contents lies at its end, as cameras write it: it is asked for first."""
+    path, chance, parts = tmp_path / "clip.mp4", np.random.default_rng(1), []
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for _ in range(10):
+            image = chance.integers(0, 255, (240, 320, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(stream.encode())
+    content = path.read_bytes()
+    assert content.find(b"moov") > 100_000
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        parts.append(handler.headers.get("Range"))
+        start = int(handler.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        send(handler, content[start:], "video/mp4", 206 if start else 200, Accept_Ranges="bytes")
+
+    with http_server(answer) as port:
+        async with watched(host, f"http://127.0.0.1:{port}/clip.mp4") as watch:
+            told = await watch.loss()
+    assert told == "ended"
+    assert any(parts)
+    times = [sampled.capture_time for sampled in watch.sampled]
+    assert (times[-1] - times[0]).total_seconds() > 0.5
+    assert watch.sampled[0].clock.kind is ClockKind.FILE
 
 
 def through(network: BadNetwork, path: str = "/video", login: str = "") -> str:

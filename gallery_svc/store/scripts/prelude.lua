@@ -114,3 +114,36 @@ local function append_change(log, head, kind, subject, templates)
   log_change(log, head, sequence, chain, kind, subject, templates)
   return sequence, chain
 end
+
+-- What is kept of an event's newest revision: its sequence, its revision (0: there is none), and its content's key.
+local function latest_revision(latest, id)
+  local sequence, revision, content = string.match(redis.call('HGET', latest, id) or '', '^(%d+) (%d+) (.*)$')
+  return tonumber(sequence or 0), tonumber(revision or 0), content
+end
+
+-- Appends an event's next revision to the log, and lets at most two old ones go, so that a lowered limit is reached
+-- without a pause. `seen` are the keys of the subjects that it names, with spaces between; those of events that leave by
+-- age lie under the same tag. Where a file was cut in the middle of a script, the log is ahead of its head: it goes on
+-- behind what is there.
+local function append_event(head, events, latest, id, revision, content, event, kept, seen)
+  local newest = math.max(tonumber(redis.call('HGET', head, 'newest') or 0), last_sequence(events))
+  local oldest = tonumber(redis.call('HGET', head, 'oldest') or 1)
+  local sequence = newest + 1
+  redis.call('XADD', events, sequence .. '-0', 'id', id, 'revision', revision, 'event', event, 'seen', seen)
+  redis.call('HSET', latest, id, sequence .. ' ' .. revision .. ' ' .. content)
+  for key in string.gmatch(seen, '%S+') do redis.call('ZADD', key, sequence, sequence) end
+  for _ = 1, 2 do
+    if sequence - oldest + 1 > kept then
+      local old = redis.call('XRANGE', events, oldest .. '-0', oldest .. '-0')
+      if #old > 0 then
+        local fields = old[1][2]
+        redis.call('XDEL', events, old[1][1])
+        if latest_revision(latest, fields[2]) == oldest then redis.call('HDEL', latest, fields[2]) end
+        for key in string.gmatch(fields[8], '%S+') do redis.call('ZREM', key, oldest) end
+      end
+      oldest = oldest + 1
+    end
+  end
+  redis.call('HSET', head, 'newest', sequence, 'oldest', oldest)
+  return sequence
+end

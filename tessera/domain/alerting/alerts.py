@@ -112,9 +112,15 @@ class Alert:
         """Of its sources."""
         return tuple(dict.fromkeys(source.camera_id for source in self.sources if source.camera_id))
 
+    @property
+    def subjects(self) -> tuple[tuple[str, str], ...]:
+        """Whom it names: each subject once, with its collection."""
+        named = ((source.collection_id, source.subject_id) for source in self.sources if source.subject_id)
+        return tuple(dict.fromkeys(named))
+
     def names(self, collection_id: str, subject_id: str) -> bool:
         """Whether it names a subject."""
-        return any((source.collection_id, source.subject_id) == (collection_id, subject_id) for source in self.sources)
+        return (collection_id, subject_id) in self.subjects
 
     def without(self, collection_id: str, subject_id: str) -> Alert | None:
         """The alert as if a subject had never been; None when nothing is left of it."""

@@ -20,7 +20,7 @@ from tessera.chassis.tasks import end_tasks
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+async def rig(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     encoder, gallery = FakeEncoder(), FakeGallery()
     encoder_server, gallery_server = FakeServer(encoder=encoder), FakeServer(gallery=gallery)
     await encoder_server.start()
@@ -40,6 +40,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         evidence_keys="ephemeral",
         evidence_forget_s=0.1,
         clip_after_s=0.2,
+        **getattr(request, "param", {}),
     )
     async with (
         open_channel(settings.encoder_address) as to_encoder,

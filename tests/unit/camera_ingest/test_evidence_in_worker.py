@@ -9,7 +9,7 @@ import pytest
 import simplejpeg
 from ingest_fakes import Call, Rig, eventually
 
-from camera_ingest.camera import Camera
+from camera_ingest.camera import Camera, Zone
 from camera_ingest.evidence.evidence import Evidence
 from camera_ingest.peers import Peers
 from camera_ingest.servicer import CameraServicer
@@ -158,3 +158,28 @@ async def test_a_piece_that_another_worker_keeps_is_fetched_from_it(rig: Rig, pi
     finally:
         await peers.close()
         await server.stop(None)
+
+
+@pytest.mark.parametrize("rig", [{"clip_sightings": True}], indirect=True, ids=["clips of sightings"])
+async def test_a_sighting_has_a_clip_where_that_is_wanted(rig: Rig, picture_folder: Path) -> None:
+    """The updates after its first decision name it; another tracklet's are another's."""
+    await watch(rig, picture_folder)
+    await eventually(lambda: any(update.clip_id for update in rig.gallery.updates), "a clip")
+    assert rig.gallery.updates[0].clip_id == ""
+    (clip_id,) = {update.clip_id for update in rig.gallery.updates} - {""}
+    kept = "tessera_ingest_evidence_kept_total"
+    await eventually(lambda: rig.counted(kept, kind="clip") == 1, "the clip on disk")
+    assert (await evidence(rig).clip(clip_id))[:4] == b"RIFF"
+
+
+async def test_a_sighting_names_the_zones_that_somebody_was_in(rig: Rig, picture_folder: Path) -> None:
+    """Those of the middle of the face, and no others; masks are no zones."""
+    zones = (
+        Zone("door", ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)), False),
+        Zone("yard", ((0.5, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 1.0)), False),
+        Zone("", ((0.9, 0.9), (1.0, 0.9), (1.0, 1.0)), True),
+    )
+    camera = Camera(DOOR, f"folder:{picture_folder}", sample_rate_hz=10.0, loop=True, zones=zones)
+    await rig.ingest.fleet.add(camera)
+    await eventually(lambda: len(rig.gallery.updates) > 2, "updates")
+    assert {tuple(update.zones) for update in rig.gallery.updates} == {("door",)}

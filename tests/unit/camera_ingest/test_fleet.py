@@ -78,6 +78,28 @@ async def test_a_camera_whose_lease_ended_rests_with_its_newest_frame(
     await eventually(lambda: again.status().state is CameraState.ONLINE, "the return")
 
 
+async def test_a_camera_that_cannot_be_watched_keeps_no_other_from_it(
+    rig: Rig, picture_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits and says so, the others are watched, and it is tried again."""
+    start = CameraWorker.start
+
+    def failing(self: CameraWorker) -> None:
+        if self.camera.camera_id == DOOR:
+            raise LookupError("a defect")
+        start(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CameraWorker, "start", failing)
+        await watch_both(rig, picture_folder)
+        assert rig.ingest.fleet.worker(HALL).status().state is not CameraState.WAITING
+        status = rig.ingest.fleet.status(await rig.ingest.fleet.camera(DOOR))
+        assert (status.state, status.detail) == (CameraState.WAITING, "internal error; the log has it")
+    await rig.ingest.fleet.follow()
+    worker = rig.ingest.fleet.worker(DOOR)
+    await eventually(lambda: worker.status().frames_sampled > 0, "frames")
+
+
 async def test_there_are_no_more_cameras_than_room(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more is refused with the number that all workers together may watch; the same one again is not."""
     monkeypatch.setattr(type(rig.ingest.keeper), "total_capacity", 1)

@@ -9,7 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
+from camera_ingest.jump_watch import JumpWatch
+from camera_ingest.metrics import IngestMetrics
 from camera_ingest.sources.file_time import FileTime, Playout
 from camera_ingest.sources.stream_clock import ClockKind, StreamClock, lower_slope
 from tessera.chassis.clock import ManualClock
@@ -144,6 +147,17 @@ def test_a_jump_of_the_wall_clock_touches_no_deadline(jump_s: float) -> None:
     assert link.stamps.report().host_jumps == 1
 
 
+def test_a_jump_is_counted_once_and_a_turned_clock_is_none() -> None:
+    """A time server that turns the clock by half a second is left alone; what jumps is counted for the process."""
+    clock, metrics = JumpingClock(BEGAN), IngestMetrics(CollectorRegistry())
+    watch = JumpWatch(clock, metrics)
+    for moved_s, jumps in ((0.0, 0), (0.5, 0), (3600.0, 1), (0.0, 1), (-3600.0, 2)):
+        clock.advance(1.0)
+        clock.set_ahead(moved_s)
+        watch.look()
+        assert metrics.registry.get_sample_value("tessera_ingest_clock_jumps_total") == jumps
+
+
 def test_a_stream_that_begins_anew_is_mapped_anew() -> None:
     """Stamps that jump, as after the restart of a camera's encoder, put no frame into the past or the future."""
     link = Link()
@@ -192,6 +206,16 @@ def test_a_recording_has_its_own_time() -> None:
     clock.advance(5)
     assert time.due(100.0) == (BEGAN + timedelta(seconds=5), 5.0)
     assert time.due(100.5) == (BEGAN + timedelta(seconds=5.5), 5.5)
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
+def test_a_recording_follows_a_wall_clock_that_is_set(jump_s: float) -> None:
+    """What is captured after it is told by the clock as it is then; when it is due does not change."""
+    clock = JumpingClock(BEGAN)
+    time = FileTime(clock)
+    time.due(0.0)
+    clock.set_ahead(jump_s)
+    assert time.due(1.0) == (BEGAN + timedelta(seconds=jump_s + 1.0), 1.0)
 
 
 def test_heaps_are_played_evenly_and_a_gap_moves_what_follows() -> None:
