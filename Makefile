@@ -115,7 +115,7 @@ bench-gallery: $(VENV)/.dev ## The gallery: search, identify, verify, enrolment,
 bench-cameras: $(VENV)/.dev ## Cameras: many at a time, faults, tracklets, tamper, a plain loop beside them
 	@$(BIN)/python -m benchmarks.cameras $(ARGS)
 
-bench-alerts: $(VENV)/.dev ## Alerts: a day against 200 rules, the whole path of the gallery, a flood
+bench-alerts: $(VENV)/.dev ## Alerts: a day against 200 rules, the whole path of the gallery, a flood, the outbox, webhooks
 	@$(BIN)/python -m benchmarks.alerts $(ARGS)
 
 bench-decisions: $(VENV)/.dev ## Thresholds and decisions: intervals, searches, fusion, groups

@@ -24,6 +24,7 @@ from camera_ingest.evidence.vault import Limits, Vault
 from camera_ingest.fleet import Fleet
 from camera_ingest.jump_watch import JumpWatch
 from camera_ingest.leases.keeper import Lease, LeaseKeeper
+from camera_ingest.leases.process_mark import own_mark
 from camera_ingest.leases.table import LeaseTable, MemoryLeaseTable, RedisLeaseTable
 from camera_ingest.matching import Matcher
 from camera_ingest.metrics import IngestMetrics
@@ -107,6 +108,7 @@ def wire_parts(
         clock=clock,
         metrics=metrics,
         timing=settings.timing,
+        process=own_mark(),
     )
     fleet = Fleet(
         registry=registry,

@@ -12,7 +12,7 @@ from typing import Any
 from camera_ingest.looking.scene import SceneState
 from camera_ingest.sources.options import StreamOptions, Transport
 from camera_ingest.sources.stream_clock import ClockReport
-from camera_ingest.sources.url import parse_url
+from camera_ingest.sources.url import SourceKind, parse_url
 from tessera.domain.camera_events import CameraEventKind
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import InvalidInputError, StoreCorruptError
@@ -111,6 +111,8 @@ class Camera:
         parse_url(self.url)
         if self.stream.sub_stream_url:
             parse_url(self.stream.sub_stream_url, "stream.sub_stream_url")
+        is_fast, is_file = self.stream.as_fast_as_possible, parse_url(self.url).kind is SourceKind.FILE
+        _require(is_file or not is_fast, "stream.as_fast_as_possible", is_fast, "true only for files")
         _require(0 < self.sample_rate_hz <= MAX_SAMPLE_RATE_HZ, "sample_rate_hz", self.sample_rate_hz, "in (0, 30]")
         expiry_s = self.expires_after_s
         _require(0 < expiry_s <= MAX_EXPIRES_AFTER_S, "expires_after", expiry_s, "more than 0 s, at most 60 s")

@@ -1,8 +1,8 @@
 """Tracklets in, decisions out: each update is joined to its tracklet, searched, judged, and told when that is news.
 
-A sighting is recorded, with its audit entry, when the tracklet is first decided, when the answer changes, and when the
-tracklet ends; before the update is answered. The event's id comes from the tracklet's id: a worker that repeats
-itself, and a gallery that was restarted in between, tell nothing twice.
+A sighting is recorded, with its audit entry, when the tracklet is first decided, when the answer changes, when a zone
+is entered, and when the tracklet ends; before the update is answered. The event's id comes from the tracklet's id: a
+worker that repeats itself, and a gallery that was restarted in between, tell nothing twice.
 """
 
 from __future__ import annotations
@@ -143,10 +143,10 @@ class Sightings:
             standing, name = await self._decide(state, live, update.camera_id)
         state = replace(state, standing=standing, ended=update.ended)
         evidence_id = ""
-        if _is_news(before.standing, standing, update):
+        if _is_news(before, standing, update):
             state = replace(state, link=self._linked(update, state, standing, live))
             evidence_id = await self._tell(update, state, standing)
-            state = replace(state, event_id=sighting_event_id(update.tracklet_id))
+            state = replace(state, event_id=sighting_event_id(update.tracklet_id), told_zones=update.zones)
         self._tracklets.keep(update.tracklet_id, state)
         self._metrics.updates.labels("taken").inc()
         answer = self._answer(update, state, standing, live, evidence_id)
@@ -210,7 +210,7 @@ class Sightings:
         decision = Decision(body.outcome, body.reasons, body.threshold, None, body.model_id)
         standing = Standing(Verdict(body.outcome, body.subject_id), decision, body.decision_revision)
         link = Link(body.link_id, body.link_until) if body.link_until is not None else None
-        return TrackletState(standing=standing, event_id=event_id, link=link)
+        return TrackletState(standing=standing, event_id=event_id, told_zones=body.zones, link=link)
 
     async def _tell(self, update: TrackletUpdate, state: TrackletState, standing: Standing) -> str:
         """Record a sighting; returns the evidence id on record, which is the first one when it was told before."""
@@ -244,6 +244,7 @@ class Sightings:
             link_until=state.link.until if state.link is not None else None,
             labels=await self._labels_of(update.collection_id, standing.verdict.subject_id),
         )
+        zones = ",".join(body.zones)
         event = NewEvent(
             event_id=sighting_event_id(update.tracklet_id),
             camera_id=update.camera_id,
@@ -251,7 +252,7 @@ class Sightings:
             recorded_at=now,
             valid_until=min(newest, now) + timedelta(seconds=self._time_to_live_s),
             body=body,
-            content_key=f"{standing.revision}/{body.outcome}/{body.subject_id or ''}/{body.ended}",
+            content_key=f"{standing.revision}/{body.outcome}/{body.subject_id or ''}/{body.ended}/{zones}",
         )
         audit = AuditRecord(
             method="MatchStream",
@@ -303,12 +304,13 @@ class Sightings:
         self._thresholds.require_dimensions(embedding, field)
 
 
-def _is_news(before: Standing | None, after: Standing, update: TrackletUpdate) -> bool:
+def _is_news(before: TrackletState, after: Standing, update: TrackletUpdate) -> bool:
     if update.ended:
         return True
     if after.verdict.outcome is Outcome.INCONCLUSIVE:
         return False
-    return before is None or before.verdict != after.verdict
+    is_elsewhere = not set(update.zones) <= set(before.told_zones)  # an alert may hang on it
+    return before.standing is None or before.standing.verdict != after.verdict or is_elsewhere
 
 
 def _check(update: TrackletUpdate) -> None:

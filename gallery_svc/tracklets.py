@@ -90,6 +90,8 @@ class TrackletState:
     event_id: EventId | None = None
     """The event that told the world; None while nothing was published."""
     ended: bool = False
+    told_zones: tuple[str, ...] = ()
+    """The zones that the event named."""
     link: Link | None = None
     """Of an unknown person: who else it is."""
 

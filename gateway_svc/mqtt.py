@@ -176,7 +176,7 @@ class _Connection:
         except (TimeoutError, OSError, ValueError) as error:
             await self.close()
             raise DeliveryError(f"no connection: {type(error).__name__}") from None
-        except DeliveryError:
+        except (DeliveryError, asyncio.CancelledError):
             await self.close()
             raise
 

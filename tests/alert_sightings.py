@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from tessera.client import wire
@@ -16,8 +17,15 @@ async def enroll_two(world: World) -> None:
         await enroll(world, name, embedded(person(number)), display_name=name.title(), labels=labels)
 
 
-async def see(world: World, tracklet_id: str, number: int, camera_id: str = "gate", age_s: float = 0.0) -> None:
-    """A person in two frames, taken `age_s` ago."""
+async def see(  # noqa: PLR0917 - a row of a table
+    world: World,
+    tracklet_id: str,
+    number: int,
+    camera_id: str = "gate",
+    age_s: float = 0.0,
+    zones: Sequence[Sequence[str]] = ((), ()),
+) -> None:
+    """A person in two frames or more, taken `age_s` ago; for each frame the zones so far."""
     at = datetime.now(UTC) - timedelta(seconds=age_s)
     updates = [
         matching_pb2.TrackletUpdate(
@@ -27,6 +35,7 @@ async def see(world: World, tracklet_id: str, number: int, camera_id: str = "gat
             first_seen=wire.time_to_wire(at),
             last_seen=wire.time_to_wire(at),
             frame_count=sequence,
+            zones=names,
             samples=[
                 matching_pb2.TrackletSample(
                     capture_time=wire.time_to_wire(at),
@@ -36,7 +45,7 @@ async def see(world: World, tracklet_id: str, number: int, camera_id: str = "gat
                 )
             ],
         )
-        for sequence in (1, 2)
+        for sequence, names in enumerate(zones, 1)
     ]
     opening = matching_pb2.MatchStreamRequest(open=matching_pb2.MatchStreamOpen(worker_id="w1"))
     requests = [opening, *(matching_pb2.MatchStreamRequest(update=update) for update in updates)]

@@ -64,6 +64,7 @@ class EventLogByHand:
         self.told: list[Happening] = []
         self.oldest = 1
         self.watches: list[str] = []
+        self.kinds: list[Collection[Kind]] = []
         self._grown = asyncio.Event()
 
     def tell(self, happening: Happening) -> None:
@@ -75,6 +76,7 @@ class EventLogByHand:
     async def watch(self, after_cursor: str, kinds: Collection[Kind]) -> AsyncGenerator[Told, None]:
         """Events from a cursor on."""
         self.watches.append(after_cursor)
+        self.kinds.append(kinds)
         at = int(after_cursor) if after_cursor else len(self.told)
         if after_cursor == "0":
             at = self.oldest - 1

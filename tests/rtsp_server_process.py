@@ -3,7 +3,7 @@
     /usr/bin/python3 rtsp_server_process.py PORT [USER PASSWORD]
 
 Prints a line once it listens, and serves `/live` (H.264, 320x240, 15 frames a second, a key frame each second) and
-`/small` (the same at 160x120) until it is killed.
+`/small` (the same at 160x120) and `/jpeg` (MJPEG) until it is killed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
-SOURCE = "( videotestsrc is-live=true pattern=smpte ! video/x-raw,width={},height={},framerate=15/1 ! {} )"
+SOURCE = "( videotestsrc is-live=true pattern=smpte ! video/x-raw,format=I420,width={},height={},framerate=15/1 ! {} )"
 H264 = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0 pt=96 config-interval=1"
+JPEG = "jpegenc ! rtpjpegpay name=pay0 pt=26"
 MOUNTS = {
     "/live": SOURCE.format(320, 240, H264),
     "/small": SOURCE.format(160, 120, H264),
+    "/jpeg": SOURCE.format(320, 240, JPEG),
 }
 
 

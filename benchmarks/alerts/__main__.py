@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from benchmarks.alerts import flood, gallery_path, judge
+from benchmarks.alerts import flood, gallery_path, judge, latency, outbox
 from benchmarks.alerts.context import Context
 from benchmarks.figures import Figure, keep_part, report
 
@@ -23,6 +23,8 @@ PARTS: dict[str, Callable[[Context], list[Figure]]] = {
     "judge": judge.run,
     "gallery-path": gallery_path.run,
     "flood": flood.run,
+    "outbox": outbox.run,
+    "latency": latency.run,
 }
 
 

@@ -43,7 +43,7 @@ STEPS = (
 )
 
 
-def run(step: str, store_url: str, gallery_address: str, receiver_url: str) -> None:
+def run_gateway(step: str, store_url: str, gallery_address: str, receiver_url: str) -> None:
     """Run until killed, by itself at `step`, or by whoever started it."""
     sys.stdin.close()
     configure_logs("gateway", as_json=True, level="error")

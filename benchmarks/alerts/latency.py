@@ -1,8 +1,5 @@
 """From a frame's capture to the webhook of what was decided of it, on the product as it is run.
 
-    python -m benchmarks.alerts.latency                # 4 demo cameras at 5 frames a second, two minutes
-    python -m benchmarks.alerts.latency --minutes 0.5  # for work on it; printed and not kept
-
 `tessera up` with a rule for unknown people that groups nothing, and one target, told of sightings and alerts. The
 clock stops when the receiver has the request: the capture's time is in it. Only first revisions count, and nothing from
 the first seconds, in which every part opens its connections.
@@ -10,9 +7,7 @@ the first seconds, in which every part opens its connections.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import tempfile
 import threading
 import time
@@ -25,14 +20,15 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.alerts.context import Context
 from benchmarks.alerts.house import SECRET
-from benchmarks.figures import ROOT, Figure, keep_part, report
+from benchmarks.figures import ROOT, Figure
 from benchmarks.first_light import UP, wait_serving
 from benchmarks.instance import running
 from tessera.domain.alerting.rules import Rule, RuleKind
 
-COMMAND = "python -m benchmarks.alerts.latency"
-CAMERAS, RATE_HZ, MINUTES = 4, 5, 2.0
+CAMERAS, RATE_HZ = 4, 5
+MINUTES, QUICK_MINUTES = 2.0, 0.5
 _WARM_UP_S = 20.0
 _P99_MS = 700.0
 _FEWEST = 100
@@ -102,29 +98,19 @@ def measure(minutes: float) -> list[Figure]:
 def _figures(kind: str, values: list[float]) -> list[Figure]:
     name = f"capture to webhook, first {kind}, {CAMERAS} cameras x {RATE_HZ} frames/s"
     if not values:
-        return [Figure(f"{name}: messages", 0, "messages", "", holds=None, command=COMMAND)]
+        return [Figure(f"{name}: messages", 0, "messages", "", holds=None, command="")]
     p50, p99 = (float(np.percentile(values, share)) for share in (50, 99))
     # Of fewer than a hundred, the 99th is the worst of them: told, and judged all the same.
     few = "" if len(values) >= _FEWEST else f" (of {len(values)})"
     bar = f"under {_P99_MS:.0f}"
     return [
-        Figure(f"{name}: messages", len(values), "messages", "", holds=None, command=COMMAND),
-        Figure(f"{name}: p50", p50, "ms", "", holds=None, command=COMMAND),
-        Figure(f"{name}: p99{few}", p99, "ms", bar, holds=p99 < _P99_MS, command=COMMAND),
+        Figure(f"{name}: messages", len(values), "messages", "", holds=None, command=""),
+        Figure(f"{name}: p50", p50, "ms", "", holds=None, command=""),
+        Figure(f"{name}: p99{few}", p99, "ms", bar, holds=p99 < _P99_MS, command=""),
     ]
 
 
-def main() -> int:
-    """Measure, print, and keep the figures in docs/results/alerts.json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="shorter ones are not kept")
-    minutes = parser.parse_args().minutes
-    figures = measure(minutes)
-    if minutes >= MINUTES:
-        keep_part("alerts", figures)
-    load = f"load of this machine at the end: {os.getloadavg()[0]:.1f}"
-    return report("alerts", figures, [load], keep=False)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+def run(context: Context) -> list[Figure]:
+    """Two minutes of it, after a start of everything."""
+    figures = measure(QUICK_MINUTES if context.quick else MINUTES)
+    return [context.figure(one.figure, one.value, one.unit, one.bar, holds=one.holds) for one in figures]

@@ -1,8 +1,5 @@
 """The outbox against what an operator fears: kill -9 at each of its steps, the store or a receiver away, a full disk.
 
-    python -m benchmarks.alerts.outbox              # everything: 100 kills at each of 11 steps, about three minutes
-    python -m benchmarks.alerts.outbox --kills 5    # for work on it; printed and not kept
-
 Each gateway is a process with the product's own parts, on a private Valkey that answers only what is on disk, as
 `tessera up` runs it; the event log is a real gRPC service, the receiver a real HTTP server that checks each message
 with the receiver library. A notification is lost when it neither came nor lies among the dead letters at the end.
@@ -10,9 +7,7 @@ with the receiver library. A notification is lost when it neither came nor lies 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import contextlib
 import multiprocessing
 import resource
 import signal
@@ -29,9 +24,10 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from benchmarks.alerts.context import Context
 from benchmarks.alerts.house import SECRET, EventLog, Receiver, running_log, running_receiver
-from benchmarks.alerts.killed_gateway import IN_DELIVER, STEPS, run
-from benchmarks.figures import Figure, keep_part, report
+from benchmarks.alerts.killed_gateway import IN_DELIVER, STEPS, run_gateway
+from benchmarks.figures import Figure
 from benchmarks.gallery.store_server import valkey_binary
 from gateway_svc.happenings import Happening, Kind
 from gateway_svc.metrics import GatewayMetrics
@@ -49,7 +45,6 @@ from tessera.chassis.tasks import end_tasks
 from tessera.client.webhooks import WebhookReceiver
 from tessera.domain.errors import UnavailableError
 
-COMMAND = "python -m benchmarks.alerts.outbox"
 KILLS = 100
 LANES = 4
 _LIMIT_S = 120.0
@@ -61,8 +56,8 @@ _AWAY_S = 600
 
 
 def figure(name: str, value: float | str, unit: str, bar: str = "", holds: bool | None = None) -> Figure:
-    """A figure of this benchmark."""
-    return Figure(name, value, unit, bar, holds, COMMAND)
+    """A figure; `run` says how it is measured again."""
+    return Figure(name, value, unit, bar, holds, "")
 
 
 # ---- the store
@@ -144,7 +139,7 @@ class House:
     @asynccontextmanager
     async def gateway(self, step: str = "") -> AsyncIterator[BaseProcess]:
         """A gateway until the end of the block; it has ended by then, by itself or by SIGKILL."""
-        process = self._processes.Process(target=run, args=(step, *self._arguments), daemon=True)
+        process = self._processes.Process(target=run_gateway, args=(step, *self._arguments), daemon=True)
         process.start()
         try:
             yield process
@@ -422,20 +417,9 @@ async def measure(count: int) -> list[Figure]:
     return figures + await receiver_away()
 
 
-def main() -> int:
-    """Measure, print, and keep the figures in docs/results/alerts.json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=KILLS, help="at each step; fewer than 100 are not kept")
-    count = parser.parse_args().kills
+def run(context: Context) -> list[Figure]:
+    """All of it: a hundred kills at each of eleven steps take some minutes."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["benchmarks.alerts.killed_gateway"])
     configure_logs("benchmark", level="error")
-    with contextlib.suppress(KeyboardInterrupt):
-        figures = asyncio.run(measure(count))
-        if count >= KILLS:
-            keep_part("alerts", figures)
-        return report("alerts", figures, [], keep=False)
-    return 130
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    figures = asyncio.run(measure(context.count(KILLS, 2)))
+    return [context.figure(one.figure, one.value, one.unit, one.bar, holds=one.holds) for one in figures]

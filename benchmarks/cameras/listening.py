@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
+from itertools import count, groupby, pairwise
 
 import grpc
 
@@ -28,6 +28,7 @@ from tessera.v1 import (
 
 _MODEL = "test@1"
 _STREAMS = 64
+_STREAM_NUMBERS = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,11 @@ class SeenFrame:
     peer: str
     """The connection that it came over: one for each worker process."""
     at_s: float
+    """When it came."""
+    captured_s: float
+    """When it was taken, by the clock of the worker's machine."""
+    stream: int
+    """Of which encode stream; a worker that stops and starts watching a camera opens another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +74,27 @@ class Record:
         with self.lock:
             return {frame.camera_id for frame in reversed(self.frames) if frame.at_s > since_s}
 
-    def watched_by_two(self, within_s: float = 2.0) -> int:
-        """Frames of a worker that came between two of another one, less than `within_s` apart, of the same camera."""
+    def watched_by_two(self) -> int:
+        """Frames of a worker that were taken while another one was at the same camera: within one of its streams.
+
+        When they were taken counts, and not when they came: a worker's last frame may still be on its way.
+        """
         with self.lock:
-            frames = sorted(self.frames, key=lambda frame: (frame.camera_id, frame.at_s))
-        count = 0
+            frames = sorted(self.frames, key=lambda frame: (frame.camera_id, frame.captured_s))
+        twice = 0
         for _, of_camera in groupby(frames, key=lambda frame: frame.camera_id):
-            turns = [list(turn) for _, turn in groupby(of_camera, key=lambda frame: frame.peer)]
-            for before, turn, after in zip(turns, turns[1:], turns[2:], strict=False):
-                same = before[-1].peer == after[0].peer
-                count += len(turn) if same and after[0].at_s - before[-1].at_s < within_s else 0
-        return count
+            taken = list(of_camera)
+            spans: dict[int, tuple[SeenFrame, SeenFrame]] = {}
+            for frame in taken:
+                spans[frame.stream] = (spans.get(frame.stream, (frame, frame))[0], frame)
+            twice += sum(
+                any(
+                    first.peer != frame.peer and first.captured_s < frame.captured_s < last.captured_s
+                    for first, last in spans.values()
+                )
+                for frame in taken
+            )
+        return twice
 
     def older_leases(self) -> int:
         """Updates of a camera under an older lease than one that was heard of before."""
@@ -106,7 +122,7 @@ class ListeningEncoder(encoder_pb2_grpc.EncoderServiceServicer):
         self, request_iterator: Iterator[encoder_pb2.EncodeStreamRequest], context: grpc.ServicerContext
     ) -> Iterator[encoder_pb2.EncodeStreamResponse]:
         """Answer each frame at once."""
-        camera_id = ""
+        camera_id, stream = "", next(_STREAM_NUMBERS)
         for request in request_iterator:
             if request.HasField("open"):
                 camera_id = request.open.camera_id
@@ -115,7 +131,9 @@ class ListeningEncoder(encoder_pb2_grpc.EncoderServiceServicer):
                 continue
             picture = request.frame.image.data
             with self._record.lock:
-                self._record.frames.append(SeenFrame(camera_id, context.peer(), time.monotonic()))
+                self._record.frames.append(
+                    SeenFrame(camera_id, context.peer(), time.monotonic(), _seconds(request.frame), stream)
+                )
             if self._crash is not None:
                 self._crash(picture)
             yield encoder_pb2.EncodeStreamResponse(result=_one_face(request.frame))
@@ -189,6 +207,10 @@ def listening(record: Record) -> Iterator[tuple[str, str]]:
 
 def _server() -> grpc.Server:
     return grpc.server(ThreadPoolExecutor(_STREAMS), options=[("grpc.so_reuseport", 0)])
+
+
+def _seconds(frame: encoder_pb2.Frame) -> float:
+    return frame.capture_time.seconds + frame.capture_time.nanos / 1e9
 
 
 def _one_face(frame: encoder_pb2.Frame) -> encoder_pb2.FrameResult:

@@ -16,12 +16,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.cameras.tracking import plain_pipeline
 from benchmarks.services import data_folder
 from camera_ingest.pictures import to_file
 from camera_ingest.tracker import TrackerConfig
 from encoder_svc.faces.pipeline import FacePipeline
-from encoder_svc.loading import load_face_pipeline
-from encoder_svc.settings import DeviceChoice, EncoderSettings
 from siamese_lab.lfw import FOLDS_TAR, read_pictures
 from tessera.domain.observation import Observation
 from tessera.imaging.decode import Image, decode
@@ -33,7 +32,7 @@ EDGES = (0.0, 0.08, 0.12, 0.2, 0.3, 0.45, 0.6, 1.01)
 
 def main() -> int:
     """Print the share of contradictions by quality."""
-    pipeline = load_face_pipeline(EncoderSettings(device=DeviceChoice.CPU))
+    pipeline = plain_pipeline()
     rng = np.random.default_rng(SEED)
     pictures = _two_each(rng)
     found = np.array([row for good, other in pictures for row in _likenesses(pipeline, rng, good, other)])

@@ -21,12 +21,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cameras.face_truth import load_all
-from benchmarks.cameras.tracking import MIN_IOU, OPTIONS, RATE_HZ, sampled
+from benchmarks.cameras.tracking import MIN_IOU, OPTIONS, RATE_HZ, plain_pipeline, sampled
 from benchmarks.cameras.tracking_scores import ScoredFrame, score
 from benchmarks.services import data_folder
 from camera_ingest.tracker import BEGIN_PROBABILITY, FOLLOW_PROBABILITY, Tracker
-from encoder_svc.loading import load_face_pipeline
-from encoder_svc.settings import DeviceChoice, EncoderSettings
 from tessera.domain.ids import TrackletId
 from tessera.domain.observation import Box, Observation
 
@@ -80,7 +78,7 @@ WAYS: Mapping[str, Way] = {
 
 def main() -> int:
     """Print a table: clip, rate, tracker, and its scores."""
-    pipeline = load_face_pipeline(EncoderSettings(device=DeviceChoice.CPU))
+    pipeline = plain_pipeline()
     for truth in load_all():
         for rate_hz in (RATE_HZ, truth.rate_hz):
             path = data_folder() / "videos" / truth.clip

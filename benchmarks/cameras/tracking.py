@@ -34,7 +34,7 @@ from camera_ingest.tracklets import TrackletBook
 from encoder_svc.faces.pipeline import FacePipeline
 from encoder_svc.frames import EncodeOptions
 from encoder_svc.loading import load_face_pipeline
-from encoder_svc.settings import DeviceChoice, EncoderSettings
+from encoder_svc.settings import DeviceChoice, EncoderSettings, RuntimeChoice
 from tessera.client.stream_values import FrameAnswer, FrameOutcome, TrackletDecision, TrackletUpdate
 from tessera.domain.decision import Decision, Outcome
 from tessera.domain.ids import CameraId, TrackletId
@@ -59,7 +59,7 @@ class Followed:
 
 def run(context: Context) -> Sequence[Figure]:
     """Follow the people of every clip, at the usual rate and at the clip's own."""
-    pipeline = load_face_pipeline(EncoderSettings(device=DeviceChoice.CPU))
+    pipeline = plain_pipeline()
     folder = context.videos()
     found = [followed(pipeline, folder, truth, rate_hz) for truth in load_all() for rate_hz in (RATE_HZ, truth.rate_hz)]
     usual = [one for one in found if one.rate_hz == RATE_HZ]
@@ -68,6 +68,11 @@ def run(context: Context) -> Sequence[Figure]:
         _norm("faces of 10 px", [one for one in usual if one.truth.clip in SMALL_FACES]),
         *(row for one in found for row in _figures(one)),
     ]
+
+
+def plain_pipeline() -> FacePipeline:
+    """The encoder's pipeline, uncompiled and on one thread: nothing here is timed."""
+    return load_face_pipeline(EncoderSettings(device=DeviceChoice.CPU, runtime=RuntimeChoice.EAGER, threads=1))
 
 
 def followed(pipeline: FacePipeline, folder: Path, truth: ClipTruth, rate_hz: float) -> Followed:

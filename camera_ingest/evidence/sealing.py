@@ -27,7 +27,7 @@ MAGIC = b"TSE1"
 WRAP_AT, WRAP_BYTES = 8, 12 + 32 + 16
 """Where the wrapped data key lies: without it nobody opens the rest."""
 HEAD_AT = WRAP_AT + WRAP_BYTES + 12 + 4
-MAX_HEAD_BYTES = 64 << 10
+MAX_HEAD_BYTES = 1 << 20
 EPHEMERAL = "ephemeral"
 _VARIABLE = "env:"
 _LENGTH = struct.Struct(">I")
@@ -124,6 +124,11 @@ class EvidenceKeys:
         if key is None:
             raise UnknownKeyError(piece_id)
         return _opened(key.key, start[WRAP_AT : WRAP_AT + WRAP_BYTES], b"key" + piece_id.encode(), piece_id)
+
+
+def head_end(start: bytes) -> int:
+    """Where the head of a file ends, as its first `HEAD_AT` bytes say; 0 where there are fewer."""
+    return HEAD_AT + int(_LENGTH.unpack(start[HEAD_AT - 4 : HEAD_AT])[0]) if len(start) >= HEAD_AT else 0
 
 
 def _sealed(key: bytes, plain: bytes, bound_to: bytes) -> bytes:

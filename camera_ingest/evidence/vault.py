@@ -28,6 +28,7 @@ from camera_ingest.evidence.sealing import (
     EvidenceKeys,
     TornError,
     UnknownKeyError,
+    head_end,
 )
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
@@ -37,6 +38,8 @@ log = get_logger()
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 _DRAFT = ".draft"
+_HEAD_READ_BYTES = 4096
+"""Holds nearly every head; pictures behind it are not read when a folder is opened."""
 
 
 Shown = tuple[str, ...]
@@ -236,7 +239,8 @@ class Vault:
         """Enter a file of an earlier run; False when it is torn, and was removed."""
         try:
             with path.open("rb") as file:
-                start = file.read(HEAD_AT + MAX_HEAD_BYTES)
+                start = file.read(_HEAD_READ_BYTES)
+                start += file.read(max(0, min(head_end(start), HEAD_AT + MAX_HEAD_BYTES) - len(start)))
             stat = path.stat()
         except OSError:
             return True

@@ -2,8 +2,9 @@
 
 Two clocks never meet here. A lease is good for `hold_s` after the last beat that the store took, counted from before
 that beat was sent; another worker is buried when its beat stayed the same for `lease_s`, counted from when it was first
-seen. The first is shorter than the second, so that whoever cannot reach the store stops before anybody takes its
-cameras. Both run on the monotonic clock of the one who counts: no clock's jump changes them.
+seen, or when the kernel of the same machine says that its process is dead. The first limit is shorter than the second,
+so that whoever cannot reach the store stops before anybody takes its cameras. Both run on the monotonic clock of the
+one who counts: no clock's jump changes them.
 
 Renewing waits for nothing but the store. What follows from it, such as stopping a camera, is the fleet's business.
 """
@@ -15,6 +16,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from camera_ingest.leases.process_mark import is_gone
 from camera_ingest.leases.sharing import Load, fair_shares
 from camera_ingest.leases.table import LeaseTable, TableView, WorkerId, WorkerRow
 from camera_ingest.metrics import IngestMetrics
@@ -87,6 +89,7 @@ class LeaseKeeper:
         clock: whose monotonic time counts.
         metrics: where it counts.
         timing: how long leases last.
+        process: this process's mark; empty: none.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class LeaseKeeper:
         clock: Clock,
         metrics: IngestMetrics,
         timing: LeaseTiming,
+        process: str = "",
     ) -> None:
         self.me = WorkerId(f"{name}-{secrets.token_hex(6)}")
         self.timing = timing
@@ -106,7 +110,7 @@ class LeaseKeeper:
         self._table = table
         self._clock = clock
         self._metrics = metrics
-        self._row = WorkerRow(0, "", capacity)
+        self._row = WorkerRow(0, "", capacity, process)
         self._view = _NOBODY
         self._wanted: frozenset[CameraId] = frozenset()
         self._held: dict[CameraId, Lease] = {}
@@ -278,10 +282,13 @@ class LeaseKeeper:
             seen = before.get(worker)
             is_same = seen is not None and seen.row == row and not was_away
             self._seen[worker] = seen if seen is not None and is_same else _Seen(row, now_s)
-        for worker in [key for key, seen in self._seen.items() if now_s - seen.since_s > self.timing.lease_s]:
+        for worker in [key for key, seen in self._seen.items() if self._is_dead(seen, now_s)]:
             if await self._table.bury(worker, self._seen[worker].row):
                 log.warning("worker.buried", worker=worker, silent_s=round(now_s - self._seen[worker].since_s, 1))
                 self._forget(worker)
+
+    def _is_dead(self, seen: _Seen, now_s: float) -> bool:
+        return now_s - seen.since_s > self.timing.lease_s or is_gone(seen.row.process)
 
     def _forget(self, worker: WorkerId) -> None:
         del self._seen[worker]

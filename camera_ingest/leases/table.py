@@ -33,6 +33,8 @@ class WorkerRow:
     """host:port where its CameraService listens."""
     capacity: int
     """Cameras that it may watch."""
+    process: str = ""
+    """Its process's mark, for others on the same machine; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +241,7 @@ def _worker_text(row: WorkerRow) -> str:
 def _worker_row(text: str) -> WorkerRow | None:
     try:
         raw = json.loads(text)
-        return WorkerRow(int(raw["beat"]), str(raw["address"]), int(raw["capacity"]))
+        return WorkerRow(int(raw["beat"]), str(raw["address"]), int(raw["capacity"]), str(raw.get("process", "")))
     except (KeyError, TypeError, ValueError):
         log.error("leases.corrupt", row="worker")  # noqa: TRY400 - of a newer version, or no worker's: left alone
         return None

@@ -46,7 +46,9 @@ class ForkServer:
 
     def serve(self) -> None:
         """Obey until the parent is gone."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C goes to the whole group; the parent decides
+        # A Ctrl-C goes to the whole group, a service's stop to all of its processes: the parent decides who ends when.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         av.logging.set_level(None)  # FFmpeg's own lines name URLs with their credentials
         gc.collect()
         gc.freeze()
@@ -108,7 +110,8 @@ def _become_reader(server_id: int, what: str, files: list[int]) -> NoReturn:
         _tie_to(server_id, order.camera_id)
         # A core would hold credentials; a decoder that asks for gigabytes loses its camera, not the machine.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_DATA, (_MAX_DATA_BYTES, _MAX_DATA_BYTES))
+        if not order.stream.hardware_decode:  # drivers reserve far more than they use
+            resource.setrlimit(resource.RLIMIT_DATA, (_MAX_DATA_BYTES, _MAX_DATA_BYTES))
         with socket.socket(fileno=files[0]) as channel:
             read(order, channel, files[1])
         code = 0

@@ -15,6 +15,7 @@ from camera_ingest.sources.access import DEFAULT_PORTS, AccessRules
 from camera_ingest.sources.http_login import Login, answer_to
 from camera_ingest.sources.source import ReadLimits, SourceError
 from camera_ingest.sources.url import parse_url
+from tessera.domain.errors import InvalidInputError
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
@@ -116,7 +117,10 @@ class HttpClient:
         return Answer(url, response, connection)
 
     def _connect(self, url: str) -> http.client.HTTPConnection:
-        parsed = parse_url(url)
+        try:
+            parsed = parse_url(url)
+        except InvalidInputError:
+            raise SourceError("it leads to what is no camera's URL") from None
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or parts.scheme not in self._rules.schemes:
             raise SourceError(f"it leads to {parsed.shown}, whose scheme is not allowed")

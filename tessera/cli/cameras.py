@@ -136,21 +136,36 @@ def add_camera(
     help="Shorter side of the smallest face worth encoding.",
 )
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="In place of its labels; several times.")
+@click.option(
+    "--zone", "zones", multiple=True, metavar="NAME=X,Y;X,Y;...", help="In place of its zones and masks; several times."
+)
+@click.option("--mask", "masks", multiple=True, metavar="X,Y;X,Y;...", help="The same, for a mask.")
+@click.option("--no-zones", is_flag=True, help="It has neither zones nor masks from now on.")
+@click.option("--only-zones/--no-only-zones", default=None, help="Look at nothing outside of the zones, or do.")
+@click.option("--motion-gate/--no-motion-gate", default=None, help="Do not encode frames where nothing moves, or do.")
+@click.option("--watch-scene/--no-watch-scene", default=None, help="Tell of covered, defocused, moved cameras, or not.")
 @click.option("--loop/--no-loop", default=None, help="Files and folders: start again at the end, or not.")
 @connection_options
-def update_camera(  # noqa: PLR0917 - the options of the command
+def update_camera(
     camera_id: str,
+    *,
     url: str | None,
     sample_rate_hz: float | None,
     collection_id: str | None,
     expires_after_s: float | None,
     min_side_px: int | None,
     labels: tuple[str, ...],
+    zones: tuple[str, ...],
+    masks: tuple[str, ...],
+    no_zones: bool,
+    only_zones: bool | None,
+    motion_gate: bool | None,
+    watch_scene: bool | None,
     loop: bool | None,
 ) -> int:
     """Change a camera while it is watched; what is not given stays.
 
-    Its labels, its collection, --expires and --min-face change under way; with another URL or --rate it is opened anew.
+    Its labels, its collection, --expires and --min-face change under way; with anything else it is opened anew.
     """
     with connect() as tessera:
         changed = tessera.update_camera(
@@ -161,6 +176,10 @@ def update_camera(  # noqa: PLR0917 - the options of the command
             expires_after_s=expires_after_s,
             min_side_px=min_side_px,
             labels=_labels(labels) if labels else None,
+            zones=parse_zones(zones, masks) if zones or masks or no_zones else None,
+            only_zones=only_zones,
+            motion_gate=motion_gate,
+            watch_scene=watch_scene,
             loop=loop,
         )
     return _told_changed(changed, f"Changed {changed.camera_id}.")

@@ -77,6 +77,10 @@ class Cameras(Connection):
         expires_after_s: float | None = None,
         min_side_px: int | None = None,
         labels: Mapping[str, str] | None = None,
+        zones: Sequence[a.Zone] | None = None,
+        only_zones: bool | None = None,
+        motion_gate: bool | None = None,
+        watch_scene: bool | None = None,
         loop: bool | None = None,
         enabled: bool | None = None,
         stream: a.StreamOptions | None = None,
@@ -91,6 +95,10 @@ class Cameras(Connection):
             expires_after_s: a frame older than this is of no use, at most 60.
             min_side_px: shorter side of the smallest face that is worth encoding.
             labels: in place of those that it has.
+            zones: in place of those that it has, masks too.
+            only_zones: what lies in no zone is not looked at.
+            motion_gate: frames in which nothing moves are not encoded.
+            watch_scene: tell when the camera is covered, defocused or moved, and when a thing is left or taken.
             loop: files and folders start again at their end.
             enabled: False: it is kept and not watched.
             stream: how its stream is read, all of it.
@@ -106,6 +114,10 @@ class Cameras(Connection):
             "expires_after": None if expires_after_s is None else wire.seconds_to_wire(expires_after_s),
             "min_side_px": min_side_px,
             "labels": labels,
+            "zones": None if zones is None else [answers_wire.zone_to_wire(zone) for zone in zones],
+            "only_zones": only_zones,
+            "motion_gate": motion_gate,
+            "watch_scene": watch_scene,
             "loop": loop,
             "enabled": enabled,
             "stream": None if stream is None else answers_wire.stream_to_wire(stream),

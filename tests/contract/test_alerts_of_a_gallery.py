@@ -100,6 +100,15 @@ async def test_an_unknown_person_who_walks_on_is_one_alert(world: World) -> None
     assert {(alert.rule_id, len(alert.event_ids)) for alert in found} == {("unknown", 2), ("unknown", 1), ("again", 1)}
 
 
+async def test_somebody_who_enters_a_zone_is_told_then(world: World) -> None:
+    """Not only when the tracklet ends: decided in the yard, told when the vault is entered."""
+    rule = rules_pb2.Rule(rule_id="vault", kind=events_pb2.RULE_KIND_UNKNOWN_PERSON, zones=["vault"])
+    await put(world, rule)
+    await see(world, "t1", 9, zones=[["yard"], ["yard"], ["yard", "vault"]])
+    (alert,) = await alerts(world, 1)
+    assert "in vault at gate" in alert.summary
+
+
 async def test_an_old_sighting_opens_nothing(world: World) -> None:
     """A worker that comes back with what it saw a minute ago; the next sighting does."""
     await put(world, LIST)

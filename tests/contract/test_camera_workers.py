@@ -36,7 +36,11 @@ class House:
     def share(self) -> bool:
         """Whether each watches two cameras, and both say the same of all."""
         told = [
-            {key: status.worker_address for key, status in worker.listed().items()}
+            {
+                key: status.worker_address
+                for key, status in worker.listed().items()
+                if status.state == pb.CAMERA_STATE_ONLINE
+            }
             for worker in (self.first, self.second)
         ]
         return told[0] == told[1] and sorted(told[0].values()) == sorted(2 * [self.first.address, self.second.address])

@@ -267,6 +267,19 @@ def test_the_commands_decide_against_the_running_instance(instance: Instance, pi
     assert {subject["subject_id"] for subject in listed} >= {"barack-obama", "eileen-collins"}
 
 
+def test_whoever_was_seen_is_listed_and_shown(instance: Instance, tmp_path: Path) -> None:
+    """Sightings with their best shots: pictures of the face, one command away."""
+    wait_until(lambda: any("first match after" in line for line in instance.lines), _LIMIT_S, "a match")
+    listed = instance.run("sightings", "list", "--outcome", "match", "--camera", "demo", "--json")
+    assert listed.code == 0, listed
+    shot_id = json.loads(listed.out.splitlines()[0])["sighting"]["best_shot_id"]
+    path = tmp_path / "shot.jpg"
+    fetched = instance.run("sightings", "shot", shot_id, "-o", path)
+    assert fetched.code == 0, fetched
+    assert path.read_bytes()[:2] == b"\xff\xd8"
+    assert instance.run("sightings", "shot", "0" * 32, "-o", path).code == 3
+
+
 def test_a_picture_is_piped_into_the_command(instance: Instance, pictures: Path) -> None:
     """`tessera verify SUBJECT -`, as a process of its own."""
     address = instance.children()["gallery"]["address"]

@@ -171,6 +171,15 @@ async def test_the_smaller_stream_is_looked_at_instead(host: ReaderHost, rtsp: R
 
 
 @needs_gstreamer
+async def test_mjpeg_over_rtsp_is_read(host: ReaderHost, rtsp: RtspServer) -> None:
+    """Older cameras send JPEGs over RTP."""
+    async with watched(host, f"rtsp://127.0.0.1:{rtsp.port}/jpeg") as watch:
+        await watch.frames(3)
+    assert np.shape(watch.sampled[-1].picture) == (240, 320, 3)
+    assert watch.lost == []
+
+
+@needs_gstreamer
 async def test_key_frames_alone_are_decoded(host: ReaderHost, rtsp: RtspServer) -> None:
     """The server sends one each second; no more come, however many are asked for."""
     stream = StreamOptions(key_frames_only=True)

@@ -65,12 +65,22 @@ class CompiledRule:
             return kind is RuleKind.FAILED_VERIFIES and self._is_of(body.collection_id)
         if isinstance(body, CameraHappened):
             kinds = LOST_KINDS if kind is RuleKind.CAMERA_LOST else frozenset(self.rule.scene_kinds)
-            return kind in (RuleKind.CAMERA_LOST, RuleKind.SCENE) and body.kind in kinds
+            return kind in (RuleKind.CAMERA_LOST, RuleKind.SCENE) and (body.kind in kinds or self.is_over(happening))
         return False
+
+    def is_over(self, happening: Happening) -> bool:
+        """Whether an event says that a change of the scene is over that the rule may have told of."""
+        body = happening.body
+        is_clear = isinstance(body, CameraHappened) and body.kind is CameraEventKind.SCENE_CLEAR
+        return (
+            is_clear and self.rule.kind is RuleKind.SCENE and CameraEventKind.SCENE_CLEAR not in self.rule.scene_kinds
+        )
 
     def takes(self, happening: Happening) -> bool:
         """Whether an event that it looks at is what it asks for; how long somebody stayed is not asked here."""
         body = happening.body
+        if self.is_over(happening):
+            return True
         if isinstance(body, Seen):
             fits = self._is_who(body.subject_id) and self._is_marked(body)
         elif isinstance(body, VerifyFailed):

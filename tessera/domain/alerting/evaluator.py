@@ -21,7 +21,7 @@ from tessera.domain.alerting.conditions import CompiledRule, RuleIndex
 from tessera.domain.alerting.grouping import digest, group_of, person_of, verdict_of
 from tessera.domain.alerting.happenings import AlertSettled, CameraHappened, Happening, Seen
 from tessera.domain.alerting.incidents import REMEMBERED_S, Incidents
-from tessera.domain.alerting.rules import Rule, RuleKind
+from tessera.domain.alerting.rules import Grouping, Rule, RuleKind
 from tessera.domain.alerting.state import NEVER_S, EvaluatorState, Support, Timer, Window
 from tessera.domain.alerting.wording import back_why, dwelt_why, lost_why, revised_why, seen_why
 from tessera.domain.camera_events import CameraEventKind
@@ -77,7 +77,9 @@ class Evaluator:
     ) -> list[Decided]:
         lost = [each.rule for each in hits if each.rule.kind is RuleKind.CAMERA_LOST]
         decided = [each for rule in lost for each in _camera_state(state, rule, happening)]
-        now = {each.rule.rule_id: each.rule for each in hits if each.rule.kind is not RuleKind.CAMERA_LOST}
+        over = [each.rule for each in hits if each.is_over(happening)]
+        decided += [each for rule in over for each in _clear(state, rule, happening)]
+        now = {each.rule.rule_id: each.rule for each in hits if each.rule not in lost and each.rule not in over}
         before = known.incidents if known is not None else {}
         support = Support(happening.revision, state.clock_s + REMEMBERED_S, verdict_of(happening))
         for rule_id, key in before.items():
@@ -194,6 +196,14 @@ def _camera_state(state: EvaluatorState, rule: Rule, happening: Happening) -> li
         due_s, group = happening.recorded_s + rule.away_s, group_of(rule, happening)
         state.arm(key, Timer(due_s, rule.rule_id, group, happening.event_id, happening.camera_id))
     return []
+
+
+def _clear(state: EvaluatorState, rule: Rule, happening: Happening) -> list[Decided]:
+    """A scene is as it was: what a camera's own alert told of is over. One of several cameras is left to people."""
+    if rule.groups != (Grouping.CAMERA,):
+        return []
+    incidents = Incidents(state, rule)
+    return incidents.end(incidents.key(group_of(rule, happening)), happening.event_s, "the scene is clear again")
 
 
 # ---- moments

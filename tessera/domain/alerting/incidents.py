@@ -135,6 +135,17 @@ class Incidents:
         self._speak(self._tally())
         return [Decided(incident.alert_id, self._rule, AlertChange.ENDED, at_s, why=why)]
 
+    def end(self, key: str, at_s: float, why: str) -> list[Decided]:
+        """All that had joined is over; whatever comes next opens another alert, however soon."""
+        incident = self.find(key)
+        if incident is None:
+            return []
+        self._state.incidents.drop(key)
+        if incident.held or incident.closed_s:
+            return []
+        self._speak(self._tally())
+        return [Decided(incident.alert_id, self._rule, AlertChange.ENDED, at_s, why=why)]
+
     # ---- messages
 
     def tell_held_back(self, at_s: float) -> list[Decided]:

@@ -50,6 +50,15 @@ def test_what_was_put_is_got_back(tmp_path: Path, keys: EvidenceKeys, clock: Man
     assert vault_in(tmp_path, keys, clock).get(Kind.SHOT, piece.piece_id) == (piece, b"a picture")
 
 
+def test_a_piece_that_shows_many_is_found_again(tmp_path: Path, keys: EvidenceKeys, clock: ManualClock) -> None:
+    """However long the list of whom it shows: a clip of a crowd is erased with each of them."""
+    piece = shot(clock, *(f"sighting-{number:04}" for number in range(500)))
+    vault_in(tmp_path, keys, clock).put(piece, b"a crowd")
+    again = vault_in(tmp_path, keys, clock)
+    assert again.pieces == (piece,)
+    assert again.erase_showing(frozenset({("sighting-0400",)})) == 1
+
+
 def test_neither_names_nor_bytes_tell_anything(tmp_path: Path, keys: EvidenceKeys, clock: ManualClock) -> None:
     """Nothing of a picture, a camera or a sighting can be read in the folder; files are the owner's alone."""
     vault_in(tmp_path, keys, clock).put(shot(clock, "sighting-of-ann", camera_id="back-door"), b"JPEGJPEGJPEG")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import subprocess
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,6 +17,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from camera_ingest.leases.keeper import LeaseKeeper, LeaseTiming
+from camera_ingest.leases.process_mark import is_gone, own_mark
 from camera_ingest.leases.sharing import Load, fair_shares
 from camera_ingest.leases.table import (
     LeaseTable,
@@ -171,7 +176,7 @@ class House:
     keepers: list[LeaseKeeper] = field(default_factory=list)
     tables: list[CutTable] = field(default_factory=list)
 
-    def join(self, capacity: int = 64) -> LeaseKeeper:
+    def join(self, capacity: int = 64, process: str = "") -> LeaseKeeper:
         table = CutTable(self.table)
         keeper = LeaseKeeper(
             table,
@@ -180,6 +185,7 @@ class House:
             clock=self.clock,
             metrics=IngestMetrics(CollectorRegistry()),
             timing=LeaseTiming(5.0, 1.0),
+            process=process,
         )
         keeper.listen_at(f"10.0.0.{len(self.keepers)}:7003")
         keeper.want(SIX)
@@ -394,3 +400,46 @@ async def test_workers_of_one_name_and_port_are_two(house: House) -> None:
     assert first.me != second.me
     await house.pass_time(3)
     assert house.counts() == [3, 3]
+
+
+async def test_a_process_that_is_certainly_dead_is_not_waited_for(house: House) -> None:
+    """On the same machine the kernel knows; a process that only hangs keeps its cameras for as long as its lease."""
+    house.join()
+    child = await asyncio.create_subprocess_exec("sleep", "600")
+    try:
+        doomed = house.join(process=mark_of(child.pid))
+        await house.pass_time(3)
+        child.send_signal(signal.SIGSTOP)
+        await house.pass_time(4, doomed)
+        assert house.counts()[0] == 3
+    finally:
+        child.kill()
+        await child.wait()
+    house.keepers.remove(doomed)  # it was in that process
+    await house.pass_time(1)
+    assert house.counts() == [6]
+
+
+def mark_of(pid: int) -> str:
+    """Another process's mark, as it would make it itself."""
+    place, own_pid, _ = own_mark().split("/")
+    assert own_pid == str(os.getpid())
+    started = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19]
+    return f"{place}/{pid}/{started}"
+
+
+def test_only_what_is_certainly_dead_is_gone() -> None:
+    """Not this process, nor one of another boot or namespace, nor what is no mark; a number that was given anew is."""
+    mark = own_mark()
+    place, pid, started = mark.split("/")
+    assert not is_gone(mark)
+    assert is_gone(f"{place}/{pid}/{int(started) + 1}")
+    with subprocess.Popen(["sleep", "600"]) as child:
+        mark = mark_of(child.pid)
+        assert not is_gone(mark)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, and not reaped yet
+        assert is_gone(mark)
+    assert is_gone(mark)
+    for other in ("", "x", f"elsewhere:1/{pid}/{started}", f"{place}/x/1", f"{place}/"):
+        assert not is_gone(other)

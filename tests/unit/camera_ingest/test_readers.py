@@ -143,6 +143,18 @@ def test_a_feed_that_is_closed_ends_its_reader(host: ReaderHost, clip: Path) -> 
     assert not Path(f"/proc/{process_id}").exists()
 
 
+def test_a_stop_that_reaches_everybody_is_the_parents_to_obey(host: ReaderHost, clip: Path) -> None:
+    """SIGTERM and SIGINT to a reader and its server end neither: a camera that is stopped was not lost."""
+    with closing(feed_of(host, clip, loop=True)) as feed:
+        process_id, frames = started(feed)
+        server_id = int(Path(f"/proc/{process_id}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(process_id, number)
+            os.kill(server_id, number)
+            next(frames)
+        assert feed.process_id == process_id
+
+
 def test_a_fork_server_that_dies_is_started_again(clip: Path) -> None:
     """Its readers die with it, by the kernel; the next order starts another one."""
     host = ReaderHost()

@@ -69,6 +69,13 @@ def test_a_wrong_smaller_stream_is_named(url: str) -> None:
     assert "s3cret" not in str(raised.value)
 
 
+def test_only_files_are_read_fast() -> None:
+    """A live stream has one speed; the error names the option."""
+    with pytest.raises(InvalidInputError) as raised:
+        Camera(DOOR, "rtsp://10.0.0.1/main", stream=StreamOptions(as_fast_as_possible=True))
+    assert raised.value.field == "stream.as_fast_as_possible"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("ALLOWED_SCHEMES", "rtsp,ftp"), ("ALLOWED_NETWORKS", "10.0.0.0/8,fridge"), ("ALLOWED_NETWORKS", "10.0.0.1/8")],

@@ -281,6 +281,13 @@ def test_a_camera_is_changed_by_what_is_given_alone(
     assert dict(asked[0].camera.labels) == {"site": "north"}
     assert [request.camera.enabled for request in asked[1:]] == [False, True]
     assert "tessera camera enable door" in capsys.readouterr().out
+    zone = ("--zone", "till=0,0;1,0;1,1", "--mask", "0,0;0.5,0;0.5,0.5", "--no-motion-gate")
+    assert run("camera", "update", "door", *zone) == 0
+    assert run("camera", "update", "door", "--no-zones") == 0
+    assert sorted(asked[3].update_mask.paths) == ["motion_gate", "zones"]
+    assert [(zone.name, zone.masked) for zone in asked[3].camera.zones] == [("till", False), ("", True)]
+    assert not asked[3].camera.motion_gate
+    assert (asked[4].update_mask.paths, len(asked[4].camera.zones)) == (["zones"], 0)
     assert run("camera", "update", "door", "--label", "site") != 0
     assert "KEY=VALUE" in capsys.readouterr().err
 

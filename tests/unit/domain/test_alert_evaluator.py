@@ -117,6 +117,15 @@ def test_a_scene_change_is_told() -> None:
     assert "COVERED at gate" in alert.why
 
 
+def test_a_scene_that_is_clear_again_ends_its_alert() -> None:
+    """By the rule; a camera that is covered again a minute later is another alert, within any cooldown."""
+    room = Watchroom(Rule("tamper", RuleKind.SCENE))
+    (alert,) = room.take(camera("COVERED", 0), camera("SCENE_CLEAR", 1, "yard"), camera("SCENE_CLEAR", 20))
+    assert (alert.change, alert.steps[-1].actor) == (AlertChange.ENDED, "rule:tamper")
+    assert room.take(camera("SCENE_CLEAR", 30)) == [alert]
+    assert len(room.take(camera("COVERED", 60))) == 2
+
+
 def test_a_camera_that_stays_away_is_told_and_so_is_its_return() -> None:
     """After `lasting_s`, at the moment itself; a shorter absence is not. Its return resolves the alert, by the rule."""
     room = Watchroom(LOST)
