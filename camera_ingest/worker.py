@@ -29,6 +29,7 @@ from camera_ingest.looking.places import Places
 from camera_ingest.looking.scene import SceneChange, SceneConfig, SceneState, SceneWatch
 from camera_ingest.pictures import size_px, to_jpeg
 from camera_ingest.reading.feed import Feed
+from camera_ingest.sources.options import KEY_FRAMES_APART_S
 from camera_ingest.sources.stream_clock import ClockReport
 from camera_ingest.tracker import Tracker, TrackerStep
 from camera_ingest.tracklets import TrackletBook
@@ -427,7 +428,8 @@ class CameraWorker:
 
     def _notice_silence(self) -> None:
         age_s = self.tell_age()
-        limit_s = max(self._parts.settings.silent_after_s, 3.0 / self.camera.sample_rate_hz)
+        apart_s = KEY_FRAMES_APART_S if self.camera.stream.key_frames_only else 3.0 / self.camera.sample_rate_hz
+        limit_s = max(self._parts.settings.silent_after_s, apart_s)
         if age_s > limit_s and self._state in {CameraState.ONLINE, CameraState.FROZEN}:
             self._enter(CameraState.LOST, f"no frame for {age_s:.0f} s")
 

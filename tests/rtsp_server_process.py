@@ -3,7 +3,7 @@
     /usr/bin/python3 rtsp_server_process.py PORT [USER PASSWORD]
 
 Prints a line once it listens, and serves `/live` (H.264, 320x240, 15 frames a second, a key frame each second) and
-`/small` (the same at 160x120) and `/jpeg` (MJPEG) until it is killed.
+`/small` (the same at 160x120), `/rare` (a key frame each six seconds) and `/jpeg` (MJPEG) until it is killed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ JPEG = "jpegenc ! rtpjpegpay name=pay0 pt=26"
 MOUNTS = {
     "/live": SOURCE.format(320, 240, H264),
     "/small": SOURCE.format(160, 120, H264),
+    "/rare": SOURCE.format(160, 120, H264.replace("key-int-max=15", "key-int-max=90")),
     "/jpeg": SOURCE.format(320, 240, JPEG),
 }
 

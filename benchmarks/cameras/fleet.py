@@ -57,6 +57,7 @@ def run(context: Context) -> Sequence[Figure]:
         with Watch(instance) as watch:
             time.sleep(context.duration_s)
         after = _reading(instance)
+    _note_cameras(context, before, after)
     return [
         *_served(before, after),
         *_staleness(before, after),
@@ -146,6 +147,18 @@ def _served(before: _Reading, after: _Reading) -> list[Figure]:
         figure("fleet: share of the others that was encoded, mean", 100 * float(np.nanmean(ratios)), "%"),
         figure("fleet: share encoded, best served over least served", unfair, "ratio", f"under {FAIR}", unfair < FAIR),
     ]
+
+
+def _note_cameras(context: Context, before: _Reading, after: _Reading) -> None:
+    """Each camera's share, and what became of its other frames: where to look when it was not fair."""
+    for number, (name, now) in enumerate(sorted(after.cameras.items())):
+        was = before.cameras[name]
+        others = {why.value: count - was.skip_counts.get(why, 0) for why, count in sorted(now.skip_counts.items())}
+        others |= {"EXPIRED": now.frames_expired - was.frames_expired, "FAILED": now.frames_failed - was.frames_failed}
+        told = ", ".join(f"{count} {why}" for why, count in others.items() if count)
+        kind = f"{'stream' if _is_stream(number) else 'file'}, {'faces' if _with_faces(number) else 'things'}"
+        encoded = now.frames_encoded - was.frames_encoded
+        context.note(f"fleet: {name} ({kind}): {100 * encoded_ratio(was, now):.1f} %, {encoded} encoded, {told}")
 
 
 def _staleness(before: _Reading, after: _Reading) -> list[Figure]:

@@ -222,7 +222,7 @@ def _clock(context: Context) -> list[Figure]:
                 figures.append(_told(f"clock jumps {words}, served after", recovered_in_s(instance, since_s=began_s)))
                 for live, kind in ((True, "streams"), (False, "files")):
                     name = f"clock jumps {words}, capture times of {kind} follow after"
-                    figures.append(_told(name, _follows_in_s(instance, offset_s, began_s, live=live), barred=live))
+                    figures.append(_told(name, _follows_in_s(instance, offset_s, began_s, live=live)))
             figures.append(_accounted(instance, "clock"))
     return figures
 

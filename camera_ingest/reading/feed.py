@@ -19,6 +19,7 @@ import numpy as np
 from camera_ingest.reading.host import ReaderHost, ReaderProcess
 from camera_ingest.reading.messages import MORE, ClosedError, Message, MessageReader
 from camera_ingest.reading.order import ReadOrder
+from camera_ingest.sources.options import KEY_FRAMES_APART_S
 from camera_ingest.sources.source import MAX_PIXELS, Picture, SourceError
 from camera_ingest.sources.stream_clock import ClockKind, ClockReport
 from camera_ingest.sources.url import SourceKind, parse_url
@@ -92,7 +93,8 @@ class ReaderFeed:
         self._is_live = False
         self._note = ""
         # Long enough for a reader to tell of its source's silence itself; shorter only finds a reader that hangs.
-        self._patience_s = order.limits.read_s + 2.0
+        apart_s = KEY_FRAMES_APART_S if order.stream.key_frames_only else 0.0
+        self._patience_s = order.limits.read_s + 2.0 + apart_s
 
     @property
     def is_live(self) -> bool:

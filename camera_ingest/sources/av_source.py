@@ -21,7 +21,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from camera_ingest.sources.file_time import FileTime, Playout
+from camera_ingest.sources.file_time import LONGEST_LATE_S, FileTime, Playout
 from camera_ingest.sources.source import MAX_PIXELS, CapturedFrame, Pixels, ReadLimits, SourceError
 from camera_ingest.sources.stream_clock import ClockKind, ClockReport, StreamClock
 from tessera.chassis.clock import Clock
@@ -230,7 +230,7 @@ class AvSource:
                 self._playout = Playout(self._clock, first_s)
                 yield from self._in_time(self._playout, stopped)
             case Timing.FILE:
-                yield from self._in_time(FileTime(self._clock), stopped)
+                yield from self._in_time(FileTime(self._clock, LONGEST_LATE_S), stopped)
             case Timing.FAST:
                 time = FileTime(self._clock)
                 for frame in self._decoded():

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from tessera.chassis.clock import Clock
 
+LONGEST_LATE_S = 0.5
+"""Of a recording that is played in its own time."""
 _LATE_S = 0.25
 _BREAK_S = 30.0
 _BELIEVED_S = 60.0
@@ -21,10 +23,14 @@ class FileTime:
 
     Args:
         clock: this machine's.
+        longest_late_s: of a recording that is played in its own time. A frame that is later than this makes everything
+            after it later by as much: a machine that cannot decode in time plays slower, where it would otherwise be
+            behind for good, with every frame too old. None: it is read, and never late.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, longest_late_s: float | None = None) -> None:
         self._clock = clock
+        self._longest_late_s = longest_late_s
         self._first_s: float | None = None
         self._began_s = clock.monotonic_s()
 
@@ -34,6 +40,9 @@ class FileTime:
         if self._first_s is None:
             self._first_s, self._began_s = time_s, self._clock.monotonic_s()
         due_s = self._began_s + max(0.0, time_s - self._first_s)
+        late_s = self._clock.monotonic_s() - due_s
+        if self._longest_late_s is not None and late_s > self._longest_late_s:
+            self._began_s, due_s = self._began_s + late_s, due_s + late_s
         return wall_time(self._clock, due_s), due_s
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+KEY_FRAMES_APART_S = 30.0
+"""Where key frames alone are decoded, no frame for so long is no loss: packets that stay away are, as ever."""
+
 
 class Transport(StrEnum):
     """How an RTSP server sends its packets."""

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tessera.chassis.ports import free_port
 from tessera.cli.__main__ import main
 from tessera.cli.failure import Failure
 from tessera.cli.instance import locked_data_dir
@@ -200,7 +202,14 @@ def instance(tmp_path_factory: pytest.TempPathFactory, door: Door) -> Iterator[I
     """`tessera up --demo` on an empty folder, with somebody who is told of alerts."""
     targets = tmp_path_factory.mktemp("targets") / "targets.json"
     targets.write_text(door.targets, encoding="utf-8")
-    environ = {"DOOR_SECRET": door.secret, "TESSERA_GATEWAY_ALLOWED_NETWORKS": "127.0.0.1"}
+    port = free_port()
+    environ = {
+        "DOOR_SECRET": door.secret,
+        "TESSERA_GATEWAY_ALLOWED_NETWORKS": "127.0.0.1",
+        "TESSERA_GATEWAY_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "TESSERA_GATEWAY_HTTP_PORT": str(port),
+        "TESSERA_GATEWAY_LINK_KEY": "a-key-for-links-of-a-test",
+    }
     with running(tmp_path_factory.mktemp("up"), "--demo", "--targets", str(targets), environ=environ) as instance:
         instance.wait_for_line(r"^ready after", _START_LIMIT_S)
         yield instance
@@ -243,6 +252,8 @@ def test_an_alert_of_the_demo_reaches_a_door_signed(instance: Instance, door: Do
     told = next(told for told in door.told if told.kind == "ALERT")
     assert told.may_act
     assert (told.alert["rule_id"], told.alert["state"], told.camera_id) == ("strangers", "OPEN", "demo")
+    with urllib.request.urlopen(told.content["shot"]["url"], timeout=20) as picture:  # noqa: S310 - the gateway's own
+        assert picture.read(2) == b"\xff\xd8"
     assert instance.run("notifications", "test", "door").code == 0
     assert any(told.test for told in door.told)
     assert "door" in instance.run("notifications", "targets").out

@@ -190,6 +190,16 @@ async def test_key_frames_alone_are_decoded(host: ReaderHost, rtsp: RtspServer) 
 
 
 @needs_gstreamer
+async def test_key_frames_that_are_rare_are_waited_for(host: ReaderHost, rtsp: RtspServer) -> None:
+    """Six seconds without a frame are no loss, and no stall, where packets come all the while."""
+    stream = StreamOptions(key_frames_only=True)
+    async with watched(host, f"rtsp://127.0.0.1:{rtsp.port}/rare", stream) as watch:
+        await watch.frames(2)
+    assert watch.lost == []
+    assert (watch.sampled[1].capture_time - watch.sampled[0].capture_time).total_seconds() > LIMITS.read_s + 2.0
+
+
+@needs_gstreamer
 async def test_a_cut_and_a_restart_are_recovered(host: ReaderHost) -> None:
     """A broken connection, and a server that is killed and comes back, are losses, and frames come again after each."""
     with rtsp_server() as server, bad_network(server.port) as network:

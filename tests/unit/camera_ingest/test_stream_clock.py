@@ -208,6 +208,27 @@ def test_a_recording_has_its_own_time() -> None:
     assert time.due(100.5) == (BEGAN + timedelta(seconds=5.5), 5.5)
 
 
+def test_a_recording_that_cannot_be_played_in_time_is_played_later() -> None:
+    """A frame that is late by more than is allowed moves the rest; one that is a little late does not."""
+    clock = ManualClock(BEGAN)
+    time = FileTime(clock, longest_late_s=0.5)
+    moments = []
+    for at_s, wait_s in ((10.0, 0.4), (10.2, 3.0), (10.4, 0.0), (10.6, 0.0)):
+        moments.append(time.due(at_s))
+        clock.advance(wait_s)
+    assert [due_s for _, due_s in moments] == pytest.approx([0.0, 0.2, 3.4, 3.6])
+    assert [(at - BEGAN).total_seconds() for at, _ in moments] == pytest.approx([0.0, 0.2, 3.4, 3.6])
+
+
+def test_a_recording_that_is_read_is_never_late() -> None:
+    """Its time is its own: what was captured a second apart stays a second apart, however long the reading takes."""
+    clock = ManualClock(BEGAN)
+    time = FileTime(clock)
+    time.due(0.0)
+    clock.advance(60)
+    assert time.due(1.0)[0] == BEGAN + timedelta(seconds=1)
+
+
 @pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
 def test_a_recording_follows_a_wall_clock_that_is_set(jump_s: float) -> None:
     """What is captured after it is told by the clock as it is then; when it is due does not change."""
