@@ -34,6 +34,7 @@ from benchmarks.figures import Figure
 from camera_ingest.freeze import FreezeWatch
 from camera_ingest.looking.scene import SceneWatch
 from camera_ingest.looking.small import SMALL_WIDTH_PX
+from camera_ingest.worker import WorkerSettings
 from tessera.domain.camera_events import CameraEventKind
 
 HOURS_PER_MINUTE = 5.0
@@ -48,8 +49,10 @@ _CLEAR_S = 20.0
 _NOISE_LEFT = 0.5
 _CHOSEN_SEED, _REPORTED_SEED = 1, 1001
 _REPEATS = {CameraEventKind.COVERED: 3, CameraEventKind.DEFOCUSED: 1, CameraEventKind.MOVED: 1}
+_TAMPERING = frozenset(_REPEATS)
 _THING_SIDES_PX = (32, 48, 72)
 _THING_LIMIT_S = 100.0
+_THING_WARM_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class Trial:
     after_s: float
     cleared: bool
     """SCENE_CLEAR followed once it was over."""
+    early: int
+    """Whatever was told in the two minutes before: false alarms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,20 +156,20 @@ def _planted(work: tuple[Path, Clip, Plant, int]) -> Trial:
             picture = change(picture, moment_s - planted_s)
         return [one.kind for one in watch.look(made_small(picture), moment_s)]
 
-    moment_s, told, after_s = 0.0, None, math.inf
+    moment_s, told, after_s, early = 0.0, None, math.inf, 0
     while moment_s < planted_s:
-        for kind in look(moment_s, False):
-            told, after_s = kind, moment_s - planted_s
+        early += len(look(moment_s, False))
         moment_s += _STEP_S
     while told is None and moment_s <= planted_s + LIMIT_S:
         for kind in look(moment_s, True):
-            told, after_s = kind, moment_s - planted_s
+            if kind in _TAMPERING:
+                told, after_s = kind, moment_s - planted_s
         moment_s += _STEP_S
     cleared, until_s = False, moment_s + _CLEAR_S
     while not cleared and moment_s < until_s:
         cleared = CameraEventKind.SCENE_CLEAR in look(moment_s, False)
         moment_s += _STEP_S
-    return Trial(plant.name, plant.kind, clip.name, seed, told, after_s, cleared)
+    return Trial(plant.name, plant.kind, clip.name, seed, told, after_s, cleared, early)
 
 
 def _plant_figures(found: list[Trial], held_out: set[str]) -> list[Figure]:
@@ -182,6 +187,7 @@ def _plant_figures(found: list[Trial], held_out: set[str]) -> list[Figure]:
         seconds = [trial.after_s for trial in trials if _in_time(trial)]
         rows.append(figure(f"{name}: slowest", max(seconds, default=math.nan), "s"))
         rows.append(_share(f"{name}: told to be over within 20 s of their end", [trial.cleared for trial in trials]))
+    rows.append(figure("told before anything was planted", sum(trial.early for trial in found), "false alarms"))
     return rows
 
 
@@ -228,9 +234,9 @@ def _lying(work: tuple[Path, Clip, int, str, int]) -> Lain:
     change = things(side_px)[0].make(chance, first)
     place = np.argwhere((change(first, 0.0) != first).any(axis=2)).mean(axis=0) / first.shape[:2]
     found, elsewhere, moment_s = False, 0, 0.0
-    while moment_s < _WARM_S + _THING_LIMIT_S:
+    while moment_s < _THING_WARM_S + _THING_LIMIT_S:
         if watch.is_due(moment_s):
-            is_there = (moment_s >= _WARM_S) == (way == "left")
+            is_there = (moment_s >= _THING_WARM_S) == (way == "left")
             whole = in_colour(scene.picture(moment_s)) if is_there else None
             small = scene.small(moment_s) if whole is None else made_small(change(whole, moment_s))
             for one in watch.look(weather.seen(small, moment_s), moment_s):
@@ -247,7 +253,7 @@ def _lying(work: tuple[Path, Clip, int, str, int]) -> Lain:
 
 def _frozen(work: tuple[Path, Clip, int]) -> bool:
     folder, clip, seed = work
-    scene, watch = Scene(clip, folder), FreezeWatch()
+    scene, watch = Scene(clip, folder), FreezeWatch(WorkerSettings().frozen_after_s)
     first = scene.picture(0.0)
     weather = Weather(seed, (first.shape[0], first.shape[1]), 1.0)
     for step in range(50):

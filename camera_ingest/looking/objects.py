@@ -30,6 +30,8 @@ Tiles = npt.NDArray[np.bool_]
 class ObjectConfig:
     """What is a thing. The benchmark `tamper` says what these are worth."""
 
+    settle_s: float = 120.0
+    """At first whatever stands still is taken in untold: somebody may have stood there while the scene was learned."""
     lasting_s: float = 60.0
     """It has lain still for so long."""
     adopt_s: float = 600.0
@@ -76,6 +78,7 @@ class ObjectWatch:
         self._slow, self._quick = middle.copy(), middle.copy()
         self._still_s = np.zeros_like(tile_means(middle, TILE_PX))
         self._looked_s: float | None = None
+        self._settled_s = 0.0
         self._things: list[_Thing] = []
 
     def look(self, bands: Bands, captured_s: float) -> tuple[SceneChange, ...]:
@@ -96,8 +99,17 @@ class ObjectWatch:
         lies = (alike < self._config.other) & textured & visible & (still | plain)
         self._still_s = np.where(lies, self._still_s + since_s, np.maximum(0.0, self._still_s - 3.0 * since_s))
         agree = (alike > self._config.same) | ~textured
+        if self._settled_s < self._config.settle_s:
+            return self._settle(since_s)
         self._keep(agree, since_s)
         return self._new(quick, slow, captured_s) + self._over(agree, captured_s)
+
+    def _settle(self, since_s: float) -> tuple[SceneChange, ...]:
+        self._settled_s += since_s
+        step = np.float32(self._config.quick_step * since_s)
+        self._slow += np.clip(self._quick - self._slow, -step, step)
+        self._still_s[:] = 0.0
+        return ()
 
     def _keep(self, agree: Tiles, since_s: float) -> None:
         """The slow memory follows the light where the two agree, and stays as it is where they do not."""
