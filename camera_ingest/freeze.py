@@ -6,7 +6,7 @@ a recorder or a decoder is stuck, while frames keep coming as if all were well.
 
 from __future__ import annotations
 
-FROZEN_AFTER_S = 5.0
+FROZEN_AFTER_S = 4.5
 
 
 class FreezeWatch:

@@ -55,7 +55,7 @@ class TrackerConfig:
     speaking_quality: float = 0.2
     """`Quality.overall` that an embedding must have, and the best of a tracklet, before it may say that somebody is
     another. Of LFW's people, shrunk and blurred, so many fall below `contradiction_score` against their own good
-    picture: half below a quality of 0.12, 18 % up to 0.2, 5 % up to 0.3, 1 to 2 % above."""
+    picture: half below a quality of 0.12, 18 % up to 0.2, 4 % up to 0.3, 1 to 2 % above."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,12 @@ from camera_ingest.capture import Capture, SampledPicture
 from camera_ingest.encoding import Encoding, EncodingParts
 from camera_ingest.evidence.evidence import Evidence
 from camera_ingest.leases.keeper import Lease
+from camera_ingest.looking.changes import SceneChange
 from camera_ingest.looking.lookout import Lookout
 from camera_ingest.looking.motion import MotionConfig, MotionGate
 from camera_ingest.looking.pace import Pace
 from camera_ingest.looking.places import Places
-from camera_ingest.looking.scene import SceneChange, SceneConfig, SceneState, SceneWatch
+from camera_ingest.looking.scene import SceneConfig, SceneState, SceneWatch
 from camera_ingest.pictures import size_px, to_jpeg
 from camera_ingest.reading.feed import Feed
 from camera_ingest.sources.options import KEY_FRAMES_APART_S

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from datetime import datetime
@@ -75,7 +76,7 @@ class RedisOutbox:
 
     async def cursor(self) -> str:
         """How far the event log was taken in."""
-        return str(await _asked(self._redis.get(PREFIX + "cursor")) or "")
+        return str(await asked(self._redis.get(PREFIX + "cursor")) or "")
 
     async def accept(self, fence: Fence, cursor: str, owed: Sequence[Notification], now: datetime) -> int:
         """Write what is owed and the cursor behind it, in one script."""
@@ -88,19 +89,19 @@ class RedisOutbox:
 
     async def due(self, target: str, now: datetime, limit: int) -> list[Notification]:
         """What may be sent now."""
-        threads = await _asked(
+        threads = await asked(
             self._redis.zrange(f"{PREFIX}due:{target}", "-inf", milliseconds(now), byscore=True, offset=0, num=limit)
         )
         if not threads:
             return []
-        queues = await _asked(self._redis.hmget(PREFIX + "queues", [f"{target} {thread}" for thread in threads]))
+        queues = await asked(self._redis.hmget(PREFIX + "queues", [f"{target} {thread}" for thread in threads]))
         keys = [json.loads(queue)[0] for queue in queues if queue]
-        jobs = await _asked(self._redis.hmget(PREFIX + "jobs", keys)) if keys else []
+        jobs = await asked(self._redis.hmget(PREFIX + "jobs", keys)) if keys else []
         return [load_notification(job, f"{PREFIX}jobs[{key}]") for key, job in zip(keys, jobs, strict=True) if job]
 
     async def next_due(self, target: str) -> datetime | None:
         """When the next may be sent."""
-        first = await _asked(self._redis.zrange(f"{PREFIX}due:{target}", 0, 0, withscores=True))
+        first = await asked(self._redis.zrange(f"{PREFIX}due:{target}", 0, 0, withscores=True))
         return moment(first[0][1]) if first else None
 
     async def delivered(
@@ -134,10 +135,10 @@ class RedisOutbox:
         found: list[DeadLetter] = []
         at, step = 0, 500
         while len(found) < limit:
-            keys = await _asked(self._redis.zrange(PREFIX + "dead", at, at + step - 1, desc=True))
+            keys = await asked(self._redis.zrange(PREFIX + "dead", at, at + step - 1, desc=True))
             if not keys:
                 break
-            texts = await _asked(self._redis.hmget(PREFIX + "letters", keys))
+            texts = await asked(self._redis.hmget(PREFIX + "letters", keys))
             letters = [_letter(text, key) for key, text in zip(keys, texts, strict=True) if text]
             found += [letter for letter in letters if target in {"", letter.notification.target}]
             at += step
@@ -153,27 +154,27 @@ class RedisOutbox:
 
     async def depth(self, target: str) -> Depth:
         """What waits for a target."""
-        waiting = await _asked(self._redis.zcard(f"{PREFIX}waiting:{target}"))
-        first = await _asked(self._redis.zrange(f"{PREFIX}waiting:{target}", 0, 0, withscores=True))
+        waiting = await asked(self._redis.zcard(f"{PREFIX}waiting:{target}"))
+        first = await asked(self._redis.zrange(f"{PREFIX}waiting:{target}", 0, 0, withscores=True))
         return Depth(int(waiting), moment(first[0][1]) if first else None)
 
     async def held_back(self, target: str) -> HeldBack:
         """What flood control held back."""
-        total, told = await _asked(self._redis.hmget(PREFIX + "held", [f"total {target}", f"told {target}"]))
+        total, told = await asked(self._redis.hmget(PREFIX + "held", [f"total {target}", f"told {target}"]))
         return HeldBack(int(total or 0), int(told or 0))
 
     async def dead_count(self) -> int:
         """How many dead letters there are."""
-        return int(await _asked(self._redis.zcard(PREFIX + "dead")))
+        return int(await asked(self._redis.zcard(PREFIX + "dead")))
 
     async def targets(self) -> frozenset[str]:
         """Those for whom something waits."""
-        fields = await _asked(self._redis.hkeys(PREFIX + "queues"))
+        fields = await asked(self._redis.hkeys(PREFIX + "queues"))
         return frozenset(str(field).partition(" ")[0] for field in fields)
 
     async def check(self) -> None:
         """Ping the server."""
-        await _asked(self._redis.ping())
+        await asked(self._redis.ping())
 
     async def close(self) -> None:
         """Close the connections."""
@@ -187,7 +188,7 @@ class RedisOutbox:
 
     async def _run(self, script: str, *arguments: str | int) -> str | int:
         # Cluster servers find the slot by this key; the scripts make the others from its hash tag.
-        return cast("str | int", await _asked(self._scripts[script](keys=[PREFIX], args=list(arguments))))
+        return cast("str | int", await asked(self._scripts[script](keys=[PREFIX], args=list(arguments))))
 
 
 def _script(name: str) -> str:
@@ -209,9 +210,25 @@ def _letter(text: str, key: str) -> DeadLetter:
     return DeadLetter(load_notification(job, place), reason, detail, at)
 
 
-async def _asked(answer: Any) -> Any:  # noqa: ANN401 - redis types its answers as several things at once
+async def asked(answer: Any) -> Any:  # noqa: ANN401 - redis types its answers as several things at once
+    """What the store answers.
+
+    Raises:
+        UnavailableError: it does not, or answers with an error.
+        asyncio.CancelledError: whoever asks is to end. The library awaits with `asyncio.wait_for`, which until Python
+            3.12 loses a cancellation that comes at the same moment as the answer (python/cpython#86296): who asks in a
+            loop would never end.
+    """
     try:
-        return await answer
-    except (RedisError, OSError) as error:
+        told = await answer
+    except (
+        RedisError,
+        OSError,
+        RuntimeError,
+    ) as error:  # the last is uvloop's, of a connection that has just been lost
         # The text may name the server's URL; its kind is enough.
         raise UnavailableError("store", type(error).__name__) from error
+    asking = asyncio.current_task()
+    if asking is not None and asking.cancelling():
+        raise asyncio.CancelledError
+    return told

@@ -145,8 +145,10 @@ class Sender:
 
     async def _sleep(self, seconds: float) -> None:
         woken = asyncio.create_task(self._wake.wait())
-        await asyncio.wait((woken, *self._under_way.values()), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        await end_tasks(woken)
+        try:
+            await asyncio.wait((woken, *self._under_way.values()), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            woken.cancel()
 
     async def _settle(self, fence: Fence, notification: Notification) -> None:
         """One attempt, or the end of attempts.

@@ -110,7 +110,7 @@ def _tracklet(chance: random.Random, number: int) -> Iterator[Happening]:
     zones = frozenset({chance.choice(ZONES)})
     is_late, lasts_s = chance.random() < 0.01, chance.random() * 40
     wrong_first = chance.random() < 0.02
-    ends = 2 if chance.random() < 0.4 else 3
+    ends, recorded_s = 2 if chance.random() < 0.4 else 3, 0.0
     for revision in range(1, ends + 1):
         share = (revision - 1) / (ends - 1)
         subject_id = f"p{chance.randrange(_PEOPLE)}" if wrong_first and revision == 1 else who
@@ -125,7 +125,8 @@ def _tracklet(chance: random.Random, number: int) -> Iterator[Happening]:
             ended=revision == ends,
         )
         then_s = round(at_s + share * lasts_s, 3)
-        recorded_s = round(then_s + (20.0 if is_late else 0.1 + chance.random() * 0.3), 3)
+        delay_s = 20.0 if is_late else 0.1 + chance.random() * 0.3
+        recorded_s = round(max(then_s + delay_s, recorded_s + 0.001), 3)  # one revision behind the other
         yield Happening(f"t{number}", revision, camera_id, then_s, recorded_s, then_s + 5, body)
 
 

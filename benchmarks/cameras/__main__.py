@@ -19,7 +19,7 @@ import time
 from dataclasses import replace
 from types import FrameType
 
-from benchmarks.cameras import fleet, linking, loop, takeover, tracking, tracklets, unplug
+from benchmarks.cameras import fleet, linking, loop, takeover, tamper, tracking, tracklets, unplug
 from benchmarks.cameras.plan import Context, Part, command_of, is_kept, minutes_of
 from benchmarks.figures import Figure, keep_part, report
 
@@ -31,6 +31,7 @@ PARTS: dict[str, Part] = {
     "linking": Part(linking.run, needs_clips=True),
     "unplug": Part(unplug.run),
     "takeover": Part(takeover.run),
+    "tamper": Part(tamper.run, needs_clips=True, minutes=15.0),
 }
 
 

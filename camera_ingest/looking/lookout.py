@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 
 from camera_ingest.backlog import Backlog, SampledFrame
 from camera_ingest.camera import Camera
+from camera_ingest.looking.changes import SceneChange
 from camera_ingest.looking.motion import MotionGate
 from camera_ingest.looking.places import Places
-from camera_ingest.looking.scene import SceneChange, SceneWatch
+from camera_ingest.looking.scene import SceneWatch
 from camera_ingest.looking.small import small_grey
 from camera_ingest.sources.source import Picture
 from tessera.chassis.logs import get_logger

@@ -17,13 +17,14 @@ import numpy as np
 
 from camera_ingest.looking.alarm import Alarm, Look
 from camera_ingest.looking.bands import Bands, bands_of
+from camera_ingest.looking.changes import WHOLE, Region, SceneChange
 from camera_ingest.looking.comparing import Comparison, coarsely_kept, compare, softness
 from camera_ingest.looking.covering import largest_cover
 from camera_ingest.looking.moving import Move, shifted, turned
+from camera_ingest.looking.objects import ObjectWatch
 from camera_ingest.looking.reference import Mask, Reference
 from camera_ingest.looking.small import Grey
 from tessera.domain.camera_events import CameraEventKind
-from tessera.domain.observation import Box
 
 
 class SceneState(StrEnum):
@@ -35,34 +36,6 @@ class SceneState(StrEnum):
     COVERED = "COVERED"
     DEFOCUSED = "DEFOCUSED"
     MOVED = "MOVED"
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A place in the picture, in fractions of its width and height."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-    def box(self, width_px: int, height_px: int) -> Box:
-        """The same in pixels of a picture."""
-        return Box(self.x * width_px, self.y * height_px, self.width * width_px, self.height * height_px)
-
-
-WHOLE = Region(0.0, 0.0, 1.0, 1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class SceneChange:
-    """Something to be told of a scene."""
-
-    kind: CameraEventKind
-    probability: float
-    """How clear the evidence is, in [0, 1]."""
-    regions: tuple[Region, ...]
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +112,7 @@ class SceneWatch:
         self._alarm = Alarm()
         self._first: list[Bands] = []
         self._reference: Reference | None = None
+        self._objects: ObjectWatch | None = None
         self._usual = _Usual()
         self._doubtful: list[tuple[Mask, float]] = []
         self._looked_s = -math.inf
@@ -176,9 +150,11 @@ class SceneWatch:
         seen = compare(reference, bands)
         verdict = self._judge(reference, bands, seen)
         self._trust(reference, verdict.look, seen, min(since_s, 5.0))
+        things: tuple[SceneChange, ...] = ()
         if verdict.look is Look.CLEAR and self._alarm.raised is None:
             self._follow(reference, bands, seen, min(since_s, 5.0))
-        return self._told(verdict, captured_s)
+            things = self._objects.look(bands, captured_s) if self._objects is not None else ()
+        return self._told(verdict, captured_s) + things
 
     def _learn(self, bands: Bands) -> tuple[SceneChange, ...]:
         self._reference = None
@@ -187,6 +163,7 @@ class SceneWatch:
         self._first.append(bands)
         if len(self._first) >= self._config.learn_looks:
             self._reference = Reference(self._first)
+            self._objects = ObjectWatch(self._reference.middle)
             self._usual = _Usual()
             self._first = []
         if self._alarm.raised is None:

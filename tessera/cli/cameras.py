@@ -11,9 +11,9 @@ from tessera.cli.camera_argument import absolute
 from tessera.cli.connection import collection_option, connect, connection_options, wants_json
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.failure import Failure
-from tessera.cli.stream_options import clock_text, stream_options
+from tessera.cli.stream_options import clock_text, stream_of, stream_options
 from tessera.cli.zone_argument import parse_zones
-from tessera.client.answers import Camera, CameraStatus, StreamOptions, Transport
+from tessera.client.answers import Camera, CameraStatus
 
 
 @click.group()
@@ -74,11 +74,11 @@ def add_camera(
     min_side_px: int,
     motion_gate: bool,
     watch_scene: bool,
-    transport: str,
-    key_frames_only: bool,
-    sub_stream_url: str,
-    hardware_decode: bool,
-    as_fast_as_possible: bool,
+    transport: str | None,
+    key_frames_only: bool | None,
+    sub_stream_url: str | None,
+    hardware_decode: bool | None,
+    as_fast_as_possible: bool | None,
     collection_id: str,
 ) -> int:
     """Watch a camera from now on; it need not answer yet.
@@ -99,9 +99,7 @@ def add_camera(
             min_side_px=min_side_px,
             motion_gate=motion_gate,
             watch_scene=watch_scene,
-            stream=StreamOptions(
-                Transport(transport.upper()), key_frames_only, sub_stream_url, hardware_decode, as_fast_as_possible
-            ),
+            stream=stream_of(transport, key_frames_only, sub_stream_url, hardware_decode, as_fast_as_possible),
         )
     if wants_json():
         echo_json(added)
@@ -145,6 +143,7 @@ def add_camera(
 @click.option("--motion-gate/--no-motion-gate", default=None, help="Do not encode frames where nothing moves, or do.")
 @click.option("--watch-scene/--no-watch-scene", default=None, help="Tell of covered, defocused, moved cameras, or not.")
 @click.option("--loop/--no-loop", default=None, help="Files and folders: start again at the end, or not.")
+@stream_options
 @connection_options
 def update_camera(
     camera_id: str,
@@ -162,10 +161,17 @@ def update_camera(
     motion_gate: bool | None,
     watch_scene: bool | None,
     loop: bool | None,
+    transport: str | None,
+    key_frames_only: bool | None,
+    sub_stream_url: str | None,
+    hardware_decode: bool | None,
+    as_fast_as_possible: bool | None,
 ) -> int:
     """Change a camera while it is watched; what is not given stays.
 
-    Its labels, its collection, --expires and --min-face change under way; with anything else it is opened anew.
+    --transport, --key-frames, --sub-stream, --hardware-decode and --fast go together: where one of them is given, the
+    others are as at the first. Its labels, its collection, --expires and --min-face change under way; with anything
+    else it is opened anew.
     """
     with connect() as tessera:
         changed = tessera.update_camera(
@@ -181,6 +187,7 @@ def update_camera(
             motion_gate=motion_gate,
             watch_scene=watch_scene,
             loop=loop,
+            stream=stream_of(transport, key_frames_only, sub_stream_url, hardware_decode, as_fast_as_possible),
         )
     return _told_changed(changed, f"Changed {changed.camera_id}.")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tessera.client.answers import CameraClock, ClockKind, Transport
+from tessera.client.answers import CameraClock, ClockKind, StreamOptions, Transport
 
 Command = Callable[..., Any]
 
@@ -15,23 +15,28 @@ _OPTIONS = (
     click.option(
         "--transport",
         type=click.Choice([transport.value.lower() for transport in Transport]),
-        default="tcp",
-        show_default=True,
-        help="RTSP: packets within the connection, or beside it.",
+        help="RTSP: packets within the connection (tcp, the default), or beside it.",
     ),
     click.option(
-        "--key-frames", "key_frames_only", is_flag=True, help="Decode key frames alone: one each second or two."
+        "--key-frames",
+        "key_frames_only",
+        is_flag=True,
+        default=None,
+        help="Decode key frames alone: one each second or two.",
     ),
     click.option(
         "--sub-stream",
         "sub_stream_url",
-        default="",
         metavar="URL",
         help="The camera's smaller stream, to be looked at instead; where it does not open, URL is read.",
     ),
-    click.option("--hardware-decode", is_flag=True, help="Decode on a device where there is one."),
+    click.option("--hardware-decode", is_flag=True, default=None, help="Decode on a device where there is one."),
     click.option(
-        "--fast", "as_fast_as_possible", is_flag=True, help="Files: not in their own time, and no frame left out."
+        "--fast",
+        "as_fast_as_possible",
+        is_flag=True,
+        default=None,
+        help="Files: not in their own time, and no frame left out.",
     ),
 )
 _CLOCKS = {
@@ -47,6 +52,25 @@ def stream_options(command: Command) -> Command:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def stream_of(
+    transport: str | None,
+    key_frames_only: bool | None,
+    sub_stream_url: str | None,
+    hardware_decode: bool | None,
+    as_fast_as_possible: bool | None,
+) -> StreamOptions | None:
+    """How a stream is read, of the options' values; None: not one of them was given."""
+    if {transport, key_frames_only, sub_stream_url, hardware_decode, as_fast_as_possible} == {None}:
+        return None
+    return StreamOptions(
+        Transport((transport or Transport.TCP).upper()),
+        bool(key_frames_only),
+        sub_stream_url or "",
+        bool(hardware_decode),
+        bool(as_fast_as_possible),
+    )
 
 
 def clock_text(clock: CameraClock) -> str:

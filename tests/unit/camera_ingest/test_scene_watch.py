@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from camera_ingest.looking.alarm import Alarm, Look, Patience
-from camera_ingest.looking.scene import SceneChange, SceneState, SceneWatch
+from camera_ingest.looking.changes import SceneChange
+from camera_ingest.looking.scene import SceneState, SceneWatch
 from camera_ingest.looking.small import Grey
 from tessera.domain.camera_events import CameraEventKind as Kind
 
@@ -194,3 +195,45 @@ def test_an_alarm_waits_for_looks_that_agree() -> None:
     back = [Look.CLEAR, Look.COVERED, Look.CLEAR, Look.CLEAR, Look.UNSURE, Look.CLEAR, Look.CLEAR]
     ends = [alarm.take(look, 10.0 + second) for second, look in enumerate(back)]
     assert ends == [None] * 5 + [Kind.SCENE_CLEAR, None]
+
+
+def test_a_thing_that_is_left_is_told_and_when_it_is_taken_again(camera: Camera) -> None:
+    """A bag that lies still for a minute is OBJECT_LEFT at its place; taken away again, its alarm is over."""
+    camera.run(90.0)
+    camera.run(100.0, with_bag)
+    assert camera.kinds() == [Kind.OBJECT_LEFT]
+    after_s, told = camera.told[0]
+    assert 55.0 <= after_s <= 90.0
+    region = told.regions[0]
+    assert abs(region.x + region.width / 2 - 0.5) < 0.06
+    assert abs(region.y + region.height / 2 - 0.55) < 0.1
+    camera.run(60.0)
+    assert camera.kinds() == [Kind.OBJECT_LEFT, Kind.SCENE_CLEAR]
+
+
+def with_bag(seen: Grey, _since_s: float) -> Grey:
+    seen[86:112, 148:172] = 20
+    seen[92:98, 150:170] = 240
+    return seen
+
+
+def test_somebody_who_stands_about_is_no_thing(camera: Camera) -> None:
+    """A person at one place for three minutes moves a little all the time."""
+
+    def person(seen: Grey, since_s: float) -> Grey:
+        x = 150 + round(5 * np.sin(since_s * 1.1) + 3 * np.sin(since_s * 0.37))
+        seen[60:120, x : x + 18] = 25
+        seen[52:62, x + 4 : x + 14] = 200
+        return seen
+
+    camera.run(90.0)
+    camera.run(150.0, person)
+    assert camera.kinds() == []
+
+
+def test_somebody_who_stood_there_at_first_is_not_missed() -> None:
+    """Whoever stands in the way while the scene is learned is taken in, and out again, untold."""
+    camera = Camera()
+    camera.run(40.0, with_bag)
+    camera.run(200.0)
+    assert camera.kinds() == []

@@ -288,6 +288,11 @@ def test_a_camera_is_changed_by_what_is_given_alone(
     assert [(zone.name, zone.masked) for zone in asked[3].camera.zones] == [("till", False), ("", True)]
     assert not asked[3].camera.motion_gate
     assert (asked[4].update_mask.paths, len(asked[4].camera.zones)) == (["zones"], 0)
+    assert run("camera", "update", "door", "--transport", "udp", "--key-frames") == 0
+    assert asked[5].update_mask.paths == ["stream"]
+    assert asked[5].camera.stream == camera_pb2.StreamOptions(
+        transport=camera_pb2.STREAM_TRANSPORT_UDP, key_frames_only=True
+    )
     assert run("camera", "update", "door", "--label", "site") != 0
     assert "KEY=VALUE" in capsys.readouterr().err
 
