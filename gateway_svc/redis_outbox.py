@@ -221,12 +221,8 @@ async def asked(answer: Any) -> Any:  # noqa: ANN401 - redis types its answers a
     """
     try:
         told = await answer
-    except (
-        RedisError,
-        OSError,
-        RuntimeError,
-    ) as error:  # the last is uvloop's, of a connection that has just been lost
-        # The text may name the server's URL; its kind is enough.
+    except (RedisError, OSError, RuntimeError) as error:
+        # RuntimeError is uvloop's word for a connection that was just lost. The text may name the server's URL.
         raise UnavailableError("store", type(error).__name__) from error
     asking = asyncio.current_task()
     if asking is not None and asking.cancelling():
