@@ -39,6 +39,7 @@ from camera_ingest.settings import PREFIX, IngestSettings
 from camera_ingest.sources.access import AccessRules
 from camera_ingest.sources.url import parse_url
 from camera_ingest.store import StoreConnection
+from camera_ingest.turns import Turns
 from camera_ingest.wire import EventPublisher, SightingsCheck
 from camera_ingest.worker import CameraWorker, WorkerParts
 from tessera.chassis.channel import open_channel
@@ -133,7 +134,7 @@ def wire_parts(
         on_superseded=keeper.superseded,
         backoff=Backoff(0.2, 2.0, 0.05),
     )
-    encoding = EncodingParts(encoder, executor, clock, metrics, quarantine)
+    encoding = EncodingParts(encoder, executor, clock, metrics, quarantine, Turns(metrics.encoder_window.set))
     evidence = open_evidence(settings, metrics, gallery, executor, clock)
     parts = WorkerParts(encoding, looking, matcher.submit, announcer, feed_of, settings.worker, evidence)
     return Ingest(fleet, keeper, Peers(), matcher, announcer, registry, executor, looking, readers, evidence)

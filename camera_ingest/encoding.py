@@ -1,12 +1,13 @@
 """From the backlog to the encoder and back: one stream per camera, opened again whenever it breaks.
 
-A frame leaves the backlog only when the encoder has granted a credit for it, so that what is sent is always the
-newest. Frames under way when a stream breaks are counted as skipped; nothing is sent twice.
+A frame leaves the backlog only when the encoder has granted a credit for it and its camera's turn has come, so that
+what is sent is always the newest. Frames under way when a stream breaks are counted as skipped; nothing is sent twice.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from camera_ingest.pictures import to_file
 from camera_ingest.quarantine import Digest, Quarantine, digest_of
 from camera_ingest.tracker import BEGIN_PROBABILITY, FOLLOW_PROBABILITY, TrackerStep
 from camera_ingest.tracklets import TrackletBook
+from camera_ingest.turns import IN_TIME_SHARE, Turn, Turns
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks, first_end
@@ -45,6 +47,8 @@ class EncodingParts:
     metrics: IngestMetrics
     quarantine: Quarantine
     """Pictures that crashed the encoder."""
+    turns: Turns
+    """Whose frame goes next."""
     answer_limit_s: float = 15.0
     """An encoder that leaves a frame unanswered for so long is taken for dead."""
 
@@ -56,6 +60,8 @@ class _Sent:
     frame: SampledFrame
     taken_s: float
     """When it left the backlog; it may have waited there for long."""
+    turn: Turn
+    """Over with its answer."""
     picture: bytes = b""
     """As it was sent; empty before."""
     digest: Digest | None = None
@@ -105,6 +111,7 @@ class Encoding:
         self._stream: EncodeStream | None = None
         self._draining = asyncio.Event()
         self._turning = asyncio.Event()  # nothing more is sent on the stream that is open
+        self._waits_for_turn = False
         self._last_answered_id = 0
         self._last_sent_id = 0
 
@@ -117,7 +124,7 @@ class Encoding:
         """Why a frame that is in the backlog now has not been sent yet."""
         if self._stream is None:
             return Reason.ENCODER_UNAVAILABLE
-        return Reason.NEWER_FRAME if self._stream.has_credit else Reason.NO_CREDIT
+        return Reason.NEWER_FRAME if self._stream.has_credit and not self._waits_for_turn else Reason.NO_CREDIT
 
     def take_over(self, camera: Camera) -> None:
         """Go on with a camera that was changed; what the encoder was told at the opening is told on a new stream."""
@@ -187,17 +194,32 @@ class Encoding:
             if self._turning.is_set():
                 break
             await first_end(stream.wait_for_credit(), self._turning.wait())
+            turn = await self._turn()
             frame = None if self._turning.is_set() else self._next_frame()
             if frame is None:
+                turn.leave()
                 stream.return_credit()
                 continue
-            sent = self._under_way[frame.frame_id] = _Sent(frame, self._parts.clock.monotonic_s())
+            sent = self._under_way[frame.frame_id] = _Sent(frame, self._parts.clock.monotonic_s(), turn)
             await self._send(stream, sent)
         await stream.half_close()
 
+    async def _turn(self) -> Turn:
+        """The camera's turn; not given yet where nothing more is to be sent."""
+        turn = self._parts.turns.ask()
+        self._waits_for_turn = not turn.given.is_set()
+        try:
+            await first_end(turn.given.wait(), self._turning.wait())
+        except BaseException:
+            turn.leave()
+            raise
+        finally:
+            self._waits_for_turn = False
+        return turn
+
     def _next_frame(self) -> SampledFrame | None:
         frame = self._backlog.take()
-        if frame is not None and self._is_expired(frame):
+        if frame is not None and self._is_too_late(frame):
             self._account.end(frame.frame_id, FrameOutcome.EXPIRED)
             return None
         return frame
@@ -238,6 +260,7 @@ class Encoding:
 
     def _keep_back(self, stream: EncodeStream, sent: _Sent, reason: Reason) -> None:
         del self._under_way[sent.frame.frame_id]
+        sent.turn.leave()
         self._tried(sent)
         self._account.end(sent.frame.frame_id, FrameOutcome.SKIPPED, reason)
         stream.return_credit()
@@ -253,6 +276,7 @@ class Encoding:
             if sent is None:
                 continue
             self._backoff.reset()
+            sent.turn.answered(self._took_s(answer, sent), IN_TIME_SHARE * self._camera.expires_after_s)
             if sent.digest is not None:
                 self._parts.quarantine.cleared(sent.digest)
             self._tried(sent)
@@ -282,9 +306,22 @@ class Encoding:
             lost = (digest_of(sent.picture) for sent in self._under_way.values() if sent.picture)
             self._parts.quarantine.crashed(self._camera.camera_id, lost)
         for frame_id, sent in self._under_way.items():
+            sent.turn.leave()
             self._tried(sent)
             self._account.end(frame_id, FrameOutcome.SKIPPED, reason)
         self._under_way.clear()
+
+    def _took_s(self, answer: FrameAnswer, sent: _Sent) -> float:
+        """From the turn to the answer; infinite where the encoder had no time for the frame."""
+        if answer.outcome in {FrameOutcome.EXPIRED, FrameOutcome.SKIPPED}:
+            return math.inf
+        return self._parts.clock.monotonic_s() - sent.taken_s
+
+    def _is_too_late(self, frame: SampledFrame) -> bool:
+        """Whether its answer would come too late, as long as answers take; half of its time is every frame's own."""
+        expires_after_s = self._camera.expires_after_s
+        left_s = expires_after_s - (self._parts.clock.monotonic_s() - frame.captured_s)
+        return left_s < min(self._parts.turns.usual_s, expires_after_s / 2)
 
     def _is_expired(self, frame: SampledFrame) -> bool:
         return self._parts.clock.monotonic_s() - frame.captured_s > self._camera.expires_after_s

@@ -91,6 +91,13 @@ class IngestMetrics(ServiceMetrics):
             ["peer"],
             registry=registry,
         )
+        self.encoder_window = Gauge(
+            "tessera_ingest_encoder_window",
+            "Frames of all cameras that may be with the encoder at a time: fewer when its answers take more than a "
+            "third of the time that a frame has, more while cameras wait and answers are in time. At 4, its least: the "
+            "encoder is slower than the cameras or short of CPU; lower the sampling rate or add encoders.",
+            registry=registry,
+        )
         self.tracklets = Counter(
             "tessera_ingest_tracklets_total",
             "Tracklets begun. Many for few people: faces are too small, or frames too few to follow them.",
