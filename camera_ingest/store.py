@@ -46,13 +46,19 @@ class StoreConnection:
 
         Raises:
             UnavailableError: the store is away, or did not answer in time.
+            asyncio.CancelledError: whoever asks is to end. The library awaits with `asyncio.wait_for`, which until
+                Python 3.12 loses a cancellation that comes with the answer (python/cpython#86296).
         """
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                return await self._client.eval(script, len(KEYS), *KEYS, *map(str, args))
-        except (RedisError, OSError, TimeoutError) as error:
-            # The text may name the server's URL; its kind is enough.
+                told = await self._client.eval(script, len(KEYS), *KEYS, *map(str, args))
+        except (RedisError, OSError, TimeoutError, RuntimeError) as error:
+            # RuntimeError is uvloop's word for a connection that was just lost. The text may name the server's URL.
             raise UnavailableError("store", type(error).__name__) from error
+        asking = asyncio.current_task()
+        if asking is not None and asking.cancelling():
+            raise asyncio.CancelledError
+        return told
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,8 +1,8 @@
 """Things that were put down or taken away: places that stay other than they were, and lie still.
 
 Two memories of the scene at two speeds. The quick one takes in within half a minute what stands still; the slow one
-keeps what was there before, wherever the two disagree. A place where they disagree, and where nothing has moved for a
-minute, is something that was left or taken. People stand about, but they do not stand as still as a bag.
+keeps what was there before, wherever the two disagree. A place where they disagree, and where nothing has moved for
+three minutes, is something that was left or taken. People stand about, but not as still as a bag, nor for so long.
 
 Which of the two it was is told by where there is more to see: sure before plain ground, a guess before a busy one.
 """
@@ -31,10 +31,12 @@ class ObjectConfig:
     """What is a thing. The benchmark `tamper` says what these are worth."""
 
     settle_s: float = 120.0
-    """At first whatever stands still is taken in untold: somebody may have stood there while the scene was learned."""
-    lasting_s: float = 60.0
+    """At first nothing is told, and then the scene is what was there most of this time: somebody may have stood about
+    while it was learned."""
+    settle_looks: int = 12
+    lasting_s: float = 180.0
     """It has lain still for so long."""
-    adopt_s: float = 600.0
+    adopt_s: float = 1200.0
     """From then on it is a part of the scene."""
     quick_step: float = 0.02
     """Of the quick memory, a second."""
@@ -79,6 +81,7 @@ class ObjectWatch:
         self._still_s = np.zeros_like(tile_means(middle, TILE_PX))
         self._looked_s: float | None = None
         self._settled_s = 0.0
+        self._early: list[npt.NDArray[np.float16]] = []
         self._things: list[_Thing] = []
 
     def look(self, bands: Bands, captured_s: float) -> tuple[SceneChange, ...]:
@@ -87,6 +90,8 @@ class ObjectWatch:
         self._looked_s = captured_s
         step = np.float32(self._config.quick_step * since_s)
         self._quick += np.clip(bands.middle - self._quick, -step, step)
+        if self._settled_s < self._config.settle_s:
+            return self._settle(bands, since_s)
         quick, slow = (tile_means(memory * memory, TILE_PX) for memory in (self._quick, self._slow))
         alike = _likeness(self._quick, self._slow, quick, slow)
         seen = tile_means(bands.middle * bands.middle, TILE_PX)
@@ -99,16 +104,16 @@ class ObjectWatch:
         lies = (alike < self._config.other) & textured & visible & (still | plain)
         self._still_s = np.where(lies, self._still_s + since_s, np.maximum(0.0, self._still_s - 3.0 * since_s))
         agree = (alike > self._config.same) | ~textured
-        if self._settled_s < self._config.settle_s:
-            return self._settle(since_s)
         self._keep(agree, since_s)
         return self._new(quick, slow, captured_s) + self._over(agree, captured_s)
 
-    def _settle(self, since_s: float) -> tuple[SceneChange, ...]:
+    def _settle(self, bands: Bands, since_s: float) -> tuple[SceneChange, ...]:
         self._settled_s += since_s
-        step = np.float32(self._config.quick_step * since_s)
-        self._slow += np.clip(self._quick - self._slow, -step, step)
-        self._still_s[:] = 0.0
+        if self._settled_s * self._config.settle_looks >= self._config.settle_s * len(self._early):
+            self._early.append(bands.middle.astype(np.float16))
+        if self._settled_s >= self._config.settle_s:
+            self._slow = np.median(np.stack(self._early), axis=0).astype(np.float32)
+            self._early.clear()
         return ()
 
     def _keep(self, agree: Tiles, since_s: float) -> None:

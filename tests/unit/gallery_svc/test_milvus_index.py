@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -548,10 +549,20 @@ class PrivateEngine:
         code = f"from milvus_lite.adapter.grpc.server import run_server; run_server({place})"
         self.process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop it, wait until no thread of it runs any more, and let it go on at the end."""
         assert self.process is not None
-        self.process.send_signal(number)
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            give_up_s = time.monotonic() + 60
+            threads = Path(f"/proc/{self.process.pid}/task")
+            while any(stat.read_text().rpartition(") ")[2][0] != "T" for stat in threads.glob("*/stat")):
+                assert time.monotonic() < give_up_s
+                time.sleep(0.01)
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL, and wait for its end."""
@@ -620,12 +631,11 @@ def test_an_engine_that_hangs_is_unavailable_in_time(private: PrivateEngine) -> 
     engine = MilvusEngine(EngineAddress(f"http://127.0.0.1:{private.port}", timeout_s=0.5))
     index = MilvusIndex(MODEL, engine, _new_table())
     _until_answered(lambda: index.apply([Put(_row("a", [half(POOL[0])]))]))
-    private.signal(signal.SIGSTOP)
-    began_s = time.monotonic()
-    with pytest.raises(UnavailableError):
-        index.search(_probe(POOL[0]), 1)
-    assert time.monotonic() - began_s < LIMIT_S
-    private.signal(signal.SIGCONT)
+    with private.stopped():
+        began_s = time.monotonic()
+        with pytest.raises(UnavailableError):
+            index.search(_probe(POOL[0]), 1)
+        assert time.monotonic() - began_s < LIMIT_S
     _until_answered(lambda: index.search(_probe(POOL[0]), 1))
     engine.close()
 
