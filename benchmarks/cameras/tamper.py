@@ -9,8 +9,8 @@ is found when an alarm of its kind is told within 5 s. Undisturbed hours are dra
 `tamper_light` is laid over them, about 3,600 looks an hour.
 
 Parameters were chosen on the clips of CHOSEN_ON. Three were changed after misses on the others: how often a tile must
-have shown its pattern and what share of them is too few (corridor), and how long a thing must lie (hall). So the rows of
-the other clips are no clips that nobody had seen; their chance is new: no run with these seeds was looked at before.
+have shown its pattern and what share of them is too few (corridor), and how long a thing must lie (hall). So no clip
+is unseen; the seeds are: no run with them was looked at before.
 """
 
 from __future__ import annotations
