@@ -8,8 +8,9 @@ after two minutes of its scene, at a moment drawn by chance, in whole pictures, 
 is found when an alarm of its kind is told within 5 s. Undisturbed hours are drawn on the small pictures: the light of
 `tamper_light` is laid over them, about 3,600 looks an hour.
 
-Parameters were chosen on the clips and seeds of CHOSEN_ON; the figures with a bar count every clip, and beside them
-stand those of REPORTED_ON alone, on which nothing was chosen.
+Parameters were chosen on the clips of CHOSEN_ON. Three were changed after misses on the others: how often a tile must
+have shown its pattern and what share of them is too few (corridor), and how long a thing must lie (hall). So no clip
+is unseen; the seeds are: no run with them was looked at before.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ _WHOLE_FROM_S = 95.0
 _STEP_S = 0.2
 _CLEAR_S = 20.0
 _NOISE_LEFT = 0.5
-_CHOSEN_SEED, _REPORTED_SEED = 1, 1001
-_REPEATS = {CameraEventKind.COVERED: 3, CameraEventKind.DEFOCUSED: 1, CameraEventKind.MOVED: 1}
+_CHOSEN_SEED, _REPORTED_SEED, _QUIET_SEED = 701, 2001, 7000
+_REPEATS = {CameraEventKind.COVERED: 3, CameraEventKind.DEFOCUSED: 2, CameraEventKind.MOVED: 2}
 _TAMPERING = frozenset(_REPEATS)
 _THING_SIDES_PX = (32, 48, 72)
 _THING_LIMIT_S = 240.0
@@ -90,7 +91,7 @@ def run(context: Context) -> list[Figure]:
     chosen, reported = _trials(CHOSEN_ON, _CHOSEN_SEED, repeats), _trials(REPORTED_ON, _REPORTED_SEED, repeats)
     clips = [*CHOSEN_ON, *REPORTED_ON]
     parts = max(1, round(hours / (len(clips) * 2.0)))
-    stretches = [(clip, 5000 + part, hours / (len(clips) * parts)) for part in range(parts) for clip in clips]
+    stretches = [(clip, _QUIET_SEED + part, hours / (len(clips) * parts)) for part in range(parts) for clip in clips]
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         found = list(pool.map(_planted, [(folder, *trial) for trial in chosen + reported], chunksize=4))
         quiet = list(pool.map(_undisturbed, [(folder, *stretch) for stretch in stretches]))
@@ -182,7 +183,7 @@ def _plant_figures(found: list[Trial], held_out: set[str]) -> list[Figure]:
         trials = [trial for trial in found if trial.kind is kind]
         rows.append(_bar_share(f"{name} found within 5 s, of {len(trials)}", [_in_time(trial) for trial in trials]))
         fresh = [trial for trial in trials if trial.clip in held_out]
-        rows.append(_share(f"{name}, clips on which nothing was chosen, of {len(fresh)}", [_in_time(t) for t in fresh]))
+        rows.append(_share(f"{name}, clips that were not chosen on, of {len(fresh)}", [_in_time(t) for t in fresh]))
         rows.append(_share(f"{name}: told under their own name", [trial.told is kind for trial in trials]))
         seconds = [trial.after_s for trial in trials if _in_time(trial)]
         rows.append(figure(f"{name}: slowest", max(seconds, default=math.nan), "s"))
@@ -294,7 +295,7 @@ def _quiet_figures(quiet: list[Quiet], held_out: set[str]) -> list[Figure]:
     rows = []
     for name, some in (
         ("every clip", quiet),
-        ("clips on which nothing was chosen", [q for q in quiet if q.clip in held_out]),
+        ("clips that were not chosen on", [q for q in quiet if q.clip in held_out]),
     ):
         days, alarms = sum(stretch.hours for stretch in some) / 24.0, sum(len(stretch.told) for stretch in some)
         rate, bound = alarms / days, poisson_upper(alarms) / days

@@ -40,7 +40,7 @@ REPORTED_ON = (
     Clip("corridor", "face-demographics-walking-and-pause.gif", 12.5, 0.0, 1.0, True),
     Clip("a woman's face", "head-pose-face-detection-female.gif", 12.5, 0.0, 1.0, False),
 )
-"""And none on these."""
+"""And on these only what `tamper` says."""
 
 
 class Scene:
