@@ -125,11 +125,12 @@ def illuminant_gains(mired: float) -> npt.NDArray[np.float32]:
     Args:
         mired: further from daylight, above 0 = warmer.
 
-    Source: the blackbody's chromaticity by Kim et al. (US patent 7024034, in force as "planckian locus" fits since),
-    then linear sRGB (IEC 61966-2-1).
+    Source: the blackbody's chromaticity by the cubic fits of Kim et al., US patent 7024034 (2006); linear sRGB, IEC
+    61966-2-1.
     """
     gains = _blackbody(1e6 / (_D65_MIRED + mired)) / _blackbody(1e6 / _D65_MIRED)
-    return (gains / gains[1]).astype(np.float32)
+    to_green: npt.NDArray[np.float32] = (gains / gains[1]).astype(np.float32)
+    return to_green
 
 
 def _blackbody(kelvin: float) -> npt.NDArray[np.float64]:
@@ -175,7 +176,8 @@ def _seen_from(light: Light, strength: Strength, turned: tuple[int, ...], rng: n
     warped = cv2.warpPerspective(
         light, boxed @ turn, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
-    return np.maximum(warped, 0.0).astype(np.float32)
+    made: Light = np.maximum(warped, 0.0).astype(np.float32)
+    return made
 
 
 def _behind_barrier(light: Light, share: float) -> Light:
@@ -189,7 +191,8 @@ def _lit(light: Light, strength: Strength, turned: tuple[int, ...]) -> Light:
     """Another illuminant, haze, exposure: before the lens."""
     coloured = light * illuminant_gains(strength.mired * turned[0])
     hazy = coloured * (1.0 - strength.haze) + 0.5 * strength.haze
-    return (hazy * np.float32(2.0 ** (strength.stops * turned[1]))).astype(np.float32)
+    exposed: Light = (hazy * np.float32(2.0 ** (strength.stops * turned[1]))).astype(np.float32)
+    return exposed
 
 
 def _through_lens(light: Light, strength: Strength) -> Light:
@@ -201,7 +204,8 @@ def _through_lens(light: Light, strength: Strength) -> Light:
     blurred = cv2.filter2D(light, -1, (disk / disk.sum()).astype(np.float32), borderType=cv2.BORDER_REPLICATE)
     v, u = np.mgrid[-1.0 : 1.0 : height * 1j, -1.0 : 1.0 : width * 1j]
     fall = 1.0 - strength.corner_loss * (u**2 + v**2) / 2.0
-    return (blurred * fall[:, :, None]).astype(np.float32)
+    through: Light = (blurred * fall[:, :, None]).astype(np.float32)
+    return through
 
 
 def _on_sensor(light: Light, strength: Strength, rng: np.random.Generator) -> Light:
