@@ -42,6 +42,7 @@ from camera_ingest.store import StoreConnection
 from camera_ingest.turns import Turns
 from camera_ingest.wire import EventPublisher, SightingsCheck
 from camera_ingest.worker import CameraWorker, WorkerParts
+from tessera.chassis.allocator import tune_for_pictures
 from tessera.chassis.channel import open_channel
 from tessera.chassis.clock import Clock, SystemClock
 from tessera.chassis.logs import configure_logs, get_logger
@@ -266,6 +267,7 @@ def _shown(settings: IngestSettings) -> dict[str, str]:
 async def main() -> None:
     """Read the settings and serve."""
     configure_logs("camera_ingest")
+    tune_for_pictures()
     settings = load_settings(IngestSettings, PREFIX)
     configure_logs("camera_ingest", level=settings.log_level)
     await serve(settings)
