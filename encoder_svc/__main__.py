@@ -76,7 +76,9 @@ async def running(
     encoders = Encoders(describe_encoder, partial(_load_off_the_loop, settings), parts)
     wanted = settings.wanted_encoders
     _require_known(wanted)
-    rules = StreamRules(settings.stream_credits, settings.stream_idle_s, settings.max_streams)
+    rules = StreamRules(
+        settings.stream_credits, settings.stream_most_credits, settings.stream_idle_s, settings.max_streams
+    )
     explainer = Explainer(encoders, parts)
     ours = EncoderServicer(encoders, explainer, rules, clock=clock, metrics=metrics, tracing=tracing)
     adding = _adding(ours, OpenInferenceServicer(encoders, clock))

@@ -25,7 +25,7 @@ from tessera.v1 import encoder_pb2, matching_pb2
 
 
 def stream_open_to_wire(
-    camera_id: CameraId, options: EncodeOptions, resume_after_frame_id: int
+    camera_id: CameraId, options: EncodeOptions, resume_after_frame_id: int, wanted_credits: int
 ) -> encoder_pb2.EncodeStreamRequest:
     """The first message of an encode stream."""
     o = options
@@ -38,7 +38,12 @@ def stream_open_to_wire(
         min_embedded_probability=o.min_embedded_probability,
     )
     return encoder_pb2.EncodeStreamRequest(
-        open=encoder_pb2.StreamOpen(camera_id=camera_id, options=message, resume_after_frame_id=resume_after_frame_id)
+        open=encoder_pb2.StreamOpen(
+            camera_id=camera_id,
+            options=message,
+            resume_after_frame_id=resume_after_frame_id,
+            wanted_credits=wanted_credits,
+        )
     )
 
 

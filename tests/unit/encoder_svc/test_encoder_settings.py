@@ -29,6 +29,7 @@ def test_the_defaults_are_valid_and_one_may_be_changed() -> None:
         ("THREADS", "0", "1 or more"),
         ("DEVICE", "tpu", "auto, cpu, cuda"),
         ("STREAM_CREDITS", "3", "1 or 2"),
+        ("STREAM_MOST_CREDITS", "1", "2 (stream_credits) to 64"),
         ("DETECT_SIDE_PX", "10", "64 to 4096"),
         ("STREAM_IDLE_S", "0", "more than 0"),
         ("RUNTIME", "fast", "auto, eager"),
