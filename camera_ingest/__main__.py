@@ -57,6 +57,9 @@ from tessera.v1 import camera_pb2_grpc
 log = get_logger()
 
 _CHECK_EVERY_S = 1.0
+_SCENES = "scenes"
+_SCENE_LIMITS = Limits(max_bytes=512 << 20, max_age_s=90 * 86_400.0)
+"""A scene takes up to 2 MB; one that is watched is kept anew every few minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,8 @@ def wire_parts(
     )
     encoding = EncodingParts(encoder, executor, clock, metrics, quarantine, Turns(metrics.encoder_window.set))
     evidence = open_evidence(settings, metrics, gallery, executor, clock)
-    parts = WorkerParts(encoding, looking, matcher.submit, announcer, feed_of, settings.worker, evidence)
+    scenes = open_scenes(settings, clock)
+    parts = WorkerParts(encoding, looking, matcher.submit, announcer, feed_of, settings.worker, evidence, scenes)
     return Ingest(fleet, keeper, Peers(), matcher, announcer, registry, executor, looking, readers, evidence)
 
 
@@ -160,6 +164,24 @@ def open_evidence(
         metrics=metrics,
         settings=settings.evidence,
     )
+
+
+def open_scenes(settings: IngestSettings, clock: Clock) -> Vault | None:
+    """Where it is kept what scenes look like, if anywhere: a folder beside best shots and clips.
+
+    Raises:
+        InvalidInputError: the keys that the settings name cannot be had.
+    """
+    if not settings.evidence_dir:
+        return None
+    folder, keys = Path(settings.evidence_dir) / _SCENES, EvidenceKeys.load(settings.evidence_keys)
+    scenes = Vault(folder, keys, _SCENE_LIMITS, clock)
+    try:
+        scenes.open()
+    except OSError as error:
+        log.warning("scenes.not_kept", error=str(error.strerror))
+        return None
+    return scenes
 
 
 def open_store(url: str, clock: Clock) -> tuple[CameraRegistry, LeaseTable, QuarantineShelf]:
