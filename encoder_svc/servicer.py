@@ -20,7 +20,8 @@ from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tracing import Tracing
 from tessera.client.wire import seconds_to_wire
-from tessera.domain.errors import InvalidInputError, StreamSilentError
+from tessera.domain.embedding import Modality
+from tessera.domain.errors import InvalidInputError, NotFoundError, StreamSilentError
 from tessera.v1 import encoder_pb2 as pb
 from tessera.v1 import encoder_pb2_grpc
 
@@ -63,6 +64,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         modality = wire.modality_wanted(request.options)
         work_class = wire.work_class_from_wire(request.priority)
         serving = self._encoders.serving(request.options.model_id, modality).facts.manifest
+        self._require_persons(request)
         picture = Picture(request.image.data, options, work_class, expires_at_s=self._expires_at_s(context))
         frame = await self._encoders.encode(picture, serving.model_id, modality)
         return wire.encode_response(frame, serving.model_id)
@@ -76,6 +78,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         options = wire.options_from_wire(opened.options)
         modality = wire.modality_wanted(opened.options)
         model_id = self._encoders.serving(opened.options.model_id, modality).facts.manifest.model_id
+        self._require_persons(opened)
         with self._register:
             told = self._opened(opened, model_id)
             yield told
@@ -104,6 +107,11 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     async def UnloadEncoder(self, request: pb.UnloadEncoderRequest, context: Context) -> pb.UnloadEncoderResponse:
         """Take an encoder out of service."""
         return pb.UnloadEncoderResponse(unloaded=await self._encoders.unload(request.model_id))
+
+    def _require_persons(self, asked: pb.EncodeRequest | pb.StreamOpen) -> None:
+        """Refuse what nothing here looks for yet."""
+        if asked.HasField("persons"):
+            raise NotFoundError("encoder", Modality.PERSON.value, "this service looks for no persons beside faces")
 
     def _expires_at_s(self, context: Context) -> float | None:
         remaining_s = context.time_remaining()

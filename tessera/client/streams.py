@@ -66,6 +66,7 @@ class EncodeStream:
         self._call: _Call[encoder_pb2.EncodeStreamRequest, encoder_pb2.EncodeStreamResponse] | None = None
         self.stream_id = ""
         self.model_id = ModelId("")
+        self.persons_model_id = ModelId("")
         self.idle_limit_s = 0.0
 
     @property
@@ -83,6 +84,7 @@ class EncodeStream:
         opened = (await call.open(self._open, self._open_limit_s)).opened
         self.stream_id = opened.stream_id
         self.model_id = ModelId(opened.model_id)
+        self.persons_model_id = ModelId(opened.persons_model_id)
         self.idle_limit_s = wire.seconds_from_wire(opened.idle_limit)
         self._grant(opened.credits)
         self._call = call
