@@ -8,17 +8,12 @@ nothing is tried again here, for all that is asked may be repeated by who asks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
-import redis.asyncio
-from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from tessera.chassis.store_address import StoreAddress, read_address
+from tessera.chassis.redis_client import open_redis
+from tessera.chassis.store_address import read_address
 from tessera.domain.errors import UnavailableError
 
 CAMERAS_KEY = "tessera:ingest:cameras"
@@ -39,7 +34,7 @@ class StoreConnection:
     """
 
     def __init__(self, url: str) -> None:
-        self._client, self._sentinel = _client_of(read_address(url))
+        self._client = open_redis(read_address(url), _TIMEOUT_S)
 
     async def run(self, script: str, *args: str | int) -> Any:  # noqa: ANN401 - Redis
         """Run a script over `KEYS`; text comes as str.
@@ -51,7 +46,7 @@ class StoreConnection:
         """
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                told = await self._client.eval(script, len(KEYS), *KEYS, *map(str, args))
+                told = await self._client.asking.eval(script, len(KEYS), *KEYS, *map(str, args))
         except (RedisError, OSError, TimeoutError, RuntimeError) as error:
             # RuntimeError is uvloop's word for a connection that was just lost. The text may name the server's URL.
             raise UnavailableError("store", type(error).__name__) from error
@@ -62,40 +57,4 @@ class StoreConnection:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
-        for sentinel in self._sentinel.sentinels if self._sentinel else ():
-            await sentinel.aclose()
-
-
-def _client_of(address: StoreAddress) -> tuple[redis.asyncio.Redis | RedisCluster, Sentinel | None]:
-    tls = _tls(address)
-    who: dict[str, Any] = {
-        "username": address.credentials.user or None,
-        "password": address.credentials.password or None,
-        "decode_responses": True,
-        "socket_timeout": _TIMEOUT_S,
-        "socket_connect_timeout": _TIMEOUT_S,
-        "protocol": 2,
-        **tls,
-    }
-    if address.kind == "cluster":
-        nodes = [ClusterNode(endpoint.host, endpoint.port) for endpoint in address.endpoints]
-        return RedisCluster(startup_nodes=nodes, require_full_coverage=False, **who), None
-    once = Retry(NoBackoff(), 0)
-    if address.kind == "sentinel":
-        own = address.sentinel_credentials
-        asked = {**who, "username": own.user or None, "password": own.password or None, "retry": once}
-        hosts = [(endpoint.host, endpoint.port) for endpoint in address.endpoints]
-        sentinel = Sentinel(hosts, sentinel_kwargs=asked, db=address.database, retry=once, **who)  # type: ignore[no-untyped-call]
-        return sentinel.master_for(address.primary), sentinel
-    endpoint = address.endpoints[0]
-    if endpoint.path:
-        return redis.asyncio.Redis(unix_socket_path=endpoint.path, db=address.database, retry=once, **who), None
-    return redis.asyncio.Redis(host=endpoint.host, port=endpoint.port, db=address.database, retry=once, **who), None
-
-
-def _tls(address: StoreAddress) -> Mapping[str, Any]:
-    if address.credentials.tls is None:
-        return {}
-    options: dict[str, Any] = {name: value for name, value in address.tls_options if name != "ssl_check_hostname"}
-    return {"ssl": True, "ssl_check_hostname": address.credentials.tls.check_hostname, **options}
+        await self._client.close()

@@ -21,7 +21,6 @@ from datetime import datetime
 from importlib import resources
 from typing import Any, cast
 
-import redis.asyncio
 from redis.exceptions import RedisError
 
 from gateway_svc.notifications import (
@@ -35,6 +34,8 @@ from gateway_svc.notifications import (
 )
 from gateway_svc.outbox import DEFAULT_LIMITS, Depth, Fence, FencedError, HeldBack, OutboxLimits
 from tessera.chassis.logs import get_logger
+from tessera.chassis.redis_client import open_redis
+from tessera.chassis.store_address import read_address
 from tessera.domain.errors import StoreCorruptError, UnavailableError
 
 log = get_logger()
@@ -48,15 +49,17 @@ class RedisOutbox:
     """What is owed, in Redis or Valkey.
 
     Args:
-        url: of the server, such as `redis://127.0.0.1:7379/0`.
+        url: where the store is; as `store_address` reads it.
         limits: how much is kept.
+
+    Raises:
+        InvalidInputError: the URL is none.
     """
 
     def __init__(self, url: str, limits: OutboxLimits = DEFAULT_LIMITS) -> None:
         self._limits = limits
-        self._redis = redis.asyncio.Redis.from_url(
-            url, decode_responses=True, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
-        )
+        self._client = open_redis(read_address(url), _TIMEOUT_S)
+        self._redis = self._client.asking
         shared = _script("shared")
         names = ("acquire", "renew", "release", "accept", "delivered", "tell_held", "postpone", "bury", "revive")
         self._scripts = {name: self._redis.register_script(shared + _script(name)) for name in names}
@@ -178,7 +181,7 @@ class RedisOutbox:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        await self._client.close()
 
     async def _write(self, script: str, fence: Fence, *arguments: str | int) -> int:
         answer = int(await self._run(script, fence, *arguments))

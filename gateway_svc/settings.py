@@ -40,7 +40,8 @@ class GatewaySettings:
     ingest_address: str = "127.0.0.1:7003"
     """host:port of the camera worker, which keeps best shots."""
     store_url: str = "redis://127.0.0.1:7379/0"
-    """Redis, where the outbox is; `memory` keeps it for as long as the process lives, and is for tests."""
+    """Redis, where the outbox is: redis://, rediss://, unix://, sentinel:// or cluster://. `memory` keeps it as long as
+    the process lives, and is for tests."""
     targets: str = ""
     """The file of targets, YAML or JSON; empty: nobody is told."""
     allowed_networks: str = ""
@@ -95,7 +96,7 @@ class GatewaySettings:
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("gallery_address", "ingest_address"):
             require_address(name, getattr(self, name))
-        require_store("store_url", self.store_url)
+        require_store("store_url", self.store_url, groups=True)
         parse_networks("allowed_networks", self.allowed_networks)
         require_log_level("log_level", self.log_level)
 

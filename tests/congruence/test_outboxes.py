@@ -13,18 +13,22 @@ from gateway_svc.notifications import DeadLetter, DeadReason
 from gateway_svc.outbox import Fence, FencedError, HeldBack, Outbox, OutboxLimits
 from gateway_svc.redis_outbox import RedisOutbox
 from tests.gateway_world import START, alert, owed
-from tests.servers import KINDS, binary_of
+from tests.servers import KINDS, binary_of, running_cluster
 from tests.valkey import running_server
 
 LIMITS = OutboxLimits(max_waiting=4, max_dead=3, remembered_s=3600.0)
 LATER = START + timedelta(seconds=10)
 
 
-@pytest.fixture(scope="module", params=["memory", *KINDS])
+@pytest.fixture(scope="module", params=["memory", *KINDS, "cluster"])
 def server_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the outbox is; each kind of server once a module."""
     if request.param == "memory":
         yield "memory"
+        return
+    if request.param == "cluster":
+        with running_cluster(tmp_path_factory.mktemp(request.param)) as cluster:
+            yield cluster.address
         return
     binary = binary_of(request.param)
     if binary is None:
@@ -39,11 +43,20 @@ async def outbox(server_url: str) -> AsyncIterator[Outbox]:
     if server_url == "memory":
         yield MemoryOutbox(LIMITS)
         return
-    with redis.Redis.from_url(server_url) as client:
-        client.flushall()
+    _empty(server_url)
     opened = RedisOutbox(server_url, LIMITS)
     yield opened
     await opened.close()
+
+
+def _empty(server_url: str) -> None:
+    if server_url.startswith("cluster://"):
+        host, _, port = server_url.removeprefix("cluster://").partition(",")[0].partition(":")
+        with redis.RedisCluster(host=host, port=int(port)) as cluster:
+            cluster.flushall(target_nodes=redis.RedisCluster.PRIMARIES)
+        return
+    with redis.Redis.from_url(server_url) as client:
+        client.flushall()
 
 
 async def held(outbox: Outbox, holder: str = "one") -> Fence:
