@@ -1,20 +1,14 @@
-"""The connection to the store that keeps cameras and leases: one server, a primary that Sentinels name, or a cluster.
+"""The store that keeps cameras and leases: scripts over a few keys, one after the other.
 
 All keys share one hash tag, so that one script reaches them together in a cluster too. The tag is the name that the
-hash of cameras has had from the first version on. A call has its answer within a limit or fails as `UnavailableError`;
-nothing is tried again here, for all that is asked may be repeated by who asks.
+hash of cameras has had from the first version on.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-from redis.exceptions import RedisError
-
-from tessera.chassis.redis_client import open_redis
-from tessera.chassis.store_address import read_address
-from tessera.domain.errors import UnavailableError
+from tessera.chassis.store_client import StoreClient
 
 CAMERAS_KEY = "tessera:ingest:cameras"
 _TAG = f"{{{CAMERAS_KEY}}}"
@@ -34,26 +28,16 @@ class StoreConnection:
     """
 
     def __init__(self, url: str) -> None:
-        self._client = open_redis(read_address(url), _TIMEOUT_S)
+        self._client = StoreClient(url, _TIMEOUT_S)
 
     async def run(self, script: str, *args: str | int) -> Any:  # noqa: ANN401 - Redis
         """Run a script over `KEYS`; text comes as str.
 
         Raises:
             UnavailableError: the store is away, or did not answer in time.
-            asyncio.CancelledError: whoever asks is to end. The library awaits with `asyncio.wait_for`, which until
-                Python 3.12 loses a cancellation that comes with the answer (python/cpython#86296).
+            asyncio.CancelledError: whoever asks is to end.
         """
-        try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                told = await self._client.asking.eval(script, len(KEYS), *KEYS, *map(str, args))
-        except (RedisError, OSError, TimeoutError, RuntimeError) as error:
-            # RuntimeError is uvloop's word for a connection that was just lost. The text may name the server's URL.
-            raise UnavailableError("store", type(error).__name__) from error
-        asking = asyncio.current_task()
-        if asking is not None and asking.cancelling():
-            raise asyncio.CancelledError
-        return told
+        return await self._client.answer(self._client.commands.eval(script, len(KEYS), *KEYS, *map(str, args)))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -136,7 +136,7 @@ def test_every_pod_may_nearly_nothing(kind: str) -> None:
 
 
 def test_a_service_that_waits_for_its_store_is_not_restarted() -> None:
-    """Liveness asks whether the process answers (`live`), readiness whether it takes work, at the port it listens at."""
+    """Liveness asks whether the process answers (`live`), readiness whether it takes work, at its own port."""
     pods = _pods(_built("base"))
     for name in SETTINGS:
         (container,) = pods[name]["containers"]
