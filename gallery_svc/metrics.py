@@ -286,6 +286,47 @@ class GalleryMetrics(ServiceMetrics):
             ["result"],
             registry=registry,
         )
+        self.person_links = Counter(
+            "tessera_gallery_person_links_total",
+            "Tracklets of persons: LINKED with one that was seen before, or NEW. Many LINKED where few come twice: "
+            "people are dressed alike; lower identify_target_fpir. None at all: the calibration is too small for it.",
+            ["result"],
+            registry=registry,
+        )
+        self.body_names = Counter(
+            "tessera_gallery_body_names_total",
+            "Bodies that a face gave a name to, by basis: OWN_FACE, BODY_LINK. Many of the second where cameras see no "
+            "faces is what it is for; look at some of them before anybody relies on it.",
+            ["basis"],
+            registry=registry,
+        )
+        self.person_looks = Gauge(
+            "tessera_gallery_person_looks",
+            "Looks at persons that are kept, by collection. At 16384 the oldest go before their time: shorten "
+            "person_retention, or spread the cameras over collections.",
+            ["collection"],
+            registry=registry,
+        )
+        self.persons = Gauge(
+            "tessera_gallery_persons",
+            "Anonymous persons that the looks are of, by collection. Near the number of looks: nobody is seen twice, "
+            "or nobody is linked; see tessera_gallery_person_links_total.",
+            ["collection"],
+            registry=registry,
+        )
+        self.person_looks_dropped = Counter(
+            "tessera_gallery_person_looks_dropped_total",
+            "Looks at persons that were removed, by why: EXPIRED (their time was over), ERASED (somebody had them "
+            "erased). No EXPIRED for longer than person_retention: see tessera_gallery_person_overdue_seconds.",
+            ["why"],
+            registry=registry,
+        )
+        self.person_overdue = Gauge(
+            "tessera_gallery_person_overdue_seconds",
+            "How long ago the sweep that removes looks at persons ended last, here or in another gallery. Above some "
+            "minutes: they are kept for longer than their collections say; look at the log for persons.failed.",
+            registry=registry,
+        )
         self.updates = Counter(
             "tessera_gallery_tracklet_updates_total",
             "Tracklet updates, by what became of them: taken, repeated (sent again), rejected.",

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.domain.embedding import Embedding
+from tessera.domain.ids import TrackletId
 from tessera.domain.reasons import Reason
 
 _WELL_EXPOSED = (0.3, 0.75)
@@ -97,3 +98,15 @@ class Observation:
     """None when the caller said that it needs no embedding of this one."""
     bona_fide_probability: float | None = field(default=None)
     """What presentation-attack weights say that somebody brought, in [0, 1]: 1 is a live face. None: there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceOnBody:
+    """The face that lies in a person's box, over the frames of a tracklet so far."""
+
+    tracklet_id: TrackletId
+    """Of the face."""
+    frames_together: int
+    """In so many frames this face lay in this person's box."""
+    frames_otherwise: int
+    """In so many it lay in another person's box, or another face in this one."""
