@@ -9,13 +9,13 @@ PEERS_VENV := build/peers
 PROTOS := $(wildcard proto/tessera/v1/*.proto proto/tessera/oip/*.proto)
 SERVICE_PROTOS := $(addprefix proto/tessera/,v1/encoder.proto v1/gallery.proto v1/events.proto v1/rules.proto v1/camera.proto v1/notifications.proto v1/shard.proto v1/persons.proto oip/open_inference.proto)
 STUBS := tessera/v1 tessera/oip
-CODE := tessera encoder_svc gallery_svc camera_ingest gateway_svc siamese_lab benchmarks tests
+CODE := tessera encoder_svc gallery_svc camera_ingest gateway_svc siamese_lab benchmarks deploy tests
 # Tests mostly wait, so that more processes than processors share them, a file at a time; each takes up to 3 GB.
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 5 ? n + 1 : 6)))
 SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check lint types imports proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-cameras bench-alerts bench-decisions bench-template-recipes bench-adaptation bench-change-detection bench-signature bench-signature-pages bench-runtimes bench-papers lab-trial clean
+.PHONY: help run test check lint types imports metrics proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-cameras bench-alerts bench-decisions bench-template-recipes bench-adaptation bench-change-detection bench-signature bench-signature-pages bench-runtimes bench-papers lab-trial clean
 
 help: ## Lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,11 @@ proto-check: $(PROTO_VENV)/.done ## Fails when tessera/v1 or tessera/oip is not 
 	@for stubs in $(STUBS); do \
 		diff -r -x __init__.py -x __pycache__ build/proto/$$stubs $$stubs || { echo "$$stubs is stale: run make proto"; exit 1; }; \
 	done
+
+# ---- what is written from the code
+
+metrics: $(VENV)/.dev ## Rewrites docs/metrics.md from the metrics in the code
+	@$(BIN)/python -m deploy.metrics_page
 
 # ---- measuring: each prints a table and writes docs/results/NAME.json
 

@@ -20,7 +20,8 @@ from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tracing import Tracing
 from tessera.client.wire import seconds_to_wire
-from tessera.domain.errors import InvalidInputError, StreamSilentError
+from tessera.domain.embedding import Modality
+from tessera.domain.errors import InvalidInputError, NotFoundError, StreamSilentError
 from tessera.v1 import encoder_pb2 as pb
 from tessera.v1 import encoder_pb2_grpc
 
@@ -63,6 +64,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         modality = wire.modality_wanted(request.options)
         work_class = wire.work_class_from_wire(request.priority)
         serving = self._encoders.serving(request.options.model_id, modality).facts.manifest
+        self._require_persons(request)
         picture = Picture(request.image.data, options, work_class, expires_at_s=self._expires_at_s(context))
         frame = await self._encoders.encode(picture, serving.model_id, modality)
         return wire.encode_response(frame, serving.model_id)
@@ -76,6 +78,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         options = wire.options_from_wire(opened.options)
         modality = wire.modality_wanted(opened.options)
         model_id = self._encoders.serving(opened.options.model_id, modality).facts.manifest.model_id
+        self._require_persons(opened)
         with self._register:
             told = self._opened(opened, model_id)
             yield told
@@ -105,6 +108,11 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         """Take an encoder out of service."""
         return pb.UnloadEncoderResponse(unloaded=await self._encoders.unload(request.model_id))
 
+    def _require_persons(self, asked: pb.EncodeRequest | pb.StreamOpen) -> None:
+        """Refuse what nothing here looks for yet."""
+        if asked.HasField("persons"):
+            raise NotFoundError("encoder", Modality.PERSON.value, "this service looks for no persons beside faces")
+
     def _expires_at_s(self, context: Context) -> float | None:
         remaining_s = context.time_remaining()
         return None if remaining_s is None else self._clock.monotonic_s() + remaining_s
@@ -128,6 +136,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             modality=wire.modality_wanted(opened.options),
             stream_id=told.stream_id,
             rules=self._rules,
+            credits=told.credits,
             resume_after_frame_id=opened.resume_after_frame_id,
             clock=self._clock,
             metrics=self._metrics,
@@ -141,7 +150,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             opened=pb.StreamOpened(
                 stream_id=stream_id,
                 model_id=model_id,
-                credits=self._rules.credits,
+                credits=self._rules.granted(opened.wanted_credits),
                 idle_limit=seconds_to_wire(self._rules.idle_s),
             )
         )

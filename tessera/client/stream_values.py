@@ -30,6 +30,8 @@ class EncodeOptions:
     """Observations whose shorter side is smaller come without an embedding."""
     min_embedded_probability: float | None = None
     """Observations of less detection probability come without one too; None: all have one."""
+    persons: EncodeOptions | None = None
+    """Look for persons in each frame as well, with these options; the others are of faces then. None: do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class KnownTracklet:
     predicted_box: Box
     best_quality: float
     """`Quality.overall` of its best sample so far; a clearly better one is embedded after all."""
+    modality: Modality | None = None
+    """Of what it is one; None: what the stream's own options look for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ class FrameAnswer:
     """Why it was skipped or failed; None otherwise."""
     detail: str = ""
     stage_times: StageTimes = field(default=StageTimes())
+    persons: tuple[Observation, ...] | None = None
+    """Largest first; None: nobody asked for them beside faces. A face names one by its place, `Observation.person`."""
 
 
 # ---- to the gallery and back

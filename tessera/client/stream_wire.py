@@ -18,7 +18,7 @@ from tessera.client.stream_values import (
     TrackletUpdate,
 )
 from tessera.domain.ids import CameraId, EventId, SubjectId, TrackletId
-from tessera.domain.observation import FaceOnBody
+from tessera.domain.observation import FaceOnBody, Observation
 from tessera.domain.reasons import Reason
 from tessera.v1 import encoder_pb2, matching_pb2
 
@@ -26,20 +26,17 @@ from tessera.v1 import encoder_pb2, matching_pb2
 
 
 def stream_open_to_wire(
-    camera_id: CameraId, options: EncodeOptions, resume_after_frame_id: int
+    camera_id: CameraId, options: EncodeOptions, resume_after_frame_id: int, wanted_credits: int
 ) -> encoder_pb2.EncodeStreamRequest:
     """The first message of an encode stream."""
-    o = options
-    message = encoder_pb2.EncodeOptions(
-        modality=wire.modality_to_wire(o.modality),
-        model_id=o.model_id or "",
-        max_observations=o.max_observations,
-        min_detection_probability=o.min_detection_probability,
-        min_side_px=o.min_side_px,
-        min_embedded_probability=o.min_embedded_probability,
-    )
     return encoder_pb2.EncodeStreamRequest(
-        open=encoder_pb2.StreamOpen(camera_id=camera_id, options=message, resume_after_frame_id=resume_after_frame_id)
+        open=encoder_pb2.StreamOpen(
+            camera_id=camera_id,
+            options=_options_to_wire(options),
+            resume_after_frame_id=resume_after_frame_id,
+            persons=None if options.persons is None else _options_to_wire(options.persons),
+            wanted_credits=wanted_credits,
+        )
     )
 
 
@@ -71,6 +68,7 @@ def answer_from_wire(message: encoder_pb2.FrameResult) -> FrameAnswer:
                 message.encoded.width_px,
                 message.encoded.height_px,
                 stage_times=stages,
+                persons=persons_from_wire(message.encoded),
             )
         case "skipped":
             outcome, reason, detail = FrameOutcome.SKIPPED, wire.reason_from_wire(message.skipped.reason), ""
@@ -83,12 +81,35 @@ def answer_from_wire(message: encoder_pb2.FrameResult) -> FrameAnswer:
     return FrameAnswer(message.frame_id, capture_time, outcome, reason=reason, detail=detail, stage_times=stages)
 
 
+def persons_from_wire(
+    message: encoder_pb2.Encoded | encoder_pb2.EncodeResponse,
+) -> tuple[Observation, ...] | None:
+    """The persons that were looked for beside the faces of a picture; None: nobody asked for them."""
+    if not message.HasField("persons"):
+        return None
+    return tuple(wire.observation_from_wire(seen) for seen in message.persons.observations)
+
+
+def _options_to_wire(o: EncodeOptions) -> encoder_pb2.EncodeOptions:
+    return encoder_pb2.EncodeOptions(
+        modality=wire.modality_to_wire(o.modality),
+        model_id=o.model_id or "",
+        max_observations=o.max_observations,
+        min_detection_probability=o.min_detection_probability,
+        min_side_px=o.min_side_px,
+        min_embedded_probability=o.min_embedded_probability,
+    )
+
+
 def _known_to_wire(known: KnownTracklet) -> encoder_pb2.KnownTracklet:
-    return encoder_pb2.KnownTracklet(
+    message = encoder_pb2.KnownTracklet(
         tracklet_id=known.tracklet_id,
         predicted_box=wire.box_to_wire(known.predicted_box),
         best_quality=known.best_quality,
     )
+    if known.modality is not None:
+        message.modality = wire.modality_to_wire(known.modality)
+    return message
 
 
 def stage_times_to_wire(times: StageTimes) -> encoder_pb2.StageTimes:

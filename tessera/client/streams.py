@@ -43,6 +43,7 @@ class EncodeStream:
         camera_id: whose frames.
         options: what to find in them.
         resume_after_frame_id: the last frame whose answer the caller has; 0 for a new camera.
+        wanted_credits: frames that may be under way, of what cannot become too old; 0: the encoder's own number.
         open_limit_s: an encoder that does not answer the opening for so long is away.
     """
 
@@ -52,15 +53,20 @@ class EncodeStream:
         camera_id: CameraId,
         options: EncodeOptions | None = None,
         resume_after_frame_id: int = 0,
+        *,
+        wanted_credits: int = 0,
         open_limit_s: float = OPEN_LIMIT_S,
     ) -> None:
         self._stub = encoder_pb2_grpc.EncoderServiceStub(channel)
-        self._open = stream_wire.stream_open_to_wire(camera_id, options or EncodeOptions(), resume_after_frame_id)
+        self._open = stream_wire.stream_open_to_wire(
+            camera_id, options or EncodeOptions(), resume_after_frame_id, wanted_credits
+        )
         self._open_limit_s = open_limit_s
         self._credits = asyncio.Semaphore(0)
         self._call: _Call[encoder_pb2.EncodeStreamRequest, encoder_pb2.EncodeStreamResponse] | None = None
         self.stream_id = ""
         self.model_id = ModelId("")
+        self.persons_model_id = ModelId("")
         self.idle_limit_s = 0.0
 
     @property
@@ -78,6 +84,7 @@ class EncodeStream:
         opened = (await call.open(self._open, self._open_limit_s)).opened
         self.stream_id = opened.stream_id
         self.model_id = ModelId(opened.model_id)
+        self.persons_model_id = ModelId(opened.persons_model_id)
         self.idle_limit_s = wire.seconds_from_wire(opened.idle_limit)
         self._grant(opened.credits)
         self._call = call

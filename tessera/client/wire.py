@@ -208,6 +208,7 @@ def observation_to_wire(observation: Observation, tracklet_id: str = "") -> pb.O
         embedding=embedding_to_wire(observation.embedding) if observation.embedding is not None else None,
         tracklet_id=tracklet_id,
         bona_fide_probability=observation.bona_fide_probability,
+        person=observation.person,
     )
 
 
@@ -221,6 +222,7 @@ def observation_from_wire(message: pb.Observation) -> Observation:
         quality=quality_from_wire(message.quality),
         embedding=embedding_from_wire(message.embedding) if message.HasField("embedding") else None,
         bona_fide_probability=message.bona_fide_probability if message.HasField("bona_fide_probability") else None,
+        person=message.person if message.HasField("person") else None,
     )
 
 

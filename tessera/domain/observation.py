@@ -98,6 +98,9 @@ class Observation:
     """None when the caller said that it needs no embedding of this one."""
     bona_fide_probability: float | None = field(default=None)
     """What presentation-attack weights say that somebody brought, in [0, 1]: 1 is a live face. None: there are none."""
+    person: int | None = field(default=None)
+    """Of a face: which of the persons of the same picture it belongs to, from 0. None: nobody looked for persons, or it
+    lies in nobody's box."""
 
 
 @dataclass(frozen=True, slots=True)

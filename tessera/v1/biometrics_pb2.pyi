@@ -456,12 +456,17 @@ class Observation(google.protobuf.message.Message):
     EMBEDDING_FIELD_NUMBER: builtins.int
     TRACKLET_ID_FIELD_NUMBER: builtins.int
     BONA_FIDE_PROBABILITY_FIELD_NUMBER: builtins.int
+    PERSON_FIELD_NUMBER: builtins.int
     detection_probability: builtins.float
     """Is it a face at all, in [0, 1]. Says nothing about whose."""
     tracklet_id: builtins.str
     """The tracklet that the caller had predicted here; empty otherwise."""
     bona_fide_probability: builtins.float
     """Presentation-attack detection: the probability of a live sample in [0, 1]. Absent unless a PAD model is installed."""
+    person: builtins.int
+    """Of a face, where persons were looked for too: the place in `Persons.observations` of the one it belongs to, from 0. No
+    person has two faces. Absent: it lies in nobody's box.
+    """
     @property
     def box(self) -> Global___Box: ...
     @property
@@ -484,10 +489,14 @@ class Observation(google.protobuf.message.Message):
         embedding: Global___Embedding | None = ...,
         tracklet_id: builtins.str = ...,
         bona_fide_probability: builtins.float | None = ...,
+        person: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_bona_fide_probability", b"_bona_fide_probability", "bona_fide_probability", b"bona_fide_probability", "box", b"box", "embedding", b"embedding", "quality", b"quality"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_bona_fide_probability", b"_bona_fide_probability", "bona_fide_probability", b"bona_fide_probability", "box", b"box", "detection_probability", b"detection_probability", "embedding", b"embedding", "landmarks", b"landmarks", "quality", b"quality", "tracklet_id", b"tracklet_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_bona_fide_probability", b"_bona_fide_probability", "_person", b"_person", "bona_fide_probability", b"bona_fide_probability", "box", b"box", "embedding", b"embedding", "person", b"person", "quality", b"quality"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_bona_fide_probability", b"_bona_fide_probability", "_person", b"_person", "bona_fide_probability", b"bona_fide_probability", "box", b"box", "detection_probability", b"detection_probability", "embedding", b"embedding", "landmarks", b"landmarks", "person", b"person", "quality", b"quality", "tracklet_id", b"tracklet_id"]) -> None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_bona_fide_probability", b"_bona_fide_probability"]) -> typing.Literal["bona_fide_probability"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_person", b"_person"]) -> typing.Literal["person"] | None: ...
 
 Global___Observation: typing_extensions.TypeAlias = Observation
 

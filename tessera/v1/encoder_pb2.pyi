@@ -131,20 +131,26 @@ class EncodeRequest(google.protobuf.message.Message):
     IMAGE_FIELD_NUMBER: builtins.int
     OPTIONS_FIELD_NUMBER: builtins.int
     PRIORITY_FIELD_NUMBER: builtins.int
+    PERSONS_FIELD_NUMBER: builtins.int
     priority: Global___Priority.ValueType
     @property
     def image(self) -> tessera.v1.biometrics_pb2.Image: ...
     @property
     def options(self) -> Global___EncodeOptions: ...
+    @property
+    def persons(self) -> Global___EncodeOptions:
+        """Look for persons as well; `options` is of FACE then. Its `modality` is PERSON or absent. Default: no."""
+
     def __init__(
         self,
         *,
         image: tessera.v1.biometrics_pb2.Image | None = ...,
         options: Global___EncodeOptions | None = ...,
         priority: Global___Priority.ValueType = ...,
+        persons: Global___EncodeOptions | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["image", b"image", "options", b"options"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["image", b"image", "options", b"options", "priority", b"priority"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["image", b"image", "options", b"options", "persons", b"persons"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["image", b"image", "options", b"options", "persons", b"persons", "priority", b"priority"]) -> None: ...
 
 Global___EncodeRequest: typing_extensions.TypeAlias = EncodeRequest
 
@@ -157,6 +163,7 @@ class EncodeResponse(google.protobuf.message.Message):
     WIDTH_PX_FIELD_NUMBER: builtins.int
     HEIGHT_PX_FIELD_NUMBER: builtins.int
     STAGE_TIMES_FIELD_NUMBER: builtins.int
+    PERSONS_FIELD_NUMBER: builtins.int
     model_id: builtins.str
     width_px: builtins.int
     """Size of the picture, after EXIF orientation."""
@@ -167,6 +174,10 @@ class EncodeResponse(google.protobuf.message.Message):
 
     @property
     def stage_times(self) -> Global___StageTimes: ...
+    @property
+    def persons(self) -> Global___Persons:
+        """Absent where nobody asked for them beside faces."""
+
     def __init__(
         self,
         *,
@@ -175,11 +186,35 @@ class EncodeResponse(google.protobuf.message.Message):
         width_px: builtins.int = ...,
         height_px: builtins.int = ...,
         stage_times: Global___StageTimes | None = ...,
+        persons: Global___Persons | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["stage_times", b"stage_times"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["height_px", b"height_px", "model_id", b"model_id", "observations", b"observations", "stage_times", b"stage_times", "width_px", b"width_px"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["persons", b"persons", "stage_times", b"stage_times"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["height_px", b"height_px", "model_id", b"model_id", "observations", b"observations", "persons", b"persons", "stage_times", b"stage_times", "width_px", b"width_px"]) -> None: ...
 
 Global___EncodeResponse: typing_extensions.TypeAlias = EncodeResponse
+
+@typing.final
+class Persons(google.protobuf.message.Message):
+    """The persons of a picture whose faces were looked for too."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OBSERVATIONS_FIELD_NUMBER: builtins.int
+    MODEL_ID_FIELD_NUMBER: builtins.int
+    model_id: builtins.str
+    @property
+    def observations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tessera.v1.biometrics_pb2.Observation]:
+        """Largest box first. Empty: nobody was found. A face names one of them by its place here, `Observation.person`."""
+
+    def __init__(
+        self,
+        *,
+        observations: collections.abc.Iterable[tessera.v1.biometrics_pb2.Observation] | None = ...,
+        model_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["model_id", b"model_id", "observations", b"observations"]) -> None: ...
+
+Global___Persons: typing_extensions.TypeAlias = Persons
 
 @typing.final
 class ExplainRequest(google.protobuf.message.Message):
@@ -350,20 +385,32 @@ class StreamOpen(google.protobuf.message.Message):
     CAMERA_ID_FIELD_NUMBER: builtins.int
     OPTIONS_FIELD_NUMBER: builtins.int
     RESUME_AFTER_FRAME_ID_FIELD_NUMBER: builtins.int
+    PERSONS_FIELD_NUMBER: builtins.int
+    WANTED_CREDITS_FIELD_NUMBER: builtins.int
     camera_id: builtins.str
     resume_after_frame_id: builtins.int
     """A client that comes back: the last frame_id whose answer it has. Frames up to it are refused. Default 0: a new stream."""
+    wanted_credits: builtins.int
+    """For frames that cannot become too old, such as a recording that is read as fast as it goes: so many may be under way
+    at a time. Default 0: the server's own number, which keeps a live camera's answers fresh. The server may grant fewer.
+    """
     @property
     def options(self) -> Global___EncodeOptions: ...
+    @property
+    def persons(self) -> Global___EncodeOptions:
+        """Look for persons in each frame as well; `options` is of FACE then. Its `modality` is PERSON or absent. Default: no."""
+
     def __init__(
         self,
         *,
         camera_id: builtins.str = ...,
         options: Global___EncodeOptions | None = ...,
         resume_after_frame_id: builtins.int = ...,
+        persons: Global___EncodeOptions | None = ...,
+        wanted_credits: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["options", b"options"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["camera_id", b"camera_id", "options", b"options", "resume_after_frame_id", b"resume_after_frame_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["options", b"options", "persons", b"persons"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["camera_id", b"camera_id", "options", b"options", "persons", b"persons", "resume_after_frame_id", b"resume_after_frame_id", "wanted_credits", b"wanted_credits"]) -> None: ...
 
 Global___StreamOpen: typing_extensions.TypeAlias = StreamOpen
 
@@ -419,9 +466,12 @@ class KnownTracklet(google.protobuf.message.Message):
     TRACKLET_ID_FIELD_NUMBER: builtins.int
     PREDICTED_BOX_FIELD_NUMBER: builtins.int
     BEST_QUALITY_FIELD_NUMBER: builtins.int
+    MODALITY_FIELD_NUMBER: builtins.int
     tracklet_id: builtins.str
     best_quality: builtins.float
     """`Quality.overall` of its best sample so far, in [0, 1]."""
+    modality: tessera.v1.biometrics_pb2.Modality.ValueType
+    """Of whose tracklets it is one. Default: that of the stream's `options`."""
     @property
     def predicted_box(self) -> tessera.v1.biometrics_pb2.Box: ...
     def __init__(
@@ -430,9 +480,10 @@ class KnownTracklet(google.protobuf.message.Message):
         tracklet_id: builtins.str = ...,
         predicted_box: tessera.v1.biometrics_pb2.Box | None = ...,
         best_quality: builtins.float = ...,
+        modality: tessera.v1.biometrics_pb2.Modality.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["predicted_box", b"predicted_box"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["best_quality", b"best_quality", "predicted_box", b"predicted_box", "tracklet_id", b"tracklet_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["best_quality", b"best_quality", "modality", b"modality", "predicted_box", b"predicted_box", "tracklet_id", b"tracklet_id"]) -> None: ...
 
 Global___KnownTracklet: typing_extensions.TypeAlias = KnownTracklet
 
@@ -470,10 +521,13 @@ class StreamOpened(google.protobuf.message.Message):
     MODEL_ID_FIELD_NUMBER: builtins.int
     CREDITS_FIELD_NUMBER: builtins.int
     IDLE_LIMIT_FIELD_NUMBER: builtins.int
+    PERSONS_MODEL_ID_FIELD_NUMBER: builtins.int
     stream_id: builtins.str
     model_id: builtins.str
     credits: builtins.int
-    """Credits granted at the start; 1 or 2."""
+    """Credits granted at the start; 1 or 2, unless the client wanted more."""
+    persons_model_id: builtins.str
+    """Empty where no persons are looked for beside faces."""
     @property
     def idle_limit(self) -> google.protobuf.duration_pb2.Duration:
         """A client that sends nothing for so long is cut off."""
@@ -485,9 +539,10 @@ class StreamOpened(google.protobuf.message.Message):
         model_id: builtins.str = ...,
         credits: builtins.int = ...,
         idle_limit: google.protobuf.duration_pb2.Duration | None = ...,
+        persons_model_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["idle_limit", b"idle_limit"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["credits", b"credits", "idle_limit", b"idle_limit", "model_id", b"model_id", "stream_id", b"stream_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["credits", b"credits", "idle_limit", b"idle_limit", "model_id", b"model_id", "persons_model_id", b"persons_model_id", "stream_id", b"stream_id"]) -> None: ...
 
 Global___StreamOpened: typing_extensions.TypeAlias = StreamOpened
 
@@ -558,11 +613,16 @@ class Encoded(google.protobuf.message.Message):
     OBSERVATIONS_FIELD_NUMBER: builtins.int
     WIDTH_PX_FIELD_NUMBER: builtins.int
     HEIGHT_PX_FIELD_NUMBER: builtins.int
+    PERSONS_FIELD_NUMBER: builtins.int
     width_px: builtins.int
     height_px: builtins.int
     @property
     def observations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tessera.v1.biometrics_pb2.Observation]:
         """Largest box first. Empty: nothing was found."""
+
+    @property
+    def persons(self) -> Global___Persons:
+        """Absent where nobody asked for them beside faces."""
 
     def __init__(
         self,
@@ -570,8 +630,10 @@ class Encoded(google.protobuf.message.Message):
         observations: collections.abc.Iterable[tessera.v1.biometrics_pb2.Observation] | None = ...,
         width_px: builtins.int = ...,
         height_px: builtins.int = ...,
+        persons: Global___Persons | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["height_px", b"height_px", "observations", b"observations", "width_px", b"width_px"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["persons", b"persons"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["height_px", b"height_px", "observations", b"observations", "persons", b"persons", "width_px", b"width_px"]) -> None: ...
 
 Global___Encoded: typing_extensions.TypeAlias = Encoded
 

@@ -182,6 +182,7 @@ class EncoderServiceStub(typing.Generic[_EncoderServiceEncodeType, _EncoderServi
     """Encodes one picture.
 
     A picture without a face answers OK with no observations: whether that is bad is the caller's to say.
+    With `persons` the same picture, decoded once, is looked at for persons too, and each face says whose it is.
     Idempotent. Errors: INVALID_ARGUMENT (an image Reason, or INVALID_FIELD), NOT_FOUND (ENCODER_NOT_FOUND),
     RESOURCE_EXHAUSTED (the queue is full), DEADLINE_EXCEEDED, UNAVAILABLE (warming up or draining).
     """
@@ -258,6 +259,7 @@ class EncoderServiceServicer(metaclass=abc.ABCMeta):
         """Encodes one picture.
 
         A picture without a face answers OK with no observations: whether that is bad is the caller's to say.
+        With `persons` the same picture, decoded once, is looked at for persons too, and each face says whose it is.
         Idempotent. Errors: INVALID_ARGUMENT (an image Reason, or INVALID_FIELD), NOT_FOUND (ENCODER_NOT_FOUND),
         RESOURCE_EXHAUSTED (the queue is full), DEADLINE_EXCEEDED, UNAVAILABLE (warming up or draining).
         """

