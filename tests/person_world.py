@@ -11,6 +11,7 @@ from typing import Any
 from gallery_svc.thresholds import Thresholds
 from tessera.client import wire
 from tessera.domain.embedding import Modality
+from tessera.domain.error_rates import Interval
 from tessera.domain.ids import CalibrationId, ModelId
 from tessera.v1 import biometrics_pb2 as pb
 from tessera.v1 import collection_pb2, events_pb2, matching_pb2, persons_pb2, persons_pb2_grpc
@@ -18,12 +19,20 @@ from tests.eventually import eventually
 from tests.gallery_world import CALIBRATION, DIMENSIONS, MODEL, World, embedded, enroll, person, running_world
 
 BODY_MODEL = ModelId("person-notes-1@0123456789ab")
-BODY_CALIBRATION = replace(
-    CALIBRATION, calibration_id=CalibrationId("cal-bodies-1"), model_id=BODY_MODEL, modality=Modality.PERSON
+_MISSED = (0.01, 0.03, 0.08, 0.2, 0.4)
+FACE_CALIBRATION = replace(
+    CALIBRATION,
+    points=tuple(
+        replace(point, fnmr=missed, fnmr_interval=Interval(missed / 2, 2 * missed))
+        for point, missed in zip(CALIBRATION.points, _MISSED, strict=True)
+    ),
 )
-"""As that of faces: FMR 1e-2 at 0.3, 1e-3 at 0.4, 1e-4 at 0.5, 1e-5 at 0.6; of each person's own 1 % below 0.2."""
+"""FMR 1e-1, 1e-2, ... 1e-5 at 0.2, 0.3, ... 0.6, and of one person's own 1, 3, 8, 20, 40 % below that."""
+BODY_CALIBRATION = replace(
+    FACE_CALIBRATION, calibration_id=CalibrationId("cal-bodies-1"), model_id=BODY_MODEL, modality=Modality.PERSON
+)
 THRESHOLDS = Thresholds(
-    [CALIBRATION, BODY_CALIBRATION],
+    [FACE_CALIBRATION, BODY_CALIBRATION],
     {Modality.FACE: MODEL, Modality.PERSON: BODY_MODEL},
     {MODEL: DIMENSIONS, BODY_MODEL: DIMENSIONS},
 )

@@ -36,7 +36,7 @@ class PersonMetrics(Theme):
     person_looks_dropped = counter(
         "tessera_gallery_person_looks_dropped_total",
         "Looks at persons that were removed, by why: EXPIRED (their time was over), ERASED (somebody had them erased).",
-        "No EXPIRED for longer than person_retention while persons are seen: see tessera_gallery_person_overdue_seconds.",
+        "No EXPIRED for longer than person_retention while persons pass: see tessera_gallery_person_overdue_seconds.",
         labels=("why",),
     )
     person_overdue = gauge(

@@ -6,8 +6,9 @@ name goes with it. A name is never kept with a body's embedding, and never told 
 The evidence of a body link. The claim is that this body is X's, and what it is compared with is a body on which X's
 face was seen. That body is X's but for the errors of its face's match and of its face's place, together e. So the score
 s says of the claim ((1 - e) P(s | one person) + e P(s | two)) / P(s | two): the calibration's likelihood ratio, drawn
-towards 1 by e. A poor face of its own, which decides nothing alone, is a second piece of evidence, and the two are
-added (ADR 0018). A face of its own that was decided speaks for itself.
+towards 1 by e; where it speaks against the claim, it is left as it is. A poor face of its own, which decides nothing
+alone, is a second piece of evidence, and the two are added (ADR 0018). A face of its own that was decided speaks for
+itself.
 """
 
 from __future__ import annotations
@@ -196,10 +197,14 @@ def less_sure(llr: float, error: float) -> float:
         error: how often what was compared with is somebody else's; in [0, 1].
 
     Returns:
-        log((1 - error) exp(llr) + error): never more than log(1 / error) below 0, and never above `llr` where that is
-        above 0.
+        log((1 - error) exp(llr) + error) where that is less than `llr`, as it is for evidence in favour. Evidence
+        against stays as strong as it is: the threshold that it is held against knows of no such error.
     """
-    return float(np.logaddexp(math.log1p(-error) + llr, math.log(error))) if 0.0 < error < 1.0 else llr * (error == 0.0)
+    if error <= 0.0:
+        return llr
+    if error >= 1.0:
+        return min(llr, 0.0)
+    return min(llr, float(np.logaddexp(math.log1p(-error) + llr, math.log(error))))
 
 
 def _is_on_body(face: FaceOnBody) -> bool:
