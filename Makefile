@@ -15,7 +15,7 @@ WORKERS ?= $(shell n=$$(nproc); echo $$((n < 5 ? n + 1 : 6)))
 SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check lint types imports metrics proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-cameras bench-alerts bench-decisions bench-template-recipes bench-adaptation bench-change-detection bench-signature bench-signature-pages bench-runtimes bench-papers lab-trial clean
+.PHONY: help run test check lint types imports metrics proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-cameras bench-alerts bench-operations bench-decisions bench-template-recipes bench-adaptation bench-change-detection bench-signature bench-signature-pages bench-runtimes bench-papers lab-trial clean
 
 help: ## Lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -122,6 +122,9 @@ bench-cameras: $(VENV)/.dev ## Cameras: many at a time, faults, tracklets, tampe
 
 bench-alerts: $(VENV)/.dev ## Alerts: a day against 200 rules, the whole path of the gallery, a flood, the outbox, webhooks
 	@$(BIN)/python -m benchmarks.alerts $(ARGS)
+
+bench-operations: $(VENV)/.dev ## Operations: image sizes, restarts, several encoders, plans
+	@$(BIN)/python -m benchmarks.operations $(ARGS)
 
 bench-decisions: $(VENV)/.dev ## Thresholds and decisions: intervals, searches, fusion, groups
 	@$(BIN)/python -m benchmarks.decisions $(ARGS)

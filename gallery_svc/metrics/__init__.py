@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from gallery_svc.metrics.biometrics import BiometricMetrics
 from gallery_svc.metrics.decisions import DecisionMetrics
 from gallery_svc.metrics.enrolments import EnrolmentMetrics
 from gallery_svc.metrics.events import EventMetrics
@@ -14,7 +15,14 @@ from tessera.chassis.metrics import Children, ServiceMetrics
 
 
 class GalleryMetrics(
-    DecisionMetrics, EnrolmentMetrics, IndexMetrics, PersonMetrics, StoreMetrics, EventMetrics, ServiceMetrics
+    DecisionMetrics,
+    BiometricMetrics,
+    EnrolmentMetrics,
+    IndexMetrics,
+    PersonMetrics,
+    StoreMetrics,
+    EventMetrics,
+    ServiceMetrics,
 ):
     """What the gallery counts.
 
