@@ -163,7 +163,7 @@ def _body_names(ground: Ground) -> BodyNames:
 
 def person_servicer_on(ground: Ground) -> PersonServicer:
     """What answers questions about persons across cameras."""
-    recorder = Recorder(ground.batcher, ground.clock, ground.metrics)
+    recorder = Recorder(ground.batcher, ground.clock, ground.biometrics)
     finder = PersonFinder(
         replica=ground.replica,
         keeper=ground.keeper,
