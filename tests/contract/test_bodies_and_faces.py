@@ -11,9 +11,9 @@ from google.protobuf import field_mask_pb2
 
 from tessera.v1 import biometrics_pb2 as pb
 from tessera.v1 import collection_pb2, matching_pb2, subject_pb2
+from tests.body_world import body, face, on_body, running_person_world, see, seen_ids, told, where
 from tests.eventually import eventually
 from tests.gallery_world import World, embedded, enroll, person, refused
-from tests.person_world import body, face, on_body, running_person_world, see, seen_ids, told, where
 
 ADA, STRANGER = 0, 20
 

@@ -16,9 +16,7 @@ from redis.asyncio import Redis
 from tessera.client import wire
 from tessera.v1 import audit_pb2, collection_pb2, persons_pb2, subject_pb2
 from tessera.v1 import biometrics_pb2 as pb
-from tests.eventually import eventually
-from tests.gallery_world import World, emptied, person, refused
-from tests.person_world import (
+from tests.body_world import (
     BODY_MODEL,
     PERSONS,
     ago,
@@ -31,6 +29,8 @@ from tests.person_world import (
     told,
     where,
 )
+from tests.eventually import eventually
+from tests.gallery_world import World, emptied, person, refused
 from tests.valkey import PrivateServer
 
 
