@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
 PEERS_VENV := build/peers
 PROTOS := $(wildcard proto/tessera/v1/*.proto proto/tessera/oip/*.proto)
-SERVICE_PROTOS := $(addprefix proto/tessera/,v1/encoder.proto v1/gallery.proto v1/events.proto v1/rules.proto v1/camera.proto v1/notifications.proto v1/shard.proto oip/open_inference.proto)
+SERVICE_PROTOS := $(addprefix proto/tessera/,v1/encoder.proto v1/gallery.proto v1/events.proto v1/rules.proto v1/camera.proto v1/notifications.proto v1/shard.proto v1/persons.proto oip/open_inference.proto)
 STUBS := tessera/v1 tessera/oip
 CODE := tessera encoder_svc gallery_svc camera_ingest gateway_svc siamese_lab benchmarks deploy tests
 # Tests mostly wait, so that more processes than processors share them, a file at a time; each takes up to 3 GB.
