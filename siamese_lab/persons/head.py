@@ -19,6 +19,7 @@ import torch
 from siamese_lab.persons.cameras import CameraChanges, seen_by_another, without_bars
 from siamese_lab.persons.data import People
 from siamese_lab.persons.network import PersonNetwork
+from tessera.domain.errors import InvalidInputError
 from tessera.imaging.person import fit_crop, person_input
 
 Floats = npt.NDArray[np.float64]
@@ -97,8 +98,13 @@ def fit_projection(features: Floats, person: npt.NDArray[np.int64], shrinkage: f
         features: (n, d).
         person: (n,).
         shrinkage: see HeadFit.
-        kept: directions, at most d.
+        kept: directions.
+
+    Raises:
+        InvalidInputError: there are fewer features, or numbers in one, than directions.
     """
+    if kept > min(features.shape):
+        raise InvalidInputError("head", features.shape, f"at least {kept} pictures of as many numbers")
     mean = features.mean(0)
     own = np.stack([features[person == one].mean(0) for one in np.unique(person)])
     apart = features - own[np.searchsorted(np.unique(person), person)]
