@@ -25,8 +25,8 @@ from tessera.chassis.weight_files import bring_weights
 from tessera.domain.artifact import Manifest, load_calibration_for, load_manifest
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import ArtifactError, NotFoundError
-from tessera.nets.artifact import FaceNetworks, load_face_networks
-from tessera.nets.compilation import compile_face_networks, load_compiled
+from tessera.nets.artifact import SampleNetworks, load_face_networks
+from tessera.nets.compilation import compile_networks, load_compiled
 from tessera.nets.cuda_graphs import load_cuda_graphs
 from tessera.nets.minifasnet import load_pad
 from tessera.nets.parity import parity, sample_crops
@@ -121,7 +121,7 @@ async def _compile_off_the_loop(settings: EncoderSettings, manifest: Manifest) -
 def _compile(settings: EncoderSettings, manifest: Manifest, cancelled: threading.Event) -> FacePipeline:
     eager = _load_eager(settings, manifest)
     get_logger().info("runtime.compiling", encoder=manifest.name)
-    compile_face_networks(manifest.name, settings.weights_cache_dir, folders=encoder_folders(), cancelled=cancelled)
+    compile_networks(manifest.name, settings.weights_cache_dir, folders=encoder_folders(), cancelled=cancelled)
     compiled = _compiled(settings, manifest, eager)
     if compiled is None:
         raise RuntimeUnavailableError(Runtime.COMPILED, "what was compiled is not in the cache")
@@ -133,16 +133,16 @@ def _compile(settings: EncoderSettings, manifest: Manifest, cancelled: threading
     return _pipeline(settings, manifest, compiled)
 
 
-def _load_eager(settings: EncoderSettings, manifest: Manifest) -> FaceNetworks:
+def _load_eager(settings: EncoderSettings, manifest: Manifest) -> SampleNetworks:
     bring = partial(bring_weights, settings.weights_cache_dir, settings.weights_supplied_dir)
     return load_face_networks(manifest, bring, settings.weights_cache_dir, choose_device(settings.device))
 
 
-def _compiled(settings: EncoderSettings, manifest: Manifest, eager: FaceNetworks) -> FaceNetworks | None:
+def _compiled(settings: EncoderSettings, manifest: Manifest, eager: SampleNetworks) -> SampleNetworks | None:
     lanes = choose_lanes(eager.device, settings.lanes)
     return load_compiled(eager, manifest.crop.height_px, settings.weights_cache_dir, lanes)
 
 
-def _pipeline(settings: EncoderSettings, manifest: Manifest, networks: FaceNetworks) -> FacePipeline:
+def _pipeline(settings: EncoderSettings, manifest: Manifest, networks: SampleNetworks) -> FacePipeline:
     pad = load_pad(settings.pad_weights, settings.pad_sha256) if settings.pad_weights else None
     return FacePipeline(manifest, networks, detect_side_px=settings.detect_side_px, limits=settings.limits, pad=pad)

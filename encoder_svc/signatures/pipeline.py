@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from encoder_svc.frames import EncodedFrame, EncodeOptions, SeenSample
+from encoder_svc.looking import decoded_bytes
 from encoder_svc.pipeline import Route
 from encoder_svc.signatures.found import FoundSignature, FoundSignatures
 from encoder_svc.signatures.route import SIGNATURE_BATCH, SignatureRoute
@@ -26,7 +27,6 @@ from tessera.domain.reasons import Reason
 from tessera.domain.saliency import Weights
 from tessera.domain.templates import as_templates
 from tessera.imaging.decode import DEFAULT_LIMITS, DecodeLimits, Image, decode_for_detection
-from tessera.imaging.headers import read_header
 from tessera.imaging.signature import (
     SIGNATURE_PREPROCESSING,
     PreparedSignature,
@@ -113,10 +113,7 @@ class SignaturePipeline:
         Raises:
             ImageRejectedError: the header cannot be read.
         """
-        header = read_header(data) if data else None
-        if header is None or header.height_px * header.width_px > self._limits.max_pixels:
-            return 0
-        return header.decoded_bytes
+        return decoded_bytes(data, self._limits)
 
     def find(self, data: bytes, options: EncodeOptions) -> FoundSignatures:
         """Decode a picture and lay what was signed on canvases; any thread may do it.

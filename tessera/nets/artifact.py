@@ -36,8 +36,8 @@ _Network = TypeVar("_Network", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FaceNetworks:
-    """The two networks of a face encoder, in evaluation mode, fused, channels last, on their device."""
+class SampleNetworks:
+    """The two networks of an encoder of faces or persons, in evaluation mode, fused, channels last, on their device."""
 
     detector: Network
     embedder: Network
@@ -47,7 +47,7 @@ class FaceNetworks:
 
 def load_face_networks(
     manifest: Manifest, bring: BringFile, cache_dir: Path, device: torch.device | None = None
-) -> FaceNetworks:
+) -> SampleNetworks:
     """Load the networks that a manifest names.
 
     Args:
@@ -66,7 +66,7 @@ def load_face_networks(
     _require_network(source, "yunet")
     detector = merge_heads(_load(source, build_yunet, YuNet, bring, cache_dir))
     embedder = _load_embedder(manifest, bring, cache_dir)
-    return FaceNetworks(_for_inference(detector, device), _for_inference(embedder, device), device)
+    return SampleNetworks(_for_inference(detector, device), _for_inference(embedder, device), device)
 
 
 def _load_embedder(manifest: Manifest, bring: BringFile, cache_dir: Path) -> nn.Module:

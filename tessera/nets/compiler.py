@@ -100,7 +100,7 @@ def _compile_both(manifest: Manifest, cache_dir: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compile the networks of one encoder; the process that `compile_face_networks` starts."""
+    """Compile the networks of one encoder; the process that `compile_networks` starts."""
     parser = argparse.ArgumentParser(prog="python -m tessera.nets.compiler", description=main.__doc__)
     parser.add_argument("encoder")
     parser.add_argument("cache_dir", type=Path)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tessera.nets.artifact import FaceNetworks
+from tessera.nets.artifact import SampleNetworks
 from tessera.nets.runtime import Network
 from tessera.nets.yunet import prior_boxes, prior_scores
 
@@ -55,8 +55,8 @@ class Parity:
 
 
 def parity(
-    reference: FaceNetworks,
-    candidate: FaceNetworks,
+    reference: SampleNetworks,
+    candidate: SampleNetworks,
     frames: Sequence[Tensor] | None = None,
     crops: Tensor | None = None,
 ) -> Parity:
