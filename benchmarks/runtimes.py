@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.figures import Figure, report
+from tessera.chassis.allocator import tune_for_networks
 from tessera.chassis.pinned_files import default_cache_dir, default_supplied_dir
 from tessera.chassis.weight_files import bring_weights
 from tessera.domain.artifact import SourceFile, load_manifest
-from tessera.nets.allocator import tune_allocator
 from tessera.nets.artifact import SampleNetworks, load_face_networks
 from tessera.nets.compilation import compile_networks, load_compiled
 from tessera.nets.onnx_weights import read_weights
@@ -64,7 +64,7 @@ def variants() -> tuple[Variant, ...]:
     )
     eager = load_face_networks(manifest, lambda source: paths[source.network], default_cache_dir())
     compile_networks(ENCODER, default_cache_dir())
-    compiled = load_compiled(eager, manifest.crop.height_px, default_cache_dir(), lanes=1)
+    compiled = load_compiled(eager, manifest.crop, default_cache_dir(), lanes=1)
     assert compiled is not None
     assert isinstance(eager.detector, torch.nn.Module)
     assert isinstance(eager.embedder, torch.nn.Module)
@@ -122,7 +122,7 @@ def main() -> int:
     embedders = {variant.name: variant.networks.embedder for variant in found}
     figures: list[Figure] = []
     for note in ("", ", allocator tuned"):
-        if note and not tune_allocator():
+        if note and not tune_for_networks():
             continue
         figures += stage_figures("detect 640x384", detectors, _frames, note)
         figures += stage_figures("embed 112x112", embedders, _crops, note)

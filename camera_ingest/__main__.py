@@ -42,6 +42,7 @@ from camera_ingest.store import StoreConnection
 from camera_ingest.turns import Turns
 from camera_ingest.wire import EventPublisher, SightingsCheck
 from camera_ingest.worker import CameraWorker, WorkerParts
+from tessera.chassis.allocator import tune_for_pictures
 from tessera.chassis.channel import open_channel
 from tessera.chassis.clock import Clock, SystemClock
 from tessera.chassis.logs import configure_logs, get_logger
@@ -56,6 +57,9 @@ from tessera.v1 import camera_pb2_grpc
 log = get_logger()
 
 _CHECK_EVERY_S = 1.0
+_SCENES = "scenes"
+_SCENE_LIMITS = Limits(max_bytes=512 << 20, max_age_s=90 * 86_400.0)
+"""A scene takes up to 2 MB; one that is watched is kept anew every few minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,8 @@ def wire_parts(
     )
     encoding = EncodingParts(encoder, executor, clock, metrics, quarantine, Turns(metrics.encoder_window.set))
     evidence = open_evidence(settings, metrics, gallery, executor, clock)
-    parts = WorkerParts(encoding, looking, matcher.submit, announcer, feed_of, settings.worker, evidence)
+    scenes = open_scenes(settings, clock)
+    parts = WorkerParts(encoding, looking, matcher.submit, announcer, feed_of, settings.worker, evidence, scenes)
     return Ingest(fleet, keeper, Peers(), matcher, announcer, registry, executor, looking, readers, evidence)
 
 
@@ -159,6 +164,24 @@ def open_evidence(
         metrics=metrics,
         settings=settings.evidence,
     )
+
+
+def open_scenes(settings: IngestSettings, clock: Clock) -> Vault | None:
+    """Where it is kept what scenes look like, if anywhere: a folder beside best shots and clips.
+
+    Raises:
+        InvalidInputError: the keys that the settings name cannot be had.
+    """
+    if not settings.evidence_dir:
+        return None
+    folder, keys = Path(settings.evidence_dir) / _SCENES, EvidenceKeys.load(settings.evidence_keys)
+    scenes = Vault(folder, keys, _SCENE_LIMITS, clock)
+    try:
+        scenes.open()
+    except OSError as error:
+        log.warning("scenes.not_kept", error=str(error.strerror))
+        return None
+    return scenes
 
 
 def open_store(url: str, clock: Clock) -> tuple[CameraRegistry, LeaseTable, QuarantineShelf]:
@@ -266,6 +289,7 @@ def _shown(settings: IngestSettings) -> dict[str, str]:
 async def main() -> None:
     """Read the settings and serve."""
     configure_logs("camera_ingest")
+    tune_for_pictures()
     settings = load_settings(IngestSettings, PREFIX)
     configure_logs("camera_ingest", level=settings.log_level)
     await serve(settings)

@@ -34,6 +34,8 @@ from tessera.domain.reasons import Reason
 
 log = get_logger()
 
+_FAST_CREDITS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class EncodingParts:
@@ -171,7 +173,10 @@ class Encoding:
             min_side_px=self._camera.min_side_px,
             min_embedded_probability=BEGIN_PROBABILITY,
         )
-        stream = EncodeStream(self._parts.channel, self._camera.camera_id, options, self._last_answered_id)
+        # What is read as fast as it goes cannot be too old: the encoder is kept full instead of the answers fresh.
+        wanted = _FAST_CREDITS if self._camera.stream.as_fast_as_possible else 0
+        resumed = self._last_answered_id
+        stream = EncodeStream(self._parts.channel, self._camera.camera_id, options, resumed, wanted_credits=wanted)
         async with stream:
             self._stream = stream
             log.info("encode_stream.opened", camera=self._camera.camera_id, model_id=stream.model_id)

@@ -206,6 +206,18 @@ class Fleet:
             raise UnavailableError("frame", "nobody watches the camera by now")
         return await worker.snapshot()
 
+    def accept_scene(self, camera: Camera) -> None:
+        """What a camera shows now is its scene.
+
+        Raises:
+            PreconditionError: its scene is not watched.
+            UnavailableError: nobody watches it.
+        """
+        worker = self._workers.get(camera.camera_id)
+        if worker is None:
+            raise UnavailableError("worker", "nobody watches the camera by now")
+        worker.accept_scene()
+
     def holder_address(self, camera_id: CameraId) -> str | None:
         """Where the worker listens that watches a camera, when it is another one."""
         return None if camera_id in self._workers else self._keeper.holder_address(camera_id)

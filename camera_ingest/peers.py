@@ -14,7 +14,7 @@ import grpc
 
 from tessera.chassis.channel import open_channel
 from tessera.chassis.status import detail_of
-from tessera.domain.errors import NotFoundError, UnavailableError
+from tessera.domain.errors import NotFoundError, PreconditionError, TesseraError, UnavailableError
 from tessera.domain.ids import CameraId
 from tessera.v1 import camera_pb2 as pb
 from tessera.v1 import camera_pb2_grpc
@@ -64,6 +64,20 @@ class Peers:
         request = pb.GetSnapshotRequest(camera_id=camera_id)
         try:
             return await self._stub(address).GetSnapshot(request, timeout=_LIMIT_S, metadata=_PASSED_ON)
+        except grpc.aio.AioRpcError as error:
+            raise _told(error, address, camera_id) from None
+
+    async def accept_scene(self, address: str, camera_id: CameraId) -> pb.AcceptSceneResponse:
+        """Have the worker that watches a camera take its scene as it is.
+
+        Raises:
+            NotFoundError: it has been told of its removal.
+            PreconditionError: the scene is not watched.
+            UnavailableError: it does not answer.
+        """
+        request = pb.AcceptSceneRequest(camera_id=camera_id)
+        try:
+            return await self._stub(address).AcceptScene(request, timeout=_LIMIT_S, metadata=_PASSED_ON)
         except grpc.aio.AioRpcError as error:
             raise _told(error, address, camera_id) from None
 
@@ -131,10 +145,12 @@ def is_passed_on(metadata: Collection[tuple[str, str | bytes]] | None) -> bool:
     return any(key == PASSED_ON for key, _ in metadata or ())
 
 
-def _told(error: grpc.aio.AioRpcError, address: str, camera_id: CameraId) -> NotFoundError | UnavailableError:
+def _told(error: grpc.aio.AioRpcError, address: str, camera_id: CameraId) -> TesseraError:
     detail = detail_of(error)
     if detail.code is grpc.StatusCode.NOT_FOUND:
         return NotFoundError("camera", camera_id)
+    if detail.reason == "SCENE_UNWATCHED":
+        return PreconditionError(detail.reason, "camera_id", camera_id, "a camera whose scene is watched")
     if detail.reason == "FRAME_UNAVAILABLE":
         return UnavailableError("frame", "none has come yet")
     return UnavailableError("worker", f"{address} watches the camera and does not answer")

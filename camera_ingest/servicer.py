@@ -101,6 +101,15 @@ class CameraServicer(camera_pb2_grpc.CameraServiceServicer):
         image = biometrics_pb2.Image(data=jpeg)
         return pb.GetSnapshotResponse(image=image, capture_time=time_to_wire(capture_time))
 
+    async def AcceptScene(self, request: pb.AcceptSceneRequest, context: Any) -> pb.AcceptSceneResponse:  # noqa: ANN401
+        """What a camera shows now is its scene."""
+        camera = await self._fleet.camera(CameraId(checked_id("camera_id", request.camera_id)))
+        address = self._holder_address(camera, context)
+        if address is not None:
+            return await self._peers.accept_scene(address, camera.camera_id)
+        self._fleet.accept_scene(camera)
+        return pb.AcceptSceneResponse()
+
     async def GetShot(self, request: pb.GetShotRequest, context: Any) -> pb.GetShotResponse:  # noqa: ANN401
         """A best shot, from whichever worker keeps it."""
         shot_id = checked_id("shot_id", request.shot_id)

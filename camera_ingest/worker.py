@@ -21,6 +21,7 @@ from camera_ingest.camera import Camera, CameraEvent, CameraState, CameraStatus
 from camera_ingest.capture import Capture, SampledPicture
 from camera_ingest.encoding import Encoding, EncodingParts
 from camera_ingest.evidence.evidence import Evidence
+from camera_ingest.evidence.vault import Vault
 from camera_ingest.leases.keeper import Lease
 from camera_ingest.looking.changes import SceneChange
 from camera_ingest.looking.lookout import Lookout
@@ -28,6 +29,7 @@ from camera_ingest.looking.motion import MotionConfig, MotionGate
 from camera_ingest.looking.pace import Pace
 from camera_ingest.looking.places import Places
 from camera_ingest.looking.scene import SceneConfig, SceneState, SceneWatch
+from camera_ingest.looking.scene_keeper import SceneKeeper
 from camera_ingest.pictures import size_px, to_jpeg
 from camera_ingest.reading.feed import Feed
 from camera_ingest.sources.options import KEY_FRAMES_APART_S
@@ -39,7 +41,7 @@ from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks
 from tessera.client.stream_values import FrameAnswer, FrameOutcome, TrackletDecision, TrackletUpdate
 from tessera.domain.camera_events import CameraEventKind
-from tessera.domain.errors import UnavailableError
+from tessera.domain.errors import PreconditionError, UnavailableError
 from tessera.domain.ids import CollectionId, TrackletId
 from tessera.domain.observation import Box
 from tessera.domain.reasons import Reason
@@ -91,6 +93,8 @@ class WorkerParts:
     settings: WorkerSettings
     evidence: Evidence | None = None
     """Where best shots and clips are kept; None: nowhere."""
+    scenes: Vault | None = None
+    """Where it is kept what scenes look like; None: nowhere."""
 
 
 class CameraWorker:
@@ -127,6 +131,10 @@ class CameraWorker:
             parts=parts.encoding,
         )
         self._scene = SceneWatch(SceneConfig(every_s=s.scene_every_s)) if camera.watch_scene else None
+        self._scene_keeper: SceneKeeper | None = None
+        if self._scene is not None and parts.scenes is not None:
+            executor = parts.encoding.executor
+            self._scene_keeper = SceneKeeper(camera, self._scene, parts.scenes, executor, self._clock)
         self._lookout = Lookout(
             camera=camera,
             places=self._places,
@@ -172,7 +180,7 @@ class CameraWorker:
         log.info("camera.watching", camera=self.camera.camera_id, url=self.camera.shown_url)
         self._capture.start()
         self._encoding_task = asyncio.create_task(self._encoding.run())
-        self._looking_task = asyncio.create_task(self._lookout.run())
+        self._looking_task = asyncio.create_task(self._look())
         self._tick_task = asyncio.create_task(self._tick())
 
     async def stop(self) -> None:
@@ -192,6 +200,8 @@ class CameraWorker:
         self._book.end_all()
         if self._evidence is not None:
             self._evidence.clips.end(self.camera.camera_id)
+        if self._scene_keeper is not None:
+            await self._scene_keeper.save()
         a = self._account.now()
         log.info(
             "camera.stopped",
@@ -271,6 +281,18 @@ class CameraWorker:
         jpeg = await loop.run_in_executor(self._parts.encoding.executor, to_jpeg, picture)
         return jpeg, newest.capture_time
 
+    def accept_scene(self) -> None:
+        """What the camera shows now is its scene.
+
+        Raises:
+            PreconditionError: its scene is not watched (SCENE_UNWATCHED).
+        """
+        if self._scene is None:
+            camera_id = self.camera.camera_id
+            raise PreconditionError("SCENE_UNWATCHED", "camera_id", camera_id, "a camera whose scene is watched")
+        log.info("camera.scene_accepted", camera=self.camera.camera_id, state=self._scene.state.value)
+        self._scene.accept()
+
     def decide(self, decision: TrackletDecision, collection_id: CollectionId) -> None:
         """Take in a decision on one of this camera's tracklets, taken in the collection that was asked."""
         if self._evidence is not None:
@@ -309,6 +331,14 @@ class CameraWorker:
         self._enter(CameraState.ENDED, "")
 
     # ---- inside
+
+    async def _look(self) -> None:
+        """Look at frames, for ever, and keep what the scene turns out to be."""
+        if self._scene_keeper is None:
+            await self._lookout.run()
+            return
+        await self._scene_keeper.recall()
+        await asyncio.gather(self._lookout.run(), self._scene_keeper.run())
 
     def _has_room(self, handed: int) -> bool:
         """Whether so many frames were taken and each is with the encoder or over; asked on the capture's thread."""

@@ -35,6 +35,7 @@ from encoder_svc.settings import PREFIX, EncoderSettings
 from encoder_svc.streams import StreamRules
 from encoder_svc.two_stage import DETECT_BATCH
 from encoder_svc.version import Parts
+from tessera.chassis.allocator import tune_for_networks
 from tessera.chassis.clock import Clock, SystemClock
 from tessera.chassis.logs import configure_logs, get_logger
 from tessera.chassis.server import Server, run_service, wait_for_stop_signal
@@ -42,7 +43,6 @@ from tessera.chassis.settings import load_settings, redacted
 from tessera.chassis.tasks import end_tasks
 from tessera.chassis.tracing import Tracing, open_tracing
 from tessera.domain.errors import ArtifactError, InvalidInputError, NotFoundError, PreconditionError
-from tessera.nets.allocator import tune_allocator
 from tessera.v1 import encoder_pb2
 from tessera.v1.encoder_pb2_grpc import add_EncoderServiceServicer_to_server
 
@@ -76,7 +76,9 @@ async def running(
     encoders = Encoders(describe_encoder, partial(_load_off_the_loop, settings), parts)
     wanted = settings.wanted_encoders
     _require_known(wanted)
-    rules = StreamRules(settings.stream_credits, settings.stream_idle_s, settings.max_streams)
+    rules = StreamRules(
+        settings.stream_credits, settings.stream_most_credits, settings.stream_idle_s, settings.max_streams
+    )
     explainer = Explainer(encoders, parts)
     ours = EncoderServicer(encoders, explainer, rules, clock=clock, metrics=metrics, tracing=tracing)
     adding = _adding(ours, OpenInferenceServicer(encoders, clock))
@@ -175,7 +177,7 @@ async def _main() -> None:
     settings = load_settings(EncoderSettings, PREFIX)
     configure_logs("encoder", level=settings.log_level)
     get_logger().info("encoder.starting", **redacted(settings))
-    tune_allocator()
+    tune_for_networks()
     tune_interpreter()
     async with open_tracing("encoder") as tracing, running(settings, tracing=tracing):
         get_logger().info("encoder.stopping", signal=await wait_for_stop_signal())

@@ -136,6 +136,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             modality=wire.modality_wanted(opened.options),
             stream_id=told.stream_id,
             rules=self._rules,
+            credits=told.credits,
             resume_after_frame_id=opened.resume_after_frame_id,
             clock=self._clock,
             metrics=self._metrics,
@@ -149,7 +150,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             opened=pb.StreamOpened(
                 stream_id=stream_id,
                 model_id=model_id,
-                credits=self._rules.credits,
+                credits=self._rules.granted(opened.wanted_credits),
                 idle_limit=seconds_to_wire(self._rules.idle_s),
             )
         )

@@ -115,6 +115,8 @@ class EncoderSettings:
     """Streams at a time; one more is refused."""
     stream_credits: int = 2
     """Frames of one stream under way: 1 for the freshest answers, 2 to decode one while another is embedded."""
+    stream_most_credits: int = 4
+    """The same for a client that asks for more, because its frames cannot become too old."""
     stream_idle_s: float = 30.0
     """A stream whose client sends nothing for so long is ended."""
 
@@ -154,6 +156,8 @@ class EncoderSettings:
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(64 <= self.detect_side_px <= 4096, "detect_side_px", self.detect_side_px, "64 to 4096 pixels")
         require(self.stream_credits in {1, 2}, "stream_credits", self.stream_credits, "1 or 2")
+        most, allowed = self.stream_most_credits, f"{self.stream_credits} (stream_credits) to 64"
+        require(self.stream_credits <= most <= 64, "stream_most_credits", most, allowed)
         require_log_level("log_level", self.log_level)
 
     @property

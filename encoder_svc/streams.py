@@ -94,10 +94,16 @@ class StreamRules:
 
     credits: int
     """Frames of one stream under way."""
+    most_credits: int
+    """The same of a stream that asks for more."""
     idle_s: float
     """Silence that ends a stream."""
     max_streams: int
     """Streams at a time."""
+
+    def granted(self, wanted: int) -> int:
+        """Credits of a stream that asks for so many; 0: it asks for none in particular."""
+        return min(wanted, self.most_credits) if wanted else self.credits
 
 
 class StreamRegister:
@@ -147,7 +153,8 @@ class StreamSession:
         modality: what it encodes.
         stream_id: names the stream; a batch takes only so many frames of one.
         options: what to find in them.
-        rules: credits and limits.
+        rules: limits.
+        credits: frames that may be under way.
         resume_after_frame_id: frames up to it were answered on an earlier stream.
         clock: for their expiry.
         metrics: frames without credit, credits in use.
@@ -163,6 +170,7 @@ class StreamSession:
         modality: Modality = Modality.FACE,
         stream_id: str,
         rules: StreamRules,
+        credits: int,  # noqa: A002 - the contract's word
         resume_after_frame_id: int,
         clock: Clock,
         metrics: EncoderMetrics,
@@ -178,7 +186,7 @@ class StreamSession:
         self._clock = clock
         self._metrics = metrics
         self._tracing = tracing or Tracing()
-        self._credits = rules.credits
+        self._granted = self._credits = credits
         self._retired = asyncio.Event()
         self._under_way: set[asyncio.Task[FrameOutcome]] = set()
 
@@ -198,7 +206,7 @@ class StreamSession:
         """
         self._retired = self._retiring()
         # Bounded: a client that floods without credit is slowed by the transport and not stored here.
-        pending: asyncio.Queue[_Pending | None] = asyncio.Queue(self._rules.credits + 1)
+        pending: asyncio.Queue[_Pending | None] = asyncio.Queue(self._granted + 1)
         reader = asyncio.create_task(self._read(frames, pending))
         try:
             while (next_up := await pending.get()) is not None:
@@ -307,7 +315,7 @@ class StreamSession:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        while self._credits < self._rules.credits:
+        while self._credits < self._granted:
             self._give_credit_back()
 
 

@@ -18,7 +18,7 @@ from gateway_svc.service import Gateway, links_of, wire_parts
 from gateway_svc.servicer import SERVICE, NotificationServicer
 from gateway_svc.settings import PREFIX, GatewaySettings
 from gateway_svc.targets_file import read_targets
-from gateway_svc.wire import CameraShots, WatchedEvents
+from gateway_svc.wire import CameraShots, GalleryNames, WatchedEvents
 from tessera.chassis.channel import open_channel
 from tessera.chassis.clock import SystemClock
 from tessera.chassis.logs import configure_logs, get_logger
@@ -49,8 +49,15 @@ async def serve(settings: GatewaySettings) -> None:
         open_channel(settings.gallery_address, tracing) as gallery,
         open_channel(settings.ingest_address, tracing) as ingest,
     ):
-        source = WatchedEvents(gallery)
-        gateway = wire_parts(settings, targets, holder=holder, source=source, clock=SystemClock(), metrics=metrics)
+        gateway = wire_parts(
+            settings,
+            targets,
+            holder=holder,
+            source=WatchedEvents(gallery),
+            clock=SystemClock(),
+            metrics=metrics,
+            names=GalleryNames(gallery),
+        )
         servicer = NotificationServicer(gateway.caretaker, lambda: gateway.worker.is_leading)
         server = Server(
             settings.server,

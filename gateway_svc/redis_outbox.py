@@ -14,15 +14,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
 from datetime import datetime
 from importlib import resources
-from typing import Any, cast
-
-import redis.asyncio
-from redis.exceptions import RedisError
+from typing import cast
 
 from gateway_svc.notifications import (
     DeadLetter,
@@ -34,10 +30,8 @@ from gateway_svc.notifications import (
     moment,
 )
 from gateway_svc.outbox import DEFAULT_LIMITS, Depth, Fence, FencedError, HeldBack, OutboxLimits
-from tessera.chassis.logs import get_logger
-from tessera.domain.errors import StoreCorruptError, UnavailableError
-
-log = get_logger()
+from tessera.chassis.store_client import StoreClient
+from tessera.domain.errors import StoreCorruptError
 
 PREFIX = "tessera:{gateway}:"
 _TIMEOUT_S = 3.0
@@ -48,15 +42,15 @@ class RedisOutbox:
     """What is owed, in Redis or Valkey.
 
     Args:
-        url: of the server, such as `redis://127.0.0.1:7379/0`.
+        url: where the store is; as `tessera.chassis.store_address` reads it.
         limits: how much is kept.
     """
 
     def __init__(self, url: str, limits: OutboxLimits = DEFAULT_LIMITS) -> None:
         self._limits = limits
-        self._redis = redis.asyncio.Redis.from_url(
-            url, decode_responses=True, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
-        )
+        self._store = StoreClient(url, _TIMEOUT_S)
+        self._ask = self._store.answer
+        self._redis = self._store.commands
         shared = _script("shared")
         names = ("acquire", "renew", "release", "accept", "delivered", "tell_held", "postpone", "bury", "revive")
         self._scripts = {name: self._redis.register_script(shared + _script(name)) for name in names}
@@ -76,7 +70,7 @@ class RedisOutbox:
 
     async def cursor(self) -> str:
         """How far the event log was taken in."""
-        return str(await asked(self._redis.get(PREFIX + "cursor")) or "")
+        return str(await self._ask(self._redis.get(PREFIX + "cursor")) or "")
 
     async def accept(self, fence: Fence, cursor: str, owed: Sequence[Notification], now: datetime) -> int:
         """Write what is owed and the cursor behind it, in one script."""
@@ -89,19 +83,19 @@ class RedisOutbox:
 
     async def due(self, target: str, now: datetime, limit: int) -> list[Notification]:
         """What may be sent now."""
-        threads = await asked(
+        threads = await self._ask(
             self._redis.zrange(f"{PREFIX}due:{target}", "-inf", milliseconds(now), byscore=True, offset=0, num=limit)
         )
         if not threads:
             return []
-        queues = await asked(self._redis.hmget(PREFIX + "queues", [f"{target} {thread}" for thread in threads]))
+        queues = await self._ask(self._redis.hmget(PREFIX + "queues", [f"{target} {thread}" for thread in threads]))
         keys = [json.loads(queue)[0] for queue in queues if queue]
-        jobs = await asked(self._redis.hmget(PREFIX + "jobs", keys)) if keys else []
+        jobs = await self._ask(self._redis.hmget(PREFIX + "jobs", keys)) if keys else []
         return [load_notification(job, f"{PREFIX}jobs[{key}]") for key, job in zip(keys, jobs, strict=True) if job]
 
     async def next_due(self, target: str) -> datetime | None:
         """When the next may be sent."""
-        first = await asked(self._redis.zrange(f"{PREFIX}due:{target}", 0, 0, withscores=True))
+        first = await self._ask(self._redis.zrange(f"{PREFIX}due:{target}", 0, 0, withscores=True))
         return moment(first[0][1]) if first else None
 
     async def delivered(
@@ -135,10 +129,10 @@ class RedisOutbox:
         found: list[DeadLetter] = []
         at, step = 0, 500
         while len(found) < limit:
-            keys = await asked(self._redis.zrange(PREFIX + "dead", at, at + step - 1, desc=True))
+            keys = await self._ask(self._redis.zrange(PREFIX + "dead", at, at + step - 1, desc=True))
             if not keys:
                 break
-            texts = await asked(self._redis.hmget(PREFIX + "letters", keys))
+            texts = await self._ask(self._redis.hmget(PREFIX + "letters", keys))
             letters = [_letter(text, key) for key, text in zip(keys, texts, strict=True) if text]
             found += [letter for letter in letters if target in {"", letter.notification.target}]
             at += step
@@ -154,31 +148,31 @@ class RedisOutbox:
 
     async def depth(self, target: str) -> Depth:
         """What waits for a target."""
-        waiting = await asked(self._redis.zcard(f"{PREFIX}waiting:{target}"))
-        first = await asked(self._redis.zrange(f"{PREFIX}waiting:{target}", 0, 0, withscores=True))
+        waiting = await self._ask(self._redis.zcard(f"{PREFIX}waiting:{target}"))
+        first = await self._ask(self._redis.zrange(f"{PREFIX}waiting:{target}", 0, 0, withscores=True))
         return Depth(int(waiting), moment(first[0][1]) if first else None)
 
     async def held_back(self, target: str) -> HeldBack:
         """What flood control held back."""
-        total, told = await asked(self._redis.hmget(PREFIX + "held", [f"total {target}", f"told {target}"]))
+        total, told = await self._ask(self._redis.hmget(PREFIX + "held", [f"total {target}", f"told {target}"]))
         return HeldBack(int(total or 0), int(told or 0))
 
     async def dead_count(self) -> int:
         """How many dead letters there are."""
-        return int(await asked(self._redis.zcard(PREFIX + "dead")))
+        return int(await self._ask(self._redis.zcard(PREFIX + "dead")))
 
     async def targets(self) -> frozenset[str]:
         """Those for whom something waits."""
-        fields = await asked(self._redis.hkeys(PREFIX + "queues"))
+        fields = await self._ask(self._redis.hkeys(PREFIX + "queues"))
         return frozenset(str(field).partition(" ")[0] for field in fields)
 
     async def check(self) -> None:
-        """Ping the server."""
-        await asked(self._redis.ping())
+        """Ask whoever has the outbox, not just any server of a cluster."""
+        await self.cursor()
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        await self._store.close()
 
     async def _write(self, script: str, fence: Fence, *arguments: str | int) -> int:
         answer = int(await self._run(script, fence, *arguments))
@@ -188,7 +182,7 @@ class RedisOutbox:
 
     async def _run(self, script: str, *arguments: str | int) -> str | int:
         # Cluster servers find the slot by this key; the scripts make the others from its hash tag.
-        return cast("str | int", await asked(self._scripts[script](keys=[PREFIX], args=list(arguments))))
+        return cast("str | int", await self._ask(self._scripts[script](keys=[PREFIX], args=list(arguments))))
 
 
 def _script(name: str) -> str:
@@ -208,23 +202,3 @@ def _letter(text: str, key: str) -> DeadLetter:
     except (ValueError, KeyError, TypeError) as error:
         raise StoreCorruptError(place, f"no dead letter: {type(error).__name__}") from None
     return DeadLetter(load_notification(job, place), reason, detail, at)
-
-
-async def asked(answer: Any) -> Any:  # noqa: ANN401 - redis types its answers as several things at once
-    """What the store answers.
-
-    Raises:
-        UnavailableError: it does not, or answers with an error.
-        asyncio.CancelledError: whoever asks is to end. The library awaits with `asyncio.wait_for`, which until Python
-            3.12 loses a cancellation that comes at the same moment as the answer (python/cpython#86296): who asks in a
-            loop would never end.
-    """
-    try:
-        told = await answer
-    except (RedisError, OSError, RuntimeError) as error:
-        # RuntimeError is uvloop's word for a connection that was just lost. The text may name the server's URL.
-        raise UnavailableError("store", type(error).__name__) from error
-    asking = asyncio.current_task()
-    if asking is not None and asking.cancelling():
-        raise asyncio.CancelledError
-    return told

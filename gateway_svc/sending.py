@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gateway_svc.delivering import Deliverer, DeliveryError, DeliveryRefusedError
@@ -13,6 +13,7 @@ from gateway_svc.flood import Bucket
 from gateway_svc.happenings import Happening, Kind, Severity
 from gateway_svc.messages import Message, message_of
 from gateway_svc.metrics import GatewayMetrics
+from gateway_svc.naming import RememberedNames
 from gateway_svc.notifications import DeadLetter, DeadReason, Notification
 from gateway_svc.outbox import Fence, Outbox
 from gateway_svc.shots import SignedLinks
@@ -60,6 +61,7 @@ class Sender:
         backoff: pauses after failures.
         chance: where jitter comes from.
         links: makes links to best shots; None: none are sent.
+        names: puts names to subjects; None: they are told by their ids.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Sender:
         backoff: Backoff = Backoff(),
         chance: random.Random | None = None,
         links: SignedLinks | None = None,
+        names: RememberedNames | None = None,
     ) -> None:
         self.target = target
         self.deliverer = deliverer
@@ -82,6 +85,7 @@ class Sender:
         self._backoff = backoff
         self._chance = chance or random.Random()  # noqa: S311 - jitter, no secret
         self._links = links
+        self._names = names
         self._bucket = Bucket(target.flood_limit, clock)
         self._wake = asyncio.Event()
         self._finishing = False
@@ -162,7 +166,7 @@ class Sender:
             await self._end(fence, notification, *end)
             return
         held = await self._outbox.held_back(self.target.name)
-        message = message_of(notification, now, held.untold, self._links)
+        message = message_of(await self._named(notification), now, held.untold, self._links)
         try:
             await self._attempt(message)
         except DeliveryRefusedError as error:
@@ -173,6 +177,11 @@ class Sender:
             self._count_delivered(notification, late=message.late)
             told = held.total if held.untold else None
             await self._outbox.delivered(fence, notification, self._clock.now(), told)
+
+    async def _named(self, notification: Notification) -> Notification:
+        if self._names is None:
+            return notification
+        return replace(notification, happening=await self._names.named(notification.happening))
 
     def _end_of(self, notification: Notification, now: datetime) -> tuple[DeadReason, str] | None:
         """Why it is not to be tried, if it is not. What a person sent again is late by intent, and no flood."""

@@ -14,6 +14,7 @@ from gateway_svc.mail_and_chat import AppriseDeliverer
 from gateway_svc.memory_outbox import MemoryOutbox
 from gateway_svc.metrics import GatewayMetrics
 from gateway_svc.mqtt import MqttDeliverer
+from gateway_svc.naming import Names, RememberedNames
 from gateway_svc.networks import Allowed, parse_networks
 from gateway_svc.outbox import Outbox
 from gateway_svc.redis_outbox import RedisOutbox
@@ -51,6 +52,7 @@ def wire_parts(
     source: EventSource,
     clock: Clock,
     metrics: GatewayMetrics,
+    names: Names | None = None,
     outbox: Outbox | None = None,
     make_deliverer: Callable[[Target], Deliverer] | None = None,
 ) -> Gateway:
@@ -63,6 +65,7 @@ def wire_parts(
         source: the event log.
         clock: for deadlines and times.
         metrics: where everything counts.
+        names: where subjects' names are looked up; None: they are told by their ids.
         outbox: what is owed; the one that the settings name by default.
         make_deliverer: a target's way; by its type by default.
     """
@@ -71,8 +74,18 @@ def wire_parts(
     backoff = Backoff(settings.first_pause_s, settings.longest_pause_s)
     deliverers = {target.name: make(target) for target in targets}
     links = links_of(settings)
+    remembered = RememberedNames(names, clock) if names is not None else None
     senders = [
-        Sender(one, deliverers[one.name], outbox, clock=clock, metrics=metrics, backoff=backoff, links=links)
+        Sender(
+            one,
+            deliverers[one.name],
+            outbox,
+            clock=clock,
+            metrics=metrics,
+            backoff=backoff,
+            links=links,
+            names=remembered,
+        )
         for one in targets
     ]
 

@@ -40,7 +40,8 @@ class GatewaySettings:
     ingest_address: str = "127.0.0.1:7003"
     """host:port of the camera worker, which keeps best shots."""
     store_url: str = "redis://127.0.0.1:7379/0"
-    """Redis, where the outbox is; `memory` keeps it for as long as the process lives, and is for tests."""
+    """Redis, where the outbox is: redis://, rediss://, unix://, sentinel:// or cluster://; `memory` keeps it as long as
+    the process lives, and is for tests."""
     targets: str = ""
     """The file of targets, YAML or JSON; empty: nobody is told."""
     allowed_networks: str = ""

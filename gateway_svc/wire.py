@@ -13,7 +13,15 @@ from gateway_svc.messages import stamp
 from tessera.chassis.status import detail_of
 from tessera.client import wire
 from tessera.domain.errors import UnavailableError
-from tessera.v1 import biometrics_pb2, camera_pb2, camera_pb2_grpc, events_pb2, events_pb2_grpc
+from tessera.v1 import (
+    biometrics_pb2,
+    camera_pb2,
+    camera_pb2_grpc,
+    events_pb2,
+    events_pb2_grpc,
+    gallery_pb2_grpc,
+    subject_pb2,
+)
 
 _KINDS = {
     Kind.ALERT: events_pb2.EVENT_KIND_ALERT,
@@ -21,6 +29,8 @@ _KINDS = {
     Kind.CAMERA: events_pb2.EVENT_KIND_CAMERA,
 }
 _SHOT_LIMIT_S = 5.0
+_NAME_LIMIT_S = 1.0
+"""A door waits for the message."""
 _SILENCE_LIMIT_S = 30.0
 """The log beats at least every 10 s: a connection that is quiet for longer is a dead one."""
 
@@ -64,6 +74,33 @@ class WatchedEvents:
             raise UnavailableError("gallery", detail.code.name) from None
         finally:
             stream.cancel()
+
+
+class GalleryNames:
+    """The names of the gallery's subjects.
+
+    Args:
+        channel: to the gallery.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = gallery_pb2_grpc.GalleryServiceStub(channel)
+
+    async def name(self, collection_id: str, subject_id: str) -> str:
+        """The name of a subject; empty: it has none, or there is no such subject.
+
+        Raises:
+            UnavailableError: the gallery does not answer.
+        """
+        request = subject_pb2.GetSubjectRequest(collection_id=collection_id, subject_id=subject_id)
+        try:
+            response = await self._stub.GetSubject(request, timeout=_NAME_LIMIT_S)
+        except grpc.RpcError as error:
+            code = detail_of(error).code
+            if code in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}:
+                return ""
+            raise UnavailableError("gallery", code.name) from None
+        return str(response.subject.display_name)
 
 
 class CameraShots:
@@ -133,10 +170,7 @@ def _alert(alert: events_pb2.Alert) -> Facts:
         "title": alert.title,
         "summary": alert.summary,
         "camera_ids": list(alert.camera_ids),
-        "subjects": [
-            {"collection_id": one.collection_id, "subject_id": one.subject_id, "display_name": one.display_name}
-            for one in alert.subjects
-        ],
+        "subjects": [{"collection_id": one.collection_id, "subject_id": one.subject_id} for one in alert.subjects],
         "event_ids": list(alert.event_ids),
         "opened_at": stamp(wire.time_from_wire(alert.opened_at)),
         "updated_at": stamp(wire.time_from_wire(alert.updated_at)),
@@ -154,7 +188,6 @@ def _sighting(sighting: events_pb2.Sighting) -> Facts:
         "collection_id": sighting.collection_id,
         "outcome": wire.enum_name(biometrics_pb2.Outcome, sighting.decision.outcome, "OUTCOME_"),
         "subject_id": sighting.subject_id,
-        "display_name": sighting.display_name,
         "first_seen": stamp(wire.time_from_wire(sighting.first_seen)),
         "last_seen": stamp(wire.time_from_wire(sighting.last_seen)),
         "frame_count": sighting.frame_count,

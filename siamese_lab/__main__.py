@@ -22,6 +22,7 @@ _COMMANDS = {
         "command",
         "Fit a head to a deployment's own templates, if it helps people never seen.",
     ),
+    "reid": LazyCommand("siamese_lab.commands.reid", "reid", "Judge a person encoder on a standard set."),
     "speed": LazyCommand("siamese_lab.commands.papers", "speed", "Time two runs on the same pictures."),
     "papers": LazyCommand("siamese_lab.commands.papers", "papers", "Make the table of the papers from run folders."),
 }

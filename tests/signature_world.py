@@ -163,7 +163,7 @@ async def running_encoder() -> AsyncIterator[str]:
 
     encoders = Encoders(lambda name: EncoderFacts(MANIFEST, ""), load, parts)
     servicer = EncoderServicer(
-        encoders, Explainer(encoders, parts), StreamRules(2, 30.0, 4), clock=clock, metrics=parts.metrics
+        encoders, Explainer(encoders, parts), StreamRules(2, 4, 30.0, 4), clock=clock, metrics=parts.metrics
     )
 
     def add(server: grpc.aio.Server) -> None:

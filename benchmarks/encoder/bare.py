@@ -28,8 +28,8 @@ from encoder_svc.device import prepare_inference_thread, tune_interpreter
 from encoder_svc.faces.found import FoundFaces
 from encoder_svc.faces.pipeline import FacePipeline
 from encoder_svc.looking import PreparedFrame
+from tessera.chassis.allocator import tune_for_networks
 from tessera.imaging.decode import Image
-from tessera.nets.allocator import tune_allocator
 
 _BATCHES_AHEAD = 4
 
@@ -160,7 +160,7 @@ class Bare:
 
 def main() -> None:
     """Follow the orders on stdin."""
-    tune_allocator()
+    tune_for_networks()
     tune_interpreter()
     bare = Bare(sys.argv[1])
 

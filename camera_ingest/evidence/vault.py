@@ -51,6 +51,8 @@ class Kind(StrEnum):
 
     SHOT = "shot"
     CLIP = "clip"
+    SCENE = "scene"
+    """What a camera usually shows, without who passes."""
 
 
 class Removal(StrEnum):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from camera_ingest.backlog import Backlog, SampledFrame
 from camera_ingest.camera import Camera
+from camera_ingest.looking.album import part_of
 from camera_ingest.looking.changes import SceneChange
 from camera_ingest.looking.motion import MotionGate
 from camera_ingest.looking.places import Places
@@ -108,7 +109,8 @@ class Lookout:
         small = small_grey(picture) if self._gate is not None or looks_at_scene else None
         if small is None:
             return _Looked(picture)
-        changes = self._scene.look(small, frame.captured_s) if self._scene is not None else ()
+        part = part_of(frame.capture_time)
+        changes = self._scene.look(small, frame.captured_s, part) if self._scene is not None else ()
         if self._gate is None or self._gate.passes(small, frame.captured_s, in_any_case=followed or bool(changes)):
             return _Looked(picture, None, changes)
         return _Looked(picture, Reason.NO_MOTION, changes)

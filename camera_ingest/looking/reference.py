@@ -36,12 +36,33 @@ class Reference:
     """
 
     def __init__(self, looks: Sequence[Bands]) -> None:
-        self.fine: Plane = np.median(np.stack([look.fine for look in looks]), axis=0)
-        self.middle: Plane = np.median(np.stack([look.middle for look in looks]), axis=0)
-        self.light: Plane = np.median(np.stack([tile_means(look.light, TILE_PX) for look in looks]), axis=0)
-        self._trust: Plane = np.ones_like(self.light)
-        self.fine_energy = self.middle_energy = self.light
-        self.textured: Mask = np.zeros(self.light.shape, np.bool_)
+        fine: Plane = np.median(np.stack([look.fine for look in looks]), axis=0)
+        middle: Plane = np.median(np.stack([look.middle for look in looks]), axis=0)
+        light: Plane = np.median(np.stack([tile_means(look.light, TILE_PX) for look in looks]), axis=0)
+        self._set(middle, fine, light, np.ones_like(light))
+
+    @classmethod
+    def of(cls, middle: Plane, fine: Plane, light: Plane, trusted: Plane) -> Reference:
+        """The reference that had these planes: float32, those of tiles smaller by `TILE_PX`.
+
+        Raises:
+            ValueError: they are not of one scene.
+        """
+        tiles = tuple(side // TILE_PX for side in middle.shape)
+        if middle.ndim != 2 or fine.shape != middle.shape or light.shape != tiles or trusted.shape != tiles:
+            raise ValueError(f"planes of {middle.shape}, {fine.shape}, {light.shape} and {trusted.shape}")
+        reference = cls.__new__(cls)
+        reference._set(middle, fine, light, trusted)
+        return reference
+
+    def copy(self) -> Reference:
+        """One that follows the scene on its own."""
+        return Reference.of(self.middle.copy(), self.fine.copy(), self.light.copy(), self.trusted.copy())
+
+    def _set(self, middle: Plane, fine: Plane, light: Plane, trusted: Plane) -> None:
+        self.middle, self.fine, self.light, self.trusted = middle, fine, light, trusted
+        self.fine_energy = self.middle_energy = light
+        self.textured: Mask = np.zeros(light.shape, np.bool_)
         self._measure()
 
     @property
@@ -52,7 +73,7 @@ class Reference:
     @property
     def reliable(self) -> Mask:
         """The tiles whose pattern is there in most looks: where people pass all the time, it is not."""
-        return self.textured & (self._trust > _RELIABLE)
+        return self.textured & (self.trusted > _RELIABLE)
 
     @property
     def dependable(self) -> Plane:
@@ -70,7 +91,7 @@ class Reference:
             matched: those that did.
             since_s: since the look before.
         """
-        self._trust += np.float32(1.0 - math.exp(-since_s / _TRUST_S)) * (matched - self._trust)
+        self.trusted += np.float32(1.0 - math.exp(-since_s / _TRUST_S)) * (matched - self.trusted)
 
     def follow(self, look: Bands) -> None:
         """Take a step towards an undisturbed look."""

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 import torch
 
+from tessera.chassis.allocator import tune_for_networks
 from tessera.domain.errors import InvalidInputError
-from tessera.nets.allocator import tune_allocator
 
 data_option = click.option(
     "--data",
@@ -44,5 +44,5 @@ def chosen_device(wanted: str, threads: int | None) -> str:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise InvalidInputError("--device", wanted, "cpu or auto: no CUDA device is usable here")
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-    tune_allocator()
+    tune_for_networks()
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"

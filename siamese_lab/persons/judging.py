@@ -13,13 +13,14 @@ from siamese_lab.persons.cameras import CameraChanges, seen_by_another, without_
 from siamese_lab.persons.data import People
 from tessera.domain.ranking import Ranking, Seen, rank_gallery
 from tessera.imaging.person import fit_crop, person_input
+from tessera.nets.runtime import Network
 
 Vectors = npt.NDArray[np.float32]
 
 PROBES_A_PERSON = 4
 
 
-def embed_crops(network: nn.Module, crops: npt.NDArray[np.uint8], rows: int = 64) -> Vectors:
+def embed_crops(network: Network, crops: npt.NDArray[np.uint8], rows: int = 64) -> Vectors:
     """Unit embeddings of crops: (n, 128, 64, 3) -> float32 (n, d)."""
     parts = []
     with torch.inference_mode():
@@ -29,7 +30,7 @@ def embed_crops(network: nn.Module, crops: npt.NDArray[np.uint8], rows: int = 64
     return np.concatenate(parts)
 
 
-def rank_people(network: nn.Module, probes: People, gallery: People) -> Ranking:
+def rank_people(network: Network, probes: People, gallery: People) -> Ranking:
     """Search every probe in the gallery by cosine; no camera is known."""
     scores = embed_crops(network, probes.crops) @ embed_crops(network, gallery.crops).T
     return rank_gallery(scores, Seen(probes.person), Seen(gallery.person), same_camera_removed=False)
@@ -56,7 +57,7 @@ class Validation:
         ]
         self._shifted = People(np.stack(shifted), self._probes.person, self._probes.names)
 
-    def judge(self, network: nn.Module) -> Mapping[str, float]:
+    def judge(self, network: Network) -> Mapping[str, float]:
         """mAP of three looks."""
         bare = [
             People(np.stack([fit_crop(without_bars(crop)) for crop in one.crops]), one.person, one.names)

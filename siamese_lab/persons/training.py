@@ -139,7 +139,7 @@ def train(
     trunk: Mapping[str, Tensor],
     folder: Path,
     *,
-    judge: Callable[[nn.Module], Mapping[str, float]],
+    judge: Callable[[PersonNetwork], Mapping[str, float]],
     told: Callable[[str], None] = print,
 ) -> PersonNetwork:
     """Train, or go on where `folder` left off.

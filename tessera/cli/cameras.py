@@ -256,6 +256,20 @@ def camera_snapshot(camera_id: str, output: Path | None) -> int:
     return ExitCode.DONE
 
 
+@camera.command("accept-scene")
+@click.argument("camera_id", metavar="NAME")
+@connection_options
+def accept_scene(camera_id: str) -> int:
+    """Say that what a camera shows now is its scene, after somebody turned it on purpose."""
+    with connect() as tessera:
+        tessera.accept_scene(camera_id)
+    if wants_json():
+        echo_json({"camera_id": camera_id, "accepted": True})
+    else:
+        click.echo(f"{camera_id}: its scene is learned anew, in about sixteen seconds.")
+    return ExitCode.DONE
+
+
 @camera.command("list")
 @connection_options
 def list_cameras() -> int:

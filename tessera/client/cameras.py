@@ -165,6 +165,15 @@ class Cameras(Connection):
         response = self._ingest.call(self._ingest_stub.GetSnapshot, request)
         return a.Snapshot(response.image.data, wire.time_from_wire(response.capture_time))
 
+    def accept_scene(self, camera_id: str) -> None:
+        """What a camera shows now is its scene: an alarm that it was covered or moved is over, and it is learned anew.
+
+        Raises:
+            NotFound: no such camera.
+            NotAllowedNow: its scene is not watched.
+        """
+        self._ingest.call(self._ingest_stub.AcceptScene, camera_pb2.AcceptSceneRequest(camera_id=camera_id))
+
     def watch(
         self,
         *,

@@ -26,7 +26,7 @@ from tessera.v1 import encoder_pb2, matching_pb2
 
 
 def stream_open_to_wire(
-    camera_id: CameraId, options: EncodeOptions, resume_after_frame_id: int
+    camera_id: CameraId, options: EncodeOptions, resume_after_frame_id: int, wanted_credits: int
 ) -> encoder_pb2.EncodeStreamRequest:
     """The first message of an encode stream."""
     return encoder_pb2.EncodeStreamRequest(
@@ -35,6 +35,7 @@ def stream_open_to_wire(
             options=_options_to_wire(options),
             resume_after_frame_id=resume_after_frame_id,
             persons=None if options.persons is None else _options_to_wire(options.persons),
+            wanted_credits=wanted_credits,
         )
     )
 

@@ -43,6 +43,7 @@ class EncodeStream:
         camera_id: whose frames.
         options: what to find in them.
         resume_after_frame_id: the last frame whose answer the caller has; 0 for a new camera.
+        wanted_credits: frames that may be under way, of what cannot become too old; 0: the encoder's own number.
         open_limit_s: an encoder that does not answer the opening for so long is away.
     """
 
@@ -52,10 +53,14 @@ class EncodeStream:
         camera_id: CameraId,
         options: EncodeOptions | None = None,
         resume_after_frame_id: int = 0,
+        *,
+        wanted_credits: int = 0,
         open_limit_s: float = OPEN_LIMIT_S,
     ) -> None:
         self._stub = encoder_pb2_grpc.EncoderServiceStub(channel)
-        self._open = stream_wire.stream_open_to_wire(camera_id, options or EncodeOptions(), resume_after_frame_id)
+        self._open = stream_wire.stream_open_to_wire(
+            camera_id, options or EncodeOptions(), resume_after_frame_id, wanted_credits
+        )
         self._open_limit_s = open_limit_s
         self._credits = asyncio.Semaphore(0)
         self._call: _Call[encoder_pb2.EncodeStreamRequest, encoder_pb2.EncodeStreamResponse] | None = None

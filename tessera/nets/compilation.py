@@ -23,6 +23,7 @@ from pathlib import Path
 
 from torch import nn
 
+from tessera.domain.artifact import CropSize
 from tessera.nets.artifact import SampleNetworks
 from tessera.nets.compiled import CompiledNetwork, detector_range, embedder_range, require_known_torch
 from tessera.nets.compiled_files import compiled_folder, find_library
@@ -35,12 +36,12 @@ _LOOK_EVERY_S = 0.2
 _SAID_CHARACTERS = 400
 
 
-def load_compiled(networks: SampleNetworks, crop_px: int, cache_dir: Path, lanes: int) -> SampleNetworks | None:
+def load_compiled(networks: SampleNetworks, crop: CropSize, cache_dir: Path, lanes: int) -> SampleNetworks | None:
     """The compiled form of eager networks, when it was made here before.
 
     Args:
         networks: eager, on the CPU; they go on running what is not compiled, such as the narrowest pictures.
-        crop_px: side of the embedder's input.
+        crop: the embedder's input.
         cache_dir: the cache that `compile_networks` filled.
         lanes: how many threads will run each network at once.
 
@@ -58,7 +59,7 @@ def load_compiled(networks: SampleNetworks, crop_px: int, cache_dir: Path, lanes
     return replace(
         networks,
         detector=CompiledNetwork(libraries[0], lanes, detector_range(), networks.detector),
-        embedder=CompiledNetwork(libraries[1], lanes, embedder_range(crop_px), networks.embedder),
+        embedder=CompiledNetwork(libraries[1], lanes, embedder_range(crop), networks.embedder),
         runtime=Runtime.COMPILED,
     )
 

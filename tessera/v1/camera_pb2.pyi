@@ -691,6 +691,31 @@ class GetCameraStatusResponse(google.protobuf.message.Message):
 Global___GetCameraStatusResponse: typing_extensions.TypeAlias = GetCameraStatusResponse
 
 @typing.final
+class AcceptSceneRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CAMERA_ID_FIELD_NUMBER: builtins.int
+    camera_id: builtins.str
+    def __init__(
+        self,
+        *,
+        camera_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["camera_id", b"camera_id"]) -> None: ...
+
+Global___AcceptSceneRequest: typing_extensions.TypeAlias = AcceptSceneRequest
+
+@typing.final
+class AcceptSceneResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___AcceptSceneResponse: typing_extensions.TypeAlias = AcceptSceneResponse
+
+@typing.final
 class GetSnapshotRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

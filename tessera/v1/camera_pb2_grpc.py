@@ -64,6 +64,11 @@ class CameraServiceStub(object):
                 request_serializer=tessera_dot_v1_dot_camera__pb2.GetSnapshotRequest.SerializeToString,
                 response_deserializer=tessera_dot_v1_dot_camera__pb2.GetSnapshotResponse.FromString,
                 _registered_method=True)
+        self.AcceptScene = channel.unary_unary(
+                '/tessera.v1.CameraService/AcceptScene',
+                request_serializer=tessera_dot_v1_dot_camera__pb2.AcceptSceneRequest.SerializeToString,
+                response_deserializer=tessera_dot_v1_dot_camera__pb2.AcceptSceneResponse.FromString,
+                _registered_method=True)
         self.GetShot = channel.unary_unary(
                 '/tessera.v1.CameraService/GetShot',
                 request_serializer=tessera_dot_v1_dot_camera__pb2.GetShotRequest.SerializeToString,
@@ -125,6 +130,14 @@ class CameraServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AcceptScene(self, request, context):
+        """What the camera shows now is its scene, also if it was told as covered, out of focus or moved: that is over, and the
+        scene is learned anew. Idempotent. Errors: NOT_FOUND (CAMERA_NOT_FOUND), FAILED_PRECONDITION (SCENE_UNWATCHED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetShot(self, request, context):
         """The best shot of a tracklet, by the id that its sighting carries. Asked of the worker that watched the camera. Idempotent.
         Errors: NOT_FOUND (SHOT_NOT_FOUND: never kept, too old, erased, or damaged), INVALID_ARGUMENT.
@@ -173,6 +186,11 @@ def add_CameraServiceServicer_to_server(servicer, server):
                     servicer.GetSnapshot,
                     request_deserializer=tessera_dot_v1_dot_camera__pb2.GetSnapshotRequest.FromString,
                     response_serializer=tessera_dot_v1_dot_camera__pb2.GetSnapshotResponse.SerializeToString,
+            ),
+            'AcceptScene': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptScene,
+                    request_deserializer=tessera_dot_v1_dot_camera__pb2.AcceptSceneRequest.FromString,
+                    response_serializer=tessera_dot_v1_dot_camera__pb2.AcceptSceneResponse.SerializeToString,
             ),
             'GetShot': grpc.unary_unary_rpc_method_handler(
                     servicer.GetShot,
@@ -347,6 +365,33 @@ class CameraService(object):
             '/tessera.v1.CameraService/GetSnapshot',
             tessera_dot_v1_dot_camera__pb2.GetSnapshotRequest.SerializeToString,
             tessera_dot_v1_dot_camera__pb2.GetSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptScene(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tessera.v1.CameraService/AcceptScene',
+            tessera_dot_v1_dot_camera__pb2.AcceptSceneRequest.SerializeToString,
+            tessera_dot_v1_dot_camera__pb2.AcceptSceneResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -121,6 +121,22 @@ _CameraServiceGetSnapshotType = typing_extensions.TypeVar(
     ],
 )
 
+_CameraServiceAcceptSceneType = typing_extensions.TypeVar(
+    '_CameraServiceAcceptSceneType',
+    grpc.UnaryUnaryMultiCallable[
+        tessera.v1.camera_pb2.AcceptSceneRequest,
+        tessera.v1.camera_pb2.AcceptSceneResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.camera_pb2.AcceptSceneRequest,
+        tessera.v1.camera_pb2.AcceptSceneResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        tessera.v1.camera_pb2.AcceptSceneRequest,
+        tessera.v1.camera_pb2.AcceptSceneResponse,
+    ],
+)
+
 _CameraServiceGetShotType = typing_extensions.TypeVar(
     '_CameraServiceGetShotType',
     grpc.UnaryUnaryMultiCallable[
@@ -153,7 +169,7 @@ _CameraServiceGetClipType = typing_extensions.TypeVar(
     ],
 )
 
-class CameraServiceStub(typing.Generic[_CameraServiceAddCameraType, _CameraServiceUpdateCameraType, _CameraServiceListCamerasType, _CameraServiceRemoveCameraType, _CameraServiceGetCameraStatusType, _CameraServiceGetSnapshotType, _CameraServiceGetShotType, _CameraServiceGetClipType]):
+class CameraServiceStub(typing.Generic[_CameraServiceAddCameraType, _CameraServiceUpdateCameraType, _CameraServiceListCamerasType, _CameraServiceRemoveCameraType, _CameraServiceGetCameraStatusType, _CameraServiceGetSnapshotType, _CameraServiceAcceptSceneType, _CameraServiceGetShotType, _CameraServiceGetClipType]):
     @typing.overload
     def __init__(self: CameraServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -179,6 +195,10 @@ class CameraServiceStub(typing.Generic[_CameraServiceAddCameraType, _CameraServi
         grpc.UnaryUnaryMultiCallable[
             tessera.v1.camera_pb2.GetSnapshotRequest,
             tessera.v1.camera_pb2.GetSnapshotResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            tessera.v1.camera_pb2.AcceptSceneRequest,
+            tessera.v1.camera_pb2.AcceptSceneResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
             tessera.v1.camera_pb2.GetShotRequest,
@@ -217,6 +237,10 @@ class CameraServiceStub(typing.Generic[_CameraServiceAddCameraType, _CameraServi
             tessera.v1.camera_pb2.GetSnapshotResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            tessera.v1.camera_pb2.AcceptSceneRequest,
+            tessera.v1.camera_pb2.AcceptSceneResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             tessera.v1.camera_pb2.GetShotRequest,
             tessera.v1.camera_pb2.GetShotResponse,
         ],
@@ -249,6 +273,11 @@ class CameraServiceStub(typing.Generic[_CameraServiceAddCameraType, _CameraServi
 
     GetSnapshot: _CameraServiceGetSnapshotType
     """The newest sampled frame as a JPEG. Idempotent. Errors: NOT_FOUND (CAMERA_NOT_FOUND), UNAVAILABLE (no frame yet)."""
+
+    AcceptScene: _CameraServiceAcceptSceneType
+    """What the camera shows now is its scene, also if it was told as covered, out of focus or moved: that is over, and the
+    scene is learned anew. Idempotent. Errors: NOT_FOUND (CAMERA_NOT_FOUND), FAILED_PRECONDITION (SCENE_UNWATCHED).
+    """
 
     GetShot: _CameraServiceGetShotType
     """The best shot of a tracklet, by the id that its sighting carries. Asked of the worker that watched the camera. Idempotent.
@@ -284,6 +313,10 @@ CameraServiceAsyncStub: typing_extensions.TypeAlias = CameraServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.camera_pb2.GetSnapshotRequest,
         tessera.v1.camera_pb2.GetSnapshotResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        tessera.v1.camera_pb2.AcceptSceneRequest,
+        tessera.v1.camera_pb2.AcceptSceneResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         tessera.v1.camera_pb2.GetShotRequest,
@@ -349,6 +382,16 @@ class CameraServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[tessera.v1.camera_pb2.GetSnapshotResponse, collections.abc.Awaitable[tessera.v1.camera_pb2.GetSnapshotResponse]]:
         """The newest sampled frame as a JPEG. Idempotent. Errors: NOT_FOUND (CAMERA_NOT_FOUND), UNAVAILABLE (no frame yet)."""
+
+    @abc.abstractmethod
+    def AcceptScene(
+        self,
+        request: tessera.v1.camera_pb2.AcceptSceneRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tessera.v1.camera_pb2.AcceptSceneResponse, collections.abc.Awaitable[tessera.v1.camera_pb2.AcceptSceneResponse]]:
+        """What the camera shows now is its scene, also if it was told as covered, out of focus or moved: that is over, and the
+        scene is learned anew. Idempotent. Errors: NOT_FOUND (CAMERA_NOT_FOUND), FAILED_PRECONDITION (SCENE_UNWATCHED).
+        """
 
     @abc.abstractmethod
     def GetShot(

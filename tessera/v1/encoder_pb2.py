@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tessera.v1 import biometrics_pb2 as tessera_dot_v1_dot_biometrics__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tessera/v1/encoder.proto\x12\ntessera.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btessera/v1/biometrics.proto\"\x9d\x02\n\rEncodeOptions\x12&\n\x08modality\x18\x01 \x01(\x0e\x32\x14.tessera.v1.Modality\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x18\n\x10max_observations\x18\x03 \x01(\r\x12&\n\x19min_detection_probability\x18\x04 \x01(\x02H\x00\x88\x01\x01\x12\x13\n\x0bmin_side_px\x18\x05 \x01(\r\x12\x19\n\x11without_embedding\x18\x06 \x01(\x08\x12%\n\x18min_embedded_probability\x18\x07 \x01(\x02H\x01\x88\x01\x01\x42\x1c\n\x1a_min_detection_probabilityB\x1b\n\x19_min_embedded_probability\"\xb1\x01\n\rEncodeRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.tessera.v1.Image\x12*\n\x07options\x18\x02 \x01(\x0b\x32\x19.tessera.v1.EncodeOptions\x12&\n\x08priority\x18\x03 \x01(\x0e\x32\x14.tessera.v1.Priority\x12*\n\x07persons\x18\x04 \x01(\x0b\x32\x19.tessera.v1.EncodeOptions\"\xc9\x01\n\x0e\x45ncodeResponse\x12-\n\x0cobservations\x18\x01 \x03(\x0b\x32\x17.tessera.v1.Observation\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x10\n\x08width_px\x18\x03 \x01(\r\x12\x11\n\theight_px\x18\x04 \x01(\r\x12+\n\x0bstage_times\x18\x05 \x01(\x0b\x32\x16.tessera.v1.StageTimes\x12$\n\x07persons\x18\x06 \x01(\x0b\x32\x13.tessera.v1.Persons\"J\n\x07Persons\x12-\n\x0cobservations\x18\x01 \x03(\x0b\x32\x17.tessera.v1.Observation\x12\x10\n\x08model_id\x18\x02 \x01(\t\"\xa0\x01\n\x0e\x45xplainRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.tessera.v1.Image\x12$\n\treference\x18\x02 \x01(\x0b\x32\x11.tessera.v1.Probe\x12&\n\x08modality\x18\x03 \x01(\x0e\x32\x14.tessera.v1.Modality\x12\x10\n\x08model_id\x18\x04 \x01(\t\x12\x0c\n\x04grid\x18\x05 \x01(\r\"z\n\x0f\x45xplainResponse\x12\'\n\x03map\x18\x01 \x01(\x0b\x32\x1a.tessera.v1.ExplanationMap\x12,\n\x0bobservation\x18\x02 \x01(\x0b\x32\x17.tessera.v1.Observation\x12\x10\n\x08model_id\x18\x03 \x01(\t\"\x7f\n\x0e\x45xplanationMap\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x02 \x01(\r\x12\x13\n\x07weights\x18\x03 \x03(\x02\x42\x02\x10\x01\x12\x13\n\x0boverlay_png\x18\x04 \x01(\x0c\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\x14\n\x0c\x66\x61ithfulness\x18\x06 \x01(\x02\"\x8e\x01\n\nStageTimes\x12\x10\n\x08queue_ms\x18\x01 \x01(\x02\x12\x11\n\tdecode_ms\x18\x02 \x01(\x02\x12\x11\n\tdetect_ms\x18\x03 \x01(\x02\x12\x10\n\x08\x61lign_ms\x18\x04 \x01(\x02\x12\x12\n\nquality_ms\x18\x05 \x01(\x02\x12\x10\n\x08\x65mbed_ms\x18\x06 \x01(\x02\x12\x10\n\x08total_ms\x18\x07 \x01(\x02\"l\n\x13\x45ncodeStreamRequest\x12&\n\x04open\x18\x01 \x01(\x0b\x32\x16.tessera.v1.StreamOpenH\x00\x12\"\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x11.tessera.v1.FrameH\x00\x42\t\n\x07message\"\x96\x01\n\nStreamOpen\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12*\n\x07options\x18\x02 \x01(\x0b\x32\x19.tessera.v1.EncodeOptions\x12\x1d\n\x15resume_after_frame_id\x18\x03 \x01(\x04\x12*\n\x07persons\x18\x04 \x01(\x0b\x32\x19.tessera.v1.EncodeOptions\"\xef\x01\n\x05\x46rame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12 \n\x05image\x18\x02 \x01(\x0b\x32\x11.tessera.v1.Image\x12\x30\n\x0c\x63\x61pture_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\rexpires_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0fknown_tracklets\x18\x05 \x03(\x0b\x32\x19.tessera.v1.KnownTracklet\x12\x1a\n\x12\x64ropped_since_last\x18\x06 \x01(\r\"\x8a\x01\n\rKnownTracklet\x12\x13\n\x0btracklet_id\x18\x01 \x01(\t\x12&\n\rpredicted_box\x18\x02 \x01(\x0b\x32\x0f.tessera.v1.Box\x12\x14\n\x0c\x62\x65st_quality\x18\x03 \x01(\x02\x12&\n\x08modality\x18\x04 \x01(\x0e\x32\x14.tessera.v1.Modality\"\x9e\x01\n\x14\x45ncodeStreamResponse\x12*\n\x06opened\x18\x01 \x01(\x0b\x32\x18.tessera.v1.StreamOpenedH\x00\x12$\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x12.tessera.v1.CreditH\x00\x12)\n\x06result\x18\x03 \x01(\x0b\x32\x17.tessera.v1.FrameResultH\x00\x42\t\n\x07message\"\x8d\x01\n\x0cStreamOpened\x12\x11\n\tstream_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63redits\x18\x03 \x01(\r\x12-\n\nidle_limit\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10persons_model_id\x18\x05 \x01(\t\"\x19\n\x06\x43redit\x12\x0f\n\x07\x63redits\x18\x01 \x01(\r\"\xa7\x02\n\x0b\x46rameResult\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07\x65ncoded\x18\x03 \x01(\x0b\x32\x13.tessera.v1.EncodedH\x00\x12&\n\x07skipped\x18\x04 \x01(\x0b\x32\x13.tessera.v1.SkippedH\x00\x12&\n\x07\x65xpired\x18\x05 \x01(\x0b\x32\x13.tessera.v1.ExpiredH\x00\x12$\n\x06\x66\x61iled\x18\x06 \x01(\x0b\x32\x12.tessera.v1.FailedH\x00\x12+\n\x0bstage_times\x18\x07 \x01(\x0b\x32\x16.tessera.v1.StageTimesB\t\n\x07outcome\"\x83\x01\n\x07\x45ncoded\x12-\n\x0cobservations\x18\x01 \x03(\x0b\x32\x17.tessera.v1.Observation\x12\x10\n\x08width_px\x18\x02 \x01(\r\x12\x11\n\theight_px\x18\x03 \x01(\r\x12$\n\x07persons\x18\x04 \x01(\x0b\x32\x13.tessera.v1.Persons\"-\n\x07Skipped\x12\"\n\x06reason\x18\x01 \x01(\x0e\x32\x12.tessera.v1.Reason\"1\n\x07\x45xpired\x12&\n\x03\x61ge\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"<\n\x06\x46\x61iled\x12\"\n\x06reason\x18\x01 \x01(\x0e\x32\x12.tessera.v1.Reason\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"=\n\x13ListEncodersRequest\x12&\n\x08modality\x18\x01 \x01(\x0e\x32\x14.tessera.v1.Modality\"=\n\x14ListEncodersResponse\x12%\n\x08\x65ncoders\x18\x01 \x03(\x0b\x32\x13.tessera.v1.Encoder\"\xbb\x02\n\x07\x45ncoder\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x08modality\x18\x03 \x01(\x0e\x32\x14.tessera.v1.Modality\x12\x12\n\ndimensions\x18\x04 \x01(\r\x12\'\n\x05state\x18\x05 \x01(\x0e\x32\x18.tessera.v1.EncoderState\x12\x14\n\x0cstate_detail\x18\x06 \x01(\t\x12\x10\n\x08licences\x18\x07 \x03(\t\x12\'\n\x07weights\x18\x08 \x03(\x0b\x32\x16.tessera.v1.WeightFile\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\n \x01(\x08\x12\x16\n\x0e\x63\x61libration_id\x18\x0b \x01(\t\x12\x10\n\x08priority\x18\x0c \x01(\r\x12\x0f\n\x07runtime\x18\r \x01(\t\"\\\n\x12LoadEncoderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\x08priority\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x0cmake_default\x18\x03 \x01(\x08\x42\x0b\n\t_priority\";\n\x13LoadEncoderResponse\x12$\n\x07\x65ncoder\x18\x01 \x01(\x0b\x32\x13.tessera.v1.Encoder\"(\n\x14UnloadEncoderRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\")\n\x15UnloadEncoderResponse\x12\x10\n\x08unloaded\x18\x01 \x01(\x08\":\n\nWeightFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t*k\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x16\n\x12PRIORITY_ENROLMENT\x10\x02\x12\x13\n\x0fPRIORITY_STREAM\x10\x03*\xb5\x01\n\x0c\x45ncoderState\x12\x1d\n\x19\x45NCODER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NCODER_STATE_LOADING\x10\x01\x12\x1c\n\x18\x45NCODER_STATE_WARMING_UP\x10\x02\x12\x17\n\x13\x45NCODER_STATE_READY\x10\x03\x12\x1a\n\x16\x45NCODER_STATE_DRAINING\x10\x04\x12\x18\n\x14\x45NCODER_STATE_FAILED\x10\x05\x32\xe5\x03\n\x0e\x45ncoderService\x12?\n\x06\x45ncode\x12\x19.tessera.v1.EncodeRequest\x1a\x1a.tessera.v1.EncodeResponse\x12U\n\x0c\x45ncodeStream\x12\x1f.tessera.v1.EncodeStreamRequest\x1a .tessera.v1.EncodeStreamResponse(\x01\x30\x01\x12\x42\n\x07\x45xplain\x12\x1a.tessera.v1.ExplainRequest\x1a\x1b.tessera.v1.ExplainResponse\x12Q\n\x0cListEncoders\x12\x1f.tessera.v1.ListEncodersRequest\x1a .tessera.v1.ListEncodersResponse\x12N\n\x0bLoadEncoder\x12\x1e.tessera.v1.LoadEncoderRequest\x1a\x1f.tessera.v1.LoadEncoderResponse\x12T\n\rUnloadEncoder\x12 .tessera.v1.UnloadEncoderRequest\x1a!.tessera.v1.UnloadEncoderResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tessera/v1/encoder.proto\x12\ntessera.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btessera/v1/biometrics.proto\"\x9d\x02\n\rEncodeOptions\x12&\n\x08modality\x18\x01 \x01(\x0e\x32\x14.tessera.v1.Modality\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x18\n\x10max_observations\x18\x03 \x01(\r\x12&\n\x19min_detection_probability\x18\x04 \x01(\x02H\x00\x88\x01\x01\x12\x13\n\x0bmin_side_px\x18\x05 \x01(\r\x12\x19\n\x11without_embedding\x18\x06 \x01(\x08\x12%\n\x18min_embedded_probability\x18\x07 \x01(\x02H\x01\x88\x01\x01\x42\x1c\n\x1a_min_detection_probabilityB\x1b\n\x19_min_embedded_probability\"\xb1\x01\n\rEncodeRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.tessera.v1.Image\x12*\n\x07options\x18\x02 \x01(\x0b\x32\x19.tessera.v1.EncodeOptions\x12&\n\x08priority\x18\x03 \x01(\x0e\x32\x14.tessera.v1.Priority\x12*\n\x07persons\x18\x04 \x01(\x0b\x32\x19.tessera.v1.EncodeOptions\"\xc9\x01\n\x0e\x45ncodeResponse\x12-\n\x0cobservations\x18\x01 \x03(\x0b\x32\x17.tessera.v1.Observation\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x10\n\x08width_px\x18\x03 \x01(\r\x12\x11\n\theight_px\x18\x04 \x01(\r\x12+\n\x0bstage_times\x18\x05 \x01(\x0b\x32\x16.tessera.v1.StageTimes\x12$\n\x07persons\x18\x06 \x01(\x0b\x32\x13.tessera.v1.Persons\"J\n\x07Persons\x12-\n\x0cobservations\x18\x01 \x03(\x0b\x32\x17.tessera.v1.Observation\x12\x10\n\x08model_id\x18\x02 \x01(\t\"\xa0\x01\n\x0e\x45xplainRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.tessera.v1.Image\x12$\n\treference\x18\x02 \x01(\x0b\x32\x11.tessera.v1.Probe\x12&\n\x08modality\x18\x03 \x01(\x0e\x32\x14.tessera.v1.Modality\x12\x10\n\x08model_id\x18\x04 \x01(\t\x12\x0c\n\x04grid\x18\x05 \x01(\r\"z\n\x0f\x45xplainResponse\x12\'\n\x03map\x18\x01 \x01(\x0b\x32\x1a.tessera.v1.ExplanationMap\x12,\n\x0bobservation\x18\x02 \x01(\x0b\x32\x17.tessera.v1.Observation\x12\x10\n\x08model_id\x18\x03 \x01(\t\"\x7f\n\x0e\x45xplanationMap\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x02 \x01(\r\x12\x13\n\x07weights\x18\x03 \x03(\x02\x42\x02\x10\x01\x12\x13\n\x0boverlay_png\x18\x04 \x01(\x0c\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\x14\n\x0c\x66\x61ithfulness\x18\x06 \x01(\x02\"\x8e\x01\n\nStageTimes\x12\x10\n\x08queue_ms\x18\x01 \x01(\x02\x12\x11\n\tdecode_ms\x18\x02 \x01(\x02\x12\x11\n\tdetect_ms\x18\x03 \x01(\x02\x12\x10\n\x08\x61lign_ms\x18\x04 \x01(\x02\x12\x12\n\nquality_ms\x18\x05 \x01(\x02\x12\x10\n\x08\x65mbed_ms\x18\x06 \x01(\x02\x12\x10\n\x08total_ms\x18\x07 \x01(\x02\"l\n\x13\x45ncodeStreamRequest\x12&\n\x04open\x18\x01 \x01(\x0b\x32\x16.tessera.v1.StreamOpenH\x00\x12\"\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x11.tessera.v1.FrameH\x00\x42\t\n\x07message\"\xae\x01\n\nStreamOpen\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12*\n\x07options\x18\x02 \x01(\x0b\x32\x19.tessera.v1.EncodeOptions\x12\x1d\n\x15resume_after_frame_id\x18\x03 \x01(\x04\x12*\n\x07persons\x18\x04 \x01(\x0b\x32\x19.tessera.v1.EncodeOptions\x12\x16\n\x0ewanted_credits\x18\x05 \x01(\r\"\xef\x01\n\x05\x46rame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12 \n\x05image\x18\x02 \x01(\x0b\x32\x11.tessera.v1.Image\x12\x30\n\x0c\x63\x61pture_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\rexpires_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0fknown_tracklets\x18\x05 \x03(\x0b\x32\x19.tessera.v1.KnownTracklet\x12\x1a\n\x12\x64ropped_since_last\x18\x06 \x01(\r\"\x8a\x01\n\rKnownTracklet\x12\x13\n\x0btracklet_id\x18\x01 \x01(\t\x12&\n\rpredicted_box\x18\x02 \x01(\x0b\x32\x0f.tessera.v1.Box\x12\x14\n\x0c\x62\x65st_quality\x18\x03 \x01(\x02\x12&\n\x08modality\x18\x04 \x01(\x0e\x32\x14.tessera.v1.Modality\"\x9e\x01\n\x14\x45ncodeStreamResponse\x12*\n\x06opened\x18\x01 \x01(\x0b\x32\x18.tessera.v1.StreamOpenedH\x00\x12$\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x12.tessera.v1.CreditH\x00\x12)\n\x06result\x18\x03 \x01(\x0b\x32\x17.tessera.v1.FrameResultH\x00\x42\t\n\x07message\"\x8d\x01\n\x0cStreamOpened\x12\x11\n\tstream_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63redits\x18\x03 \x01(\r\x12-\n\nidle_limit\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10persons_model_id\x18\x05 \x01(\t\"\x19\n\x06\x43redit\x12\x0f\n\x07\x63redits\x18\x01 \x01(\r\"\xa7\x02\n\x0b\x46rameResult\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07\x65ncoded\x18\x03 \x01(\x0b\x32\x13.tessera.v1.EncodedH\x00\x12&\n\x07skipped\x18\x04 \x01(\x0b\x32\x13.tessera.v1.SkippedH\x00\x12&\n\x07\x65xpired\x18\x05 \x01(\x0b\x32\x13.tessera.v1.ExpiredH\x00\x12$\n\x06\x66\x61iled\x18\x06 \x01(\x0b\x32\x12.tessera.v1.FailedH\x00\x12+\n\x0bstage_times\x18\x07 \x01(\x0b\x32\x16.tessera.v1.StageTimesB\t\n\x07outcome\"\x83\x01\n\x07\x45ncoded\x12-\n\x0cobservations\x18\x01 \x03(\x0b\x32\x17.tessera.v1.Observation\x12\x10\n\x08width_px\x18\x02 \x01(\r\x12\x11\n\theight_px\x18\x03 \x01(\r\x12$\n\x07persons\x18\x04 \x01(\x0b\x32\x13.tessera.v1.Persons\"-\n\x07Skipped\x12\"\n\x06reason\x18\x01 \x01(\x0e\x32\x12.tessera.v1.Reason\"1\n\x07\x45xpired\x12&\n\x03\x61ge\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"<\n\x06\x46\x61iled\x12\"\n\x06reason\x18\x01 \x01(\x0e\x32\x12.tessera.v1.Reason\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"=\n\x13ListEncodersRequest\x12&\n\x08modality\x18\x01 \x01(\x0e\x32\x14.tessera.v1.Modality\"=\n\x14ListEncodersResponse\x12%\n\x08\x65ncoders\x18\x01 \x03(\x0b\x32\x13.tessera.v1.Encoder\"\xbb\x02\n\x07\x45ncoder\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x08modality\x18\x03 \x01(\x0e\x32\x14.tessera.v1.Modality\x12\x12\n\ndimensions\x18\x04 \x01(\r\x12\'\n\x05state\x18\x05 \x01(\x0e\x32\x18.tessera.v1.EncoderState\x12\x14\n\x0cstate_detail\x18\x06 \x01(\t\x12\x10\n\x08licences\x18\x07 \x03(\t\x12\'\n\x07weights\x18\x08 \x03(\x0b\x32\x16.tessera.v1.WeightFile\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\n \x01(\x08\x12\x16\n\x0e\x63\x61libration_id\x18\x0b \x01(\t\x12\x10\n\x08priority\x18\x0c \x01(\r\x12\x0f\n\x07runtime\x18\r \x01(\t\"\\\n\x12LoadEncoderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\x08priority\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x0cmake_default\x18\x03 \x01(\x08\x42\x0b\n\t_priority\";\n\x13LoadEncoderResponse\x12$\n\x07\x65ncoder\x18\x01 \x01(\x0b\x32\x13.tessera.v1.Encoder\"(\n\x14UnloadEncoderRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\")\n\x15UnloadEncoderResponse\x12\x10\n\x08unloaded\x18\x01 \x01(\x08\":\n\nWeightFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t*k\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x16\n\x12PRIORITY_ENROLMENT\x10\x02\x12\x13\n\x0fPRIORITY_STREAM\x10\x03*\xb5\x01\n\x0c\x45ncoderState\x12\x1d\n\x19\x45NCODER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NCODER_STATE_LOADING\x10\x01\x12\x1c\n\x18\x45NCODER_STATE_WARMING_UP\x10\x02\x12\x17\n\x13\x45NCODER_STATE_READY\x10\x03\x12\x1a\n\x16\x45NCODER_STATE_DRAINING\x10\x04\x12\x18\n\x14\x45NCODER_STATE_FAILED\x10\x05\x32\xe5\x03\n\x0e\x45ncoderService\x12?\n\x06\x45ncode\x12\x19.tessera.v1.EncodeRequest\x1a\x1a.tessera.v1.EncodeResponse\x12U\n\x0c\x45ncodeStream\x12\x1f.tessera.v1.EncodeStreamRequest\x1a .tessera.v1.EncodeStreamResponse(\x01\x30\x01\x12\x42\n\x07\x45xplain\x12\x1a.tessera.v1.ExplainRequest\x1a\x1b.tessera.v1.ExplainResponse\x12Q\n\x0cListEncoders\x12\x1f.tessera.v1.ListEncodersRequest\x1a .tessera.v1.ListEncodersResponse\x12N\n\x0bLoadEncoder\x12\x1e.tessera.v1.LoadEncoderRequest\x1a\x1f.tessera.v1.LoadEncoderResponse\x12T\n\rUnloadEncoder\x12 .tessera.v1.UnloadEncoderRequest\x1a!.tessera.v1.UnloadEncoderResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +36,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXPLANATIONMAP'].fields_by_name['weights']._loaded_options = None
   _globals['_EXPLANATIONMAP'].fields_by_name['weights']._serialized_options = b'\020\001'
-  _globals['_PRIORITY']._serialized_start=3757
-  _globals['_PRIORITY']._serialized_end=3864
-  _globals['_ENCODERSTATE']._serialized_start=3867
-  _globals['_ENCODERSTATE']._serialized_end=4048
+  _globals['_PRIORITY']._serialized_start=3781
+  _globals['_PRIORITY']._serialized_end=3888
+  _globals['_ENCODERSTATE']._serialized_start=3891
+  _globals['_ENCODERSTATE']._serialized_end=4072
   _globals['_ENCODEOPTIONS']._serialized_start=135
   _globals['_ENCODEOPTIONS']._serialized_end=420
   _globals['_ENCODEREQUEST']._serialized_start=423
@@ -59,43 +59,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENCODESTREAMREQUEST']._serialized_start=1443
   _globals['_ENCODESTREAMREQUEST']._serialized_end=1551
   _globals['_STREAMOPEN']._serialized_start=1554
-  _globals['_STREAMOPEN']._serialized_end=1704
-  _globals['_FRAME']._serialized_start=1707
-  _globals['_FRAME']._serialized_end=1946
-  _globals['_KNOWNTRACKLET']._serialized_start=1949
-  _globals['_KNOWNTRACKLET']._serialized_end=2087
-  _globals['_ENCODESTREAMRESPONSE']._serialized_start=2090
-  _globals['_ENCODESTREAMRESPONSE']._serialized_end=2248
-  _globals['_STREAMOPENED']._serialized_start=2251
-  _globals['_STREAMOPENED']._serialized_end=2392
-  _globals['_CREDIT']._serialized_start=2394
-  _globals['_CREDIT']._serialized_end=2419
-  _globals['_FRAMERESULT']._serialized_start=2422
-  _globals['_FRAMERESULT']._serialized_end=2717
-  _globals['_ENCODED']._serialized_start=2720
-  _globals['_ENCODED']._serialized_end=2851
-  _globals['_SKIPPED']._serialized_start=2853
-  _globals['_SKIPPED']._serialized_end=2898
-  _globals['_EXPIRED']._serialized_start=2900
-  _globals['_EXPIRED']._serialized_end=2949
-  _globals['_FAILED']._serialized_start=2951
-  _globals['_FAILED']._serialized_end=3011
-  _globals['_LISTENCODERSREQUEST']._serialized_start=3013
-  _globals['_LISTENCODERSREQUEST']._serialized_end=3074
-  _globals['_LISTENCODERSRESPONSE']._serialized_start=3076
-  _globals['_LISTENCODERSRESPONSE']._serialized_end=3137
-  _globals['_ENCODER']._serialized_start=3140
-  _globals['_ENCODER']._serialized_end=3455
-  _globals['_LOADENCODERREQUEST']._serialized_start=3457
-  _globals['_LOADENCODERREQUEST']._serialized_end=3549
-  _globals['_LOADENCODERRESPONSE']._serialized_start=3551
-  _globals['_LOADENCODERRESPONSE']._serialized_end=3610
-  _globals['_UNLOADENCODERREQUEST']._serialized_start=3612
-  _globals['_UNLOADENCODERREQUEST']._serialized_end=3652
-  _globals['_UNLOADENCODERRESPONSE']._serialized_start=3654
-  _globals['_UNLOADENCODERRESPONSE']._serialized_end=3695
-  _globals['_WEIGHTFILE']._serialized_start=3697
-  _globals['_WEIGHTFILE']._serialized_end=3755
-  _globals['_ENCODERSERVICE']._serialized_start=4051
-  _globals['_ENCODERSERVICE']._serialized_end=4536
+  _globals['_STREAMOPEN']._serialized_end=1728
+  _globals['_FRAME']._serialized_start=1731
+  _globals['_FRAME']._serialized_end=1970
+  _globals['_KNOWNTRACKLET']._serialized_start=1973
+  _globals['_KNOWNTRACKLET']._serialized_end=2111
+  _globals['_ENCODESTREAMRESPONSE']._serialized_start=2114
+  _globals['_ENCODESTREAMRESPONSE']._serialized_end=2272
+  _globals['_STREAMOPENED']._serialized_start=2275
+  _globals['_STREAMOPENED']._serialized_end=2416
+  _globals['_CREDIT']._serialized_start=2418
+  _globals['_CREDIT']._serialized_end=2443
+  _globals['_FRAMERESULT']._serialized_start=2446
+  _globals['_FRAMERESULT']._serialized_end=2741
+  _globals['_ENCODED']._serialized_start=2744
+  _globals['_ENCODED']._serialized_end=2875
+  _globals['_SKIPPED']._serialized_start=2877
+  _globals['_SKIPPED']._serialized_end=2922
+  _globals['_EXPIRED']._serialized_start=2924
+  _globals['_EXPIRED']._serialized_end=2973
+  _globals['_FAILED']._serialized_start=2975
+  _globals['_FAILED']._serialized_end=3035
+  _globals['_LISTENCODERSREQUEST']._serialized_start=3037
+  _globals['_LISTENCODERSREQUEST']._serialized_end=3098
+  _globals['_LISTENCODERSRESPONSE']._serialized_start=3100
+  _globals['_LISTENCODERSRESPONSE']._serialized_end=3161
+  _globals['_ENCODER']._serialized_start=3164
+  _globals['_ENCODER']._serialized_end=3479
+  _globals['_LOADENCODERREQUEST']._serialized_start=3481
+  _globals['_LOADENCODERREQUEST']._serialized_end=3573
+  _globals['_LOADENCODERRESPONSE']._serialized_start=3575
+  _globals['_LOADENCODERRESPONSE']._serialized_end=3634
+  _globals['_UNLOADENCODERREQUEST']._serialized_start=3636
+  _globals['_UNLOADENCODERREQUEST']._serialized_end=3676
+  _globals['_UNLOADENCODERRESPONSE']._serialized_start=3678
+  _globals['_UNLOADENCODERRESPONSE']._serialized_end=3719
+  _globals['_WEIGHTFILE']._serialized_start=3721
+  _globals['_WEIGHTFILE']._serialized_end=3779
+  _globals['_ENCODERSERVICE']._serialized_start=4075
+  _globals['_ENCODERSERVICE']._serialized_end=4560
 # @@protoc_insertion_point(module_scope)

@@ -386,9 +386,14 @@ class StreamOpen(google.protobuf.message.Message):
     OPTIONS_FIELD_NUMBER: builtins.int
     RESUME_AFTER_FRAME_ID_FIELD_NUMBER: builtins.int
     PERSONS_FIELD_NUMBER: builtins.int
+    WANTED_CREDITS_FIELD_NUMBER: builtins.int
     camera_id: builtins.str
     resume_after_frame_id: builtins.int
     """A client that comes back: the last frame_id whose answer it has. Frames up to it are refused. Default 0: a new stream."""
+    wanted_credits: builtins.int
+    """For frames that cannot become too old, such as a recording that is read as fast as it goes: so many may be under way
+    at a time. Default 0: the server's own number, which keeps a live camera's answers fresh. The server may grant fewer.
+    """
     @property
     def options(self) -> Global___EncodeOptions: ...
     @property
@@ -402,9 +407,10 @@ class StreamOpen(google.protobuf.message.Message):
         options: Global___EncodeOptions | None = ...,
         resume_after_frame_id: builtins.int = ...,
         persons: Global___EncodeOptions | None = ...,
+        wanted_credits: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["options", b"options", "persons", b"persons"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["camera_id", b"camera_id", "options", b"options", "persons", b"persons", "resume_after_frame_id", b"resume_after_frame_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["camera_id", b"camera_id", "options", b"options", "persons", b"persons", "resume_after_frame_id", b"resume_after_frame_id", "wanted_credits", b"wanted_credits"]) -> None: ...
 
 Global___StreamOpen: typing_extensions.TypeAlias = StreamOpen
 
@@ -519,7 +525,7 @@ class StreamOpened(google.protobuf.message.Message):
     stream_id: builtins.str
     model_id: builtins.str
     credits: builtins.int
-    """Credits granted at the start; 1 or 2."""
+    """Credits granted at the start; 1 or 2, unless the client wanted more."""
     persons_model_id: builtins.str
     """Empty where no persons are looked for beside faces."""
     @property

@@ -1,47 +1,32 @@
-"""The gateway's outbox in memory and on each server that users run: the same answers, fenced and in order."""
+"""The gateway's outbox in memory, on each server that users run, behind Sentinels and in a cluster: the same answers,
+fenced and in order."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-import redis
 
 from gateway_svc.memory_outbox import MemoryOutbox
 from gateway_svc.notifications import DeadLetter, DeadReason
 from gateway_svc.outbox import Fence, FencedError, HeldBack, Outbox, OutboxLimits
 from gateway_svc.redis_outbox import RedisOutbox
+from tests.congruence.conftest import Servers
 from tests.gateway_world import START, alert, owed
-from tests.servers import KINDS, binary_of
-from tests.valkey import running_server
 
 LIMITS = OutboxLimits(max_waiting=4, max_dead=3, remembered_s=3600.0)
 LATER = START + timedelta(seconds=10)
 
 
-@pytest.fixture(scope="module", params=["memory", *KINDS])
-def server_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the outbox is; each kind of server once a module."""
-    if request.param == "memory":
-        yield "memory"
-        return
-    binary = binary_of(request.param)
-    if binary is None:
-        pytest.skip(f"{request.param} is not installed: the outbox's scripts stay unproved on it")
-    with running_server(tmp_path_factory.mktemp(request.param), binary) as server:
-        yield server.url
-
-
 @pytest.fixture
-async def outbox(server_url: str) -> AsyncIterator[Outbox]:
+async def outbox(servers: Servers | None) -> AsyncIterator[Outbox]:
     """An empty one."""
-    if server_url == "memory":
+    if servers is None:
         yield MemoryOutbox(LIMITS)
         return
-    with redis.Redis.from_url(server_url) as client:
-        client.flushall()
-    opened = RedisOutbox(server_url, LIMITS)
+    servers.empty()
+    opened = RedisOutbox(servers.address, LIMITS)
     yield opened
     await opened.close()
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from redis.exceptions import RedisError
 
 from gallery_svc.store.durability import Durability
 from gallery_svc.store.protocol import shard_of
@@ -17,10 +16,10 @@ from gallery_svc.store.records import Enrolled, Enrollment
 from gallery_svc.store.redis import RedisStore
 from tessera.domain.errors import OutcomeUnknownError, UnavailableError
 from tessera.domain.ids import SubjectId
+from tests.congruence.failover_world import Group, cluster, sentinels
 from tests.congruence.redis_world import store_at
 from tests.congruence.store_world import STAFF, changes_so_far, collection, enrollment, request, rows_of, template
 from tests.eventually import eventually
-from tests.servers import PrivateServer, SentinelGroup, client_of, running_cluster, running_sentinels
 from tests.told import tell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -29,15 +28,6 @@ SHARDS = 8
 WRITERS = 4
 EACH = 60
 BROKEN_OFF_AFTER = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Servers of which one may die."""
-
-    address: str
-    doomed: PrivateServer
-    is_led_by_another: Callable[[], bool]
 
 
 @dataclass
@@ -49,29 +39,7 @@ class Told:
     refused: int = 0
 
 
-@contextlib.contextmanager
-def _sentinels(folder: Path) -> Iterator[Group]:
-    with running_sentinels(folder) as group:
-        yield Group(group.address, group.servers.primary, lambda: _chosen(group))
-
-
-@contextlib.contextmanager
-def _cluster(folder: Path) -> Iterator[Group]:
-    with running_cluster(folder) as cluster:
-        yield Group(cluster.address, cluster.primaries[0], lambda: _leads(cluster.replicas[0]))
-
-
-def _chosen(group: SentinelGroup) -> bool:
-    return group.primary_port() == group.servers.replica.port and _leads(group.servers.replica)
-
-
-def _leads(server: PrivateServer) -> bool:
-    with contextlib.suppress(RedisError), client_of(server) as client:
-        return bool(client.execute_command("ROLE")[0] == b"master")
-    return False
-
-
-@pytest.mark.parametrize("running", [_sentinels, _cluster])
+@pytest.mark.parametrize("running", [sentinels, cluster])
 async def test_a_failover_loses_nothing(
     running: Callable[[Path], contextlib.AbstractContextManager[Group]], tmp_path: Path
 ) -> None:
@@ -82,7 +50,7 @@ async def test_a_failover_loses_nothing(
         await store.create_collection(collection(shards=SHARDS))
         told = Told()
         await asyncio.gather(_end_of(group, told), *(_write(store, told, writer) for writer in range(WRITERS)))
-        await _require_all(store, told, running.__name__.strip("_"))
+        await _require_all(store, told, running.__name__)
         await store.close()
     assert told.unknown + told.refused > 0, "the failover was over before anybody wrote"
 

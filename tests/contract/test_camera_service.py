@@ -202,6 +202,17 @@ async def test_a_snapshot_is_the_newest_frame_as_jpeg(cameras: CameraServiceStub
     assert answer.HasField("capture_time")
 
 
+async def test_a_scene_is_accepted_where_it_is_watched(cameras: CameraServiceStub, pictures: Path) -> None:
+    """Elsewhere there is nothing to accept, and a camera that is not there is told as such."""
+    await cameras.AddCamera(add("watched", f"folder:{pictures}", loop=True))
+    await cameras.AcceptScene(pb.AcceptSceneRequest(camera_id="watched"))
+    await cameras.AddCamera(add("unwatched", f"folder:{pictures}", loop=True, watch_scene=False))
+    detail = await refused(cameras.AcceptScene(pb.AcceptSceneRequest(camera_id="unwatched")))
+    assert (detail.code, detail.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SCENE_UNWATCHED")
+    detail = await refused(cameras.AcceptScene(pb.AcceptSceneRequest(camera_id="nobody")))
+    assert (detail.code, detail.reason) == (grpc.StatusCode.NOT_FOUND, "CAMERA_NOT_FOUND")
+
+
 async def test_without_an_encoder_frames_are_still_accounted_for(cameras: CameraServiceStub, pictures: Path) -> None:
     """With the encoder away each sampled frame is skipped, expired or waits, and the reason is told."""
     await cameras.AddCamera(add("alone", f"folder:{pictures}", loop=True, sample_rate_hz=20))

@@ -105,6 +105,7 @@ def test_either_worker_answers_for_all_cameras(house: House) -> None:
     assert status.lease_token > 0
     snapshot = house.first.stub.GetSnapshot(pb.GetSnapshotRequest(camera_id=camera_id), timeout=10)
     assert simplejpeg.decode_jpeg_header(snapshot.image.data)[:2] == (48, 64)
+    house.first.stub.AcceptScene(pb.AcceptSceneRequest(camera_id=camera_id), timeout=10)
     off = pb.UpdateCameraRequest(camera=pb.Camera(camera_id=camera_id, enabled=False))
     off.update_mask.paths.append("enabled")
     house.first.stub.UpdateCamera(off, timeout=10)

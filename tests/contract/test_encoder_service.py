@@ -250,6 +250,13 @@ async def test_a_stream_opens_with_credits_and_gives_each_back(
     assert all(len(r.encoded.observations) == 1 for r in results)
 
 
+@pytest.mark.parametrize(("wanted", "granted"), [(0, 2), (1, 1), (3, 3), (1000, 4)])
+async def test_a_stream_may_want_more_under_way(stub: EncoderServiceStub, wanted: int, granted: int) -> None:
+    """For a recording that is read as fast as it goes; no more than the server gives anybody."""
+    (opened,) = await _talk(stub, [_open(wanted_credits=wanted)])
+    assert opened.opened.credits == granted
+
+
 async def test_every_frame_is_answered_once_in_order_whatever_becomes_of_it(
     stub: EncoderServiceStub, portraits: Mapping[str, bytes]
 ) -> None:

@@ -13,7 +13,7 @@ from benchmarks.encoder.faces import load, run_batch
 from benchmarks.encoder.pictures import pictures_720p
 from encoder_svc.faces.found import FoundFaces
 from encoder_svc.faces.pipeline import FacePipeline
-from tessera.nets.allocator import tune_allocator
+from tessera.chassis.allocator import tune_for_networks
 
 PREFIX = "TESSERA_PEER_"
 READY_DIR = "TESSERA_PEER_READY_DIR"
@@ -63,7 +63,7 @@ def load_in_worker(setup: PeerSetup) -> FacePipeline:
     if setup.threads:
         torch.set_num_threads(setup.threads)
     if setup.tuned:
-        tune_allocator()
+        tune_for_networks()
     pipeline = load(eager=not setup.compiled)
     pictures = pictures_720p()
     for count in sorted({1, min(2, setup.batch), setup.batch}):

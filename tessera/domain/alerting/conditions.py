@@ -69,12 +69,12 @@ class CompiledRule:
         return False
 
     def is_over(self, happening: Happening) -> bool:
-        """Whether an event says that a change of the scene is over that the rule may have told of."""
-        body = happening.body
-        is_clear = isinstance(body, CameraHappened) and body.kind is CameraEventKind.SCENE_CLEAR
-        return (
-            is_clear and self.rule.kind is RuleKind.SCENE and CameraEventKind.SCENE_CLEAR not in self.rule.scene_kinds
-        )
+        """Whether an event says that what the rule may have told of a scene is over, and is nothing that it tells."""
+        body, kinds = happening.body, self.rule.scene_kinds
+        if self.rule.kind is not RuleKind.SCENE or not isinstance(body, CameraHappened) or body.kind in kinds:
+            return False
+        is_thawed = body.kind is CameraEventKind.ONLINE and CameraEventKind.FROZEN in kinds
+        return is_thawed or body.kind is CameraEventKind.SCENE_CLEAR
 
     def takes(self, happening: Happening) -> bool:
         """Whether an event that it looks at is what it asks for; how long somebody stayed is not asked here."""

@@ -23,7 +23,7 @@ from tessera.domain.alerting.happenings import AlertSettled, CameraHappened, Hap
 from tessera.domain.alerting.incidents import REMEMBERED_S, Incidents
 from tessera.domain.alerting.rules import Grouping, Rule, RuleKind
 from tessera.domain.alerting.state import NEVER_S, EvaluatorState, Support, Timer, Window
-from tessera.domain.alerting.wording import back_why, dwelt_why, lost_why, revised_why, seen_why
+from tessera.domain.alerting.wording import back_why, clear_why, dwelt_why, lost_why, revised_why, seen_why
 from tessera.domain.camera_events import CameraEventKind
 
 _SCHEDULE_LOOK_S = 60.0
@@ -203,7 +203,7 @@ def _clear(state: EvaluatorState, rule: Rule, happening: Happening) -> list[Deci
     if rule.groups != (Grouping.CAMERA,):
         return []
     incidents = Incidents(state, rule)
-    return incidents.end(incidents.key(group_of(rule, happening)), happening.event_s, "the scene is clear again")
+    return incidents.end(incidents.key(group_of(rule, happening)), happening.event_s, clear_why(happening))
 
 
 # ---- moments

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 
-from tessera.domain.alerting.happenings import Happening, Seen, VerifyFailed
-from tessera.domain.alerting.rules import Grouping, Rule
+from tessera.domain.alerting.happenings import CameraHappened, Happening, Seen, VerifyFailed
+from tessera.domain.alerting.rules import Grouping, Rule, RuleKind
+from tessera.domain.camera_events import CameraEventKind
 
 WHOLE_RULE = "all"
+_OF_A_FREEZE = frozenset({CameraEventKind.FROZEN, CameraEventKind.ONLINE})
+"""A freeze begins with the one and is over with the other, whatever becomes of the scene meanwhile."""
 
 
 def alert_id_of(rule_id: str, group: str, event_id: str, at_s: float) -> str:
@@ -19,7 +22,7 @@ def group_of(rule: Rule, happening: Happening) -> str:
     """The group of a rule that an event belongs to."""
     if not rule.groups:
         return WHOLE_RULE
-    return digest("\n".join(_part(grouping, happening) for grouping in rule.groups))
+    return digest("\n".join(_part(rule, grouping, happening) for grouping in rule.groups))
 
 
 def person_of(happening: Happening) -> str:
@@ -41,12 +44,14 @@ def digest(text: str, size_bytes: int = 8) -> str:
     return hashlib.blake2b(text.encode(), digest_size=size_bytes).hexdigest()
 
 
-def _part(grouping: Grouping, happening: Happening) -> str:
+def _part(rule: Rule, grouping: Grouping, happening: Happening) -> str:
     body, found = happening.body, ""
     if grouping is Grouping.LINK:
         found = person_of(happening)
     if grouping is not Grouping.CAMERA and not found and isinstance(body, Seen | VerifyFailed):
         found = _subject(body)
+    if rule.kind is RuleKind.SCENE and isinstance(body, CameraHappened) and body.kind in _OF_A_FREEZE:
+        return f"frozen camera {happening.camera_id}"
     return found or f"camera {happening.camera_id}"
 
 

@@ -45,6 +45,13 @@ def back_why(kind: CameraEventKind) -> str:
     return "the camera is back" if kind is CameraEventKind.ONLINE else "the camera's source has ended"
 
 
+def clear_why(happening: Happening) -> str:
+    """A scene is as it was."""
+    body = happening.body
+    is_thawed = isinstance(body, CameraHappened) and body.kind is CameraEventKind.ONLINE
+    return "its pictures change again" if is_thawed else "the scene is clear again"
+
+
 def revised_why(happening: Happening) -> str:
     """A decision is another one now."""
     body = happening.body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import grpc
@@ -28,7 +29,7 @@ def evidence(rig: Rig) -> Evidence:
 
 
 def files(tmp_path: Path) -> list[Path]:
-    return list((tmp_path / "evidence").iterdir())
+    return [path for path in (tmp_path / "evidence").iterdir() if path.is_file()]
 
 
 async def watch(rig: Rig, folder: Path, *, loop: bool = True) -> None:
@@ -126,7 +127,7 @@ async def test_a_disk_that_takes_nothing_holds_up_no_frame(rig: Rig, picture_fol
     """Shots are lost, and counted; the camera goes on, and its account is exact."""
     folder = tmp_path / "evidence"
     await eventually(folder.is_dir, "the folder")
-    folder.rmdir()
+    shutil.rmtree(folder)
     folder.write_text("in the way")
     await watch(rig, picture_folder)
     lost = "tessera_ingest_evidence_lost_total"

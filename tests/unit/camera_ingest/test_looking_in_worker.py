@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +137,21 @@ async def test_a_camera_that_watches_no_scene_says_so(rig: Rig, still_folder: Pa
     worker = await watch(rig, Camera(HALL, f"folder:{still_folder}", loop=True, watch_scene=False))
     await eventually(lambda: worker.status().frames_sampled >= 3, "frames")
     assert worker.status().scene is SceneState.UNWATCHED
+
+
+async def test_an_accepted_scene_is_known_when_the_camera_is_watched_again(rig: Rig, still_folder: Path) -> None:
+    """What a person accepted is kept on disk, and is there before the first look."""
+    url = f"folder:{still_folder}"
+    camera = Camera(HALL, url, sample_rate_hz=20.0, loop=True, expires_after_s=8.0)
+    worker = await watch(rig, camera)
+    await eventually(lambda: worker.status().scene is SceneState.CLEAR, "the scene")
+    worker.accept_scene()
+    await eventually(lambda: worker.status().scene is SceneState.LEARNING, "the scene to be learned anew")
+    await eventually(lambda: worker.status().scene is SceneState.CLEAR, "the accepted scene")
+    await rig.ingest.fleet.change(HALL, lambda before: replace(before, enabled=False))
+    await rig.ingest.fleet.change(HALL, lambda before: replace(before, enabled=True, watch_scene=True))
+    again = rig.ingest.fleet.worker(HALL)
+    assert again is not worker
+    scene = again._scene
+    assert scene is not None
+    await eventually(lambda: not scene.album.is_empty, "its album")

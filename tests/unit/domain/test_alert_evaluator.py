@@ -126,6 +126,22 @@ def test_a_scene_that_is_clear_again_ends_its_alert() -> None:
     assert len(room.take(camera("COVERED", 60))) == 2
 
 
+def test_a_camera_whose_pictures_change_again_ends_the_alert_of_its_freeze() -> None:
+    """By the rule. Its covered scene is another incident, which a camera that is online says nothing of."""
+    room = Watchroom(Rule("tamper", RuleKind.SCENE))
+    frozen, covered = room.take(camera("FROZEN", 0), camera("COVERED", 1), camera("ONLINE", 20))
+    assert (frozen.change, frozen.steps[-1].comment) == (AlertChange.ENDED, "its pictures change again")
+    assert (covered.change, covered.state) == (AlertChange.OPENED, AlertState.OPEN)
+    assert len(room.take(camera("ONLINE", 40), camera("FROZEN", 60))) == 3
+
+
+def test_a_rule_that_asks_for_no_freeze_hears_no_end_of_one() -> None:
+    """A camera that is online again is no sign that nobody covers it any more."""
+    rule = Rule("covered", RuleKind.SCENE, camera_event_kinds=(CameraEventKind.COVERED,))
+    (alert,) = Watchroom(rule).take(camera("COVERED", 0), camera("LOST", 1), camera("ONLINE", 2))
+    assert alert.state is AlertState.OPEN
+
+
 def test_a_camera_that_stays_away_is_told_and_so_is_its_return() -> None:
     """After `lasting_s`, at the moment itself; a shorter absence is not. Its return resolves the alert, by the rule."""
     room = Watchroom(LOST)

@@ -10,9 +10,9 @@ import torch
 
 from encoder_svc.device import choose_device, prepare_inference_thread
 from encoder_svc.settings import PREFIX, DeviceChoice, EncoderSettings, parse_more_encoders
+from tessera.chassis.allocator import tune_for_networks
 from tessera.chassis.settings import load_settings
 from tessera.domain.errors import InvalidInputError
-from tessera.nets.allocator import tune_allocator
 
 
 def test_the_defaults_are_valid_and_one_may_be_changed() -> None:
@@ -29,6 +29,7 @@ def test_the_defaults_are_valid_and_one_may_be_changed() -> None:
         ("THREADS", "0", "1 or more"),
         ("DEVICE", "tpu", "auto, cpu, cuda"),
         ("STREAM_CREDITS", "3", "1 or 2"),
+        ("STREAM_MOST_CREDITS", "1", "2 (stream_credits) to 64"),
         ("DETECT_SIDE_PX", "10", "64 to 4096"),
         ("STREAM_IDLE_S", "0", "more than 0"),
         ("RUNTIME", "fast", "auto, eager"),
@@ -89,7 +90,7 @@ def test_cuda_is_refused_where_there_is_none() -> None:
 
 def test_the_process_can_be_tuned() -> None:
     """glibc takes the allocator's settings, other systems are left alone; the thread count is what was asked."""
-    assert tune_allocator() is (platform.libc_ver()[0] == "glibc")
+    assert tune_for_networks() is (platform.libc_ver()[0] == "glibc")
     before = torch.get_num_threads()
     prepare_inference_thread(1)
     try:

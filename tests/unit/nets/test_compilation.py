@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tessera.domain.artifact import Manifest
+from tessera.domain.artifact import CropSize, Manifest
 from tessera.nets import compilation, compiled_files
 from tessera.nets.artifact import SampleNetworks
 from tessera.nets.compilation import compile_networks, load_compiled
@@ -170,7 +170,7 @@ def test_only_what_was_compiled_for_reaches_the_code(shape: tuple[int, ...], *, 
 
 def test_nothing_compiled_is_no_error(face_networks: SampleNetworks, tmp_path: Path) -> None:
     """A first start finds nothing and goes on eager."""
-    assert load_compiled(face_networks, 112, tmp_path, lanes=2) is None
+    assert load_compiled(face_networks, CropSize(112, 112), tmp_path, lanes=2) is None
 
 
 def test_without_a_compiler_the_reason_is_told(
@@ -188,7 +188,7 @@ def test_a_compiler_that_fails_leaves_nothing(
     """The other process says why in one line, and the cache stays as it was: here its weights are missing."""
     with pytest.raises(RuntimeUnavailableError, match="load the encoder before"):
         compile_networks(face_manifest.name, tmp_path)
-    assert load_compiled(face_networks, 112, tmp_path, lanes=2) is None
+    assert load_compiled(face_networks, CropSize(112, 112), tmp_path, lanes=2) is None
 
 
 @pytest.mark.parametrize(

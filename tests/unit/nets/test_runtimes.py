@@ -58,7 +58,7 @@ def eager(face_manifest: Manifest, face_weights: Mapping[str, Path]) -> SampleNe
 def compiled(face_manifest: Manifest, eager: SampleNetworks) -> SampleNetworks:
     """Compiled for this machine; a minute or two the first time, kept in the user's cache."""
     compile_networks(face_manifest.name, default_cache_dir(), limit_s=COMPILE_LIMIT_S)
-    networks = load_compiled(eager, face_manifest.crop.height_px, default_cache_dir(), LANES)
+    networks = load_compiled(eager, face_manifest.crop, default_cache_dir(), LANES)
     assert networks is not None
     return networks
 

@@ -1,4 +1,4 @@
-"""The seam to redis-py: what it loses or shows must not reach the gateway."""
+"""The seam to redis-py: what it loses or shows must not reach a service."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import asyncio
 import pytest
 from redis.exceptions import ConnectionError as StoreGoneError
 
-from gateway_svc.redis_outbox import asked
+from tessera.chassis.store_client import StoreClient
 from tessera.domain.errors import UnavailableError
+
+NOWHERE = "redis://127.0.0.1:1"
 
 
 async def test_a_cancellation_that_the_library_loses_is_not_lost() -> None:
@@ -24,7 +26,7 @@ async def test_a_cancellation_that_the_library_loses_is_not_lost() -> None:
             return 1
         return 0
 
-    task = asyncio.create_task(asked(losing()))
+    task = asyncio.create_task(StoreClient(NOWHERE, 5.0).answer(losing()))
     await asking.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -39,5 +41,5 @@ async def test_a_store_that_is_lost_is_away_and_names_no_address(kind: type[Exce
         raise kind("redis://ada:hunter2@store:6379 is gone")
 
     with pytest.raises(UnavailableError, match=f"store is unavailable: {kind.__name__}") as error:
-        await asked(failing())
+        await StoreClient(NOWHERE, 5.0).answer(failing())
     assert "hunter2" not in str(error.value)

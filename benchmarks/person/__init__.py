@@ -1,0 +1,1 @@
+"""Person detection and re-identification against what was asked of them."""
