@@ -42,6 +42,9 @@ from tessera.nets.artifact import SampleNetworks
 from tessera.nets.minifasnet import PadNetwork
 from tessera.nets.yunet import decode as decode_faces
 
+SURE_OF_A_FACE = 0.7
+"""What is reported where the caller names no probability."""
+
 
 class FacePipeline(TwoStagePipeline):
     """The face encoder of one manifest.
@@ -125,7 +128,8 @@ class FacePipeline(TwoStagePipeline):
             known: tracklets that need no new embedding unless the sample is clearly better.
         """
         seen = frame.detector
-        found = decode_faces(output, seen.height_px, seen.width_px, score_threshold=options.min_detection_probability)
+        sure = options.min_detection_probability or SURE_OF_A_FACE
+        found = decode_faces(output, seen.height_px, seen.width_px, score_threshold=sure)
         areas = found.boxes[:, 2] * found.boxes[:, 3]
         largest = np.argsort(-areas, kind="stable")[: options.max_observations]
         # In pixels of the picture as it was sent.

@@ -41,6 +41,9 @@ from tessera.nets.signature import SignatureNetworks
 PAGE_SIDE_PX = 2048
 """A JPEG is decoded no larger than this longer side needs: a signature on an A4 page then has some 500 pixels."""
 
+SURE_OF_A_SIGNATURE = 0.7
+"""What is reported where the caller names no probability."""
+
 _NO_LANDMARKS = np.empty((0, 2), np.float32)
 _PAPER = 255
 
@@ -213,7 +216,10 @@ def _as_seen(prepared: PreparedSignature) -> Image:
 
 def _is_told(one: FoundSignature, options: EncodeOptions) -> bool:
     """Print is told as print where nothing was written: a page without a signature is another mistake."""
-    return one.probability > options.min_detection_probability or Reason.PRINTED_TEXT in one.quality.reasons
+    return (
+        one.probability > (options.min_detection_probability or SURE_OF_A_SIGNATURE)
+        or Reason.PRINTED_TEXT in one.quality.reasons
+    )
 
 
 def _since_ms(started_s: float) -> float:
