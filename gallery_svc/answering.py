@@ -36,7 +36,7 @@ def parts_on(ground: Ground) -> GalleryParts:
     """All of them, joined."""
     store, replica, clock, metrics = ground.store, ground.replica, ground.clock, ground.metrics
     upkeep, subjects = _upkeep(ground), _subjects(ground)
-    recorder = Recorder(ground.batcher, clock, metrics)
+    recorder = Recorder(ground.batcher, clock, ground.biometrics)
     failures = VerifyFailures(ground.events)
     checks = IntegrityChecks(store, ground.scatter, ground.thresholds)
     enroller = _enroller(ground, checks)
@@ -134,6 +134,7 @@ def _sightings(ground: Ground) -> Sightings:
         ),
         clock=ground.clock,
         metrics=ground.metrics,
+        biometrics=ground.biometrics,
         time_to_live_s=settings.event_time_to_live_s,
         search_limit_s=settings.max_deadline_s,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -97,14 +98,23 @@ class Calibrations:
         thresholds: what decides here; told of each choice.
         samples: the deployment's own templates, as labelled samples.
         clock: for the times of records.
+        on_refresh: called whenever it has looked which calibrations decide.
     """
 
-    def __init__(self, store: Store, thresholds: Thresholds, samples: OwnSamples, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        thresholds: Thresholds,
+        samples: OwnSamples,
+        clock: Clock,
+        on_refresh: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
         self._thresholds = thresholds
         self._samples = samples
         self._clock = clock
         self._choices: dict[ModelId, CalibrationChoice] = {}
+        self._on_refresh = on_refresh
 
     async def refresh(self) -> None:
         """Take to the choices that stand in the store.
@@ -117,6 +127,7 @@ class Calibrations:
             if self._choices.get(model_id) != choice:
                 await self._take_to(choice)
         self._choices = choices
+        self._on_refresh()
 
     async def fit(self, order: FitOrder) -> tuple[KeptCalibration, bool]:
         """Fit a calibration, keep it, and have it decide where that is asked for.

@@ -15,7 +15,9 @@ from typing import Literal
 from prometheus_client import CollectorRegistry
 
 from gallery_svc.auditing import AuditBatcher, AuditStamper
+from gallery_svc.biometrics import Biometrics
 from gallery_svc.calibrations import Calibrations
+from gallery_svc.camera_groups import CameraGroups
 from gallery_svc.claiming import Claims
 from gallery_svc.collections import Collections
 from gallery_svc.counted_door import CountedDoor
@@ -99,7 +101,8 @@ class Ground:
         )
         self.collections = Collections(self.store, self.replica, self.thresholds, clock, settings.shards)
         self.encoder = encoder
-        self.probes = ProbeReader(encoder, self.thresholds, self.metrics)
+        self.biometrics = Biometrics(self.metrics, self.thresholds, CameraGroups.parse(settings.camera_groups), clock)
+        self.probes = ProbeReader(encoder, self.thresholds, self.metrics, self.biometrics)
         self.threads = ThreadPoolExecutor(settings.search_threads, thread_name_prefix="search")
         self.searcher = Searcher(
             self.threads,
@@ -124,7 +127,9 @@ class Ground:
             clock=clock,
             metrics=self.metrics,
         )
-        self.calibrations = Calibrations(self.store, self.thresholds, OwnSamples(self.store), clock)
+        self.calibrations = Calibrations(
+            self.store, self.thresholds, OwnSamples(self.store), clock, self.biometrics.show_calibrations
+        )
         self.closing = asyncio.Event()
 
     async def close(self) -> None:

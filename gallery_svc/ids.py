@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import deque
-from datetime import datetime
+from datetime import UTC, datetime
 
 from tessera.domain.ids import EventId, TrackletId
+
+_TIME_ORDERED = re.compile(r"[a-z]+-([0-9a-f]{12})[0-9a-f]{12}")
 
 
 def time_ordered_id(kind: str, now: datetime) -> str:
     """`KIND-` with 12 hex digits of milliseconds and 12 of chance: ids of later moments sort behind earlier ones."""
     return f"{kind}-{int(now.timestamp() * 1000):012x}{_CHANCE.token()}"
+
+
+def made_at(made_id: str) -> datetime | None:
+    """When `time_ordered_id` made an id; None: something else did."""
+    found = _TIME_ORDERED.fullmatch(made_id)
+    return datetime.fromtimestamp(int(found.group(1), 16) / 1000, UTC) if found else None
 
 
 def sighting_event_id(tracklet_id: TrackletId) -> EventId:

@@ -202,7 +202,7 @@ class Matcher:
         compare_ms = _since_ms(compared_s)
 
         recorded_s = time.perf_counter()
-        recorded = await self._recorder.record(attempt, decision, question.subject_id)
+        recorded = await self._recorder.record(attempt, decision, question.subject_id, hit.template_id if hit else None)
         await self._failures.note(recorded, question.collection_id, question.subject_id, question.camera_id)
         store_ms += _since_ms(recorded_s)
         times = MatchTimes(seen.stage_times, seen.encode_ms, compare_ms, store_ms, _since_ms(started_s))
@@ -333,7 +333,8 @@ class Matcher:
         found = (FoundSubject(hit, hit.score >= threshold.score) for hit in hits)
         candidates = tuple(one for one in found if one.above_threshold or question.all_candidates)
         matched = hits[0].subject_id if decision.outcome is Outcome.MATCH else None
-        return Identification(await self._recorder.record(attempt, decision, matched), candidates, sample)
+        template_id = hits[0].template_id if hits else None
+        return Identification(await self._recorder.record(attempt, decision, matched, template_id), candidates, sample)
 
     def _model_for(self, question: CompareQuestion) -> ModelId:
         for probe in (question.first, question.second):

@@ -10,9 +10,11 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
+from gallery_svc.biometrics import Biometrics
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
+from tessera.chassis.tracing import current_span
 from tessera.client.encoder import EncodedImage, Priority
 from tessera.client.stream_values import StageTimes
 from tessera.domain.embedding import Embedding, Modality
@@ -118,9 +120,13 @@ class ProbeReader:
         encoder: what pictures are sent to.
         thresholds: knows how long each model's embeddings are.
         metrics: where it counts.
+        biometrics: counts what was found.
     """
 
-    def __init__(self, encoder: Encoder, thresholds: Thresholds, metrics: GalleryMetrics) -> None:
+    def __init__(
+        self, encoder: Encoder, thresholds: Thresholds, metrics: GalleryMetrics, biometrics: Biometrics
+    ) -> None:
+        self._biometrics = biometrics
         self._encoder = encoder
         self._thresholds = thresholds
         self._metrics = metrics
@@ -169,6 +175,8 @@ class ProbeReader:
         encoded = await self._measured(call, model_id)
         encode_ms = (time.perf_counter() - started_s) * 1000
         samples = tuple(_sample(o, o.embedding) for o in encoded.observations if o.embedding is not None)
+        qualities = [sample.quality for sample in samples if sample.quality is not None]
+        self._biometrics.acquired(model_id, _PURPOSES[priority], qualities)
         return Seen(samples, encoded.stage_times, encode_ms, modality)
 
     async def _measured(self, call: Awaitable[EncodedImage], model_id: ModelId) -> EncodedImage:
@@ -182,10 +190,14 @@ class ProbeReader:
             outcome = type(error).__name__
             raise
         finally:
-            self._metrics.encoder_seconds.labels(outcome).observe(time.perf_counter() - started_s)
+            took_s = time.perf_counter() - started_s
+            self._metrics.encoder_seconds.labels(outcome).observe(took_s, current_span().exemplar())
         if encoded.model_id != model_id:
             raise ModelMismatchError(model_id, encoded.model_id, "encoder")
         return encoded
+
+
+_PURPOSES = {Priority.INTERACTIVE: "claim", Priority.ENROLMENT: "enrolment", Priority.STREAM: "upkeep"}
 
 
 def _sample(observation: Observation, embedding: Embedding) -> Sample:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gallery_svc.auditing import AuditBatcher
+from gallery_svc.biometrics import Biometrics
 from gallery_svc.ids import time_ordered_id
-from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.store.protocol import audit_log
 from gallery_svc.store.records import AuditRecord
 from tessera.chassis.clock import Clock
-from tessera.domain.decision import Decision, Outcome
-from tessera.domain.ids import CollectionId, SubjectId
+from tessera.domain.decision import Decision
+from tessera.domain.ids import CollectionId, SubjectId, TemplateId
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Attempt:
     caller: str = ""
     request_id: str = ""
     collection_id: CollectionId | None = None
+    camera_id: str = ""
+    """Empty: no camera asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +49,28 @@ class Recorder:
     Args:
         batcher: writes to the log.
         clock: for the time of the decision.
-        metrics: where it counts.
+        biometrics: counts them.
     """
 
-    def __init__(self, batcher: AuditBatcher[AuditRecord], clock: Clock, metrics: GalleryMetrics) -> None:
+    def __init__(self, batcher: AuditBatcher[AuditRecord], clock: Clock, biometrics: Biometrics) -> None:
         self._batcher = batcher
         self._clock = clock
-        self._metrics = metrics
+        self._biometrics = biometrics
 
-    async def record(self, attempt: Attempt, decision: Decision, subject_id: SubjectId | None = None) -> Recorded:
+    async def record(
+        self,
+        attempt: Attempt,
+        decision: Decision,
+        subject_id: SubjectId | None = None,
+        template_id: TemplateId | None = None,
+    ) -> Recorded:
         """Write one decision.
+
+        Args:
+            attempt: who asked.
+            decision: the answer.
+            subject_id: whom it is about.
+            template_id: that scored highest; None: none was compared, or it does not matter which.
 
         Raises:
             UnavailableError: the store is away; the decision must not be told.
@@ -76,7 +90,7 @@ class Recorder:
             threshold=decision.threshold,
         )
         await self._batcher.record(audit_log(attempt.collection_id, 0), entry)
-        count_decision(self._metrics, attempt.method, decision)
+        self._biometrics.decided(attempt.method, decision, attempt.camera_id, template_id)
         return Recorded(decision, entry.evidence_id, now)
 
     async def record_joint(
@@ -110,7 +124,7 @@ class Recorder:
                 for attempt, subject_id in attempts
             )
         )
-        count_decision(self._metrics, attempts[0][0].method, decision)
+        self._biometrics.decided(attempts[0][0].method, decision)
         return Recorded(decision, evidence_id, now)
 
     async def record_question(self, attempt: Attempt, subject_id: SubjectId) -> None:
@@ -132,10 +146,3 @@ class Recorder:
             request_id=attempt.request_id,
         )
         await self._batcher.record(audit_log(attempt.collection_id, 0), entry)
-
-
-def count_decision(metrics: GalleryMetrics, method: str, decision: Decision) -> None:
-    """Count one answer."""
-    metrics.decided.of(method.lower(), decision.outcome.value).inc()
-    if decision.outcome is Outcome.INCONCLUSIVE:
-        metrics.inconclusive.labels(method.lower(), decision.reasons[0].value).inc()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gallery_svc.camera_groups import CameraGroups
 from gallery_svc.holding import Holding
 from tessera.chassis.settings import (
     MEMORY,
@@ -176,6 +177,9 @@ class GallerySettings:
     """Of unknown people who were not seen before, so many may be taken for somebody who was, and carry his link."""
     link_retention_s: float = 8 * 3600.0
     """So long after an unknown person was seen last he may be linked with another sighting; 0: nobody is linked."""
+    camera_groups: str = ""
+    """Groups of cameras in the biometric metrics, by patterns of their ids: `entrance=door-*,yard=yard-*`; the first
+    that fits. Cameras in none are `other`."""
     log_level: str = "info"
     """debug, info, warning or error."""
 
@@ -230,6 +234,7 @@ class GallerySettings:
             "max_import_bytes",
         ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        CameraGroups.parse(self.camera_groups)
         require_log_level("log_level", self.log_level)
 
     def _require_engine(self) -> None:

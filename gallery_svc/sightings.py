@@ -12,6 +12,7 @@ import weakref
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from gallery_svc.biometrics import Biometrics
 from gallery_svc.events import EventLog
 from gallery_svc.fencing import Fences
 from gallery_svc.gallery_size import size_of
@@ -23,7 +24,6 @@ from gallery_svc.live import LiveCollection
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.own_part import Asked
 from gallery_svc.probes import Deadline
-from gallery_svc.recording import count_decision
 from gallery_svc.replica import Replica
 from gallery_svc.scatter import Scatter
 from gallery_svc.store.protocol import Store
@@ -76,6 +76,7 @@ class Sightings:
         links: link the tracklets of unknown people.
         clock: for the times of decisions.
         metrics: where it counts.
+        biometrics: counts what decisions rest on.
         time_to_live_s: so long after its newest capture nothing may be done because of a sighting.
         search_limit_s: a search that has to wait longer for its turn is given up.
     """
@@ -93,6 +94,7 @@ class Sightings:
         links: Links,
         clock: Clock,
         metrics: GalleryMetrics,
+        biometrics: Biometrics,
         time_to_live_s: float,
         search_limit_s: float,
     ) -> None:
@@ -106,6 +108,7 @@ class Sightings:
         self._links = links
         self._clock = clock
         self._metrics = metrics
+        self._biometrics = biometrics
         self._time_to_live_s = time_to_live_s
         self._search_limit_s = search_limit_s
         # One update of a tracklet at a time, also when a worker came back on a new stream.
@@ -137,6 +140,8 @@ class Sightings:
         if update.sequence <= before.sequence and before.standing is not None:
             self._metrics.updates.labels("repeated").inc()
             return self._answer(update, before, before.standing, live, "")
+        for sample in update.samples:
+            self._biometrics.seen(live.record.model_id, update.camera_id, sample.quality)
         state = (await self._without_erased(before, live)).with_samples(update)
         standing, name = state.standing, ""
         if update.samples or standing is None or standing is not before.standing:
@@ -169,7 +174,7 @@ class Sightings:
             decision = judge_search(found.hits[0], threshold, (*state.weaknesses(), *weak))
             best = found.hits[0][0] if decision.outcome is Outcome.MATCH else None
         verdict = Verdict(decision.outcome, best.subject_id if best else None)
-        count_decision(self._metrics, "tracklet", decision)
+        self._biometrics.decided("tracklet", decision, camera_id, best.template_id if best else None)
         return next_standing(state.standing, verdict, decision), best.display_name if best else ""
 
     def _linked(

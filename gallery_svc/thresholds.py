@@ -73,6 +73,10 @@ class Thresholds:
         """The calibrations that came with encoders."""
         return tuple(self._shipped.values())
 
+    def deciding(self) -> tuple[Calibration, ...]:
+        """The calibrations that decide now."""
+        return tuple(self._deciding.values())
+
     def shipped_for(self, model_id: ModelId) -> Calibration | None:
         """The calibration against random impostors that came with an encoder, or None."""
         return self._shipped.get((model_id, Impostors.RANDOM))

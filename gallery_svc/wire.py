@@ -74,7 +74,7 @@ def attempt_from(
     method: str, message: matching_pb2.VerifyRequest | matching_pb2.IdentifyRequest, caller: str, where: CollectionId
 ) -> Attempt:
     """Who asks what, for the record."""
-    return Attempt(method, caller, request_id_from(message.request_id) or "", where)
+    return Attempt(method, caller, request_id_from(message.request_id) or "", where, message.camera_id)
 
 
 def page_size_from(value: int) -> int:

@@ -11,6 +11,8 @@ from typing import NoReturn, Self
 
 from prometheus_client import CollectorRegistry
 
+from gallery_svc.biometrics import Biometrics
+from gallery_svc.camera_groups import CameraGroups
 from gallery_svc.collections import DEFAULT_COLLECTION, Collections
 from gallery_svc.enrolment import Enroller
 from gallery_svc.enrolment_judging import EnrolmentJudge
@@ -60,6 +62,7 @@ class CheckedGallery:
         self._clock = SystemClock()
         self._threads = ThreadPoolExecutor(1)
         metrics, self._store = GalleryMetrics(CollectorRegistry()), MemoryStore()
+        biometrics = Biometrics(metrics, thresholds, CameraGroups(), self._clock)
         self._replica = Replica(self._store, ExactIndex, metrics, self._clock)
         searcher = Searcher(self._threads, clock=self._clock)
         scatter = Scatter(OwnPart(self._replica, searcher), [], self._clock)
@@ -72,7 +75,7 @@ class CheckedGallery:
             collections=self._collections,
             judge=EnrolmentJudge(
                 store=self._store,
-                probes=ProbeReader(_NoEncoder(), thresholds, metrics),
+                probes=ProbeReader(_NoEncoder(), thresholds, metrics, biometrics),
                 checks=self._checks,
                 apart=apart,
                 clock=self._clock,

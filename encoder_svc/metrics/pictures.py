@@ -5,6 +5,7 @@ from __future__ import annotations
 from encoder_svc.frames import EncodedFrame
 from tessera.chassis.catalogue import Theme, counter, gauge, histogram
 from tessera.chassis.metrics import LATENCY_BUCKETS_S
+from tessera.chassis.tracing import current_span
 from tessera.client.stream_values import StageTimes
 
 _STAGES = ("queue", "decode", "detect", "align", "quality", "embed")
@@ -77,7 +78,7 @@ class PictureMetrics(Theme):
         """Count one encoded picture with its stages and faces."""
         self.frames.labels(work_class, "encoded", "").inc()
         self.observe_stages(frame.times)
-        self.total_seconds.labels(work_class).observe(frame.times.total_ms / 1e3)
+        self.total_seconds.labels(work_class).observe(frame.times.total_ms / 1e3, current_span().exemplar())
         embedded = sum(sample.observation.embedding is not None for sample in frame.samples)
         self.faces.labels("yes").inc(embedded)
         self.faces.labels("no").inc(len(frame.samples) - embedded)

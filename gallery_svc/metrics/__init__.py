@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from gallery_svc.metrics.biometrics import BiometricMetrics
 from gallery_svc.metrics.decisions import DecisionMetrics
 from gallery_svc.metrics.enrolments import EnrolmentMetrics
 from gallery_svc.metrics.events import EventMetrics
@@ -12,7 +13,9 @@ from gallery_svc.metrics.store import StoreMetrics
 from tessera.chassis.metrics import Children, ServiceMetrics
 
 
-class GalleryMetrics(DecisionMetrics, EnrolmentMetrics, IndexMetrics, StoreMetrics, EventMetrics, ServiceMetrics):
+class GalleryMetrics(
+    DecisionMetrics, BiometricMetrics, EnrolmentMetrics, IndexMetrics, StoreMetrics, EventMetrics, ServiceMetrics
+):
     """What the gallery counts.
 
     Args:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 import grpc
-from prometheus_client import Counter
 
-from tessera.chassis.metrics import Children, ServiceMetrics
+from tessera.chassis.metrics import ServiceMetrics
+from tessera.chassis.rpc_counting import CountedCall, CountedMethod
 from tessera.chassis.status import rich_status, status_of
 from tessera.chassis.tracing import OFF, Span, Tracing
 
@@ -60,15 +59,15 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _wrap(self, handler: Any, path: str) -> Handler:  # noqa: ANN401 - four shapes of handler
-        counted = _Method(self._metrics, path)
+        counted = CountedMethod(self._metrics, path)
         return self._streaming(handler, counted) if handler.response_streaming else self._single(handler, counted)
 
-    def _single(self, handler: Any, method: _Method) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - four shapes of handler
+    def _single(self, handler: Any, method: CountedMethod) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - four shapes of handler
         inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
         limit_s = None if handler.request_streaming else self._longer_s.get(method.name, self._max_deadline_s)
 
         async def call(request: Any, context: Any) -> Any:  # noqa: ANN401 - whatever message the method has
-            with self._span(method, context) as span, _Count(method, span) as count:
+            with self._span(method, context) as span, CountedCall(method, span, context) as count:
                 try:
                     async with asyncio.timeout(_budget_s(context, limit_s)) as budget:
                         return await inner(request, context)
@@ -84,11 +83,11 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         )
         return make(call, handler.request_deserializer, handler.response_serializer)
 
-    def _streaming(self, handler: Any, method: _Method) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - four shapes of handler
+    def _streaming(self, handler: Any, method: CountedMethod) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - four shapes of handler
         inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
 
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - whatever message the method has
-            with self._span(method, context) as span, _Count(method, span) as count:
+            with self._span(method, context) as span, CountedCall(method, span, context) as count:
                 try:
                     answering = inner(request, context)
                     if inspect.isawaitable(answering):  # it writes to the context, as grpc's own health service
@@ -106,7 +105,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         )
         return make(call, handler.request_deserializer, handler.response_serializer)
 
-    def _span(self, method: _Method, context: grpc.aio.ServicerContext[Any, Any]) -> Span:
+    def _span(self, method: CountedMethod, context: grpc.aio.ServicerContext[Any, Any]) -> Span:
         if not self._tracing.on:
             return OFF
         return self._tracing.call(method.name, context.invocation_metadata())
@@ -119,7 +118,7 @@ def _budget_s(context: grpc.aio.ServicerContext[Any, Any], limit_s: float | None
     return min(remaining_s, limit_s)
 
 
-def _answer(error: Exception, context: Any, count: _Count) -> None:  # noqa: ANN401 - grpc's context
+def _answer(error: Exception, context: Any, count: CountedCall) -> None:  # noqa: ANN401 - grpc's context
     if isinstance(error, grpc.aio.AbortError):
         count.code = _code_of(context)
         raise error
@@ -136,46 +135,3 @@ def _answer(error: Exception, context: Any, count: _Count) -> None:  # noqa: ANN
 def _code_of(context: Any) -> grpc.StatusCode:  # noqa: ANN401 - grpc's context
     code = context.code()
     return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
-
-
-class _Method:
-    """A method and what counts its calls.
-
-    Args:
-        metrics: where they are.
-        path: as gRPC names it, such as `/tessera.v1.GalleryService/Verify`.
-    """
-
-    def __init__(self, metrics: ServiceMetrics, path: str) -> None:
-        _, service, method = path.split("/", 2)
-        self.name = f"{service}/{method}"
-        self.started = metrics.rpc_started.labels(service, method)
-        self.seconds = metrics.rpc_seconds.labels(service, method)
-        self._handled = Children(metrics.rpc_handled)
-        self._labels = service, method
-
-    def handled(self, code: grpc.StatusCode) -> Counter:
-        """What counts the calls that ended so."""
-        return self._handled.of(*self._labels, code.name)
-
-
-class _Count:
-    """Counts one RPC when it ends, whatever ended it, and tells its span how."""
-
-    def __init__(self, method: _Method, span: Span) -> None:
-        self._method = method
-        self._span = span
-        self._started_s = 0.0
-        self.code = grpc.StatusCode.OK
-
-    def __enter__(self) -> _Count:
-        self._method.started.inc()
-        self._started_s = time.monotonic()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            self.code = grpc.StatusCode.CANCELLED
-        self._method.handled(self.code).inc()
-        self._method.seconds.observe(time.monotonic() - self._started_s)
-        self._span.ended_with(self.code)

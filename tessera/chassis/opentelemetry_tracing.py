@@ -15,7 +15,7 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer, format_trace_id, set_span_in_context
 from opentelemetry.trace import Span as SdkSpan
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -139,6 +139,10 @@ class _OpenSpan(Span):
             name, below, attributes=dict(attributes or {}), start_time=self._wall_ns(start_s)
         )
         child.end(self._wall_ns(end_s))
+
+    def exemplar(self) -> dict[str, str] | None:
+        told = self.sdk.get_span_context()
+        return {"trace_id": format_trace_id(told.trace_id)} if told.trace_flags.sampled else None
 
     def traceparent(self) -> str | None:
         carrier: dict[str, str] = {}

@@ -62,6 +62,10 @@ class Span:
             attributes: such as the size of the batch.
         """
 
+    def exemplar(self) -> dict[str, str] | None:
+        """What a metric tells of one call that it counted: the id of its trace; None: it has none that was kept."""
+        return None
+
     def traceparent(self) -> str | None:
         """How another process says that its spans stand below this one; None: there is nothing to stand below."""
         return None

@@ -223,6 +223,11 @@ class Calibration:
             one = self._at(search.score)
         return self._threshold(one, RateKind.FPIR, target_fpir, gallery_size, search)
 
+    def fmr_at(self, score: float) -> float:
+        """FMR of one comparison at any score: between two measured points on the line of its logarithm, beyond them
+        that of the nearest."""
+        return self._at(score).rate
+
     # ---- one comparison
 
     def _comparison(self, fmr: float, *, allow_extrapolation: bool) -> MeasuredRate:

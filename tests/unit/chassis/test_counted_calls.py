@@ -69,6 +69,9 @@ class _Context:
     def time_remaining(self) -> float:
         return 5.0
 
+    def code(self) -> None:
+        return None
+
     def set_code(self, code: grpc.StatusCode) -> None: ...
 
     def set_details(self, details: str) -> None: ...

@@ -17,6 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from gallery_svc.biometrics import Biometrics
+from gallery_svc.camera_groups import CameraGroups
 from gallery_svc.comparing import Comparer, Draw, EpochComparison
 from gallery_svc.epochs import epochs_of
 from gallery_svc.metrics import GalleryMetrics
@@ -162,11 +164,12 @@ class World:
         self.encoder = TwoModels()
         self.closing = asyncio.Event()
         metrics = GalleryMetrics(CollectorRegistry())
+        biometrics = Biometrics(metrics, THRESHOLDS, CameraGroups(), SystemClock())
         self.replica = Replica(self.store, PlainIndex, metrics, SystemClock())
         self.reembedder = Reembedder(
             store=self.store,
             replica=self.replica,
-            probes=ProbeReader(self.encoder, THRESHOLDS, metrics),
+            probes=ProbeReader(self.encoder, THRESHOLDS, metrics, biometrics),
             thresholds=THRESHOLDS,
             make_index=PlainIndex,
             clock=SystemClock(),
