@@ -8,7 +8,7 @@ use, and have no error rate behind them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -82,18 +82,24 @@ def person_quality(
         `size` is the box against the crop, `occlusion` the share of the box that nobody stands before.
     """
     luminance = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY).astype(np.float32)
-    brightness = float(luminance.mean()) / 255.0
-    measured = {
-        "sharpness": sharpness(luminance),
-        "contrast": contrast(luminance),
-        "size": min(1.0, box.height_px / CROP_HEIGHT_PX, box.width_px / CROP_WIDTH_PX),
-        "occlusion": 1.0 - hidden_share(box, others),
-    }
+    measured = Quality(
+        sharpness=sharpness(luminance),
+        brightness=float(luminance.mean()) / 255.0,
+        contrast=contrast(luminance),
+        size=min(1.0, box.height_px / CROP_HEIGHT_PX, box.width_px / CROP_WIDTH_PX),
+        pose=1.0,
+        overall=0.0,
+        occlusion=1.0 - hidden_share(box, others),
+    )
     cut_off = is_cut_off(box, picture_px)
-    weakest = min(*measured.values(), exposure(brightness), CUT_OFF_OVERALL if cut_off else 1.0)
-    quality = Quality(**measured, brightness=brightness, pose=1.0, overall=weakest)
-    reasons = gate.reasons(quality, detection_probability, cut_off=cut_off)
-    return Quality(**measured, brightness=brightness, pose=1.0, overall=weakest, reasons=reasons)
+    reasons = gate.reasons(measured, detection_probability, cut_off=cut_off)
+    return replace(measured, overall=_weakest(measured, cut_off=cut_off), reasons=reasons)
+
+
+def _weakest(measured: Quality, *, cut_off: bool) -> float:
+    free = 1.0 if measured.occlusion is None else measured.occlusion
+    whole = CUT_OFF_OVERALL if cut_off else 1.0
+    return min(measured.sharpness, exposure(measured.brightness), measured.contrast, measured.size, free, whole)
 
 
 def is_cut_off(box: Box, picture_px: tuple[int, int]) -> bool:
