@@ -21,6 +21,10 @@ from tessera.chassis.metrics import ServiceMetrics, serve_metrics
 from tessera.chassis.tracing import Tracing
 from tessera.domain.errors import InvalidInputError
 
+LIVE = "live"
+"""What health checks ask for who wants to know whether the process answers at all; a service that waits for its store
+or drains does. To restart it then would not help."""
+
 _SERVER_OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -97,6 +101,7 @@ class Server:
         self._add_servicers(server)
         reflection.enable_server_reflection([*self._names[1:], health.SERVICE_NAME, reflection.SERVICE_NAME], server)
         await self.set_ready(False)
+        await self._health.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
         try:
             self.port = server.add_insecure_port(f"{s.host}:{s.port}")
         except RuntimeError:

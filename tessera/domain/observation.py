@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.domain.embedding import Embedding
+from tessera.domain.ids import TrackletId
 from tessera.domain.reasons import Reason
 
 _WELL_EXPOSED = (0.3, 0.75)
@@ -106,3 +107,15 @@ class Observation:
     person: int | None = field(default=None)
     """Of a face: which of the persons of the same picture it belongs to, from 0. None: nobody looked for persons, or it
     lies in nobody's box."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceOnBody:
+    """The face that lies in a person's box, over the frames of a tracklet so far."""
+
+    tracklet_id: TrackletId
+    """Of the face."""
+    frames_together: int
+    """In so many frames this face lay in this person's box."""
+    frames_otherwise: int
+    """In so many it lay in another person's box, or another face in this one."""
