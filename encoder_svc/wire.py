@@ -17,6 +17,7 @@ from tessera.client.stream_wire import stage_times_to_wire
 from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.errors import InvalidInputError
 from tessera.domain.ids import TrackletId, checked_id
+from tessera.domain.person_detector import sources_of
 from tessera.v1 import biometrics_pb2
 from tessera.v1 import encoder_pb2 as pb
 
@@ -245,8 +246,8 @@ def encoder_to_wire(status: EncoderStatus) -> pb.Encoder:
         dimensions=manifest.dimensions,
         state=pb.EncoderState.Value(f"ENCODER_STATE_{status.state.value}"),
         state_detail=status.detail,
-        licences=list(dict.fromkeys(source.licence for source in manifest.sources)),
-        weights=[pb.WeightFile(name=s.file, sha256=s.sha256, source=s.requirement) for s in manifest.sources],
+        licences=list(dict.fromkeys(source.licence for source in sources_of(manifest))),
+        weights=[pb.WeightFile(name=s.file, sha256=s.sha256, source=s.requirement) for s in sources_of(manifest)],
         device=status.device,
         default=status.default,
         calibration_id=status.facts.calibration_id,

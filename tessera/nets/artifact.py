@@ -21,6 +21,7 @@ from torch import nn
 from tessera.domain.artifact import ImportedGraph, Manifest, SourceFile
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import ArtifactError
+from tessera.domain.person_detector import PERSON_DETECTOR, detector_of
 from tessera.nets.imported import load_imported
 from tessera.nets.nanodet import PersonDetector, build_nanodet, keep_persons
 from tessera.nets.onnx_weights import read_weights
@@ -81,9 +82,7 @@ def load_person_networks(
         ArtifactError: a network is unknown, or its weights are not those of the manifest.
     """
     device = device or torch.device("cpu")
-    source = manifest.detector
-    if source is None:
-        raise ArtifactError(manifest.name, "has no detector; a person encoder needs one")
+    source = detector_of(manifest) or PERSON_DETECTOR
     _require_network(source, "nanodet")
     detector = _load(source, _read_nanodet, PersonDetector, bring, cache_dir)
     embedder = load_person_network(manifest, device)
