@@ -123,9 +123,13 @@ class DecisionPolicy(google.protobuf.message.Message):
     ALLOW_EXTRAPOLATION_FIELD_NUMBER: builtins.int
     IMPOSTORS_FIELD_NUMBER: builtins.int
     verify_target_fmr: builtins.float
-    """False match rate of one claim, for Verify. In (0, 1); default 1e-4 against random impostors, 0.05 against skilled ones."""
+    """False match rate of one claim, for Verify. In (0, 1); default 1e-4 against random impostors, 0.05 against skilled ones, 0.01
+    for persons.
+    """
     identify_target_fpir: builtins.float
-    """False-positive identification rate of one search by somebody who is not enrolled. In (0, 1); default 1e-2."""
+    """False-positive identification rate of one search by somebody who is not enrolled. In (0, 1); default 1e-2, for
+    persons 5e-2.
+    """
     planned_gallery_size: builtins.int
     """Subjects that the collection is planned for: thresholds are set for the larger of this and the present number, so
     that they do not move with each enrolment. Default 0: the present number.
