@@ -21,7 +21,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from camera_ingest.assignment import FORBIDDEN, best_assignment
+from tessera.domain.assignment import FORBIDDEN, best_assignment
 from tessera.domain.ids import TrackletId
 from tessera.domain.observation import Box, Observation
 

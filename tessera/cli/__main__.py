@@ -35,6 +35,7 @@ _COMMANDS = {
     "rules": LazyCommand("tessera.cli.rules", "rules", "Make and try the rules that open alerts."),
     "watch": LazyCommand("tessera.cli.watch", "watch", "Follow who is seen, as it happens."),
     "sightings": LazyCommand("tessera.cli.sightings", "sightings", "List who was seen; fetch best shots and clips."),
+    "persons": LazyCommand("tessera.cli.persons", "persons", "Where else somebody was; erase an anonymous person."),
     "notifications": LazyCommand(
         "tessera.cli.notifications", "notifications", "Show who is told of alerts; try them; send again."
     ),

@@ -20,6 +20,7 @@ from tessera.client.collection_values import (
     OutlierPolicy,
     QualityGate,
 )
+from tessera.client.person_values import AnonymousPerson
 from tessera.client.subject_values import (
     Correction,
     CorrectionAction,
@@ -377,6 +378,8 @@ class Sighting:
     """Of an unknown person: the same for all sightings that are taken for one person; empty otherwise."""
     labels: tuple[str, ...] = ()
     """Of the matched subject, when this was recorded."""
+    person: AnonymousPerson | None = None
+    """Of a body: who it is taken for; None: of a face, or told no longer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,10 @@ class Collection:
     """Subjects are erased so long after their last enrolment; None: kept until somebody erases them."""
     camera_policies: Mapping[str, DecisionPolicy] = field(default_factory=dict)
     """By camera, instead of `policy`, for questions and tracklets that name the camera."""
+    allow_persistent_persons: bool = False
+    """Of persons: they can be enrolled, and looks at them may be kept for more than a day."""
+    person_retention: timedelta | None = None
+    """Of persons: looks at them and their sightings are erased so long after they were seen; None: of anything else."""
 
 
 @dataclass(frozen=True, slots=True)
