@@ -27,7 +27,7 @@ _RETRY = {
     "backoffMultiplier": 3,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
-_IN_TURN = {"round_robin": {}}
+_IN_TURN: dict[str, Any] = {"round_robin": {}}
 _OUTLIERS = {
     # Whoever fails five in six of its calls while another does not is left out: 5 s, then 10, ... up to 60. Never more
     # than half of them, since calls also fail by their callers' fault, and then everywhere.

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # ships no types
 
 from tessera import __version__
 from tessera.chassis.encoder_folders import encoder_folders
@@ -156,11 +156,11 @@ def _state_of(source: SourceFile, cache_dir: Path) -> str:
 
 def logs(folder: Path) -> Section:
     """How often each warning and error is at the end of the logs: names of events alone, for values may be anything."""
-    rows, findings = [], []
+    rows = []
     for path in sorted(folder.glob("*.log")):
         told = _events(path)
         rows.append((path.stem, ", ".join(f"{name} x{count}" for name, count in told.most_common(8)) or "quiet"))
-    return Section("Warnings and errors in the logs", rows or [("none", f"no logs in {folder}")], findings)
+    return Section("Warnings and errors in the logs", rows or [("none", f"no logs in {folder}")])
 
 
 def _events(path: Path) -> Counter[str]:

@@ -50,7 +50,7 @@ def encoders(tessera: Tessera) -> Section:
         for encoder in tessera.encoders():
             default = ", default" if encoder.default else ""
             how = f"{encoder.state.value.lower()} on {encoder.device or '-'} ({encoder.runtime or '-'}){default}"
-            rows.append((encoder.model_id, how))
+            rows.append((str(encoder.model_id), how))
             if encoder.state is EncoderState.FAILED:
                 step = "`tessera doctor` where it runs shows its weights; its log says why"
                 findings.append(Finding(Weight.WRONG, f"encoder {encoder.name} failed to load", step))
