@@ -8,7 +8,7 @@ looked at anew, so that a decision can be revised: one, however many follow befo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,8 +22,9 @@ from tessera.client.stream_values import (
     TrackletUpdate,
 )
 from tessera.domain.decision import Outcome
+from tessera.domain.embedding import Modality
 from tessera.domain.ids import TrackletId
-from tessera.domain.observation import Observation
+from tessera.domain.observation import FaceOnBody, Observation
 
 KNOWN_AFTER_SAMPLES = 5
 LOOK_AGAIN_AFTER_S = 1.0
@@ -57,12 +58,23 @@ class TrackletBook:
         camera: whose.
         tracker: joins observations.
         submit: takes each update for the gallery; its `sequence` is not set yet.
+        modality: what is followed: faces or persons.
+        face_on: the face on a body; None: of no body is one known.
     """
 
-    def __init__(self, camera: Camera, tracker: Tracker, submit: Callable[[TrackletUpdate], None]) -> None:
+    def __init__(
+        self,
+        camera: Camera,
+        tracker: Tracker,
+        submit: Callable[[TrackletUpdate], None],
+        modality: Modality = Modality.FACE,
+        face_on: Callable[[TrackletId], FaceOnBody | None] | None = None,
+    ) -> None:
         self._camera = camera
         self._tracker = tracker
         self._submit = submit
+        self._modality = modality
+        self._face_on = face_on
         self._stories: dict[TrackletId, _Story] = {}
 
     @property
@@ -70,19 +82,36 @@ class TrackletBook:
         """Tracklets that have not ended."""
         return len(self._tracker.active)
 
+    @property
+    def active_ids(self) -> tuple[TrackletId, ...]:
+        """Of the same."""
+        return tuple(tracklet.tracklet_id for tracklet in self._tracker.active)
+
     def take_over(self, camera: Camera) -> None:
         """Go on with a camera that was changed; in another collection everybody is somebody new."""
-        if camera.collection_id != self._camera.collection_id:
+        if camera.collection_for(self._modality) != self._camera.collection_for(self._modality):
             self.end_all()
         self._camera = camera
 
     def take(self, answer: FrameAnswer) -> TrackerStep:
         """Take in the encoder's answer to one frame."""
-        step = self._tracker.update(answer.observations, answer.capture_time)
+        step = self.join(answer.observations, answer.capture_time)
+        self.tell(step)
+        return step
+
+    def join(self, observations: Sequence[Observation], capture_time: datetime) -> TrackerStep:
+        """The first half of it: what goes on which tracklet; nobody is told."""
+        return self._tracker.update(observations, capture_time)
+
+    def tell(self, step: TrackerStep) -> None:
+        """The second: tell the gallery."""
         for tracklet, observation in step.seen:
             self._tell_seen(tracklet, observation)
         self._tell_ended(step.ended)
-        return step
+
+    def holds(self, tracklet_id: TrackletId) -> bool:
+        """Whether it is one of this book's tracklets that have not ended."""
+        return tracklet_id in self._stories
 
     def known(self, moment: datetime) -> tuple[KnownTracklet, ...]:
         """The tracklets that need no embedding in the frame of this moment, which goes to the encoder now."""
@@ -90,7 +119,7 @@ class TrackletBook:
         for tracklet, box in self._tracker.predicted(moment):
             story = self._stories.get(tracklet.tracklet_id)
             if story is not None and self._is_known(story, tracklet, moment):
-                known.append(KnownTracklet(tracklet.tracklet_id, box, tracklet.best_quality))
+                known.append(KnownTracklet(tracklet.tracklet_id, box, tracklet.best_quality, self._modality))
             elif story is not None:
                 story.asked_at, story.asked_frame = moment, tracklet.frame_count
         return tuple(known)
@@ -160,7 +189,7 @@ class TrackletBook:
         self._submit(
             TrackletUpdate(
                 camera_id=self._camera.camera_id,
-                collection_id=self._camera.collection_id,
+                collection_id=self._camera.collection_for(self._modality),
                 tracklet_id=tracklet.tracklet_id,
                 sequence=0,
                 samples=samples,
@@ -169,5 +198,7 @@ class TrackletBook:
                 box=tracklet.box,
                 frame_count=tracklet.frame_count,
                 ended=ended,
+                modality=self._modality,
+                face=self._face_on(tracklet.tracklet_id) if self._face_on is not None else None,
             )
         )
