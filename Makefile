@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
 PEERS_VENV := build/peers
 PROTOS := $(wildcard proto/tessera/v1/*.proto proto/tessera/oip/*.proto)
-SERVICE_PROTOS := $(addprefix proto/tessera/,v1/encoder.proto v1/gallery.proto v1/events.proto v1/rules.proto v1/camera.proto v1/notifications.proto v1/shard.proto oip/open_inference.proto)
+SERVICE_PROTOS := $(addprefix proto/tessera/,v1/encoder.proto v1/gallery.proto v1/events.proto v1/rules.proto v1/camera.proto v1/notifications.proto v1/shard.proto v1/persons.proto oip/open_inference.proto)
 STUBS := tessera/v1 tessera/oip
 CODE := tessera encoder_svc gallery_svc camera_ingest gateway_svc siamese_lab benchmarks deploy tests
 # Tests mostly wait, so that more processes than processors share them, a file at a time; each takes up to 3 GB.
@@ -15,7 +15,7 @@ WORKERS ?= $(shell n=$$(nproc); echo $$((n < 5 ? n + 1 : 6)))
 SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check lint types imports metrics proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-cameras bench-alerts bench-decisions bench-template-recipes bench-adaptation bench-change-detection bench-signature bench-signature-pages bench-runtimes bench-papers lab-trial clean
+.PHONY: help run test check lint types imports metrics proto proto-check chaos bench bench-first-light bench-face-verification bench-encoder bench-gallery bench-cameras bench-person bench-alerts bench-operations bench-decisions bench-template-recipes bench-adaptation bench-change-detection bench-signature bench-signature-pages bench-runtimes bench-papers lab-trial clean
 
 help: ## Lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -120,8 +120,14 @@ bench-gallery: $(VENV)/.dev ## The gallery: search, identify, verify, enrolment,
 bench-cameras: $(VENV)/.dev ## Cameras: many at a time, faults, tracklets, tamper, a plain loop beside them
 	@$(BIN)/python -m benchmarks.cameras $(ARGS)
 
+bench-person: $(VENV)/.dev ## Persons: camera shifts, tracklets joined again, detection, two cameras
+	@$(BIN)/python -m benchmarks.person $(ARGS)
+
 bench-alerts: $(VENV)/.dev ## Alerts: a day against 200 rules, the whole path of the gallery, a flood, the outbox, webhooks
 	@$(BIN)/python -m benchmarks.alerts $(ARGS)
+
+bench-operations: $(VENV)/.dev ## Operations: image sizes, restarts, several encoders, plans
+	@$(BIN)/python -m benchmarks.operations $(ARGS)
 
 bench-decisions: $(VENV)/.dev ## Thresholds and decisions: intervals, searches, fusion, groups
 	@$(BIN)/python -m benchmarks.decisions $(ARGS)

@@ -20,6 +20,13 @@ from gallery_svc.joint_thresholds import JointThresholds
 from gallery_svc.joint_verifying import JointVerifier
 from gallery_svc.linking import Links, LinkSettings
 from gallery_svc.matching import Matcher
+from gallery_svc.person_servicer import PersonServicer
+from gallery_svc.persons.appearances import PersonFinder
+from gallery_svc.persons.erasure_calls import ErasureCalls
+from gallery_svc.persons.identities import Identities
+from gallery_svc.persons.naming import BodyNames
+from gallery_svc.persons.own_face import OwnFaces
+from gallery_svc.persons.placing import PersonPlacing
 from gallery_svc.recording import Recorder
 from gallery_svc.reembedding import Reembedder
 from gallery_svc.reembedding_wire import ReembedMethod
@@ -27,7 +34,6 @@ from gallery_svc.rotating import Rotator
 from gallery_svc.servicer import GalleryParts, LaterParts
 from gallery_svc.sightings import Sightings
 from gallery_svc.subjects import Subjects
-from gallery_svc.tracklets import Tracklets
 from gallery_svc.upkeep_wire import UpkeepCalls
 from gallery_svc.verify_failures import VerifyFailures
 
@@ -77,6 +83,7 @@ def parts_on(ground: Ground) -> GalleryParts:
         ),
         explainer=MatchExplainer(store, ground.encoder, ground.probes, recorder, clock),
         sightings=_sightings(ground),
+        name_of=replica.name_of,
         metrics=metrics,
         clock=clock,
         max_deadline_s=ground.settings.max_deadline_s,
@@ -119,7 +126,7 @@ def _subjects(ground: Ground) -> Subjects:
 def _sightings(ground: Ground) -> Sightings:
     settings = ground.settings
     return Sightings(
-        tracklets=Tracklets(settings.max_tracklets, settings.tracklet_idle_s, ground.clock, ground.metrics),
+        tracklets=ground.tracklets,
         replica=ground.replica,
         store=ground.store,
         events=ground.events,
@@ -132,12 +139,41 @@ def _sightings(ground: Ground) -> Sightings:
             ground.clock,
             ground.metrics,
         ),
+        placing=PersonPlacing(
+            ground.keeper,
+            Identities(ground.thresholds, ground.clock, ground.metrics),
+            _body_names(ground),
+            ground.clock,
+            ground.metrics,
+        ),
+        collections=ground.collections,
         clock=ground.clock,
         metrics=ground.metrics,
         biometrics=ground.biometrics,
         time_to_live_s=settings.event_time_to_live_s,
         search_limit_s=settings.max_deadline_s,
     )
+
+
+def _body_names(ground: Ground) -> BodyNames:
+    thresholds = JointThresholds(ground.thresholds)
+    faces = OwnFaces(ground.tracklets, ground.replica, ground.claims, thresholds, ground.clock)
+    return BodyNames(ground.store, thresholds, faces)
+
+
+def person_servicer_on(ground: Ground) -> PersonServicer:
+    """What answers questions about persons across cameras."""
+    recorder = Recorder(ground.batcher, ground.clock, ground.biometrics)
+    finder = PersonFinder(
+        replica=ground.replica,
+        keeper=ground.keeper,
+        names=_body_names(ground),
+        probes=ground.probes,
+        thresholds=ground.thresholds,
+        recorder=recorder,
+    )
+    erasures = ErasureCalls(ground.replica, ground.person_eraser, recorder)
+    return PersonServicer(finder, erasures, ground.replica, ground.clock, ground.settings.max_deadline_s)
 
 
 def _reembedder(ground: Ground) -> Reembedder:

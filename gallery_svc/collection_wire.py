@@ -10,6 +10,7 @@ from google.protobuf import duration_pb2
 from gallery_svc.collections import CollectionChange, CollectionView
 from gallery_svc.policy_wire import DUPLICATE, OUTLIER, duplicate_policy_from, outlier_policy_from
 from gallery_svc.store.records import (
+    DEFAULT_PERSON_RETENTION_S,
     CollectionRecord,
     DuplicatePolicy,
     EpochRecord,
@@ -36,6 +37,8 @@ _CHANGEABLE = {
     "labels": "labels",
     "camera_policies": "camera_policies",
     "keep_source_images": "keep_source_images",
+    "allow_persistent_persons": "allow_persistent_persons",
+    "person_retention": "person_retention_s",
 }
 """A record's field for each path that the mask of an update may have."""
 
@@ -79,6 +82,10 @@ def _stated(wanted: collection_pb2.Collection, modality: Modality) -> Collection
         outlier_policy=outlier_policy_from(wanted.outlier_policy) or OutlierPolicy.REJECT,
         retention_s=wanted.retention.ToTimedelta().total_seconds() if wanted.HasField("retention") else None,
         camera_policies={camera: _policy_from(policy, modality) for camera, policy in wanted.camera_policies.items()},
+        allow_persistent_persons=wanted.allow_persistent_persons,
+        person_retention_s=wanted.person_retention.ToTimedelta().total_seconds()
+        if wanted.HasField("person_retention")
+        else DEFAULT_PERSON_RETENTION_S,
     )
 
 
@@ -108,6 +115,8 @@ def collection_to_wire(view: CollectionView) -> collection_pb2.Collection:
         epochs=[_epoch(epoch) for epoch in _epochs(record)],
         keep_source_images=record.keep_source_images,
         revision=record.revision,
+        allow_persistent_persons=record.allow_persistent_persons,
+        person_retention=_duration(record.person_retention_s) if record.modality is Modality.PERSON else None,
     )
 
 
@@ -151,8 +160,9 @@ def _policy_from(message: collection_pb2.DecisionPolicy, modality: Modality) -> 
     default = PolicyRecord.usual(modality)
     impostors = wire.impostors_from_wire(message.impostors, default.impostors, "policy.impostors")
     fmr, fpir = optional(message, "verify_target_fmr"), optional(message, "identify_target_fpir")
+    usual_fmr = default.verify_target_fmr if impostors is default.impostors else impostors.default_target_fmr
     return PolicyRecord(
-        verify_target_fmr=impostors.default_target_fmr if fmr is None else fmr,
+        verify_target_fmr=usual_fmr if fmr is None else fmr,
         identify_target_fpir=default.identify_target_fpir if fpir is None else fpir,
         planned_gallery_size=message.planned_gallery_size,
         min_tracklet_frames=message.min_tracklet_frames or default.min_tracklet_frames,

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 
 from gallery_svc.ids import time_ordered_id
+from gallery_svc.persons.keeping import LEAST_S, LONGEST_PERSISTENT_S, bound_s
 from gallery_svc.replica import Replica
 from gallery_svc.store.protocol import Store, audit_log
 from gallery_svc.store.records import (
+    DEFAULT_PERSON_RETENTION_S,
     AuditRecord,
     CollectionHead,
     CollectionRecord,
@@ -25,6 +27,7 @@ from tessera.domain.errors import (
     AlreadyExistsError,
     InvalidInputError,
     NotFoundError,
+    PreconditionError,
     RequestIdReusedError,
     RevisionChangedError,
     UnavailableError,
@@ -44,6 +47,8 @@ CHANGEABLE = frozenset(
         "outlier_policy",
         "retention_s",
         "camera_policies",
+        "allow_persistent_persons",
+        "person_retention_s",
     }
 )
 """Fields of a collection's record that its callers may change later."""
@@ -184,6 +189,7 @@ class Collections:
                 )
             record = replace(current, **values)
             self._check(record)
+            await self._require_nobody_persistent(record)
             # Before the write: nothing is changed off the record.
             await self._store.append_audit(
                 audit_log(change.collection_id, 0), [self._audit("UpdateCollection", change)]
@@ -198,6 +204,19 @@ class Collections:
             await self._replica.catch_up(change.collection_id)
         get_logger().info("collection.updated", collection=change.collection_id, fields=sorted(values))
         return await self.get(change.collection_id)
+
+    async def _require_nobody_persistent(self, record: CollectionRecord) -> None:
+        """Refuse to forbid persistent persons where some are enrolled."""
+        if record.modality is not Modality.PERSON or record.allow_persistent_persons:
+            return
+        enrolled = (await self.get(record.collection_id)).head.subject_count
+        if enrolled:
+            raise PreconditionError(
+                "PERSONS_ENROLLED",
+                "allow_persistent_persons",
+                "false",
+                f"true, while {enrolled} persons are enrolled; erase them first",
+            )
 
     async def delete(self, collection_id: CollectionId, caller: str, *, force: bool) -> int:
         """Delete a collection; with `force` its subjects too. The default one comes back empty.
@@ -234,6 +253,7 @@ class Collections:
             raise InvalidInputError("display_name", record.display_name, f"at most {_MAX_NAME_CHARACTERS} characters")
         _check_gate(record.gate)
         _check_retention(record.retention_s)
+        _check_persons(record)
         _check_cameras(record.camera_policies)
         calibration = self._thresholds.calibration(record.model_id)
         if calibration.modality is not record.modality:
@@ -253,6 +273,41 @@ def _require_carried(thresholds: Thresholds, model_id: ModelId, policy: PolicyRe
 def _named(policies: Mapping[str, PolicyRecord]) -> Iterator[tuple[str, PolicyRecord]]:
     for camera_id, policy in policies.items():
         yield f"camera_policies[{camera_id}]", policy
+
+
+def _check_persons(record: CollectionRecord) -> None:
+    if record.modality is not Modality.PERSON:
+        forbids = not record.allow_persistent_persons
+        _require(forbids, "allow_persistent_persons", "true", f"false for {record.modality}")
+        usual = record.person_retention_s == DEFAULT_PERSON_RETENTION_S
+        _require(usual, "person_retention", f"{record.person_retention_s:g} s", f"unset for {record.modality}")
+        return
+    longest_s = bound_s(record)
+    allowed = f"{LEAST_S:g} s to {longest_s:g} s" + (
+        "" if record.allow_persistent_persons else f"; up to {LONGEST_PERSISTENT_S:g} s with allow_persistent_persons"
+    )
+    fits = LEAST_S <= record.person_retention_s <= longest_s
+    _require(fits, "person_retention", f"{record.person_retention_s:g} s", allowed)
+
+
+def _require(holds: bool, field: str, value: str, allowed: str) -> None:
+    if not holds:
+        raise InvalidInputError(field, value, allowed)
+
+
+def require_persistent(record: CollectionRecord) -> None:
+    """Refuse to enrol somebody where only anonymous persons may be kept.
+
+    Raises:
+        PreconditionError: it is a collection of persons that does not allow it.
+    """
+    if record.modality is Modality.PERSON and not record.allow_persistent_persons:
+        raise PreconditionError(
+            "PERSISTENT_PERSONS_FORBIDDEN",
+            "collection_id",
+            record.collection_id,
+            "a collection of PERSON with allow_persistent_persons, or of another modality",
+        )
 
 
 def _check_cameras(policies: Mapping[str, PolicyRecord]) -> None:

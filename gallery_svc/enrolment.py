@@ -12,7 +12,7 @@ import json
 from dataclasses import asdict
 from datetime import datetime
 
-from gallery_svc.collections import Collections
+from gallery_svc.collections import Collections, require_persistent
 from gallery_svc.enrolment_judging import EnrolmentJudge, Taken, Tally
 from gallery_svc.enrolment_values import EnrolmentAnswer, EnrolmentRequest, SampleOutcome, SampleOutcomes
 from gallery_svc.ids import time_ordered_id
@@ -82,6 +82,7 @@ class Enroller:
         Raises:
             NotFoundError: the collection does not exist.
             InvalidInputError: no samples, or too many.
+            PreconditionError: it is a collection of persons where nobody may be enrolled.
             SamplesRejectedError: no sample can be used, or not each, where each must be.
             DuplicateSubjectError: the samples already are another subject's, and that is refused.
             ModelMismatchError: an embedding is of another model than the collection.
@@ -90,6 +91,7 @@ class Enroller:
         if not 1 <= len(request.samples) <= MAX_SAMPLES:
             raise InvalidInputError("samples", f"{len(request.samples)} samples", f"1 to {MAX_SAMPLES}")
         live = await self._collection(request.collection_id)
+        require_persistent(live.record)
         key = self._key(request)
         if request.request_id is not None:
             earlier = await self._store.find_enrolled(request.collection_id, key)
@@ -120,6 +122,7 @@ class Enroller:
             As `enroll`.
         """
         live = await self._collection(request.collection_id)
+        require_persistent(live.record)
         return (await self._judge.judge(request, live, deadline, Tally())).outcomes
 
     async def _judge_and_write(

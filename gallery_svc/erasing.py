@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.keeping_apart import KeepingApart
@@ -54,6 +55,14 @@ class ErasureRequest:
     caller: str
 
 
+class Bodies(Protocol):
+    """The bodies on which faces were seen."""
+
+    async def erase_bodies_of(self, collection_id: CollectionId, subject_id: SubjectId) -> int:
+        """Erase those of a subject, before its sightings go: they say which those are."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ErasureAnswer:
     """A receipt as it is told."""
@@ -69,6 +78,7 @@ class Eraser:
         store: where subjects are kept.
         replica: what must forget them before the answer.
         apart: knows on whose lists they are.
+        bodies: knows the bodies that their faces were seen on.
         signer: signs the receipts.
         clock: for the times of records.
         metrics: where it counts.
@@ -80,6 +90,7 @@ class Eraser:
         store: Store,
         replica: Replica,
         apart: KeepingApart,
+        bodies: Bodies,
         signer: Signer,
         clock: Clock,
         metrics: GalleryMetrics,
@@ -87,6 +98,7 @@ class Eraser:
         self._store = store
         self._replica = replica
         self._apart = apart
+        self._bodies = bodies
         self._signer = signer
         self._clock = clock
         self._metrics = metrics
@@ -108,6 +120,7 @@ class Eraser:
         with contextlib.suppress(NotFoundError):  # the collection went meanwhile, and its index with it
             await self._replica.at_positions(request.collection_id, [erased.position], deadline)
         # Cameras went on matching until the index had forgotten; what they told meanwhile goes too, uncounted.
+        await self._bodies.erase_bodies_of(request.collection_id, request.subject_id)
         await self._store.erase_events(request.collection_id, request.subject_id)
         if erased.replayed:
             self._metrics.replays.labels(METHOD).inc()
@@ -133,6 +146,7 @@ class Eraser:
         await self._require(request)
         listed = await self._apart.listed(request.collection_id, request.subject_id)
         await self._apart.remove(request.collection_id, request.subject_id, listed, request.caller)
+        await self._bodies.erase_bodies_of(request.collection_id, request.subject_id)
         events = await self._store.erase_events(request.collection_id, request.subject_id)
         now = self._clock.now()
         receipt_id = time_ordered_id("receipt", now)
@@ -189,6 +203,7 @@ class ErasureFinisher:
 
     Args:
         store: knows the open erasures and the galleries that are alive.
+        bodies: knows the bodies that faces were seen on.
         clock: for the pace.
         metrics: where it counts.
         member_id: this gallery, as it tells its signs of life.
@@ -200,6 +215,7 @@ class ErasureFinisher:
         self,
         *,
         store: Store,
+        bodies: Bodies,
         clock: Clock,
         metrics: GalleryMetrics,
         member_id: str,
@@ -207,6 +223,7 @@ class ErasureFinisher:
         rewrite: bool = True,
     ) -> None:
         self._store = store
+        self._bodies = bodies
         self._clock = clock
         self._metrics = metrics
         self._member_id = member_id
@@ -293,7 +310,9 @@ class ErasureFinisher:
         await self._close(watched.erasure, watched.confirmed)
 
     async def _erase_events(self, erasure: OpenErasure) -> int:
-        return await self._store.erase_events(erasure.erased.collection_id, erasure.erased.subject_id)
+        who = erasure.erased.collection_id, erasure.erased.subject_id
+        await self._bodies.erase_bodies_of(*who)
+        return await self._store.erase_events(*who)
 
     async def _close(self, erasure: OpenErasure, confirmed: int) -> None:
         erased = erasure.erased

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from gallery_svc.alert_wire import NameOf, alert_to_wire
 from gallery_svc.events import Beat, SightingQuery, Told, WatchFilter
+from gallery_svc.person_wire import face_from_wire, person_to_wire
 from gallery_svc.sightings import TrackletAnswer
 from gallery_svc.store.records import CameraEventBody, CameraState, EventRecord, SightingBody, VerifyFailureBody
 from gallery_svc.wire import collection_id_from, optional
@@ -53,10 +54,11 @@ def update_from_wire(message: matching_pb2.TrackletUpdate) -> TrackletUpdate:
         best_shot_id=_piece_id("best_shot_id", message.best_shot_id),
         clip_id=_piece_id("clip_id", message.clip_id),
         zones=_zones(message.zones),
+        face=face_from_wire(message),
     )
 
 
-def answer_to_wire(answer: TrackletAnswer) -> matching_pb2.MatchStreamResponse:
+def answer_to_wire(answer: TrackletAnswer, name_of: NameOf) -> matching_pb2.MatchStreamResponse:
     """What is made of a tracklet by now; without scores."""
     return matching_pb2.MatchStreamResponse(
         decision=matching_pb2.TrackletDecision(
@@ -69,6 +71,7 @@ def answer_to_wire(answer: TrackletAnswer) -> matching_pb2.MatchStreamResponse:
             event_id=answer.event_id or "",
             capture_to_decision=wire.seconds_to_wire(answer.capture_to_decision_s),
             link_id=answer.link_id,
+            person=person_to_wire(answer.person, name_of),
         )
     )
 
@@ -226,6 +229,7 @@ def _sighting(body: SightingBody, name_of: NameOf) -> events_pb2.Sighting:
         zones=body.zones,
         link_id=body.link_id if body.link_until is not None and datetime.now(UTC) < body.link_until else "",
         labels=body.labels,
+        person=person_to_wire(body.person, name_of),
     )
 
 

@@ -36,6 +36,8 @@ from gallery_svc.labelled import OwnSamples
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.own_part import OwnPart
 from gallery_svc.peers import GalleryPeer
+from gallery_svc.persons.erasing import PersonEraser
+from gallery_svc.persons.keeping import LookKeeper
 from gallery_svc.probes import ProbeReader
 from gallery_svc.replica import Replica
 from gallery_svc.scatter import Scatter
@@ -50,6 +52,7 @@ from gallery_svc.store.redis import RedisStore
 from gallery_svc.store.redis_door import open_door
 from gallery_svc.store.sealing import Sealer
 from gallery_svc.thresholds import Thresholds
+from gallery_svc.tracklets import Tracklets
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.settings import MEMORY
@@ -119,10 +122,14 @@ class Ground:
         self.fences = Fences()
         self.events = EventLog(self.store, clock, self.metrics, settings.heartbeat_s, settings.follow_interval_s)
         self.apart = KeepingApart(self.store, clock)
+        self.tracklets = Tracklets(settings.max_tracklets, settings.tracklet_idle_s, clock, self.metrics)
+        self.keeper = LookKeeper(self.store, clock, self.metrics)
+        self.person_eraser = PersonEraser(self.store, self.keeper)
         self.eraser = Eraser(
             store=self.store,
             replica=self.replica,
             apart=self.apart,
+            bodies=self.person_eraser,
             signer=self.signer,
             clock=clock,
             metrics=self.metrics,

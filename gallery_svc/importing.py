@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from gallery_svc.collections import DEFAULT_COLLECTION, Collections
+from gallery_svc.collections import DEFAULT_COLLECTION, Collections, require_persistent
 from gallery_svc.export_file import MAX_CHUNK_BYTES, ExportDamagedError, ExportedSubject, ExportHeader, ExportReader
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.probes import Deadline
@@ -234,10 +234,13 @@ class Importer:
         header = spooled.header
         if await self._require_model(target.collection_id, header) is None:
             await self._make(target, header)
-        spooled.shards = await self._shards(target.collection_id)
+        into = await self._into(target.collection_id)
+        spooled.shards = into.shards
         summary = ImportSummary()
         async with aclosing(self._read(target, spooled.file)) as frames:
             async for subjects in frames:
+                if subjects:
+                    require_persistent(into)
                 for at in range(0, len(subjects), _WRITES_AT_ONCE):
                     await self._write_some(target, spooled, subjects[at : at + _WRITES_AT_ONCE], summary)
         with contextlib.suppress(TesseraError):  # it is written, whatever becomes of the index here
@@ -268,11 +271,11 @@ class Importer:
             else:
                 return
 
-    async def _shards(self, collection_id: CollectionId) -> int:
+    async def _into(self, collection_id: CollectionId) -> CollectionRecord:
         record = await self._store.find_collection(collection_id)
         if record is None:
             raise NotFoundError("collection", collection_id, "it was deleted while a file came in")
-        return record.shards
+        return record
 
     async def _read(self, target: ImportTarget, file: BinaryIO) -> AsyncGenerator[list[ExportedSubject], None]:
         reader = ExportReader(self._key_for(target))

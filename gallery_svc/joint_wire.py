@@ -46,7 +46,7 @@ def joint_response(answer: JointVerification, *, with_score: bool) -> matching_p
         decision=matching_pb2.JointDecision(
             outcome=wire.outcome_to_wire(decision.outcome),
             reasons=[wire.reason_to_wire(reason) for reason in decision.reasons],
-            threshold=_threshold(answer.threshold) if answer.threshold is not None else None,
+            threshold=joint_threshold_to_wire(answer.threshold) if answer.threshold is not None else None,
             llr=answer.llr if with_score else None,
             evidence_id=answer.recorded.evidence_id,
             decided_at=wire.time_to_wire(answer.recorded.decided_at),
@@ -69,7 +69,8 @@ def _piece(message: matching_pb2.VerifyJointlyRequest, at: int) -> VerifyQuestio
     )
 
 
-def _threshold(threshold: JointThreshold) -> matching_pb2.JointThreshold:
+def joint_threshold_to_wire(threshold: JointThreshold) -> matching_pb2.JointThreshold:
+    """What a sum must reach, and the rate that it stands for."""
     alone = threshold.pieces == 1
     return matching_pb2.JointThreshold(
         llr=threshold.llr,

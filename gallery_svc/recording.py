@@ -17,6 +17,7 @@ from gallery_svc.ids import time_ordered_id
 from gallery_svc.store.protocol import audit_log
 from gallery_svc.store.records import AuditRecord
 from tessera.chassis.clock import Clock
+from tessera.domain.calibration import Threshold
 from tessera.domain.decision import Decision
 from tessera.domain.ids import CollectionId, SubjectId, TemplateId
 
@@ -146,3 +147,33 @@ class Recorder:
             request_id=attempt.request_id,
         )
         await self._batcher.record(audit_log(attempt.collection_id, 0), entry)
+
+    async def record_search(self, attempt: Attempt, subject_id: SubjectId | None, threshold: Threshold) -> str:
+        """Write that somebody was looked for where nothing is decided; as `record`, before the answer is told.
+
+        Args:
+            attempt: who asks.
+            subject_id: who is looked for, such as an anonymous person; None: somebody out of a picture.
+            threshold: at which.
+
+        Returns:
+            The evidence id.
+
+        Raises:
+            UnavailableError: the store is away; the answer must not be told.
+            OutcomeUnknownError: it may be on record or not; the answer must not be told either.
+            OverloadedError: too many entries wait to be recorded.
+        """
+        now = self._clock.now()
+        entry = AuditRecord(
+            method=attempt.method,
+            at=now,
+            evidence_id=time_ordered_id("ev", now),
+            caller=attempt.caller,
+            collection_id=attempt.collection_id,
+            subject_id=subject_id,
+            request_id=attempt.request_id,
+            threshold=threshold,
+        )
+        await self._batcher.record(audit_log(attempt.collection_id, 0), entry)
+        return entry.evidence_id

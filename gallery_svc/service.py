@@ -12,7 +12,7 @@ import grpc
 
 from gallery_svc.alert_desk import AlertDesk
 from gallery_svc.alerting import Alerting
-from gallery_svc.answering import parts_on
+from gallery_svc.answering import parts_on, person_servicer_on
 from gallery_svc.checkpointed_log import TrailPlace
 from gallery_svc.checkpointing import Checkpointer
 from gallery_svc.erasing import ErasureFinisher
@@ -23,6 +23,7 @@ from gallery_svc.ground import Ground
 from gallery_svc.index.protocol import Index
 from gallery_svc.members import SignsOfLife
 from gallery_svc.metrics import GalleryMetrics
+from gallery_svc.persons.forgetting import PersonForgetting
 from gallery_svc.retention import Retention
 from gallery_svc.rule_book import RuleBook
 from gallery_svc.rule_servicer import RuleServicer
@@ -39,12 +40,22 @@ from tessera.chassis.server import Server, ServerSettings
 from tessera.chassis.tracing import Tracing
 from tessera.domain.errors import InvalidInputError, KeyMissingError, StoreCorruptError
 from tessera.domain.ids import ModelId
-from tessera.v1 import events_pb2, events_pb2_grpc, gallery_pb2, gallery_pb2_grpc, rules_pb2, rules_pb2_grpc
+from tessera.v1 import (
+    events_pb2,
+    events_pb2_grpc,
+    gallery_pb2,
+    gallery_pb2_grpc,
+    persons_pb2,
+    persons_pb2_grpc,
+    rules_pb2,
+    rules_pb2_grpc,
+)
 
 SERVICES = (
     gallery_pb2.DESCRIPTOR.services_by_name["GalleryService"],
     events_pb2.DESCRIPTOR.services_by_name["EventService"],
     rules_pb2.DESCRIPTOR.services_by_name["RuleService"],
+    persons_pb2.DESCRIPTOR.services_by_name["PersonService"],
 )
 
 EXPLAIN_METHOD = "tessera.v1.GalleryService/ExplainMatch"
@@ -78,30 +89,32 @@ async def running_gallery(
     gallery, rules = GalleryServicer(parts_on(ground)), RuleServicer(RuleBook(ground.store, clock), ground.replica)
     desk = AlertDesk(ground.store, ground.events, clock, ground.metrics)
     watching = EventServicer(ground.events, desk, ground.replica, ground.fences)
+    persons = person_servicer_on(ground)
 
     def add_servicers(server: grpc.aio.Server) -> None:
         gallery_pb2_grpc.add_GalleryServiceServicer_to_server(gallery, server)
         events_pb2_grpc.add_EventServiceServicer_to_server(watching, server)
         rules_pb2_grpc.add_RuleServiceServicer_to_server(rules, server)
+        persons_pb2_grpc.add_PersonServiceServicer_to_server(persons, server)
 
     server = Server(_listening(settings), ground.metrics, SERVICES, add_servicers, tracing)
     follower, finisher, checkpointer = _follower(ground, server), _finisher(ground), _checkpointer(ground)
-    retention, alerting = _retention(ground), _alerting(ground)
+    retention, alerting, forgetting = _retention(ground), _alerting(ground), _forgetting(ground)
     shard_server, watch = _shard_server(ground, tracing), _store_watch(ground)
     try:
         await server.start()
         if ground.holding.total:
             await shard_server.start()
         following = asyncio.create_task(_follow(follower))
-        beside = asyncio.gather(
-            finisher.run(), checkpointer.run(), retention.run(), alerting.run(), watch.run(), _leases(ground)
-        )
+        upkeep = (finisher, checkpointer, retention, forgetting, alerting, watch)
+        beside = asyncio.gather(*(part.run() for part in upkeep), _leases(ground))
         try:
             yield RunningGallery(server, following, ground.metrics, ground.store, ground.signer)
         finally:
             follower.stop()
             finisher.stop()
             retention.stop()
+            forgetting.stop()
             alerting.stop()
             watch.stop()
             await _stop_answering(ground, server, shard_server)
@@ -178,6 +191,7 @@ def _preparation(ground: Ground) -> Callable[[], Awaitable[None]]:
 def _finisher(ground: Ground) -> ErasureFinisher:
     return ErasureFinisher(
         store=ground.store,
+        bodies=ground.person_eraser,
         clock=ground.clock,
         metrics=ground.metrics,
         member_id=ground.member_id,
@@ -193,6 +207,20 @@ def _retention(ground: Ground) -> Retention:
         clock=ground.clock,
         member_id=ground.member_id,
         interval_s=ground.settings.retention_interval_s,
+    )
+
+
+def _forgetting(ground: Ground) -> PersonForgetting:
+    settings = ground.settings
+    return PersonForgetting(
+        store=ground.store,
+        keeper=ground.keeper,
+        eraser=ground.person_eraser,
+        clock=ground.clock,
+        metrics=ground.metrics,
+        member_id=ground.member_id,
+        interval_s=settings.person_sweep_interval_s,
+        rewrite_every_s=settings.person_rewrite_interval_s if settings.rewrite_after_erasure else None,
     )
 
 

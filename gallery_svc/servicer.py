@@ -21,6 +21,7 @@ from gallery_svc import (
     subject_wire,
     wire,
 )
+from gallery_svc.alert_wire import NameOf
 from gallery_svc.audit_query import AuditQuery
 from gallery_svc.calibrations import Calibrations
 from gallery_svc.collections import Collections
@@ -93,6 +94,8 @@ class GalleryParts:
     joint: JointVerifier
     explainer: MatchExplainer
     sightings: Sightings
+    name_of: NameOf
+    """By which subjects are called now."""
     metrics: GalleryMetrics
     clock: Clock
     max_deadline_s: float
@@ -286,7 +289,7 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
     async def _answered(self, message: matching_pb2.TrackletUpdate) -> matching_pb2.MatchStreamResponse:
         try:
             update = event_wire.update_from_wire(message)
-            return event_wire.answer_to_wire(await self._parts.sightings.update(update))
+            return event_wire.answer_to_wire(await self._parts.sightings.update(update), self._parts.name_of)
         except (UnavailableError, OutcomeUnknownError, OverloadedError, ExpiredError):
             raise  # the update was not taken: the stream ends, and its worker sends it again
         except TesseraError as error:

@@ -75,7 +75,7 @@ class GallerySettings:
     metrics_port: int = 9102
     """HTTP for /metrics; 0 lets the system choose."""
     encoder: str = "127.0.0.1:7001"
-    """`host:port` of the encoder."""
+    """`host:port` of the encoder; of several, `dns:///host:port` or IP addresses with commas between (ADR 0032)."""
     store: str = "redis://127.0.0.1:7379/0"
     """redis://, rediss:// or unix:// for one server; sentinel://HOST:PORT,HOST:PORT/NAME for the primary that Sentinels
     name; cluster://HOST:PORT,HOST:PORT for a cluster; `memory` keeps nothing and is for tests."""
@@ -161,6 +161,10 @@ class GallerySettings:
     retention_interval_s: float = 900.0
     """How often collections with a retention are looked through for subjects whose time is over. Each look reads all of
     their subjects."""
+    person_sweep_interval_s: float = 30.0
+    """How often looks at persons whose time is over are removed."""
+    person_rewrite_interval_s: float = 3600.0
+    """So often at most the store writes its files anew because such looks went, with `rewrite_after_erasure`."""
     import_dir: str = ""
     """Folder for files that are being imported, each of them there as long as its import; empty: the system's."""
     max_import_bytes: int = 64 << 30
@@ -210,6 +214,8 @@ class GallerySettings:
             "checkpoint_interval_s",
             "erasure_interval_s",
             "retention_interval_s",
+            "person_sweep_interval_s",
+            "person_rewrite_interval_s",
             "event_time_to_live_s",
             "tracklet_idle_s",
             "alert_lease_s",

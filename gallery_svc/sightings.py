@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gallery_svc.biometrics import Biometrics
+from gallery_svc.collections import Collections
 from gallery_svc.events import EventLog
 from gallery_svc.fencing import Fences
 from gallery_svc.gallery_size import size_of
@@ -23,18 +24,20 @@ from gallery_svc.linking import Link, Links
 from gallery_svc.live import LiveCollection
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.own_part import Asked
+from gallery_svc.persons.placing import Glance, PersonPlacing
 from gallery_svc.probes import Deadline
 from gallery_svc.replica import Replica
 from gallery_svc.scatter import Scatter
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import AuditRecord, NewEvent, SightingBody
+from gallery_svc.store.records import AuditRecord, NewEvent, PersonOfSighting, SightingBody
 from gallery_svc.thresholds import Thresholds
 from gallery_svc.tracklets import Standing, Tracklets, TrackletState, Verdict, next_standing
 from tessera.chassis.clock import Clock
 from tessera.client.stream_values import TrackletSample, TrackletUpdate
 from tessera.domain.decision import Decision, Outcome, inconclusive
-from tessera.domain.embedding import Embedding
-from tessera.domain.errors import InvalidInputError, ModelMismatchError
+from tessera.domain.default_collections import DEFAULT_COLLECTIONS
+from tessera.domain.embedding import Embedding, Modality
+from tessera.domain.errors import InvalidInputError, ModelMismatchError, NotFoundError
 from tessera.domain.ids import CameraId, CollectionId, EventId, SubjectId, TrackletId
 from tessera.domain.observation import Quality
 from tessera.domain.reasons import Reason
@@ -59,6 +62,8 @@ class TrackletAnswer:
     capture_to_decision_s: float
     link_id: str = ""
     """Of an unknown person; empty otherwise."""
+    person: PersonOfSighting | None = None
+    """Of a body."""
 
 
 class Sightings:
@@ -73,7 +78,8 @@ class Sightings:
         scatter: searches what is held here, and asks who holds the rest.
         links: link the tracklets of unknown people.
         fences: who may speak for a camera.
-        links: link the tracklets of unknown people.
+        placing: says who bodies are taken for.
+        collections: makes a default collection when it is missing.
         clock: for the times of decisions.
         metrics: where it counts.
         biometrics: counts what decisions rest on.
@@ -92,6 +98,8 @@ class Sightings:
         scatter: Scatter,
         fences: Fences,
         links: Links,
+        placing: PersonPlacing,
+        collections: Collections,
         clock: Clock,
         metrics: GalleryMetrics,
         biometrics: Biometrics,
@@ -106,6 +114,8 @@ class Sightings:
         self._scatter = scatter
         self._fences = fences
         self._links = links
+        self._placing = placing
+        self._collections = collections
         self._clock = clock
         self._metrics = metrics
         self._biometrics = biometrics
@@ -134,7 +144,7 @@ class Sightings:
             return await self._update(update)
 
     async def _update(self, update: TrackletUpdate) -> TrackletAnswer:
-        live = await self._replica.collection(update.collection_id)
+        live = await self._collection(update)
         self._check_samples(update, live)
         before = self._tracklets.find(update.tracklet_id) or await self._restored(update)
         if update.sequence <= before.sequence and before.standing is not None:
@@ -148,8 +158,11 @@ class Sightings:
             standing, name = await self._decide(state, live, update.camera_id)
         state = replace(state, standing=standing, ended=update.ended)
         evidence_id = ""
-        if _is_news(before, standing, update):
-            state = replace(state, link=self._linked(update, state, standing, live))
+        if live.record.modality is Modality.PERSON:
+            state = replace(state, person=await self._placed(update, state, standing, live))
+        if _is_news(before, state, standing, update):
+            if live.record.modality is not Modality.PERSON:
+                state = replace(state, link=self._linked(update, state, standing, live))
             evidence_id = await self._tell(update, state, standing)
             state = replace(state, event_id=sighting_event_id(update.tracklet_id), told_zones=update.zones)
         self._tracklets.keep(update.tracklet_id, state)
@@ -161,7 +174,10 @@ class Sightings:
         """What is decided now, and the name of who was recognised, as far as this search told it."""
         best = None
         threshold = search_threshold(self._thresholds, live.record, size_of(live), camera_id=camera_id)
-        if isinstance(threshold, Decision):
+        is_empty = isinstance(threshold, Decision) and threshold.reasons == (Reason.EMPTY_COLLECTION,)
+        if isinstance(threshold, Decision) and is_empty and live.record.modality is Modality.PERSON:
+            decision = _of_nobody(threshold, state, live.record.policy_for(camera_id).min_tracklet_frames)
+        elif isinstance(threshold, Decision):
             decision = threshold
         elif state.usable_samples < live.record.policy_for(camera_id).min_tracklet_frames:
             decision = inconclusive(Reason.TOO_FEW_FRAMES, model_id=live.record.model_id, threshold=threshold)
@@ -189,6 +205,27 @@ class Sightings:
         policy = live.record.policy_for(update.camera_id)
         return self._links.link(update, state.probe(), allow_extrapolation=policy.allow_extrapolation)
 
+    async def _collection(self, update: TrackletUpdate) -> LiveCollection:
+        try:
+            return await self._replica.collection(update.collection_id)
+        except NotFoundError:
+            if update.collection_id != DEFAULT_COLLECTIONS[Modality.PERSON]:
+                raise
+            await self._collections.ensure_default(update.collection_id)  # as the first enrolment makes others
+            return await self._replica.collection(update.collection_id)
+
+    async def _placed(
+        self, update: TrackletUpdate, state: TrackletState, standing: Standing, live: LiveCollection
+    ) -> PersonOfSighting | None:
+        """Who a body is taken for; looks too poor to tell anybody apart are of nobody."""
+        if standing.verdict.outcome is Outcome.INCONCLUSIVE:
+            return state.person
+        best = state.samples[0] if state.samples else None
+        probe = state.probe() if update.samples or (update.ended and best is not None) else None
+        return await self._placing.place(
+            Glance(update, probe, best.box if best else update.box), state.person, live.record
+        )
+
     async def _without_erased(self, state: TrackletState, live: LiveCollection) -> TrackletState:
         """The state without a verdict that names somebody who was erased since: it is judged anew, never told again."""
         told = state.standing
@@ -215,7 +252,7 @@ class Sightings:
         decision = Decision(body.outcome, body.reasons, body.threshold, None, body.model_id)
         standing = Standing(Verdict(body.outcome, body.subject_id), decision, body.decision_revision)
         link = Link(body.link_id, body.link_until) if body.link_until is not None else None
-        return TrackletState(standing=standing, event_id=event_id, told_zones=body.zones, link=link)
+        return TrackletState(standing=standing, event_id=event_id, told_zones=body.zones, link=link, person=body.person)
 
     async def _tell(self, update: TrackletUpdate, state: TrackletState, standing: Standing) -> str:
         """Record a sighting; returns the evidence id on record, which is the first one when it was told before."""
@@ -248,6 +285,7 @@ class Sightings:
             link_id=state.link.link_id if state.link is not None else "",
             link_until=state.link.until if state.link is not None else None,
             labels=await self._labels_of(update.collection_id, standing.verdict.subject_id),
+            person=state.person,
         )
         zones = ",".join(body.zones)
         event = NewEvent(
@@ -257,7 +295,8 @@ class Sightings:
             recorded_at=now,
             valid_until=min(newest, now) + timedelta(seconds=self._time_to_live_s),
             body=body,
-            content_key=f"{standing.revision}/{body.outcome}/{body.subject_id or ''}/{body.ended}/{zones}",
+            content_key=f"{standing.revision}/{body.outcome}/{body.subject_id or ''}/{body.ended}/{zones}"
+            + _told_of(state),
         )
         audit = AuditRecord(
             method="MatchStream",
@@ -296,6 +335,7 @@ class Sightings:
             event_id=state.event_id,
             capture_to_decision_s=max(0.0, (now - newest).total_seconds()),
             link_id=state.link.link_id if state.link is not None else "",
+            person=state.person,
         )
 
     def _check_samples(self, update: TrackletUpdate, live: LiveCollection) -> None:
@@ -309,11 +349,29 @@ class Sightings:
         self._thresholds.require_dimensions(embedding, field)
 
 
-def _is_news(before: TrackletState, after: Standing, update: TrackletUpdate) -> bool:
+def _of_nobody(threshold: Decision, state: TrackletState, least_frames: int) -> Decision:
+    """What is decided of a body where no person is enrolled, which is how it should be: nobody who is."""
+    if state.usable_samples < least_frames:
+        return replace(threshold, reasons=(Reason.TOO_FEW_FRAMES,))
+    weak = state.weaknesses()
+    return replace(threshold, outcome=Outcome.INCONCLUSIVE if weak else Outcome.UNKNOWN, reasons=weak)
+
+
+def _told_of(state: TrackletState) -> str:
+    """What an event tells of a body beyond its decision."""
+    if state.person is None:
+        return ""
+    name = state.person.name
+    return f"/{state.person.person_id}" + (f"/{name.basis}/{name.subject_id}" if name is not None else "")
+
+
+def _is_news(before: TrackletState, state: TrackletState, after: Standing, update: TrackletUpdate) -> bool:
     if update.ended:
         return True
     if after.verdict.outcome is Outcome.INCONCLUSIVE:
         return False
+    if _told_of(before) != _told_of(state):
+        return True
     is_elsewhere = not set(update.zones) <= set(before.told_zones)  # an alert may hang on it
     return before.standing is None or before.standing.verdict != after.verdict or is_elsewhere
 

@@ -17,6 +17,7 @@ from datetime import datetime
 
 from gallery_svc.linking import Link
 from gallery_svc.metrics import GalleryMetrics
+from gallery_svc.store.records import PersonOfSighting
 from tessera.chassis.clock import Clock
 from tessera.client.stream_values import TrackletSample, TrackletUpdate
 from tessera.domain.decision import Decision, Outcome
@@ -94,6 +95,8 @@ class TrackletState:
     """The zones that the event named."""
     link: Link | None = None
     """Of an unknown person: who else it is."""
+    person: PersonOfSighting | None = None
+    """Of a body: who it is taken for."""
 
     def with_samples(self, update: TrackletUpdate) -> TrackletState:
         """The state with an update's samples, before anything is decided."""

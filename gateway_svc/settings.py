@@ -96,7 +96,7 @@ class GatewaySettings:
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("gallery_address", "ingest_address"):
             require_address(name, getattr(self, name))
-        require_store("store_url", self.store_url)
+        require_store("store_url", self.store_url, groups=True)
         parse_networks("allowed_networks", self.allowed_networks)
         require_log_level("log_level", self.log_level)
 

@@ -153,6 +153,7 @@ async def serving(upkeep: Upkeep, max_deadline_s: float = 30.0) -> AsyncIterator
             corrector=nobody,
             calibrations=nobody,
             sightings=nobody,
+            name_of=lambda _, subject_id: subject_id,
             metrics=metrics,
             clock=clock,
             max_deadline_s=max_deadline_s,

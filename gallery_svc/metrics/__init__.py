@@ -9,12 +9,20 @@ from gallery_svc.metrics.decisions import DecisionMetrics
 from gallery_svc.metrics.enrolments import EnrolmentMetrics
 from gallery_svc.metrics.events import EventMetrics
 from gallery_svc.metrics.index import IndexMetrics
+from gallery_svc.metrics.persons import PersonMetrics
 from gallery_svc.metrics.store import StoreMetrics
 from tessera.chassis.metrics import Children, ServiceMetrics
 
 
 class GalleryMetrics(
-    DecisionMetrics, BiometricMetrics, EnrolmentMetrics, IndexMetrics, StoreMetrics, EventMetrics, ServiceMetrics
+    DecisionMetrics,
+    BiometricMetrics,
+    EnrolmentMetrics,
+    IndexMetrics,
+    PersonMetrics,
+    StoreMetrics,
+    EventMetrics,
+    ServiceMetrics,
 ):
     """What the gallery counts.
 

@@ -19,8 +19,10 @@ import numpy as np
 
 from gallery_svc.rows import RowBatch, SearchRow
 from gallery_svc.store import merging
+from gallery_svc.store.memory_persons import MemoryLooks
 from gallery_svc.store.memory_side import MemorySide
 from gallery_svc.store.merging import SubjectState
+from gallery_svc.store.person_records import LookChanges, PersonLook
 from gallery_svc.store.protocol import REQUEST_KEPT_S, Stamps, audit_log, shard_of
 from gallery_svc.store.records import (
     AuditRecord,
@@ -51,7 +53,7 @@ from tessera.domain.errors import (
     NotFoundError,
     RequestIdReusedError,
 )
-from tessera.domain.ids import CollectionId, RequestId, SubjectId, TemplateId
+from tessera.domain.ids import CollectionId, RequestId, SubjectId, TemplateId, TrackletId
 
 SUBJECTS_A_BATCH = 4096
 """Of a bulk load."""
@@ -104,6 +106,7 @@ class _Collection:
     record: CollectionRecord
     shards: list[_Shard]
     answers: dict[RequestId, _Answer] = field(default_factory=dict)
+    looks: MemoryLooks = field(default_factory=MemoryLooks)
 
     def shard_with(self, subject_id: SubjectId) -> tuple[int, _Shard]:
         """Where a subject lives."""
@@ -346,6 +349,42 @@ class MemoryStore(MemorySide):
             for key, state in shard.subjects.items():
                 rows = {number: row for number, row in state.rows.items() if number != epoch}
                 shard.subjects[key] = replace(state, rows=rows)
+
+    # ---- looks at persons
+
+    async def put_look(self, look: PersonLook, until: datetime) -> None:  # noqa: ARG002 - nothing outlives this process
+        """Write a look."""
+        self._existing(look.collection_id).looks.put(look)
+
+    async def looks_after(self, collection_id: CollectionId, sequence: int, limit: int) -> LookChanges:
+        """The looks that were written after a sequence."""
+        collection = self._existing(collection_id)
+        return collection.looks.after(collection.record.generation, sequence, limit)
+
+    async def look_ids(self, collection_id: CollectionId) -> frozenset[TrackletId]:
+        """Of which tracklets a look is kept."""
+        return frozenset(self._existing(collection_id).looks.kept)
+
+    async def drop_looks(self, collection_id: CollectionId, tracklet_ids: Sequence[TrackletId]) -> int:
+        """Remove looks."""
+        collection = self._collections.get(collection_id)
+        return collection.looks.drop(tracklet_ids) if collection else 0
+
+    async def drop_looks_seen_before(self, collection_id: CollectionId, moment: datetime) -> int:
+        """Remove the looks that were seen before a moment."""
+        collection = self._collections.get(collection_id)
+        return collection.looks.drop_seen_before(moment) if collection else 0
+
+    async def persons_seen_before(self, collection_id: CollectionId, moment: datetime, limit: int) -> list[str]:
+        """Anonymous ids whose time is over."""
+        collection = self._collections.get(collection_id)
+        seen = collection.looks.persons if collection else {}
+        return sorted((key for key, at in seen.items() if at < moment), key=lambda key: (seen[key], key))[:limit]
+
+    async def forget_person(self, collection_id: CollectionId, person_id: str) -> None:
+        """Nothing is left to be erased of an anonymous id."""
+        if collection_id in self._collections:
+            self._collections[collection_id].looks.persons.pop(person_id, None)
 
     # ---- what is written outside of a subject's change
 

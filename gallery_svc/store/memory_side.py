@@ -24,6 +24,8 @@ from gallery_svc.store.records import (
 from tessera.domain.errors import AlreadyExistsError, RevisionChangedError
 from tessera.domain.ids import CalibrationId, CollectionId, EventId, ModelId, SubjectId
 
+EVENTS_NAMING = 1000
+"""Revisions that name a subject and are told at once; the newest."""
 MEMBER_SILENT_S = 30.0
 """A member that was not heard of for so long is left out."""
 
@@ -171,6 +173,11 @@ class MemorySide:
     async def newest_revisions(self, event_ids: Sequence[EventId]) -> dict[EventId, int]:
         """The sequence of each event's newest revision."""
         return {event_id: self._latest[event_id] for event_id in event_ids if event_id in self._latest}
+
+    async def events_naming(self, collection_id: CollectionId, subject_id: SubjectId) -> list[EventRecord]:
+        """The revisions that name a subject."""
+        named = [key for key, record in self._events.items() if (collection_id, subject_id) in record.event.named]
+        return [self._events[key] for key in sorted(named)[-EVENTS_NAMING:]]
 
     async def erase_events(self, collection_id: CollectionId, subject_id: SubjectId) -> int:
         """Remove the events that name a subject, and the subject from alerts."""

@@ -13,6 +13,7 @@ from typing import Protocol
 from gallery_svc.rows import RowBatch, SearchRow
 from gallery_svc.store.alert_protocol import AlertStore
 from gallery_svc.store.calibration_records import CalibrationChoice, CalibrationRecord
+from gallery_svc.store.person_protocol import PersonStore
 from gallery_svc.store.records import (
     AuditRecord,
     AuditStamp,
@@ -45,7 +46,7 @@ REQUEST_KEPT_S = 24 * 3600
 """How long a request id is remembered."""
 
 
-class Store(AlertStore, Protocol):
+class Store(AlertStore, PersonStore, Protocol):
     """Durable records.
 
     Every method raises UnavailableError("store") while the server behind it is away; one that writes raises
@@ -314,6 +315,10 @@ class Store(AlertStore, Protocol):
 
     async def newest_revisions(self, event_ids: Sequence[EventId]) -> dict[EventId, int]:
         """The sequence of each event's newest revision; events that are not kept are left out."""
+        ...
+
+    async def events_naming(self, collection_id: CollectionId, subject_id: SubjectId) -> list[EventRecord]:
+        """The revisions of events that name a subject, oldest first; the newest 1000."""
         ...
 
     async def erase_events(self, collection_id: CollectionId, subject_id: SubjectId) -> int:

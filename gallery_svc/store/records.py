@@ -15,6 +15,8 @@ from tessera.domain.alerting.alerts import Alert
 from tessera.domain.calibration import (
     DEFAULT_TARGET_FMR,
     DEFAULT_TARGET_FPIR,
+    PERSON_TARGET_FMR,
+    PERSON_TARGET_FPIR,
     USUAL_IMPOSTORS,
     Impostors,
     Threshold,
@@ -23,11 +25,14 @@ from tessera.domain.camera_events import CameraEventKind
 from tessera.domain.decision import Outcome
 from tessera.domain.embedding import Modality
 from tessera.domain.ids import CameraId, CollectionId, EventId, ModelId, RequestId, SubjectId, TemplateId, TrackletId
+from tessera.domain.joint import JointThreshold
 from tessera.domain.observation import Box, Quality
 from tessera.domain.reasons import Reason
 from tessera.trust.stamps import Stamp
 
 # ---- collections
+
+DEFAULT_PERSON_RETENTION_S = 8 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,8 @@ class PolicyRecord:
     def usual(cls, modality: Modality) -> PolicyRecord:
         """What a collection has where nobody says otherwise."""
         impostors = USUAL_IMPOSTORS[modality]
+        if modality is Modality.PERSON:
+            return cls(PERSON_TARGET_FMR, PERSON_TARGET_FPIR, impostors=impostors)
         return cls(verify_target_fmr=impostors.default_target_fmr, impostors=impostors)
 
 
@@ -142,6 +149,10 @@ class CollectionRecord:
     """Subjects are erased so long after their last enrolment; None: kept until deleted."""
     camera_policies: Mapping[str, PolicyRecord] = field(default_factory=dict)
     """Instead of `policy`, for questions and tracklets of a camera."""
+    allow_persistent_persons: bool = False
+    """Of persons: they can be enrolled, and looks at them may be kept for longer than a day."""
+    person_retention_s: float = DEFAULT_PERSON_RETENTION_S
+    """Looks at persons and their sightings are erased so long after they were seen."""
 
     def policy_for(self, camera_id: str) -> PolicyRecord:
         """The policy of a question that a camera asks; of one that no camera asks where the id is empty."""
@@ -468,6 +479,51 @@ class CameraState(StrEnum):
     ENDED = "ENDED"
 
 
+class BodyNameBasis(StrEnum):
+    """Where a body has its name from."""
+
+    OWN_FACE = "OWN_FACE"
+    """From a face on this very body."""
+    BODY_LINK = "BODY_LINK"
+    """From a face on a body that this one looks like."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyNameRecord:
+    """The name that a body has from a face; no decision about the body."""
+
+    collection_id: CollectionId
+    """Of the face."""
+    subject_id: SubjectId
+    basis: BodyNameBasis
+    face_camera_id: CameraId
+    face_seen_at: datetime
+    face_event_id: EventId
+    face_fpir: float
+    """How often a face of somebody who is not enrolled gets such a match."""
+    until: datetime
+    """Nobody says it any longer after this moment."""
+    threshold: JointThreshold | None
+    """Of a BODY_LINK: what the sum of the evidence had to reach."""
+
+    @property
+    def who(self) -> tuple[CollectionId, SubjectId]:
+        """Whom it names."""
+        return self.collection_id, self.subject_id
+
+
+@dataclass(frozen=True, slots=True)
+class PersonOfSighting:
+    """Who a body is taken for, across cameras and for some hours."""
+
+    person_id: str
+    """Stands for nobody who is enrolled."""
+    until: datetime
+    """It is told no longer after this moment."""
+    name: BodyNameRecord | None = None
+    """None: no face says who it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class SightingBody:
     """Somebody was seen: one tracklet and what was decided of it. Carries no score and no name."""
@@ -505,6 +561,17 @@ class SightingBody:
     """The link is told no longer after this moment."""
     labels: tuple[str, ...] = ()
     """Of the matched subject, when it was decided."""
+    person: PersonOfSighting | None = None
+    """Of a body; None: of a face, or not known yet."""
+
+    @property
+    def named(self) -> tuple[tuple[CollectionId, SubjectId], ...]:
+        """Whom it names: the subject that matched; or the anonymous person, and whose face gives it a name."""
+        matched = [(self.collection_id, self.subject_id)] if self.subject_id is not None else []
+        if self.person is None:
+            return tuple(matched)
+        face = [self.person.name.who] if self.person.name is not None else []
+        return tuple(dict.fromkeys([*matched, (self.collection_id, SubjectId(self.person.person_id)), *face]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -549,9 +616,9 @@ class NewEvent:
         body = self.body
         if isinstance(body, Alert):
             return tuple((CollectionId(one), SubjectId(other)) for one, other in body.subjects)
-        if isinstance(body, CameraEventBody) or body.subject_id is None:
-            return ()
-        return ((body.collection_id, body.subject_id),)
+        if isinstance(body, SightingBody):
+            return body.named
+        return () if isinstance(body, CameraEventBody) else ((body.collection_id, body.subject_id),)
 
 
 @dataclass(frozen=True, slots=True)

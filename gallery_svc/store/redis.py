@@ -11,9 +11,12 @@ from gallery_svc.store.redis_calibrations import RedisCalibrations
 from gallery_svc.store.redis_epochs import RedisEpochs
 from gallery_svc.store.redis_erasures import RedisErasures
 from gallery_svc.store.redis_events import RedisEvents
+from gallery_svc.store.redis_persons import RedisPersons
 from gallery_svc.store.redis_subjects import RedisSubjects
 from gallery_svc.store.redis_upkeep import RedisUpkeep
 
 
-class RedisStore(RedisUpkeep, RedisSubjects, RedisEpochs, RedisErasures, RedisEvents, RedisAudit, RedisCalibrations):
+class RedisStore(
+    RedisUpkeep, RedisSubjects, RedisEpochs, RedisErasures, RedisEvents, RedisAudit, RedisCalibrations, RedisPersons
+):
     """Records in Redis or Valkey, standalone, behind Sentinel or in a cluster; see `Store` for what it promises."""

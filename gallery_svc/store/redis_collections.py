@@ -176,7 +176,7 @@ class RedisCollections(RedisParts):
             (kept,) = await self._door.read(keys.tag, [("HGET", keys.head, "kept")])
             while kept is not None:
                 rows = [keys.rows(int(epoch)) for epoch in kept.split(b",")]
-                all_keys = [keys.head, keys.subjects, keys.order, keys.pictures, keys.log, *rows]
+                all_keys = [keys.head, keys.subjects, keys.order, keys.pictures, keys.log, *keys.look_keys, *rows]
                 reply = await self._door.write("delete_shard", all_keys, [generation, kept])
                 kept = reply[1] if reply[0] == b"layout" else None
 

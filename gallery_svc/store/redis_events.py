@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gallery_svc.store import codec
+from gallery_svc.store.memory_side import EVENTS_NAMING
 from gallery_svc.store.protocol import GLOBAL_LOG
 from gallery_svc.store.records import AuditRecord, EventHead, EventRecord, NewEvent
 from gallery_svc.store.redis_alerts import RedisAlerts
@@ -71,6 +72,16 @@ class RedisEvents(RedisAlerts):
             return {}
         (raws,) = await self._door.read(GLOBAL_TAG, [("HMGET", EVENTS_LATEST, *event_ids)])
         return {key: int(raw.split(b" ", 1)[0]) for key, raw in zip(event_ids, raws, strict=True) if raw is not None}
+
+    async def events_naming(self, collection_id: CollectionId, subject_id: SubjectId) -> list[EventRecord]:
+        """The revisions that name a subject."""
+        command = ("ZRANGE", seen_key(collection_id, subject_id), -EVENTS_NAMING, -1)
+        (sequences,) = await self._door.read(GLOBAL_TAG, [command])
+        if not sequences:
+            return []
+        entries = [f"{sequence.decode()}-0" for sequence in sequences]
+        found = await self._door.read(GLOBAL_TAG, [("XRANGE", EVENTS, entry, entry) for entry in entries])
+        return [_event(entry[0]) for entry in found if entry]
 
     async def erase_events(self, collection_id: CollectionId, subject_id: SubjectId) -> int:
         """Remove the events that name a subject, and the subject from alerts."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gallery_svc.store.redis_keys import ShardKeys
-from gallery_svc.store.redis_values import picture_place, subject_place
+from gallery_svc.store.redis_values import look_place, picture_place, subject_place
 from gallery_svc.store.sealing import Kind, Place
 from tessera.domain.ids import SubjectId
 
@@ -27,10 +27,17 @@ class SealedHash:
         match self.kind:
             case "picture":
                 return picture_place(generation, SubjectId(subject_id), template_id)
+            case "look":
+                return look_place(generation, field)
             case "row":
                 return Place(generation, SubjectId(field), "row", self.epoch)
             case _:
                 return subject_place(generation, SubjectId(field))
+
+
+def looks_of(keys: ShardKeys) -> SealedHash:
+    """The looks at persons of a shard: no head has the exclusive or of their tags."""
+    return SealedHash(keys.look_keys[0], "", "look")
 
 
 def hashes_of(keys: ShardKeys, epochs: Sequence[int]) -> list[SealedHash]:

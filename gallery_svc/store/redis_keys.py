@@ -33,11 +33,16 @@ tag of this schema is one of schema 1, whose tags were the collections' ids.
     tessera:{ID/SS}:log              stream of changes; entry id = SEQUENCE-0
     tessera:{ID/SS}:audit            stream of audit entries; entry id = SEQUENCE-0
     tessera:{ID/SS}:request:REQUEST  what a request id got, what it says of a person sealed; kept 24 h
+    tessera:{ID/00}:looks            tracklet id -> a look at a person, sealed; expires with the last of them
+    tessera:{ID/00}:looks:seen       tracklet ids by when the person was seen; expires with it
+    tessera:{ID/00}:looks:order      tracklet ids in the order in which looks were written; expires with it
+    tessera:{ID/00}:looks:newest     looks that were ever written
+    tessera:{ID/00}:looks:persons    anonymous ids whose sightings are still to be erased, by when they were seen last
     tessera:{ID/SS}:erasing          receipt id -> receipt of an erasure that is not through yet
     tessera:{ID/SS}:receipt:RECEIPT  a receipt and the end of its erasure; kept 24 h from then on
 
-What lies in clear: ids (of collections, subjects, templates, requests, cameras), times, counts, digests, and what
-events, alerts and audit entries say, which names a person by nothing but the subject id.
+What lies in clear: ids (of collections, subjects, templates, requests, cameras, tracklets), times, counts, digests, and
+what events, alerts and audit entries say, which names a person by nothing but the subject id.
 """
 
 from __future__ import annotations
@@ -108,6 +113,17 @@ class ShardKeys:
     def audit(self) -> str:
         """The audit log."""
         return self.of("audit")
+
+    @property
+    def look_keys(self) -> tuple[str, str, str, str, str]:
+        """Looks at persons, by when they were seen, by sequence, their count, and their ids; of the first shard."""
+        return (
+            self.of("looks"),
+            self.of("looks:seen"),
+            self.of("looks:order"),
+            self.of("looks:newest"),
+            self.of("looks:persons"),
+        )
 
     @property
     def erasing(self) -> str:

@@ -14,7 +14,7 @@ from gallery_svc.store.door import NodeInfo
 from gallery_svc.store.migrations import RedisMigration
 from gallery_svc.store.records import CollectionRecord
 from gallery_svc.store.redis_collections import shards_of
-from gallery_svc.store.redis_hashes import SealedHash, hashes_of
+from gallery_svc.store.redis_hashes import SealedHash, hashes_of, looks_of
 from gallery_svc.store.redis_keys import GLOBAL_TAG, ROOT, SCHEMA, ShardKeys
 from gallery_svc.store.redis_parts import Again, Argument, all_of, mend, require_whole
 from gallery_svc.store.redis_values import WRAP_BYTES, subject_place
@@ -147,4 +147,4 @@ class RedisUpkeep(RedisMigration):
         if found[0] != record.generation.encode():
             refusal = await self._refusal([b"absent"], record, keys)
             raise StoreCorruptError(keys.head, "it was made anew meanwhile") if isinstance(refusal, Again) else refusal
-        return hashes_of(keys, [int(epoch) for epoch in found[1].split(b",")])
+        return [*hashes_of(keys, [int(epoch) for epoch in found[1].split(b",")]), looks_of(keys)]

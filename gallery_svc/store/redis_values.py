@@ -17,7 +17,7 @@ from gallery_svc.store.records import SubjectRecord
 from gallery_svc.store.row_codec import pack_row, unpack_row
 from gallery_svc.store.sealing import DATA_KEY_BYTES, LEAST_BYTES, Place, Sealer, SubjectSealer
 from tessera.domain.errors import StoreCorruptError
-from tessera.domain.ids import SubjectId, TemplateId
+from tessera.domain.ids import SubjectId, TemplateId, TrackletId
 
 _NONCE_AND_TAG_BYTES = 28
 WRAP_BYTES = LEAST_BYTES - _NONCE_AND_TAG_BYTES
@@ -53,6 +53,11 @@ def subject_place(generation: str, subject_id: SubjectId) -> Place:
 def picture_place(generation: str, subject_id: SubjectId, template_id: TemplateId | str) -> Place:
     """Where a template's picture lies."""
     return Place(generation, subject_id, "picture", 0, template_id)
+
+
+def look_place(generation: str, tracklet_id: TrackletId | str) -> Place:
+    """Where a look at a person lies."""
+    return Place(generation, SubjectId(tracklet_id), "look")
 
 
 class SubjectSeals:

@@ -27,7 +27,7 @@ from gallery_svc.store.opening import NotOpenedError, ValueOpener, fastest_opene
 from tessera.domain.errors import InvalidInputError, KeyMissingError, StoreCorruptError
 from tessera.domain.ids import SubjectId
 
-Kind = Literal["subject", "row", "picture", "answer"]
+Kind = Literal["subject", "row", "picture", "answer", "look"]
 
 VERSION = 2
 DATA_KEY_BYTES = 32
@@ -40,7 +40,7 @@ _PLACE = struct.Struct("<BcIHH")
 LEAST_BYTES = _BODY_AT + _NONCE_BYTES + _TAG_BYTES
 """Of any sealed value: that of an empty plain one."""
 
-_KIND_BYTES: dict[Kind, bytes] = {"subject": b"S", "row": b"R", "picture": b"P", "answer": b"A"}
+_KIND_BYTES: dict[Kind, bytes] = {"subject": b"S", "row": b"R", "picture": b"P", "answer": b"A", "look": b"L"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,3 +95,12 @@ def _decoded(content: bytes, name: str) -> Image:
     if image is None:
         raise InvalidInputError("picture", name, "a picture that can be decoded")
     return fit_crop(image.astype(np.uint8, copy=False))
+
+
+def joined(first: People, second: People) -> People:
+    """Both, one after the other."""
+    return People(
+        np.concatenate([first.crops, second.crops]),
+        np.concatenate([first.person, second.person]),
+        first.names + second.names,
+    )

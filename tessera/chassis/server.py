@@ -14,12 +14,17 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from tessera.chassis.health import Health
 from tessera.chassis.interceptors import RpcInterceptor
 from tessera.chassis.limits import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES
 from tessera.chassis.logs import get_logger
 from tessera.chassis.metrics import ServiceMetrics, serve_metrics
 from tessera.chassis.tracing import Tracing
 from tessera.domain.errors import InvalidInputError
+
+LIVE = "live"
+"""What health checks ask for who wants to know whether the process answers at all; a service that waits for its store
+or drains does. To restart it then would not help."""
 
 _SERVER_OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -76,7 +81,7 @@ class Server:
         self._names = ["", *(service.full_name for service in services)]
         self._add_servicers = add_servicers
         self._tracing = tracing or Tracing()
-        self._health = health.aio.HealthServicer()
+        self._health = Health()
         self._server: grpc.aio.Server | None = None
         self._page: Any = None
         self.port = 0
@@ -97,6 +102,7 @@ class Server:
         self._add_servicers(server)
         reflection.enable_server_reflection([*self._names[1:], health.SERVICE_NAME, reflection.SERVICE_NAME], server)
         await self.set_ready(False)
+        await self._health.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
         try:
             self.port = server.add_insecure_port(f"{s.host}:{s.port}")
         except RuntimeError:
@@ -124,6 +130,8 @@ class Server:
         if server is None:
             return
         await self.set_ready(False)
+        await asyncio.sleep(0)  # those who watch are told before they are let go
+        self._health.let_go()
         await server.stop(self._settings.drain_s)
         if self._page is not None:
             await asyncio.to_thread(self._page.shutdown)

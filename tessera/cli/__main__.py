@@ -35,10 +35,12 @@ _COMMANDS = {
     "rules": LazyCommand("tessera.cli.rules", "rules", "Make and try the rules that open alerts."),
     "watch": LazyCommand("tessera.cli.watch", "watch", "Follow who is seen, as it happens."),
     "sightings": LazyCommand("tessera.cli.sightings", "sightings", "List who was seen; fetch best shots and clips."),
+    "persons": LazyCommand("tessera.cli.persons", "persons", "Where else somebody was; erase an anonymous person."),
     "notifications": LazyCommand(
         "tessera.cli.notifications", "notifications", "Show who is told of alerts; try them; send again."
     ),
     "status": LazyCommand("tessera.cli.status", "status", "Show which services and cameras do their work."),
+    "doctor": LazyCommand("tessera.cli.doctor", "doctor", "Say what is wrong, on one page without secrets."),
     "export": LazyCommand("tessera.cli.collection_files", "export_collection", "Write a collection to a sealed file."),
     "import": LazyCommand("tessera.cli.collection_files", "import_collection", "Bring the people of a file in."),
     "backup": LazyCommand("tessera.cli.backup", "backup", "Write all collections to a folder."),

@@ -51,6 +51,8 @@ class CollectionWishes:
     cameras: Mapping[str, DecisionPolicy]
     no_cameras: tuple[str, ...]
     keep_pictures: bool | None
+    persistent_persons: bool | None
+    person_retention: timedelta | None
 
     def policy(self, before: DecisionPolicy) -> DecisionPolicy | None:
         """The error rates with what is wanted; None: as they are."""
@@ -137,6 +139,17 @@ def wishes_options(command: Command) -> Command:
             metavar="TIME",
             help='Erase people so long after their last enrolment: 12h, 30d, 8w; "unlimited": keep them.',
         ),
+        _option(
+            "--persistent-persons/--no-persistent-persons",
+            default=None,
+            help="Of persons: allow enrolling them, and keeping looks for more than a day.",
+        ),
+        _option(
+            "--person-retention",
+            metavar="TIME",
+            help="Of persons: erase what is kept of them so long after they were seen: 30m, 8h; 1d at most, 30d with "
+            "--persistent-persons.",
+        ),
         _option("--label", multiple=True, metavar="KEY=VALUE", help="Such as site=north; may be repeated."),
         _option(
             "--keep-pictures/--no-keep-pictures",
@@ -178,6 +191,8 @@ def wishes() -> CollectionWishes:
         cameras={name: _camera_policy(text) for name, text in told["camera"]},
         no_cameras=tuple(told.get("no_camera", ())),
         keep_pictures=told["keep_pictures"],
+        persistent_persons=told["persistent_persons"],
+        person_retention=_person_retention(told["person_retention"]) if told["person_retention"] is not None else None,
     )
 
 
@@ -206,6 +221,15 @@ def _retention(text: str) -> timedelta | Literal["unlimited"]:
         allowed = "hours, days or weeks, such as 12h, 30d, 8w; or unlimited"
         raise Failure(f"--retention {text} cannot be read", field="--retention", value=text, allowed=allowed)
     return int(parts[1]) * _UNITS[parts[2]]
+
+
+def _person_retention(text: str) -> timedelta:
+    parts = re.fullmatch(r"(\d{1,6})([mhd])", text)
+    if parts is None:
+        allowed = "minutes, hours or days, such as 30m, 8h, 1d"
+        field = "--person-retention"
+        raise Failure(f"{field} {text} cannot be read", field=field, value=text, allowed=allowed)
+    return int(parts[1]) * (timedelta(minutes=1) if parts[2] == "m" else _UNITS[parts[2]])
 
 
 def _camera_policy(text: str) -> DecisionPolicy:

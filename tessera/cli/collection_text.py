@@ -34,6 +34,7 @@ def show_text(one: Collection) -> str:
         ("duplicates", typed(one.duplicate_policy)),
         ("outliers", typed(one.outlier_policy)),
         ("retention", _retention_text(one.retention)),
+        ("persons", _persons_text(one)),
         ("pictures", "kept, sealed" if one.keep_source_images else "not kept"),
         ("labels", ", ".join(f"{key}={value}" for key, value in sorted(one.labels.items()))),
     ]
@@ -58,6 +59,16 @@ def _gate_text(gate: QualityGate) -> str:
     bounds = {name: getattr(gate, name) for name in QualityGate.__dataclass_fields__}
     told = [f"{name} {bound:g}" for name, bound in bounds.items() if bound is not None]
     return ", ".join([*told, "for the rest the encoder's own" if told else "the encoder's own"])
+
+
+def _persons_text(one: Collection) -> str:
+    """What is kept of persons; empty of anything else."""
+    if one.person_retention is None:
+        return ""
+    minutes = one.person_retention.total_seconds() / 60
+    span = f"{minutes / 60:g} h" if minutes >= 60 else f"{minutes:g} min"
+    enrolled = "may be enrolled" if one.allow_persistent_persons else "are never enrolled"
+    return f"{enrolled}; what is kept of those who were seen is erased after {span}"
 
 
 def _retention_text(retention: timedelta | None) -> str:

@@ -85,6 +85,8 @@ def create_collection(  # noqa: PLR0917 - click passes them by name
             camera_policies=wanted.cameras_from({}),
             shard_count=shards or 0,
             keep_source_images=bool(wanted.keep_pictures),
+            allow_persistent_persons=bool(wanted.persistent_persons),
+            person_retention=wanted.person_retention,
         )
     return _tell(made)
 
@@ -107,7 +109,8 @@ def update_collection(
         policy, gate = wanted.policy(found.policy), wanted.gate(found.quality_gate)
         labels, cameras = wanted.labels_from(found.labels), wanted.cameras_from(found.camera_policies)
         changes = (wanted.display_name, policy, gate, labels, cameras, wanted.retention, wanted.keep_pictures)
-        if all(change is None for change in (*changes, duplicate_policy, outlier_policy)):
+        persons = (wanted.persistent_persons, wanted.person_retention)
+        if all(change is None for change in (*changes, *persons, duplicate_policy, outlier_policy)):
             raise Failure("nothing to change was named", field="options", allowed="at least one", reason="USAGE")
         changed = tessera.update_collection(
             collection_id,
@@ -120,6 +123,8 @@ def update_collection(
             labels=labels,
             camera_policies=cameras,
             keep_source_images=wanted.keep_pictures,
+            allow_persistent_persons=wanted.persistent_persons,
+            person_retention=wanted.person_retention,
             expected_revision=found.revision,
         )
     return _tell(changed)

@@ -42,21 +42,46 @@ def prepare_keys(data_dir: Path) -> InstanceKeys:
     Raises:
         OSError: the folder cannot be written to.
     """
-    folder = data_dir / "keys"
-    keys = InstanceKeys(
-        folder / "kek", folder / "evidence", folder / "signing", folder / "signing.pub", data_dir / "audit"
-    )
-    for made in (folder, keys.audit):
+    prepare_gallery_keys(data_dir)
+    prepare_ingest_keys(data_dir)
+    return _keys_of(data_dir)
+
+
+def prepare_gallery_keys(data_dir: Path) -> None:
+    """Those of a gallery, and its folder for checkpoints.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    keys = _keys_of(data_dir)
+    for made in (keys.kek.parent, keys.audit):
         made.mkdir(mode=0o700, exist_ok=True)
-    for kek in (keys.kek, keys.evidence):
-        if not kek.exists():
-            _make_kek(kek)
+    if not keys.kek.exists():
+        _make_kek(keys.kek)
     if not keys.signing.exists():
         _write_once(keys.signing, _signing_key())
     public = _public_key(keys.signing)
     if not keys.public.exists() or keys.public.read_text(encoding="utf-8") != public:
         _write_once(keys.public, public)
-    return keys
+
+
+def prepare_ingest_keys(data_dir: Path) -> None:
+    """That of a camera worker.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    evidence = _keys_of(data_dir).evidence
+    evidence.parent.mkdir(mode=0o700, exist_ok=True)
+    if not evidence.exists():
+        _make_kek(evidence)
+
+
+def _keys_of(data_dir: Path) -> InstanceKeys:
+    folder = data_dir / "keys"
+    return InstanceKeys(
+        folder / "kek", folder / "evidence", folder / "signing", folder / "signing.pub", data_dir / "audit"
+    )
 
 
 def _make_kek(path: Path) -> None:

@@ -18,6 +18,7 @@ from tessera.cli.as_json import echo_json
 from tessera.cli.connection import collection_option, connect_files, connection_options, json_option, wants_json
 from tessera.cli.exit_codes import ExitCode
 from tessera.cli.failure import Failure
+from tessera.cli.instance_keys import prepare_gallery_keys, prepare_ingest_keys
 from tessera.client.collection_files import Rotation
 from tessera.domain.errors import AlreadyExistsError, InvalidInputError
 
@@ -54,6 +55,28 @@ def new_key(path: Path, last: bool) -> int:
         does = "wraps" if made == known[0] else "opens"
         click.echo(f"Made {made.key_id} in {path}; it {does}.")
         click.echo("Keep a copy of the file, apart from the data: without it every template is lost.", err=True)
+    return ExitCode.DONE
+
+
+_PREPARED = {"gallery": prepare_gallery_keys, "ingest": prepare_ingest_keys}
+
+
+@keys.command("prepare")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--for", "service", type=click.Choice(list(_PREPARED)), required=True, help="Whose keys.")
+def prepare(folder: Path, service: str) -> int:
+    """Make the keys that a service needs, in FOLDER/keys; those that are there stay as they are.
+
+    For whoever starts services one by one: containers, systemd. `tessera up` does it by itself. A gallery gets `kek`,
+    `signing` and `signing.pub`, and FOLDER/audit for its checkpoints; a camera worker gets `evidence`.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _PREPARED[service](folder)
+    except OSError as error:
+        raise Failure(f"{folder} cannot be written to: {error}") from None
+    click.echo(f"The keys of the {service} are in {folder / 'keys'}.")
+    click.echo("Keep a copy of them, apart from the data: without them the data is lost.", err=True)
     return ExitCode.DONE
 
 

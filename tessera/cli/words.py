@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tessera.client.answers import Answer, Event
 from tessera.client.joint_answers import JointVerification, PieceOfDecision
+from tessera.client.person_values import AnonymousPerson, BodyNameBasis
 from tessera.domain.calibration import Impostors, RateKind, Threshold
 from tessera.domain.decision import Outcome
 from tessera.domain.error_rates import Interval
@@ -201,4 +202,16 @@ def whom_text(event: Event) -> str:
         return ""
     if event.sighting.answer.outcome is Outcome.INCONCLUSIVE:
         return "; ".join(reason_text(reason) for reason in event.sighting.answer.reasons)
-    return event.sighting.display_name or event.sighting.subject_id
+    return event.sighting.display_name or event.sighting.subject_id or person_text(event.sighting.person)
+
+
+def person_text(person: AnonymousPerson | None) -> str:
+    """Who a body is taken for: `person-3f2a (Ada, by the face at door)`; empty where it is not told."""
+    if person is None:
+        return ""
+    name = person.name
+    if name is None:
+        return person.person_id
+    called = name.display_name or name.subject_id
+    how = "by its face" if name.basis is BodyNameBasis.OWN_FACE else f"by the face at {name.face_camera_id}"
+    return f"{person.person_id} ({called}, {how})"

@@ -20,6 +20,7 @@ from tessera.client.collection_values import (
     OutlierPolicy,
     QualityGate,
 )
+from tessera.client.person_values import AnonymousPerson
 from tessera.client.subject_values import (
     Correction,
     CorrectionAction,
@@ -36,6 +37,7 @@ from tessera.client.subject_values import (
 )
 from tessera.domain.calibration import Threshold
 from tessera.domain.decision import Outcome
+from tessera.domain.embedding import Modality
 from tessera.domain.observation import Box, Quality
 from tessera.domain.reasons import Reason
 
@@ -340,6 +342,10 @@ class Camera:
     watch_scene: bool = True
     stream: StreamOptions = field(default_factory=StreamOptions)
     labels: Mapping[str, str] = field(default_factory=dict)
+    modalities: tuple[Modality, ...] = ()
+    """What is looked for; empty: not told."""
+    person_collection_id: str = ""
+    """Where persons are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +383,8 @@ class Sighting:
     """Of an unknown person: the same for all sightings that are taken for one person; empty otherwise."""
     labels: tuple[str, ...] = ()
     """Of the matched subject, when this was recorded."""
+    person: AnonymousPerson | None = None
+    """Of a body: who it is taken for; None: of a face, or told no longer."""
 
 
 @dataclass(frozen=True, slots=True)

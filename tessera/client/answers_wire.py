@@ -7,6 +7,7 @@ from typing import Any
 from tessera.client import alert_wire, wire
 from tessera.client import answers as a
 from tessera.client.optional_fields import box_of, milliseconds_of, quality_of, time_of
+from tessera.client.person_wire import person_from_wire
 from tessera.v1 import biometrics_pb2, camera_pb2, encoder_pb2, events_pb2, matching_pb2
 
 # ---- decisions
@@ -132,6 +133,8 @@ def camera_from_wire(message: camera_pb2.Camera, status: a.CameraStatus | None =
         watch_scene=message.watch_scene if message.HasField("watch_scene") else True,
         stream=_stream_from_wire(message.stream),
         labels=dict(message.labels),
+        modalities=tuple(wire.modality_from_wire(modality) for modality in message.modalities),
+        person_collection_id=message.person_collection_id,
     )
 
 
@@ -255,6 +258,7 @@ def _sighting(message: events_pb2.Sighting) -> a.Sighting:
         zones=tuple(message.zones),
         link_id=message.link_id,
         labels=tuple(message.labels),
+        person=person_from_wire(message.person) if message.HasField("person") else None,
     )
 
 

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
-from tessera.domain.calibration import DEFAULT_TARGET_FPIR, USUAL_IMPOSTORS, Impostors
+from tessera.domain.calibration import (
+    DEFAULT_TARGET_FPIR,
+    PERSON_TARGET_FMR,
+    PERSON_TARGET_FPIR,
+    USUAL_IMPOSTORS,
+    Impostors,
+)
 from tessera.domain.embedding import Modality
 
 
@@ -61,6 +67,8 @@ class DecisionPolicy:
     def usual(cls, modality: Modality) -> DecisionPolicy:
         """What a collection has where nobody says otherwise."""
         impostors = USUAL_IMPOSTORS[modality]
+        if modality is Modality.PERSON:
+            return cls(PERSON_TARGET_FMR, PERSON_TARGET_FPIR, impostors=impostors)
         return cls(verify_target_fmr=impostors.default_target_fmr, impostors=impostors)
 
 
@@ -103,6 +111,10 @@ class Collection:
     """Subjects are erased so long after their last enrolment; None: kept until somebody erases them."""
     camera_policies: Mapping[str, DecisionPolicy] = field(default_factory=dict)
     """By camera, instead of `policy`, for questions and tracklets that name the camera."""
+    allow_persistent_persons: bool = False
+    """Of persons: they can be enrolled, and looks at them may be kept for more than a day."""
+    person_retention: timedelta | None = None
+    """Of persons: looks at them and their sightings are erased so long after they were seen; None: of anything else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ def collection_from_wire(message: collection_pb2.Collection) -> v.Collection:
         outlier_policy=_outlier_policy_from_wire(message.outlier_policy),
         retention=message.retention.ToTimedelta() if message.HasField("retention") else None,
         camera_policies={camera: _policy_from_wire(policy) for camera, policy in message.camera_policies.items()},
+        allow_persistent_persons=message.allow_persistent_persons,
+        person_retention=message.person_retention.ToTimedelta() if message.HasField("person_retention") else None,
     )
 
 

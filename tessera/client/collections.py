@@ -41,6 +41,8 @@ class Collections(Connection):
         camera_policies: Mapping[str, a.DecisionPolicy] | None = None,
         shard_count: int = 0,
         keep_source_images: bool = False,
+        allow_persistent_persons: bool = False,
+        person_retention: timedelta | None = None,
     ) -> a.Collection:
         """Make a collection.
 
@@ -58,6 +60,9 @@ class Collections(Connection):
             camera_policies: by camera, instead of `policy`.
             shard_count: parts that its subjects are spread over, 1 to 64, for ever; 0: the gallery's setting.
             keep_source_images: keep pictures of templates, sealed, so that another encoder can embed them.
+            allow_persistent_persons: of persons: they can be enrolled, and looks at them kept for more than a day.
+            person_retention: of persons: what is kept of them goes so long after they were seen, 60 s to 24 h, up to
+                30 days with `allow_persistent_persons`; None: 8 h.
 
         Raises:
             AlreadyExists: there is one of that id.
@@ -78,6 +83,8 @@ class Collections(Connection):
             camera_policies=collection_wire.camera_policies_to_wire(camera_policies or {}),
             shard_count=shard_count,
             keep_source_images=keep_source_images,
+            allow_persistent_persons=allow_persistent_persons,
+            person_retention=collection_wire.retention_to_wire(person_retention) if person_retention else None,
         )
         request = collection_pb2.CreateCollectionRequest(collection=collection, request_id=new_id())
         response = self._gallery.call(self._gallery_stub.CreateCollection, request)
@@ -96,6 +103,8 @@ class Collections(Connection):
         labels: Mapping[str, str] | None = None,
         camera_policies: Mapping[str, a.DecisionPolicy] | None = None,
         keep_source_images: bool | None = None,
+        allow_persistent_persons: bool | None = None,
+        person_retention: timedelta | None = None,
         expected_revision: int = 0,
     ) -> a.Collection:
         """Change what is said of a collection, and what holds in it from now on; what is None stays as it is.
@@ -112,6 +121,8 @@ class Collections(Connection):
             labels: all of them, instead of those it has.
             camera_policies: all of them, instead of those it has.
             keep_source_images: keep pictures of templates, sealed, of enrolments from now on.
+            allow_persistent_persons: of persons; False is refused while some are enrolled.
+            person_retention: of persons: what is kept of them already goes so long after they were seen, too.
             expected_revision: refuse when the collection has another one (`Collection.revision`); 0: whatever it has.
 
         Raises:
@@ -131,6 +142,10 @@ class Collections(Connection):
             if camera_policies is None
             else collection_wire.camera_policies_to_wire(camera_policies),
             "keep_source_images": keep_source_images,
+            "allow_persistent_persons": allow_persistent_persons,
+            "person_retention": None
+            if person_retention is None
+            else collection_wire.retention_to_wire(person_retention),
         }
         changed = {name: value for name, value in values.items() if value is not None}
         cleared = ["retention"] if retention == "unlimited" else []

@@ -20,6 +20,7 @@ from tessera.client.connection import (
 )
 from tessera.client.enrolling import Enrolling
 from tessera.client.notifications import Notifications
+from tessera.client.persons import Persons
 from tessera.client.questions import Questions
 from tessera.client.samples import Sample
 from tessera.client.services import Services
@@ -37,7 +38,9 @@ __all__ = [
 ]
 
 
-class Tessera(Questions, Enrolling, Subjects, Collections, Cameras, Sightings, Alerts, Notifications, Services):
+class Tessera(
+    Questions, Enrolling, Subjects, Collections, Cameras, Sightings, Persons, Alerts, Notifications, Services
+):
     """A connection to a Tessera: verify, identify, enrol, watch.
 
         with Tessera() as tessera:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from tessera.domain.decision import Decision
 from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.ids import CameraId, CollectionId, EventId, ModelId, SubjectId, TrackletId
-from tessera.domain.observation import Box, Observation, Quality
+from tessera.domain.observation import Box, FaceOnBody, Observation, Quality
 from tessera.domain.reasons import Reason
 
 # ---- to the encoder and back
@@ -143,6 +143,8 @@ class TrackletUpdate:
     """Of the clip around its first decision; empty: none."""
     zones: tuple[str, ...] = ()
     """The camera's zones in which it was seen so far, by name."""
+    face: FaceOnBody | None = None
+    """Of a body: the face that was seen on it; None: none was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,8 @@ class TrackletDecision:
     capture_to_decision_s: float
     link_id: str = ""
     """Of an unknown person, the same on every camera; empty otherwise."""
+    person_id: str = ""
+    """Of a body: who it is taken for, on every camera; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from tessera.client.stream_values import (
     TrackletUpdate,
 )
 from tessera.domain.ids import CameraId, EventId, SubjectId, TrackletId
-from tessera.domain.observation import Observation
+from tessera.domain.observation import FaceOnBody, Observation
 from tessera.domain.reasons import Reason
 from tessera.v1 import encoder_pb2, matching_pb2
 
@@ -149,6 +149,7 @@ def update_to_wire(update: TrackletUpdate) -> matching_pb2.MatchStreamRequest:
             best_shot_id=update.best_shot_id,
             clip_id=update.clip_id,
             zones=update.zones,
+            face=_face_to_wire(update.face) if update.face is not None else None,
         )
     )
 
@@ -172,6 +173,10 @@ def match_answer_from_wire(message: matching_pb2.MatchStreamResponse) -> Trackle
             return None
 
 
+def _face_to_wire(face: FaceOnBody) -> matching_pb2.FaceOnBody:
+    return matching_pb2.FaceOnBody(**asdict(face))
+
+
 def _sample_to_wire(sample: TrackletSample) -> matching_pb2.TrackletSample:
     return matching_pb2.TrackletSample(
         capture_time=wire.time_to_wire(sample.capture_time),
@@ -192,4 +197,5 @@ def _decision_from_wire(message: matching_pb2.TrackletDecision) -> TrackletDecis
         event_id=EventId(message.event_id) if message.event_id else None,
         capture_to_decision_s=wire.seconds_from_wire(message.capture_to_decision),
         link_id=message.link_id,
+        person_id=message.person.person_id,
     )

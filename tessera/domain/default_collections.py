@@ -1,4 +1,4 @@
-"""The collections that a gallery makes by itself when somebody is enrolled in them, one for each modality."""
+"""The collections that a gallery makes by itself when somebody is enrolled or seen in them, one for each modality."""
 
 from __future__ import annotations
 
@@ -10,4 +10,5 @@ from tessera.domain.ids import CollectionId
 DEFAULT_COLLECTIONS: Mapping[Modality, CollectionId] = {
     Modality.FACE: CollectionId("default"),
     Modality.SIGNATURE: CollectionId("signatures"),
+    Modality.PERSON: CollectionId("persons"),
 }

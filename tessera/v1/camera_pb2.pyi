@@ -173,6 +173,7 @@ class Camera(google.protobuf.message.Message):
     MOTION_GATE_FIELD_NUMBER: builtins.int
     ONLY_ZONES_FIELD_NUMBER: builtins.int
     WATCH_SCENE_FIELD_NUMBER: builtins.int
+    PERSON_COLLECTION_ID_FIELD_NUMBER: builtins.int
     camera_id: builtins.str
     """1 to 128 of letters, digits and . _ : @ -"""
     url: builtins.str
@@ -198,9 +199,11 @@ class Camera(google.protobuf.message.Message):
     """True: nothing is looked at outside of the zones that are not masked. Needs one."""
     watch_scene: builtins.bool
     """The camera is watched for being covered, defocused or moved, and for things left and taken. Default true."""
+    person_collection_id: builtins.str
+    """Where persons are looked for, with PERSON among `modalities`. Default: the collection "persons"."""
     @property
     def modalities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[tessera.v1.biometrics_pb2.Modality.ValueType]:
-        """Default: FACE."""
+        """What is looked for: FACE, PERSON or both. Default: FACE."""
 
     @property
     def expires_after(self) -> google.protobuf.duration_pb2.Duration:
@@ -238,9 +241,10 @@ class Camera(google.protobuf.message.Message):
         motion_gate: builtins.bool | None = ...,
         only_zones: builtins.bool = ...,
         watch_scene: builtins.bool | None = ...,
+        person_collection_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_enabled", b"_enabled", "_motion_gate", b"_motion_gate", "_watch_scene", b"_watch_scene", "enabled", b"enabled", "expires_after", b"expires_after", "motion_gate", b"motion_gate", "stream", b"stream", "watch_scene", b"watch_scene"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_enabled", b"_enabled", "_motion_gate", b"_motion_gate", "_watch_scene", b"_watch_scene", "camera_id", b"camera_id", "collection_id", b"collection_id", "enabled", b"enabled", "expires_after", b"expires_after", "labels", b"labels", "loop", b"loop", "min_side_px", b"min_side_px", "modalities", b"modalities", "motion_gate", b"motion_gate", "only_zones", b"only_zones", "sample_rate_hz", b"sample_rate_hz", "stream", b"stream", "url", b"url", "watch_scene", b"watch_scene", "zones", b"zones"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_enabled", b"_enabled", "_motion_gate", b"_motion_gate", "_watch_scene", b"_watch_scene", "camera_id", b"camera_id", "collection_id", b"collection_id", "enabled", b"enabled", "expires_after", b"expires_after", "labels", b"labels", "loop", b"loop", "min_side_px", b"min_side_px", "modalities", b"modalities", "motion_gate", b"motion_gate", "only_zones", b"only_zones", "person_collection_id", b"person_collection_id", "sample_rate_hz", b"sample_rate_hz", "stream", b"stream", "url", b"url", "watch_scene", b"watch_scene", "zones", b"zones"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_enabled", b"_enabled"]) -> typing.Literal["enabled"] | None: ...
     @typing.overload

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tessera.v1 import biometrics_pb2 as tessera_dot_v1_dot_biometrics__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btessera/v1/collection.proto\x12\ntessera.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btessera/v1/biometrics.proto\"\x84\x02\n\x0e\x44\x65\x63isionPolicy\x12\x1e\n\x11verify_target_fmr\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12!\n\x14identify_target_fpir\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x14planned_gallery_size\x18\x03 \x01(\r\x12\x1b\n\x13min_tracklet_frames\x18\x04 \x01(\r\x12\x1b\n\x13\x61llow_extrapolation\x18\x05 \x01(\x08\x12(\n\timpostors\x18\x06 \x01(\x0e\x32\x15.tessera.v1.ImpostorsB\x14\n\x12_verify_target_fmrB\x17\n\x15_identify_target_fpir\"\x8f\x02\n\x0bQualityGate\x12\x1a\n\rmin_sharpness\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x1b\n\x0emin_brightness\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x1b\n\x0emax_brightness\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x19\n\x0cmin_contrast\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x15\n\x08min_size\x18\x05 \x01(\x02H\x04\x88\x01\x01\x12\x15\n\x08min_pose\x18\x06 \x01(\x02H\x05\x88\x01\x01\x42\x10\n\x0e_min_sharpnessB\x11\n\x0f_min_brightnessB\x11\n\x0f_max_brightnessB\x0f\n\r_min_contrastB\x0b\n\t_min_sizeB\x0b\n\t_min_pose\"\xf2\x06\n\nCollection\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12&\n\x08modality\x18\x03 \x01(\x0e\x32\x14.tessera.v1.Modality\x12\x10\n\x08model_id\x18\x04 \x01(\t\x12*\n\x06policy\x18\x05 \x01(\x0b\x32\x1a.tessera.v1.DecisionPolicy\x12-\n\x0cquality_gate\x18\x06 \x01(\x0b\x32\x17.tessera.v1.QualityGate\x12\x35\n\x10\x64uplicate_policy\x18\x07 \x01(\x0e\x32\x1b.tessera.v1.DuplicatePolicy\x12,\n\tretention\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x06labels\x18\t \x03(\x0b\x32\".tessera.v1.Collection.LabelsEntry\x12\x43\n\x0f\x63\x61mera_policies\x18\n \x03(\x0b\x32*.tessera.v1.Collection.CameraPoliciesEntry\x12\x1a\n\x12keep_source_images\x18\x0b \x01(\x08\x12 \n\x18\x61llow_persistent_persons\x18\x0c \x01(\x08\x12\x31\n\x0eoutlier_policy\x18\r \x01(\x0e\x32\x19.tessera.v1.OutlierPolicy\x12.\n\ncreated_at\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rsubject_count\x18\x15 \x01(\x04\x12\x16\n\x0etemplate_count\x18\x16 \x01(\x04\x12\x10\n\x08position\x18\x17 \x01(\x04\x12\x13\n\x0bshard_count\x18\x18 \x01(\r\x12\x11\n\tpositions\x18\x19 \x03(\x04\x12&\n\x06\x65pochs\x18\x1a \x03(\x0b\x32\x16.tessera.v1.ModelEpoch\x12\x10\n\x08revision\x18\x1b \x01(\x04\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aQ\n\x13\x43\x61meraPoliciesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.tessera.v1.DecisionPolicy:\x02\x38\x01\"T\n\nModelEpoch\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.tessera.v1.EpochState\"Y\n\x17\x43reateCollectionRequest\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.tessera.v1.Collection\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"F\n\x18\x43reateCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.tessera.v1.Collection\"-\n\x14GetCollectionRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\"C\n\x15GetCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.tessera.v1.Collection\"?\n\x16ListCollectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x17ListCollectionsResponse\x12+\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x16.tessera.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x91\x01\n\x17UpdateCollectionRequest\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.tessera.v1.Collection\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x19\n\x11\x65xpected_revision\x18\x03 \x01(\x04\"F\n\x18UpdateCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.tessera.v1.Collection\"?\n\x17\x44\x65leteCollectionRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"4\n\x18\x44\x65leteCollectionResponse\x12\x18\n\x10subjects_deleted\x18\x01 \x01(\x04*\xc7\x01\n\x0f\x44uplicatePolicy\x12 \n\x1c\x44UPLICATE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44UPLICATE_POLICY_REPORT\x10\x01\x12\x1b\n\x17\x44UPLICATE_POLICY_REJECT\x10\x02\x12\x1b\n\x17\x44UPLICATE_POLICY_IGNORE\x10\x03\x12\x1a\n\x16\x44UPLICATE_POLICY_MERGE\x10\x04\x12\x1f\n\x1b\x44UPLICATE_POLICY_KEEP_APART\x10\x05*\x80\x01\n\rOutlierPolicy\x12\x1e\n\x1aOUTLIER_POLICY_UNSPECIFIED\x10\x00\x12\x19\n\x15OUTLIER_POLICY_REJECT\x10\x01\x12\x19\n\x15OUTLIER_POLICY_REPORT\x10\x02\x12\x19\n\x15OUTLIER_POLICY_IGNORE\x10\x03*r\n\nEpochState\x12\x1b\n\x17\x45POCH_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45POCH_STATE_SHADOW\x10\x01\x12\x16\n\x12\x45POCH_STATE_ACTIVE\x10\x02\x12\x17\n\x13\x45POCH_STATE_RETIRED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btessera/v1/collection.proto\x12\ntessera.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btessera/v1/biometrics.proto\"\x84\x02\n\x0e\x44\x65\x63isionPolicy\x12\x1e\n\x11verify_target_fmr\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12!\n\x14identify_target_fpir\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x14planned_gallery_size\x18\x03 \x01(\r\x12\x1b\n\x13min_tracklet_frames\x18\x04 \x01(\r\x12\x1b\n\x13\x61llow_extrapolation\x18\x05 \x01(\x08\x12(\n\timpostors\x18\x06 \x01(\x0e\x32\x15.tessera.v1.ImpostorsB\x14\n\x12_verify_target_fmrB\x17\n\x15_identify_target_fpir\"\x8f\x02\n\x0bQualityGate\x12\x1a\n\rmin_sharpness\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x1b\n\x0emin_brightness\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x1b\n\x0emax_brightness\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x19\n\x0cmin_contrast\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x15\n\x08min_size\x18\x05 \x01(\x02H\x04\x88\x01\x01\x12\x15\n\x08min_pose\x18\x06 \x01(\x02H\x05\x88\x01\x01\x42\x10\n\x0e_min_sharpnessB\x11\n\x0f_min_brightnessB\x11\n\x0f_max_brightnessB\x0f\n\r_min_contrastB\x0b\n\t_min_sizeB\x0b\n\t_min_pose\"\xa7\x07\n\nCollection\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12&\n\x08modality\x18\x03 \x01(\x0e\x32\x14.tessera.v1.Modality\x12\x10\n\x08model_id\x18\x04 \x01(\t\x12*\n\x06policy\x18\x05 \x01(\x0b\x32\x1a.tessera.v1.DecisionPolicy\x12-\n\x0cquality_gate\x18\x06 \x01(\x0b\x32\x17.tessera.v1.QualityGate\x12\x35\n\x10\x64uplicate_policy\x18\x07 \x01(\x0e\x32\x1b.tessera.v1.DuplicatePolicy\x12,\n\tretention\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x06labels\x18\t \x03(\x0b\x32\".tessera.v1.Collection.LabelsEntry\x12\x43\n\x0f\x63\x61mera_policies\x18\n \x03(\x0b\x32*.tessera.v1.Collection.CameraPoliciesEntry\x12\x1a\n\x12keep_source_images\x18\x0b \x01(\x08\x12 \n\x18\x61llow_persistent_persons\x18\x0c \x01(\x08\x12\x31\n\x0eoutlier_policy\x18\r \x01(\x0e\x32\x19.tessera.v1.OutlierPolicy\x12\x33\n\x10person_retention\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\ncreated_at\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rsubject_count\x18\x15 \x01(\x04\x12\x16\n\x0etemplate_count\x18\x16 \x01(\x04\x12\x10\n\x08position\x18\x17 \x01(\x04\x12\x13\n\x0bshard_count\x18\x18 \x01(\r\x12\x11\n\tpositions\x18\x19 \x03(\x04\x12&\n\x06\x65pochs\x18\x1a \x03(\x0b\x32\x16.tessera.v1.ModelEpoch\x12\x10\n\x08revision\x18\x1b \x01(\x04\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aQ\n\x13\x43\x61meraPoliciesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.tessera.v1.DecisionPolicy:\x02\x38\x01\"T\n\nModelEpoch\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.tessera.v1.EpochState\"Y\n\x17\x43reateCollectionRequest\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.tessera.v1.Collection\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"F\n\x18\x43reateCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.tessera.v1.Collection\"-\n\x14GetCollectionRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\"C\n\x15GetCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.tessera.v1.Collection\"?\n\x16ListCollectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x17ListCollectionsResponse\x12+\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x16.tessera.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x91\x01\n\x17UpdateCollectionRequest\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.tessera.v1.Collection\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x19\n\x11\x65xpected_revision\x18\x03 \x01(\x04\"F\n\x18UpdateCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.tessera.v1.Collection\"?\n\x17\x44\x65leteCollectionRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"4\n\x18\x44\x65leteCollectionResponse\x12\x18\n\x10subjects_deleted\x18\x01 \x01(\x04*\xc7\x01\n\x0f\x44uplicatePolicy\x12 \n\x1c\x44UPLICATE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44UPLICATE_POLICY_REPORT\x10\x01\x12\x1b\n\x17\x44UPLICATE_POLICY_REJECT\x10\x02\x12\x1b\n\x17\x44UPLICATE_POLICY_IGNORE\x10\x03\x12\x1a\n\x16\x44UPLICATE_POLICY_MERGE\x10\x04\x12\x1f\n\x1b\x44UPLICATE_POLICY_KEEP_APART\x10\x05*\x80\x01\n\rOutlierPolicy\x12\x1e\n\x1aOUTLIER_POLICY_UNSPECIFIED\x10\x00\x12\x19\n\x15OUTLIER_POLICY_REJECT\x10\x01\x12\x19\n\x15OUTLIER_POLICY_REPORT\x10\x02\x12\x19\n\x15OUTLIER_POLICY_IGNORE\x10\x03*r\n\nEpochState\x12\x1b\n\x17\x45POCH_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45POCH_STATE_SHADOW\x10\x01\x12\x16\n\x12\x45POCH_STATE_ACTIVE\x10\x02\x12\x17\n\x13\x45POCH_STATE_RETIRED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,42 +39,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COLLECTION_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_COLLECTION_CAMERAPOLICIESENTRY']._loaded_options = None
   _globals['_COLLECTION_CAMERAPOLICIESENTRY']._serialized_options = b'8\001'
-  _globals['_DUPLICATEPOLICY']._serialized_start=2460
-  _globals['_DUPLICATEPOLICY']._serialized_end=2659
-  _globals['_OUTLIERPOLICY']._serialized_start=2662
-  _globals['_OUTLIERPOLICY']._serialized_end=2790
-  _globals['_EPOCHSTATE']._serialized_start=2792
-  _globals['_EPOCHSTATE']._serialized_end=2906
+  _globals['_DUPLICATEPOLICY']._serialized_start=2513
+  _globals['_DUPLICATEPOLICY']._serialized_end=2712
+  _globals['_OUTLIERPOLICY']._serialized_start=2715
+  _globals['_OUTLIERPOLICY']._serialized_end=2843
+  _globals['_EPOCHSTATE']._serialized_start=2845
+  _globals['_EPOCHSTATE']._serialized_end=2959
   _globals['_DECISIONPOLICY']._serialized_start=172
   _globals['_DECISIONPOLICY']._serialized_end=432
   _globals['_QUALITYGATE']._serialized_start=435
   _globals['_QUALITYGATE']._serialized_end=706
   _globals['_COLLECTION']._serialized_start=709
-  _globals['_COLLECTION']._serialized_end=1591
-  _globals['_COLLECTION_LABELSENTRY']._serialized_start=1463
-  _globals['_COLLECTION_LABELSENTRY']._serialized_end=1508
-  _globals['_COLLECTION_CAMERAPOLICIESENTRY']._serialized_start=1510
-  _globals['_COLLECTION_CAMERAPOLICIESENTRY']._serialized_end=1591
-  _globals['_MODELEPOCH']._serialized_start=1593
-  _globals['_MODELEPOCH']._serialized_end=1677
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=1679
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=1768
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=1770
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=1840
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1842
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1887
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1889
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1956
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1958
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=2021
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=2023
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=2118
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=2121
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=2266
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=2268
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=2338
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=2340
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=2403
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=2405
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=2457
+  _globals['_COLLECTION']._serialized_end=1644
+  _globals['_COLLECTION_LABELSENTRY']._serialized_start=1516
+  _globals['_COLLECTION_LABELSENTRY']._serialized_end=1561
+  _globals['_COLLECTION_CAMERAPOLICIESENTRY']._serialized_start=1563
+  _globals['_COLLECTION_CAMERAPOLICIESENTRY']._serialized_end=1644
+  _globals['_MODELEPOCH']._serialized_start=1646
+  _globals['_MODELEPOCH']._serialized_end=1730
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=1732
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=1821
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=1823
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=1893
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1895
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1940
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1942
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=2009
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=2011
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=2074
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=2076
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=2171
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=2174
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=2319
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=2321
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=2391
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=2393
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=2456
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=2458
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=2510
 # @@protoc_insertion_point(module_scope)

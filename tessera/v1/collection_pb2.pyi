@@ -123,9 +123,13 @@ class DecisionPolicy(google.protobuf.message.Message):
     ALLOW_EXTRAPOLATION_FIELD_NUMBER: builtins.int
     IMPOSTORS_FIELD_NUMBER: builtins.int
     verify_target_fmr: builtins.float
-    """False match rate of one claim, for Verify. In (0, 1); default 1e-4 against random impostors, 0.05 against skilled ones."""
+    """False match rate of one claim, for Verify. In (0, 1); default 1e-4 against random impostors, 0.05 against skilled ones, 0.01
+    for persons.
+    """
     identify_target_fpir: builtins.float
-    """False-positive identification rate of one search by somebody who is not enrolled. In (0, 1); default 1e-2."""
+    """False-positive identification rate of one search by somebody who is not enrolled. In (0, 1); default 1e-2, for
+    persons 5e-2.
+    """
     planned_gallery_size: builtins.int
     """Subjects that the collection is planned for: thresholds are set for the larger of this and the present number, so
     that they do not move with each enrolment. Default 0: the present number.
@@ -255,6 +259,7 @@ class Collection(google.protobuf.message.Message):
     KEEP_SOURCE_IMAGES_FIELD_NUMBER: builtins.int
     ALLOW_PERSISTENT_PERSONS_FIELD_NUMBER: builtins.int
     OUTLIER_POLICY_FIELD_NUMBER: builtins.int
+    PERSON_RETENTION_FIELD_NUMBER: builtins.int
     CREATED_AT_FIELD_NUMBER: builtins.int
     SUBJECT_COUNT_FIELD_NUMBER: builtins.int
     TEMPLATE_COUNT_FIELD_NUMBER: builtins.int
@@ -276,7 +281,9 @@ class Collection(google.protobuf.message.Message):
     keep_source_images: builtins.bool
     """Keep source pictures, encrypted, so that Reembed can use them. Default false."""
     allow_persistent_persons: builtins.bool
-    """False: embeddings of persons are not kept past their tracklet. Not used in this version."""
+    """Of PERSON collections. False: nobody can be enrolled (PERSISTENT_PERSONS_FORBIDDEN), and what is kept of persons is
+    gone 24 h after they were seen at the latest. Can be set to false only while nobody is enrolled. Default false.
+    """
     outlier_policy: Global___OutlierPolicy.ValueType
     subject_count: builtins.int
     template_count: builtins.int
@@ -302,6 +309,12 @@ class Collection(google.protobuf.message.Message):
     def camera_policies(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, Global___DecisionPolicy]:
         """Per camera, instead of `policy`, for questions and tracklets that name the camera. At most 256. What an entry leaves
         out has its default, not the collection's value.
+        """
+
+    @property
+    def person_retention(self) -> google.protobuf.duration_pb2.Duration:
+        """Of PERSON collections: looks at persons (their embeddings, under anonymous ids) and their sightings are erased so long
+        after they were seen. 60 s to 24 h; up to 30 days with `allow_persistent_persons`. Default 8 h.
         """
 
     @property
@@ -332,6 +345,7 @@ class Collection(google.protobuf.message.Message):
         keep_source_images: builtins.bool = ...,
         allow_persistent_persons: builtins.bool = ...,
         outlier_policy: Global___OutlierPolicy.ValueType = ...,
+        person_retention: google.protobuf.duration_pb2.Duration | None = ...,
         created_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         subject_count: builtins.int = ...,
         template_count: builtins.int = ...,
@@ -341,8 +355,8 @@ class Collection(google.protobuf.message.Message):
         epochs: collections.abc.Iterable[Global___ModelEpoch] | None = ...,
         revision: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["created_at", b"created_at", "policy", b"policy", "quality_gate", b"quality_gate", "retention", b"retention"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["allow_persistent_persons", b"allow_persistent_persons", "camera_policies", b"camera_policies", "collection_id", b"collection_id", "created_at", b"created_at", "display_name", b"display_name", "duplicate_policy", b"duplicate_policy", "epochs", b"epochs", "keep_source_images", b"keep_source_images", "labels", b"labels", "modality", b"modality", "model_id", b"model_id", "outlier_policy", b"outlier_policy", "policy", b"policy", "position", b"position", "positions", b"positions", "quality_gate", b"quality_gate", "retention", b"retention", "revision", b"revision", "shard_count", b"shard_count", "subject_count", b"subject_count", "template_count", b"template_count"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["created_at", b"created_at", "person_retention", b"person_retention", "policy", b"policy", "quality_gate", b"quality_gate", "retention", b"retention"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["allow_persistent_persons", b"allow_persistent_persons", "camera_policies", b"camera_policies", "collection_id", b"collection_id", "created_at", b"created_at", "display_name", b"display_name", "duplicate_policy", b"duplicate_policy", "epochs", b"epochs", "keep_source_images", b"keep_source_images", "labels", b"labels", "modality", b"modality", "model_id", b"model_id", "outlier_policy", b"outlier_policy", "person_retention", b"person_retention", "policy", b"policy", "position", b"position", "positions", b"positions", "quality_gate", b"quality_gate", "retention", b"retention", "revision", b"revision", "shard_count", b"shard_count", "subject_count", b"subject_count", "template_count", b"template_count"]) -> None: ...
 
 Global___Collection: typing_extensions.TypeAlias = Collection
 
@@ -496,7 +510,7 @@ class UpdateCollectionRequest(google.protobuf.message.Message):
     @property
     def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
         """display_name, policy, quality_gate, duplicate_policy, outlier_policy, retention, labels, camera_policies,
-        keep_source_images. Others: INVALID_ARGUMENT.
+        keep_source_images, allow_persistent_persons, person_retention. Others: INVALID_ARGUMENT.
         """
 
     def __init__(

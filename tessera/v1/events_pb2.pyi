@@ -14,6 +14,7 @@ import google.protobuf.timestamp_pb2
 import sys
 import tessera.v1.biometrics_pb2
 import tessera.v1.camera_pb2
+import tessera.v1.matching_pb2
 import typing
 
 if sys.version_info >= (3, 10):
@@ -277,6 +278,7 @@ class Sighting(google.protobuf.message.Message):
     LINK_ID_FIELD_NUMBER: builtins.int
     CLIP_ID_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
+    PERSON_FIELD_NUMBER: builtins.int
     tracklet_id: builtins.str
     collection_id: builtins.str
     modality: tessera.v1.biometrics_pb2.Modality.ValueType
@@ -320,6 +322,10 @@ class Sighting(google.protobuf.message.Message):
     def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Of the matched subject, when this was recorded."""
 
+    @property
+    def person(self) -> tessera.v1.matching_pb2.AnonymousPerson:
+        """Of a PERSON, until its own end."""
+
     def __init__(
         self,
         *,
@@ -341,9 +347,10 @@ class Sighting(google.protobuf.message.Message):
         link_id: builtins.str = ...,
         clip_id: builtins.str = ...,
         labels: collections.abc.Iterable[builtins.str] | None = ...,
+        person: tessera.v1.matching_pb2.AnonymousPerson | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["box", b"box", "capture_to_decision", b"capture_to_decision", "decision", b"decision", "first_seen", b"first_seen", "last_seen", b"last_seen", "quality", b"quality"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "capture_to_decision", b"capture_to_decision", "clip_id", b"clip_id", "collection_id", b"collection_id", "decision", b"decision", "display_name", b"display_name", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "labels", b"labels", "last_seen", b"last_seen", "link_id", b"link_id", "modality", b"modality", "quality", b"quality", "subject_id", b"subject_id", "tracklet_id", b"tracklet_id", "zones", b"zones"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["box", b"box", "capture_to_decision", b"capture_to_decision", "decision", b"decision", "first_seen", b"first_seen", "last_seen", b"last_seen", "person", b"person", "quality", b"quality"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "capture_to_decision", b"capture_to_decision", "clip_id", b"clip_id", "collection_id", b"collection_id", "decision", b"decision", "display_name", b"display_name", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "labels", b"labels", "last_seen", b"last_seen", "link_id", b"link_id", "modality", b"modality", "person", b"person", "quality", b"quality", "subject_id", b"subject_id", "tracklet_id", b"tracklet_id", "zones", b"zones"]) -> None: ...
 
 Global___Sighting: typing_extensions.TypeAlias = Sighting
 

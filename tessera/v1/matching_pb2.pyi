@@ -66,6 +66,31 @@ FMR_BASIS_INDEPENDENT_PIECES: FmrBasis.ValueType  # 2
 """Several counted: each was measured by itself, and they are taken to err independently. No joint data stand behind it."""
 Global___FmrBasis: typing_extensions.TypeAlias = FmrBasis
 
+class _BodyNameBasis:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _BodyNameBasisEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_BodyNameBasis.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    BODY_NAME_BASIS_UNSPECIFIED: _BodyNameBasis.ValueType  # 0
+    BODY_NAME_BASIS_OWN_FACE: _BodyNameBasis.ValueType  # 1
+    """A face that matched was seen on this very body."""
+    BODY_NAME_BASIS_BODY_LINK: _BodyNameBasis.ValueType  # 2
+    """A face that matched was seen on a body that this one looks like. No face match: clothes, and what else a camera sees
+    of a body.
+    """
+
+class BodyNameBasis(_BodyNameBasis, metaclass=_BodyNameBasisEnumTypeWrapper): ...
+
+BODY_NAME_BASIS_UNSPECIFIED: BodyNameBasis.ValueType  # 0
+BODY_NAME_BASIS_OWN_FACE: BodyNameBasis.ValueType  # 1
+"""A face that matched was seen on this very body."""
+BODY_NAME_BASIS_BODY_LINK: BodyNameBasis.ValueType  # 2
+"""A face that matched was seen on a body that this one looks like. No face match: clothes, and what else a camera sees
+of a body.
+"""
+Global___BodyNameBasis: typing_extensions.TypeAlias = BodyNameBasis
+
 @typing.final
 class VerifyRequest(google.protobuf.message.Message):
     """"Is this the person who is enrolled as subject_id?" """
@@ -886,6 +911,7 @@ class TrackletUpdate(google.protobuf.message.Message):
     BEST_SHOT_ID_FIELD_NUMBER: builtins.int
     CLIP_ID_FIELD_NUMBER: builtins.int
     LEASE_TOKEN_FIELD_NUMBER: builtins.int
+    FACE_FIELD_NUMBER: builtins.int
     camera_id: builtins.str
     collection_id: builtins.str
     tracklet_id: builtins.str
@@ -921,6 +947,10 @@ class TrackletUpdate(google.protobuf.message.Message):
     def zones(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The camera's zones in which it was seen so far, by name."""
 
+    @property
+    def face(self) -> Global___FaceOnBody:
+        """Of a PERSON: the face that was seen on this body. Absent: none was."""
+
     def __init__(
         self,
         *,
@@ -939,11 +969,38 @@ class TrackletUpdate(google.protobuf.message.Message):
         best_shot_id: builtins.str = ...,
         clip_id: builtins.str = ...,
         lease_token: builtins.int = ...,
+        face: Global___FaceOnBody | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["box", b"box", "first_seen", b"first_seen", "last_seen", b"last_seen"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "camera_id", b"camera_id", "clip_id", b"clip_id", "collection_id", b"collection_id", "ended", b"ended", "first_seen", b"first_seen", "frame_count", b"frame_count", "last_seen", b"last_seen", "lease_token", b"lease_token", "modality", b"modality", "samples", b"samples", "sequence", b"sequence", "tracklet_id", b"tracklet_id", "zones", b"zones"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["box", b"box", "face", b"face", "first_seen", b"first_seen", "last_seen", b"last_seen"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "camera_id", b"camera_id", "clip_id", b"clip_id", "collection_id", b"collection_id", "ended", b"ended", "face", b"face", "first_seen", b"first_seen", "frame_count", b"frame_count", "last_seen", b"last_seen", "lease_token", b"lease_token", "modality", b"modality", "samples", b"samples", "sequence", b"sequence", "tracklet_id", b"tracklet_id", "zones", b"zones"]) -> None: ...
 
 Global___TrackletUpdate: typing_extensions.TypeAlias = TrackletUpdate
+
+@typing.final
+class FaceOnBody(google.protobuf.message.Message):
+    """The face that lies in a person's box, over the frames so far."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TRACKLET_ID_FIELD_NUMBER: builtins.int
+    FRAMES_TOGETHER_FIELD_NUMBER: builtins.int
+    FRAMES_OTHERWISE_FIELD_NUMBER: builtins.int
+    tracklet_id: builtins.str
+    """Of the face, at the same camera, in the camera's collection of faces."""
+    frames_together: builtins.int
+    """In so many frames this face lay in this person's box."""
+    frames_otherwise: builtins.int
+    """In so many it lay in another person's box, or another face in this one."""
+    def __init__(
+        self,
+        *,
+        tracklet_id: builtins.str = ...,
+        frames_together: builtins.int = ...,
+        frames_otherwise: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["frames_otherwise", b"frames_otherwise", "frames_together", b"frames_together", "tracklet_id", b"tracklet_id"]) -> None: ...
+
+Global___FaceOnBody: typing_extensions.TypeAlias = FaceOnBody
 
 @typing.final
 class TrackletSample(google.protobuf.message.Message):
@@ -1031,6 +1088,7 @@ class TrackletDecision(google.protobuf.message.Message):
     EVENT_ID_FIELD_NUMBER: builtins.int
     CAPTURE_TO_DECISION_FIELD_NUMBER: builtins.int
     LINK_ID_FIELD_NUMBER: builtins.int
+    PERSON_FIELD_NUMBER: builtins.int
     tracklet_id: builtins.str
     sequence: builtins.int
     """Of the update that this answers."""
@@ -1051,6 +1109,10 @@ class TrackletDecision(google.protobuf.message.Message):
     def capture_to_decision(self) -> google.protobuf.duration_pb2.Duration:
         """From the newest sample's capture to this decision."""
 
+    @property
+    def person(self) -> Global___AnonymousPerson:
+        """Of a PERSON."""
+
     def __init__(
         self,
         *,
@@ -1063,11 +1125,97 @@ class TrackletDecision(google.protobuf.message.Message):
         event_id: builtins.str = ...,
         capture_to_decision: google.protobuf.duration_pb2.Duration | None = ...,
         link_id: builtins.str = ...,
+        person: Global___AnonymousPerson | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["capture_to_decision", b"capture_to_decision", "decision", b"decision"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["capture_to_decision", b"capture_to_decision", "decision", b"decision", "display_name", b"display_name", "event_id", b"event_id", "link_id", b"link_id", "revision", b"revision", "sequence", b"sequence", "subject_id", b"subject_id", "tracklet_id", b"tracklet_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["capture_to_decision", b"capture_to_decision", "decision", b"decision", "person", b"person"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["capture_to_decision", b"capture_to_decision", "decision", b"decision", "display_name", b"display_name", "event_id", b"event_id", "link_id", b"link_id", "person", b"person", "revision", b"revision", "sequence", b"sequence", "subject_id", b"subject_id", "tracklet_id", b"tracklet_id"]) -> None: ...
 
 Global___TrackletDecision: typing_extensions.TypeAlias = TrackletDecision
+
+@typing.final
+class AnonymousPerson(google.protobuf.message.Message):
+    """Who a body is taken for, across cameras and for some hours: an id that stands for nobody who is enrolled."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PERSON_ID_FIELD_NUMBER: builtins.int
+    UNTIL_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    person_id: builtins.str
+    @property
+    def until(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """The id is told no longer after this moment, and what was kept of this sighting is erased then."""
+
+    @property
+    def name(self) -> Global___BodyName:
+        """Absent: nobody's face says who it is."""
+
+    def __init__(
+        self,
+        *,
+        person_id: builtins.str = ...,
+        until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        name: Global___BodyName | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["name", b"name", "until", b"until"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "person_id", b"person_id", "until", b"until"]) -> None: ...
+
+Global___AnonymousPerson: typing_extensions.TypeAlias = AnonymousPerson
+
+@typing.final
+class BodyName(google.protobuf.message.Message):
+    """The name that a body has from a face. Never a decision about the body itself, and nothing to open a door by."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: builtins.int
+    SUBJECT_ID_FIELD_NUMBER: builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: builtins.int
+    BASIS_FIELD_NUMBER: builtins.int
+    FACE_CAMERA_ID_FIELD_NUMBER: builtins.int
+    FACE_SEEN_AT_FIELD_NUMBER: builtins.int
+    FACE_EVENT_ID_FIELD_NUMBER: builtins.int
+    FACE_FPIR_FIELD_NUMBER: builtins.int
+    THRESHOLD_FIELD_NUMBER: builtins.int
+    UNTIL_FIELD_NUMBER: builtins.int
+    collection_id: builtins.str
+    """Of the face's collection."""
+    subject_id: builtins.str
+    display_name: builtins.str
+    basis: Global___BodyNameBasis.ValueType
+    face_camera_id: builtins.str
+    """Where and when the face was seen, and the event that tells of its match."""
+    face_event_id: builtins.str
+    face_fpir: builtins.float
+    """How often a face of somebody who is not enrolled gets such a match: that the body is somebody else's altogether."""
+    @property
+    def face_seen_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def threshold(self) -> Global___JointThreshold:
+        """Of a BODY_LINK: what the sum of the evidence had to reach, and the rate that it stands for."""
+
+    @property
+    def until(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Nobody says it any longer after this moment."""
+
+    def __init__(
+        self,
+        *,
+        collection_id: builtins.str = ...,
+        subject_id: builtins.str = ...,
+        display_name: builtins.str = ...,
+        basis: Global___BodyNameBasis.ValueType = ...,
+        face_camera_id: builtins.str = ...,
+        face_seen_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        face_event_id: builtins.str = ...,
+        face_fpir: builtins.float = ...,
+        threshold: Global___JointThreshold | None = ...,
+        until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["face_seen_at", b"face_seen_at", "threshold", b"threshold", "until", b"until"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["basis", b"basis", "collection_id", b"collection_id", "display_name", b"display_name", "face_camera_id", b"face_camera_id", "face_event_id", b"face_event_id", "face_fpir", b"face_fpir", "face_seen_at", b"face_seen_at", "subject_id", b"subject_id", "threshold", b"threshold", "until", b"until"]) -> None: ...
+
+Global___BodyName: typing_extensions.TypeAlias = BodyName
 
 @typing.final
 class TrackletRejected(google.protobuf.message.Message):

@@ -138,6 +138,7 @@ def test_an_encoder_in_a_folder_is_found(tmp_path: Path) -> None:
         "face-sface-1",
         "face-sface-2",
         "mine-1",
+        "person-mobilenet-1",
         "signature-strokes-1",
     )
     manifest = load_manifest("mine-1", [tmp_path])

@@ -24,6 +24,8 @@ from gallery_svc.erasing import (
 from gallery_svc.keeping_apart import KeepingApart
 from gallery_svc.members import QUIET_INTERVAL_S, SignsOfLife
 from gallery_svc.metrics import GalleryMetrics
+from gallery_svc.persons.erasing import PersonEraser
+from gallery_svc.persons.keeping import LookKeeper
 from gallery_svc.probes import Deadline
 from gallery_svc.replica import Replica
 from gallery_svc.rows import half
@@ -96,12 +98,14 @@ class Gallery:
             store=self.store,
             replica=self.replica,
             apart=KeepingApart(self.store, self.clock),
+            bodies=PersonEraser(self.store, LookKeeper(self.store, self.clock, self.metrics)),
             signer=self.signer,
             clock=self.clock,
             metrics=self.metrics,
         )
         self.finisher = ErasureFinisher(
             store=self.store,
+            bodies=PersonEraser(self.store, LookKeeper(self.store, self.clock, self.metrics)),
             clock=self.clock,
             metrics=self.metrics,
             member_id=self.name,

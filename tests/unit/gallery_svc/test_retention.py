@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry
 from gallery_svc.erasing import Eraser
 from gallery_svc.keeping_apart import KeepingApart
 from gallery_svc.metrics import GalleryMetrics
+from gallery_svc.persons.erasing import PersonEraser
+from gallery_svc.persons.keeping import LookKeeper
 from gallery_svc.replica import Replica
 from gallery_svc.retention import Retention
 from gallery_svc.rows import half
@@ -48,6 +50,7 @@ class House:
             store=self.store,
             replica=self.replica,
             apart=KeepingApart(self.store, self.clock),
+            bodies=PersonEraser(self.store, LookKeeper(self.store, self.clock, metrics)),
             signer=Signer.ephemeral(),
             clock=self.clock,
             metrics=metrics,

@@ -1,0 +1,1 @@
+"""Operations, measured: images, restarts, several encoders, what a plan says."""

@@ -1,0 +1,124 @@
+"""A person's tracklet on its way to an answer: a look at it is kept, it gets its anonymous person, and a face's name.
+
+The look is written when something of it changed that others must know, and at its end; not with each frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gallery_svc.metrics import GalleryMetrics
+from gallery_svc.persons.identities import Identities
+from gallery_svc.persons.keeping import LookKeeper
+from gallery_svc.persons.naming import BodyNames
+from gallery_svc.rows import half
+from gallery_svc.store.person_records import PersonLook
+from gallery_svc.store.records import BodyNameRecord, CollectionRecord, PersonOfSighting
+from tessera.chassis.clock import Clock
+from tessera.client.stream_values import TrackletUpdate
+from tessera.domain.embedding import Embedding
+from tessera.domain.observation import Box
+
+WRITTEN_EVERY_S = 5.0
+"""A look that only grew is written again after so long."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Glance:
+    """What is known of a tracklet by now."""
+
+    update: TrackletUpdate
+    probe: Embedding | None
+    """Its samples, joined; None: they were before a restart."""
+    box: Box
+    """Where it was seen best."""
+
+
+class PersonPlacing:
+    """Keeps looks, and says who they are of.
+
+    Args:
+        keeper: keeps them.
+        identities: says whose they are.
+        names: says what faces call them.
+        clock: for their time.
+        metrics: where it counts.
+    """
+
+    def __init__(
+        self, keeper: LookKeeper, identities: Identities, names: BodyNames, clock: Clock, metrics: GalleryMetrics
+    ) -> None:
+        self._keeper = keeper
+        self._identities = identities
+        self._names = names
+        self._clock = clock
+        self._metrics = metrics
+
+    async def place(
+        self, glance: Glance, before: PersonOfSighting | None, record: CollectionRecord
+    ) -> PersonOfSighting | None:
+        """Who a tracklet is taken for.
+
+        Args:
+            glance: what is known of it.
+            before: who it was taken for.
+            record: of its collection.
+
+        Returns:
+            None: nothing is known of how it looks, or its time is over.
+
+        Raises:
+            NotFoundError: the collection does not exist.
+            UnavailableError: the store is away.
+        """
+        looks = await self._keeper.looks(record)
+        known = looks.find(glance.update.tracklet_id)
+        look = self._look(glance, known, record)
+        if look is None:
+            return before
+        if self._keeper.until(look, record) <= self._clock.now():  # it came too late to be kept
+            return None
+        if glance.probe is not None:
+            person = self._identities.person_of(look, looks, record)
+            look = replace(look, person_id=person.person_id, person_since=person.since)
+        if known is None or glance.update.ended or _is_worth_writing(known, look):
+            await self._keeper.put(record, look)
+        name = await self._names.name_of(look, looks, record)
+        self._count(before.name if before is not None else None, name)
+        return PersonOfSighting(look.person_id, self._keeper.until(look, record), name)
+
+    def _look(self, glance: Glance, known: PersonLook | None, record: CollectionRecord) -> PersonLook | None:
+        update = glance.update
+        seen_at = min(update.last_seen, self._clock.now())
+        if glance.probe is None:
+            if known is None:
+                return None
+            return replace(known, last_seen=update.last_seen, seen_at=seen_at, face=update.face or known.face)
+        return PersonLook(
+            collection_id=record.collection_id,
+            tracklet_id=update.tracklet_id,
+            camera_id=update.camera_id,
+            person_id=known.person_id if known is not None else "",
+            person_since=known.person_since if known is not None else update.first_seen,
+            model_id=glance.probe.model_id,
+            first_seen=update.first_seen,
+            last_seen=update.last_seen,
+            seen_at=seen_at,
+            vector=half(glance.probe.vector),
+            box=glance.box,
+            best_shot_id=update.best_shot_id,
+            zones=update.zones,
+            face=update.face or (known.face if known is not None else None),
+        )
+
+    def _count(self, before: BodyNameRecord | None, name: BodyNameRecord | None) -> None:
+        if name is not None and (before is None or (before.who, before.basis) != (name.who, name.basis)):
+            self._metrics.body_names.labels(name.basis.value).inc()
+
+
+def _is_worth_writing(known: PersonLook, look: PersonLook) -> bool:
+    is_other = (known.person_id, known.zones, known.best_shot_id) != (look.person_id, look.zones, look.best_shot_id)
+    has_other_face = (known.face is None) != (look.face is None) or (
+        known.face is not None and look.face is not None and known.face.tracklet_id != look.face.tracklet_id
+    )
+    return is_other or has_other_face or (look.last_seen - known.last_seen).total_seconds() >= WRITTEN_EVERY_S
