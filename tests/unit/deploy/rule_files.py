@@ -21,41 +21,13 @@ _BY = re.compile(r"\b(?:by|on|ignoring|without|group_left|group_right)\s*\([^)]*
 _LABELS = re.compile(r"\{[^}]*\}")
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_:]*")
 _WORDS = frozenset(
-    [
-        "sum",
-        "max",
-        "min",
-        "avg",
-        "count",
-        "rate",
-        "increase",
-        "deriv",
-        "changes",
-        "histogram_quantile",
-        "time",
-        "offset",
-        "and",
-        "or",
-        "unless",
-        "bool",
-        "clamp_min",
-        "count_values",
-        "topk",
-        "quantile",
-        "label_replace",
-        "absent",
-        "sort_desc",
-        "sort",
-        "vector",
-        "resets",
-        "delta",
-        "inf",
-        "nan",
-        "by",
-        "on",
-        "ignoring",
-        "without",
-    ]
+    re.findall(
+        r"\w+",
+        """sum max min avg count rate increase deriv changes histogram_quantile time offset and or unless bool
+        clamp_min count_values topk quantile label_replace absent sort_desc sort vector resets delta inf nan
+        by on ignoring without
+        """,
+    )
 )
 
 

@@ -18,6 +18,7 @@ PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(
     PROMTOOL is None, reason="promtool is not installed: that Prometheus takes the rules and fires them stays unproved"
 )
+CONFIGS = sorted(PROMETHEUS.glob("*.yml"))
 ALERTS = [rule for rule in rules() if rule.is_alert]
 ELSEWHERE = {"up", "process_start_time_seconds", "process_resident_memory_bytes"}
 SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",)}
@@ -36,7 +37,7 @@ def promtool(*arguments: str | Path, text: str | None = None) -> str:
 @needs_promtool
 def test_rules_and_configuration_pass_without_a_warning() -> None:
     """`promtool check rules` and `check config` find nothing to say but SUCCESS."""
-    told = promtool("check", "rules", *RULES) + promtool("check", "config", PROMETHEUS / "prometheus.yml")
+    told = promtool("check", "rules", *RULES) + "".join(promtool("check", "config", path) for path in CONFIGS)
     lines = [line.strip() for line in told.splitlines() if line.strip() and not line.startswith("Checking ")]
     assert len(lines) > len(RULES)
     assert all(line.startswith("SUCCESS: ") for line in lines), told
