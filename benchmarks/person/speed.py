@@ -193,7 +193,7 @@ def run(context: Context) -> list[Figure]:
     ratio = statistics.median(one["plain"].cpu_ms / one["product"].cpu_ms for one in rounds)
     walls = statistics.median(one["plain"].wall_ms / one["product"].wall_ms for one in rounds)
     context.note(
-        f"speed: {len(data)} frames. The two decode and batch differently, so that boxes differ by a pixel or so: the lowest "
+        f"speed: {len(data)} frames. The two decode differently, so that boxes differ by a pixel or so: the lowest "
         f"cosine between their embeddings of one person is {lowest:.3f}."
     )
     name = "speed: 720p, 5 persons, one thread"
