@@ -175,6 +175,7 @@ class CameraWorker:
     def start(self) -> None:
         """Begin to watch, unless the camera is disabled."""
         self._metrics.camera_up.labels(self.camera.camera_id).set(0)
+        self._metrics.camera_frozen.labels(self.camera.camera_id).set(0)
         if not self.camera.enabled:
             return
         log.info("camera.watching", camera=self.camera.camera_id, url=self.camera.shown_url)
@@ -406,6 +407,7 @@ class CameraWorker:
             return
         self._state, self._state_since = state, self._clock.now()
         self._metrics.camera_up.labels(self.camera.camera_id).set(int(state is CameraState.ONLINE))
+        self._metrics.camera_frozen.labels(self.camera.camera_id).set(int(state is CameraState.FROZEN))
         log.info("camera.state", camera=self.camera.camera_id, state=state.value, detail=detail)
         if state in _ANNOUNCED:
             event_id = f"cam-{secrets.token_hex(12)}"
