@@ -38,8 +38,8 @@ QUIET_S = 90.0
 DRIFT_SIGMAS = 0.3
 CAMERA = "door"
 BARS_S = {"CameraFrozen": 60.0, "ServiceDown": 60.0, "ScoreDrift": 120.0}
-"""What detection, scrape, `for`, evaluation and grouping add up to, and some air; of drift also the ten seconds in which
-a hundred claims a second fill the window of the newest thousand."""
+"""What detection, scrape, `for`, evaluation and grouping add up to, and some air; of drift also the ten seconds in
+which a hundred claims a second fill the window of the newest thousand."""
 _LIMIT_S = 240.0
 
 
@@ -60,7 +60,7 @@ def run(context: Context) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder, _site(Path(folder)) as site:
         with Tessera(site.gallery.address, ingest=site.ingest.address) as tessera:
             claims = Claims(tessera)
-            series = _enrolled(tessera, site, claims, round(context.seconds(SUBJECTS, 200)))
+            series = _enrolled(site, claims, round(context.seconds(SUBJECTS, 200)))
             tessera.add_camera(CAMERA, site.camera.url, sample_rate_hz=5.0, motion_gate=False)
             claims.make(round(context.seconds(1200, 1200)), 0.0)
             began_s = time.monotonic()
@@ -108,11 +108,13 @@ class Claims:
         points = self._calibration.points
         below = np.array([0.0, *(point.fnmr for point in points), 1.0])
         scores = np.array([-0.1, *(point.threshold for point in points), 1.0])
-        return np.interp(self._rng.random(count), below, scores)
+        drawn: npt.NDArray[np.float64] = np.interp(self._rng.random(count), below, scores)
+        return drawn
 
     def _unit(self) -> npt.NDArray[np.float64]:
         vector = self._rng.normal(size=DIMENSIONS)
-        return vector / np.linalg.norm(vector)
+        unit: npt.NDArray[np.float64] = vector / np.linalg.norm(vector)
+        return unit
 
     def _axis(self, number: int) -> npt.NDArray[np.float64]:
         vector = np.zeros(DIMENSIONS)
@@ -155,7 +157,7 @@ def _page(one: Service) -> str:
 # ---- the faults
 
 
-def _enrolled(tessera: Tessera, site: Site, claims: Claims, subjects: int) -> tuple[int, int, int]:
+def _enrolled(site: Site, claims: Claims, subjects: int) -> tuple[int, int, int]:
     """(subjects, series before, series after) of the gallery's page."""
     claims.enroll_claimed()
     claims.enroll(0)
@@ -219,17 +221,11 @@ def _figures(
         for name, took in times.items()
     ]
     unwanted = sorted(set(pages) - set(BARS_S))
+    others, same = ", ".join(unwanted) or "none", before == after
+    grown = f"series of the gallery, before and after {subjects} subjects"
     return [
         *found,
         context.figure(f"pages in {QUIET_S:g} s without a fault", len(early), "pages", "none", holds=not early),
-        context.figure(
-            "other pages while faults were planted", ", ".join(unwanted) or "none", "", "none", holds=not unwanted
-        ),
-        context.figure(
-            f"series of the gallery, before and after {subjects} subjects",
-            f"{before}, {after}",
-            "series",
-            "the same",
-            holds=before == after,
-        ),
+        context.figure("other pages while faults were planted", others, "", "none", holds=not unwanted),
+        context.figure(grown, f"{before}, {after}", "series", "the same", holds=same),
     ]
