@@ -24,8 +24,8 @@ from tessera.chassis.allocator import tune_for_networks
 from tessera.chassis.pinned_files import default_cache_dir, default_supplied_dir
 from tessera.chassis.weight_files import bring_weights
 from tessera.domain.artifact import SourceFile, load_manifest
-from tessera.nets.artifact import FaceNetworks, load_face_networks
-from tessera.nets.compilation import compile_face_networks, load_compiled
+from tessera.nets.artifact import SampleNetworks, load_face_networks
+from tessera.nets.compilation import compile_networks, load_compiled
 from tessera.nets.onnx_weights import read_weights
 from tessera.nets.parity import MAX_BOX_PX, MIN_COSINE, parity
 from tessera.nets.runtime import Network
@@ -49,7 +49,7 @@ class Variant:
     """One way to run both networks."""
 
     name: str
-    networks: FaceNetworks
+    networks: SampleNetworks
 
 
 def variants() -> tuple[Variant, ...]:
@@ -59,16 +59,16 @@ def variants() -> tuple[Variant, ...]:
     assert isinstance(manifest.embedder, SourceFile)
     bring = partial(bring_weights, default_cache_dir(), default_supplied_dir())
     paths = {source.network: bring(source) for source in (manifest.detector, manifest.embedder)}
-    plain = FaceNetworks(
+    plain = SampleNetworks(
         build_yunet(read_weights(paths["yunet"]), "yunet"), build_sface(read_weights(paths["sface"]), "sface"), cpu
     )
     eager = load_face_networks(manifest, lambda source: paths[source.network], default_cache_dir())
-    compile_face_networks(ENCODER, default_cache_dir())
-    compiled = load_compiled(eager, manifest.crop.height_px, default_cache_dir(), lanes=1)
+    compile_networks(ENCODER, default_cache_dir())
+    compiled = load_compiled(eager, manifest.crop, default_cache_dir(), lanes=1)
     assert compiled is not None
     assert isinstance(eager.detector, torch.nn.Module)
     assert isinstance(eager.embedder, torch.nn.Module)
-    fused = FaceNetworks(_rows_first(eager.detector), _rows_first(eager.embedder), cpu)
+    fused = SampleNetworks(_rows_first(eager.detector), _rows_first(eager.embedder), cpu)
     named = {"plain": plain, "fused": fused, "fused, weights channels last": eager, "compiled": compiled}
     return tuple(Variant(name, networks) for name, networks in named.items())
 

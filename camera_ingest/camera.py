@@ -14,6 +14,7 @@ from camera_ingest.sources.options import StreamOptions, Transport
 from camera_ingest.sources.stream_clock import ClockReport
 from camera_ingest.sources.url import SourceKind, parse_url
 from tessera.domain.camera_events import CameraEventKind
+from tessera.domain.default_collections import DEFAULT_COLLECTIONS
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import InvalidInputError, StoreCorruptError
 from tessera.domain.ids import CameraId, CollectionId, checked_id
@@ -24,6 +25,7 @@ SCHEMA = 1
 DEFAULT_COLLECTION = CollectionId("default")
 MAX_SAMPLE_RATE_HZ = 30.0
 MAX_EXPIRES_AFTER_S = 60.0
+_WATCHED = frozenset({Modality.FACE, Modality.PERSON})
 _FIRST_FIELDS = frozenset(
     {
         "camera_id",
@@ -82,6 +84,7 @@ class Camera:
     collection_id: CollectionId = DEFAULT_COLLECTION
     """Where its people are looked for."""
     modalities: tuple[Modality, ...] = (Modality.FACE,)
+    """What is looked for: FACE, PERSON or both."""
     expires_after_s: float = 1.0
     """A frame older than this is of no use; in (0, 60]."""
     zones: tuple[Zone, ...] = ()
@@ -99,6 +102,8 @@ class Camera:
     """What lies in no zone is not looked at."""
     watch_scene: bool = True
     """Covered, defocused and moved cameras are told, and things left and taken."""
+    person_collection_id: CollectionId = DEFAULT_COLLECTIONS[Modality.PERSON]
+    """Where persons are looked for, where they are."""
 
     def __post_init__(self) -> None:
         """Check each field.
@@ -116,7 +121,9 @@ class Camera:
         _require(0 < self.sample_rate_hz <= MAX_SAMPLE_RATE_HZ, "sample_rate_hz", self.sample_rate_hz, "in (0, 30]")
         expiry_s = self.expires_after_s
         _require(0 < expiry_s <= MAX_EXPIRES_AFTER_S, "expires_after", expiry_s, "more than 0 s, at most 60 s")
-        _require(self.modalities == (Modality.FACE,), "modalities", self.modalities, "FACE in this version")
+        is_watched = set(self.modalities) <= _WATCHED and 0 < len(set(self.modalities)) == len(self.modalities)
+        _require(is_watched, "modalities", self.modalities, "FACE, PERSON, or both, each once")
+        checked_id("person_collection_id", self.person_collection_id)
         _require(0 <= self.min_side_px <= 10_000, "min_side_px", self.min_side_px, "0 to 10000")
         _require(len(self.zones) <= MAX_ZONES, "zones", len(self.zones), f"at most {MAX_ZONES}")
         has_zone = any(not zone.masked for zone in self.zones)
@@ -125,6 +132,10 @@ class Camera:
         )
         short = all(len(text) <= _MAX_LABEL_CHARACTERS for pair in self.labels.items() for text in pair)
         _require(short and len(self.labels) <= _MAX_LABELS, "labels", len(self.labels), "64 of at most 256 characters")
+
+    def collection_for(self, modality: Modality) -> CollectionId:
+        """Where those of a modality are looked for."""
+        return self.person_collection_id if modality is Modality.PERSON else self.collection_id
 
     @property
     def shown_url(self) -> str:

@@ -17,17 +17,17 @@ import grpc
 from camera_ingest.accounting import FrameAccount
 from camera_ingest.backlog import Backlog, SampledFrame
 from camera_ingest.backoff import Backoff
+from camera_ingest.books import Books, encode_options
 from camera_ingest.camera import MAX_EXPIRES_AFTER_S, Camera
 from camera_ingest.metrics import IngestMetrics
 from camera_ingest.pictures import to_file
 from camera_ingest.quarantine import Digest, Quarantine, digest_of
-from camera_ingest.tracker import BEGIN_PROBABILITY, FOLLOW_PROBABILITY, TrackerStep
-from camera_ingest.tracklets import TrackletBook
+from camera_ingest.tracker import TrackerStep
 from camera_ingest.turns import IN_TIME_SHARE, Turn, Turns
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks, first_end
-from tessera.client.stream_values import EncodeOptions, FrameAnswer, FrameOutcome, FrameToEncode
+from tessera.client.stream_values import FrameAnswer, FrameOutcome, FrameToEncode
 from tessera.client.streams import EncodeStream
 from tessera.domain.errors import UnavailableError
 from tessera.domain.reasons import Reason
@@ -93,7 +93,7 @@ class Encoding:
         camera: Camera,
         backlog: Backlog,
         account: FrameAccount,
-        book: TrackletBook,
+        book: Books,
         on_answer: Callable[[FrameAnswer, SampledFrame, TrackerStep | None], None],
         on_sent: Callable[[SampledFrame, bytes], None],
         may_send: Callable[[], bool],
@@ -168,11 +168,7 @@ class Encoding:
     async def _serve_one_stream(self) -> None:
         if not self._draining.is_set():
             self._turning.clear()
-        options = EncodeOptions(
-            min_detection_probability=FOLLOW_PROBABILITY,
-            min_side_px=self._camera.min_side_px,
-            min_embedded_probability=BEGIN_PROBABILITY,
-        )
+        options = encode_options(self._camera)
         # What is read as fast as it goes cannot be too old: the encoder is kept full instead of the answers fresh.
         wanted = _FAST_CREDITS if self._camera.stream.as_fast_as_possible else 0
         resumed = self._last_answered_id

@@ -35,9 +35,9 @@ class IngestSettings:
     """After SIGTERM, frames with the encoder and updates with the gallery have so long to be answered."""
 
     encoder_address: str = "127.0.0.1:7001"
-    """host:port of the encoder."""
+    """host:port of the encoder; of several, `dns:///host:port` or IP addresses with commas between (ADR 0032)."""
     gallery_address: str = "127.0.0.1:7002"
-    """host:port of the gallery."""
+    """The same of the gallery."""
     store_url: str = "redis://127.0.0.1:7379/0"
     """Redis, where the cameras and their leases are kept: redis://, rediss://, unix://, sentinel:// or cluster://.
     Workers of one store share its cameras. `memory` keeps them for as long as the process lives, for one worker."""

@@ -21,7 +21,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from camera_ingest.assignment import FORBIDDEN, best_assignment
+from tessera.domain.assignment import FORBIDDEN, best_assignment
 from tessera.domain.ids import TrackletId
 from tessera.domain.observation import Box, Observation
 
@@ -29,12 +29,17 @@ BEGIN_PROBABILITY = 0.7
 """Of a detection that may begin a tracklet, and is worth an embedding: the encoder's own bar."""
 FOLLOW_PROBABILITY = 0.4
 """Of a detection that may carry one on: somebody who turned away, or is half hidden."""
+PERSON_BEGIN_PROBABILITY = 0.5
+"""The same for bodies, by the detector of persons."""
+PERSON_FOLLOW_PROBABILITY = 0.35
 
 
 @dataclass(frozen=True, slots=True)
 class TrackerConfig:
     """What may be the same person from one frame to the next."""
 
+    begin_probability: float = BEGIN_PROBABILITY
+    """Of a detection that may begin a tracklet."""
     end_after_s: float = 1.0
     """A tracklet that was not seen for so long has ended."""
     min_iou: float = 0.1
@@ -56,6 +61,21 @@ class TrackerConfig:
     """`Quality.overall` that an embedding must have, and the best of a tracklet, before it may say that somebody is
     another. Of LFW's people, shrunk and blurred, so many fall below `contradiction_score` against their own good
     picture: half below a quality of 0.12, 18 % up to 0.2, 4 % up to 0.3, 1 to 2 % above."""
+
+
+PERSON_TRACKER = TrackerConfig(
+    begin_probability=PERSON_BEGIN_PROBABILITY,
+    end_after_s=2.0,
+    # A body is about a metre in its own size, the root of its area: 1.5 m/s is 1.5 of them.
+    max_speed_sizes_per_s=3.0,
+    max_reach_sizes=1.0,
+    max_reunion_sizes=2.0,
+    # Clothes say less than faces: only what hardly ever happens to one body parts it from itself.
+    contradiction_score=0.1,
+    doubt_score=0.2,
+    reunion_score=0.6,
+)
+"""Of bodies. Somebody who is hidden behind another for two seconds goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +134,9 @@ class Tracker:
             capture_time: of that frame, UTC; frames come in order.
         """
         ended = self.end_stale(capture_time)
-        sure = [seen for seen in observations if seen.detection_probability >= BEGIN_PROBABILITY]
-        unsure = [seen for seen in observations if seen.detection_probability < BEGIN_PROBABILITY]
+        begin = self._config.begin_probability
+        sure = [seen for seen in observations if seen.detection_probability >= begin]
+        unsure = [seen for seen in observations if seen.detection_probability < begin]
         partner = self._paired(self._tracks, sure, capture_time)
         partner |= self._paired([t for t in self._tracks if t not in partner.values()], unsure, capture_time)
         joined = [self._join(seen, partner.get(id(seen)), capture_time) for seen in observations]
@@ -161,7 +182,7 @@ class Tracker:
     ) -> tuple[Tracklet, Observation] | None:
         if track is not None:
             track.see(seen, capture_time)
-        elif seen.detection_probability >= BEGIN_PROBABILITY:
+        elif seen.detection_probability >= self._config.begin_probability:
             track = _Track(self._new_id(), seen, capture_time)
             self._tracks.append(track)
         else:

@@ -2,13 +2,13 @@
 
 Samples go on at once, since a decision that waits is late: the gallery weighs them by quality and tells nobody that it
 cannot tell. Poor samples go only until a good one came, the first few and then better ones. A tracklet is known, and
-need not be embedded in each frame, once it has a decision and enough samples; at least once a second it is looked at
-anew, so that a decision can be revised.
+need not be embedded in each frame, once it has a decision and enough samples. About once a second one frame of it is
+looked at anew, so that a decision can be revised: one, however many follow before its answer is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,11 +22,15 @@ from tessera.client.stream_values import (
     TrackletUpdate,
 )
 from tessera.domain.decision import Outcome
+from tessera.domain.embedding import Modality
 from tessera.domain.ids import TrackletId
-from tessera.domain.observation import Observation
+from tessera.domain.observation import FaceOnBody, Observation
 
 KNOWN_AFTER_SAMPLES = 5
 LOOK_AGAIN_AFTER_S = 1.0
+LOOK_AGAIN_AFTER_FRAMES = 3
+"""Fewer are seen in a second when the encoder is short of time: then it is spared, for three seconds at most."""
+LOOK_AGAIN_AT_LAST_S = 3.0
 POOR_SAMPLES = 3
 """Enough for a decision when nothing better comes; further ones must be better than the best of them."""
 _DECIDED = frozenset({Outcome.MATCH, Outcome.UNKNOWN})
@@ -41,6 +45,10 @@ class _Story:
     poor_told: int = 0
     best_poor: float = -1.0
     decision: TrackletDecision | None = None
+    asked_at: datetime | None = None
+    """Of the last frame that was sent to be embedded."""
+    asked_frame: int = 0
+    """Frames that were seen before it."""
 
 
 class TrackletBook:
@@ -50,12 +58,23 @@ class TrackletBook:
         camera: whose.
         tracker: joins observations.
         submit: takes each update for the gallery; its `sequence` is not set yet.
+        modality: what is followed: faces or persons.
+        face_on: the face on a body; None: of no body is one known.
     """
 
-    def __init__(self, camera: Camera, tracker: Tracker, submit: Callable[[TrackletUpdate], None]) -> None:
+    def __init__(
+        self,
+        camera: Camera,
+        tracker: Tracker,
+        submit: Callable[[TrackletUpdate], None],
+        modality: Modality = Modality.FACE,
+        face_on: Callable[[TrackletId], FaceOnBody | None] | None = None,
+    ) -> None:
         self._camera = camera
         self._tracker = tracker
         self._submit = submit
+        self._modality = modality
+        self._face_on = face_on
         self._stories: dict[TrackletId, _Story] = {}
 
     @property
@@ -63,27 +82,47 @@ class TrackletBook:
         """Tracklets that have not ended."""
         return len(self._tracker.active)
 
+    @property
+    def active_ids(self) -> tuple[TrackletId, ...]:
+        """Of the same."""
+        return tuple(tracklet.tracklet_id for tracklet in self._tracker.active)
+
     def take_over(self, camera: Camera) -> None:
         """Go on with a camera that was changed; in another collection everybody is somebody new."""
-        if camera.collection_id != self._camera.collection_id:
+        if camera.collection_for(self._modality) != self._camera.collection_for(self._modality):
             self.end_all()
         self._camera = camera
 
     def take(self, answer: FrameAnswer) -> TrackerStep:
         """Take in the encoder's answer to one frame."""
-        step = self._tracker.update(answer.observations, answer.capture_time)
+        step = self.join(answer.observations, answer.capture_time)
+        self.tell(step)
+        return step
+
+    def join(self, observations: Sequence[Observation], capture_time: datetime) -> TrackerStep:
+        """The first half of it: what goes on which tracklet; nobody is told."""
+        return self._tracker.update(observations, capture_time)
+
+    def tell(self, step: TrackerStep) -> None:
+        """The second: tell the gallery."""
         for tracklet, observation in step.seen:
             self._tell_seen(tracklet, observation)
         self._tell_ended(step.ended)
-        return step
+
+    def holds(self, tracklet_id: TrackletId) -> bool:
+        """Whether it is one of this book's tracklets that have not ended."""
+        return tracklet_id in self._stories
 
     def known(self, moment: datetime) -> tuple[KnownTracklet, ...]:
-        """The tracklets that need no embedding in the frame of this moment."""
-        return tuple(
-            KnownTracklet(tracklet.tracklet_id, box, tracklet.best_quality)
-            for tracklet, box in self._tracker.predicted(moment)
-            if self._is_known(tracklet, moment)
-        )
+        """The tracklets that need no embedding in the frame of this moment, which goes to the encoder now."""
+        known = []
+        for tracklet, box in self._tracker.predicted(moment):
+            story = self._stories.get(tracklet.tracklet_id)
+            if story is not None and self._is_known(story, tracklet, moment):
+                known.append(KnownTracklet(tracklet.tracklet_id, box, tracklet.best_quality, self._modality))
+            elif story is not None:
+                story.asked_at, story.asked_frame = moment, tracklet.frame_count
+        return tuple(known)
 
     def decide(self, decision: TrackletDecision) -> bool:
         """Take in a decision; returns whether it says anything new."""
@@ -102,13 +141,15 @@ class TrackletBook:
         """End every tracklet; returns how many."""
         return self._tell_ended(self._tracker.end_all())
 
-    def _is_known(self, tracklet: Tracklet, moment: datetime) -> bool:
-        story = self._stories.get(tracklet.tracklet_id)
-        if story is None or story.decision is None or tracklet.embedded_at is None:
+    def _is_known(self, story: _Story, tracklet: Tracklet, moment: datetime) -> bool:
+        if story.decision is None or tracklet.embedded_at is None or tracklet.sample_count < KNOWN_AFTER_SAMPLES:
             return False
-        fresh = (moment - tracklet.embedded_at).total_seconds() < LOOK_AGAIN_AFTER_S
-        decided = story.decision.decision.outcome in _DECIDED
-        return fresh and decided and tracklet.sample_count >= KNOWN_AFTER_SAMPLES
+        if story.decision.decision.outcome not in _DECIDED:
+            return False
+        asked_at = max(tracklet.embedded_at, story.asked_at or tracklet.embedded_at)
+        since_s = (moment - asked_at).total_seconds()
+        is_rare = tracklet.frame_count - story.asked_frame < LOOK_AGAIN_AFTER_FRAMES
+        return since_s < (LOOK_AGAIN_AT_LAST_S if is_rare else LOOK_AGAIN_AFTER_S)
 
     def _tell_seen(self, tracklet: Tracklet, observation: Observation) -> None:
         story = self._stories.setdefault(tracklet.tracklet_id, _Story())
@@ -148,7 +189,7 @@ class TrackletBook:
         self._submit(
             TrackletUpdate(
                 camera_id=self._camera.camera_id,
-                collection_id=self._camera.collection_id,
+                collection_id=self._camera.collection_for(self._modality),
                 tracklet_id=tracklet.tracklet_id,
                 sequence=0,
                 samples=samples,
@@ -157,5 +198,7 @@ class TrackletBook:
                 box=tracklet.box,
                 frame_count=tracklet.frame_count,
                 ended=ended,
+                modality=self._modality,
+                face=self._face_on(tracklet.tracklet_id) if self._face_on is not None else None,
             )
         )

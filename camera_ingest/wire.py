@@ -13,6 +13,7 @@ from camera_ingest.sources.options import StreamOptions, Transport
 from camera_ingest.sources.stream_clock import ClockReport
 from tessera.chassis.status import detail_of
 from tessera.client import wire
+from tessera.domain.default_collections import DEFAULT_COLLECTIONS
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import InvalidInputError, UnavailableError
 from tessera.domain.ids import CameraId, CollectionId
@@ -57,6 +58,9 @@ def camera_from_wire(message: pb.Camera) -> Camera:
         only_zones=message.only_zones,
         watch_scene=message.watch_scene if message.HasField("watch_scene") else True,
         stream=_stream_from_wire(message.stream),
+        person_collection_id=CollectionId(message.person_collection_id)
+        if message.person_collection_id
+        else DEFAULT_COLLECTIONS[Modality.PERSON],
     )
 
 
@@ -111,6 +115,7 @@ def camera_to_wire(camera: Camera) -> pb.Camera:
         only_zones=camera.only_zones,
         watch_scene=camera.watch_scene,
         stream=_stream_to_wire(camera),
+        person_collection_id=camera.person_collection_id,
     )
 
 

@@ -17,6 +17,7 @@ from camera_ingest.accounting import FrameAccount
 from camera_ingest.announcing import Announcer
 from camera_ingest.backlog import Backlog, SampledFrame
 from camera_ingest.backoff import Backoff
+from camera_ingest.books import Books
 from camera_ingest.camera import Camera, CameraEvent, CameraState, CameraStatus
 from camera_ingest.capture import Capture, SampledPicture
 from camera_ingest.encoding import Encoding, EncodingParts
@@ -34,8 +35,7 @@ from camera_ingest.pictures import size_px, to_jpeg
 from camera_ingest.reading.feed import Feed
 from camera_ingest.sources.options import KEY_FRAMES_APART_S
 from camera_ingest.sources.stream_clock import ClockReport
-from camera_ingest.tracker import Tracker, TrackerStep
-from camera_ingest.tracklets import TrackletBook
+from camera_ingest.tracker import TrackerStep
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks
@@ -53,7 +53,7 @@ _ANNOUNCED = frozenset({CameraState.ONLINE, CameraState.LOST, CameraState.FROZEN
 _MOST_ZONED = 256
 _FILMED = frozenset({CameraState.LOST, CameraState.FROZEN})
 """A clip of what came before is kept of these."""
-_CHANGED_UNDER_WAY = frozenset({"labels", "expires_after_s", "collection_id", "min_side_px"})
+_CHANGED_UNDER_WAY = frozenset({"labels", "expires_after_s", "collection_id", "person_collection_id", "min_side_px"})
 """The source does not hear of these."""
 
 
@@ -117,7 +117,7 @@ class CameraWorker:
         self._places = Places(camera.zones, only_zones=camera.only_zones)
         self._account = FrameAccount(self._count_end)
         self._backlog = Backlog()
-        self._book = TrackletBook(camera, Tracker(self._new_tracklet_id), self._submit)
+        self._book = Books(camera, self._new_tracklet_id, self._submit)
         s = parts.settings
         self._encoding = Encoding(
             camera=camera,
@@ -175,6 +175,7 @@ class CameraWorker:
     def start(self) -> None:
         """Begin to watch, unless the camera is disabled."""
         self._metrics.camera_up.labels(self.camera.camera_id).set(0)
+        self._metrics.camera_frozen.labels(self.camera.camera_id).set(0)
         if not self.camera.enabled:
             return
         log.info("camera.watching", camera=self.camera.camera_id, url=self.camera.shown_url)
@@ -406,6 +407,7 @@ class CameraWorker:
             return
         self._state, self._state_since = state, self._clock.now()
         self._metrics.camera_up.labels(self.camera.camera_id).set(int(state is CameraState.ONLINE))
+        self._metrics.camera_frozen.labels(self.camera.camera_id).set(int(state is CameraState.FROZEN))
         log.info("camera.state", camera=self.camera.camera_id, state=state.value, detail=detail)
         if state in _ANNOUNCED:
             event_id = f"cam-{secrets.token_hex(12)}"

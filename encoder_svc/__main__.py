@@ -23,7 +23,6 @@ from encoder_svc.device import (
 )
 from encoder_svc.encoders import EncoderFacts, Encoders
 from encoder_svc.explaining import Explainer
-from encoder_svc.faces.route import DETECT_BATCH
 from encoder_svc.loading import compile_and_replace, describe_encoder, load_pipeline
 from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.oip_servicer import OpenInferenceServicer
@@ -34,6 +33,7 @@ from encoder_svc.scheduling.work import WorkClass
 from encoder_svc.servicer import EncoderServicer
 from encoder_svc.settings import PREFIX, EncoderSettings
 from encoder_svc.streams import StreamRules
+from encoder_svc.two_stage import DETECT_BATCH
 from encoder_svc.version import Parts
 from tessera.chassis.allocator import tune_for_networks
 from tessera.chassis.clock import Clock, SystemClock

@@ -161,13 +161,16 @@ class Encoders:
 
     # ---- work
 
-    async def encode(self, picture: Picture, wanted: str = "", modality: Modality = Modality.FACE) -> EncodedFrame:
+    async def encode(
+        self, picture: Picture, wanted: str = "", modality: Modality = Modality.FACE, wanted_persons: str = ""
+    ) -> EncodedFrame:
         """Encode one picture on the version that serves now, and count what became of it.
 
         Args:
             picture: and who wants what of it.
             wanted: a model id or a name; empty: the modality's default.
             modality: of the default.
+            wanted_persons: as `wanted`, of persons; only where the picture asks for them.
 
         Raises:
             ImageRejectedError: the picture cannot be used.
@@ -180,8 +183,9 @@ class Encoders:
         metrics.received(work_class)
         try:
             version = self.version(wanted, modality)
+            persons = self.version(wanted_persons, Modality.PERSON) if picture.persons else None
             with metrics.pending.labels(work_class).track_inprogress():
-                frame = await version.encode(picture)
+                frame = await version.encode(picture, persons)
         except BaseException as error:
             metrics.frames.labels(work_class, *outcome_of(error)).inc()
             raise

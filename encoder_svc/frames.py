@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from encoder_svc.scheduling.work import Asker, WorkClass
 from tessera.client.stream_values import KnownTracklet, StageTimes
-from tessera.domain.ids import TrackletId
+from tessera.domain.embedding import Modality
+from tessera.domain.ids import ModelId, TrackletId
 from tessera.domain.observation import Observation
 from tessera.imaging.decode import Image
 
@@ -18,8 +19,8 @@ class EncodeOptions:
 
     max_observations: int = 16
     """At most so many, the largest first."""
-    min_detection_probability: float = 0.7
-    """Detections at or below it are not reported."""
+    min_detection_probability: float | None = None
+    """Detections at or below it are not reported. None: what the encoder's own detector calls sure."""
     min_side_px: float = 0.0
     """Observations whose shorter side is smaller are reported without an embedding."""
     with_embedding: bool = True
@@ -42,6 +43,14 @@ class Picture:
     """On the clock's monotonic time; later nobody wants the answer."""
     source: str = ""
     """The stream that it comes from; empty: none."""
+    persons: EncodeOptions | None = None
+    """Look for persons beside faces, with these options; None: do not."""
+
+    def of(self, modality: Modality) -> Picture:
+        """The same picture as one of the two encoders sees it that look at it: its options, its tracklets."""
+        known = [tracklet for tracklet in self.known if (tracklet.modality or Modality.FACE) is modality]
+        options = self.persons if modality is Modality.PERSON and self.persons else self.options
+        return replace(self, options=options, known=known, persons=None)
 
     @property
     def asker(self) -> Asker:
@@ -58,6 +67,15 @@ class SeenSample:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SeenPersons:
+    """The persons of a picture whose faces were looked for too."""
+
+    samples: tuple[SeenSample, ...]
+    """The largest first."""
+    model_id: ModelId
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class EncodedFrame:
     """What was seen in one picture."""
 
@@ -66,6 +84,8 @@ class EncodedFrame:
     height_px: int
     width_px: int
     times: StageTimes
+    persons: SeenPersons | None = None
+    """None: nobody asked for them beside faces."""
 
     @property
     def observations(self) -> tuple[Observation, ...]:

@@ -16,6 +16,7 @@ import torch
 from encoder_svc.device import choose_device, choose_lanes
 from encoder_svc.encoders import EncoderFacts, Encoders
 from encoder_svc.faces.pipeline import FacePipeline
+from encoder_svc.persons.pipeline import PersonPipeline
 from encoder_svc.pipeline import Pipeline
 from encoder_svc.settings import EncoderSettings, RuntimeChoice
 from encoder_svc.signatures.pipeline import SignaturePipeline
@@ -25,11 +26,11 @@ from tessera.chassis.weight_files import bring_weights
 from tessera.domain.artifact import Manifest, load_calibration_for, load_manifest
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import ArtifactError, NotFoundError
-from tessera.nets.artifact import FaceNetworks, load_face_networks
-from tessera.nets.compilation import compile_face_networks, load_compiled
+from tessera.nets.artifact import SampleNetworks, load_sample_networks
+from tessera.nets.compilation import compile_networks, load_compiled
 from tessera.nets.cuda_graphs import load_cuda_graphs
 from tessera.nets.minifasnet import load_pad
-from tessera.nets.parity import parity, sample_crops
+from tessera.nets.parity import drawn_samples, parity
 from tessera.nets.runtime import Runtime, RuntimeUnavailableError
 from tessera.nets.signature import load_signature_networks
 
@@ -56,8 +57,8 @@ def load_pipeline(settings: EncoderSettings, manifest: Manifest) -> Pipeline:
         ArtifactError: the weights cannot be had, or there is nothing here that runs such an encoder.
     """
     match manifest.modality:
-        case Modality.FACE:
-            return load_face_pipeline(settings, manifest)
+        case Modality.FACE | Modality.PERSON:
+            return _load_two_stages(settings, manifest)
         case Modality.SIGNATURE:
             return SignaturePipeline(manifest, load_signature_networks(manifest), limits=settings.limits)
         case _:
@@ -75,6 +76,15 @@ def load_face_pipeline(settings: EncoderSettings, manifest: Manifest | None = No
         ArtifactError: the weights cannot be had.
     """
     manifest = manifest or load_manifest(settings.encoder, encoder_folders())
+    return _face_pipeline(settings, manifest, _load_networks(settings, manifest))
+
+
+def _load_two_stages(settings: EncoderSettings, manifest: Manifest) -> Pipeline:
+    return _pipeline(settings, manifest, _load_networks(settings, manifest))
+
+
+def _load_networks(settings: EncoderSettings, manifest: Manifest) -> SampleNetworks:
+    """The networks of an encoder of faces or persons, on the best runtime that there is at once."""
     networks = _load_eager(settings, manifest)
     try:
         if may_compile(settings, networks.device):
@@ -83,7 +93,7 @@ def load_face_pipeline(settings: EncoderSettings, manifest: Manifest | None = No
             networks = load_cuda_graphs(networks, networks.device)
     except RuntimeUnavailableError as error:
         get_logger().warning("runtime.stays_eager", encoder=manifest.name, error=str(error))
-    return _pipeline(settings, manifest, networks)
+    return networks
 
 
 def may_compile(settings: EncoderSettings, device: torch.device) -> bool:
@@ -98,8 +108,8 @@ async def compile_and_replace(settings: EncoderSettings, encoders: Encoders) -> 
     """
     for status in encoders.statuses():
         manifest = status.facts.manifest
-        faces_on_eager = manifest.modality is Modality.FACE and status.runtime == Runtime.EAGER.value
-        if not faces_on_eager or not may_compile(settings, torch.device(status.device)):
+        worth_it = manifest.modality is not Modality.SIGNATURE and status.runtime == Runtime.EAGER.value
+        if not worth_it or not may_compile(settings, torch.device(status.device)):
             continue
         try:
             await encoders.replace(manifest.name, await _compile_off_the_loop(settings, manifest))
@@ -107,7 +117,7 @@ async def compile_and_replace(settings: EncoderSettings, encoders: Encoders) -> 
             get_logger().warning("runtime.stays_eager", encoder=manifest.name, error=str(error))
 
 
-async def _compile_off_the_loop(settings: EncoderSettings, manifest: Manifest) -> FacePipeline:
+async def _compile_off_the_loop(settings: EncoderSettings, manifest: Manifest) -> Pipeline:
     cancelled = threading.Event()
     work = asyncio.create_task(asyncio.to_thread(_compile, settings, manifest, cancelled))
     try:
@@ -118,31 +128,39 @@ async def _compile_off_the_loop(settings: EncoderSettings, manifest: Manifest) -
         raise
 
 
-def _compile(settings: EncoderSettings, manifest: Manifest, cancelled: threading.Event) -> FacePipeline:
+def _compile(settings: EncoderSettings, manifest: Manifest, cancelled: threading.Event) -> Pipeline:
     eager = _load_eager(settings, manifest)
     get_logger().info("runtime.compiling", encoder=manifest.name)
-    compile_face_networks(manifest.name, settings.weights_cache_dir, folders=encoder_folders(), cancelled=cancelled)
+    compile_networks(manifest.name, settings.weights_cache_dir, folders=encoder_folders(), cancelled=cancelled)
     compiled = _compiled(settings, manifest, eager)
     if compiled is None:
         raise RuntimeUnavailableError(Runtime.COMPILED, "what was compiled is not in the cache")
     torch.set_num_threads(settings.threads)
-    measured = parity(eager, compiled, crops=sample_crops(manifest.crop.height_px))
+    samples = drawn_samples(manifest)
+    measured = parity(eager, compiled, samples.frames, samples.crops, samples.reading)
     if not measured.holds:
         raise RuntimeUnavailableError(Runtime.COMPILED, f"it does not give what eager networks give: {measured}")
     get_logger().info("runtime.compiled", encoder=manifest.name, min_cosine=measured.min_cosine)
     return _pipeline(settings, manifest, compiled)
 
 
-def _load_eager(settings: EncoderSettings, manifest: Manifest) -> FaceNetworks:
+def _load_eager(settings: EncoderSettings, manifest: Manifest) -> SampleNetworks:
     bring = partial(bring_weights, settings.weights_cache_dir, settings.weights_supplied_dir)
-    return load_face_networks(manifest, bring, settings.weights_cache_dir, choose_device(settings.device))
+    return load_sample_networks(manifest, bring, settings.weights_cache_dir, choose_device(settings.device))
 
 
-def _compiled(settings: EncoderSettings, manifest: Manifest, eager: FaceNetworks) -> FaceNetworks | None:
+def _compiled(settings: EncoderSettings, manifest: Manifest, eager: SampleNetworks) -> SampleNetworks | None:
     lanes = choose_lanes(eager.device, settings.lanes)
-    return load_compiled(eager, manifest.crop.height_px, settings.weights_cache_dir, lanes)
+    return load_compiled(eager, manifest.crop, settings.weights_cache_dir, lanes)
 
 
-def _pipeline(settings: EncoderSettings, manifest: Manifest, networks: FaceNetworks) -> FacePipeline:
+def _pipeline(settings: EncoderSettings, manifest: Manifest, networks: SampleNetworks) -> Pipeline:
+    if manifest.modality is Modality.PERSON:
+        side_px, limits = settings.detect_side_px, settings.limits
+        return PersonPipeline(manifest, networks, detect_side_px=side_px, limits=limits)
+    return _face_pipeline(settings, manifest, networks)
+
+
+def _face_pipeline(settings: EncoderSettings, manifest: Manifest, networks: SampleNetworks) -> FacePipeline:
     pad = load_pad(settings.pad_weights, settings.pad_sha256) if settings.pad_weights else None
     return FacePipeline(manifest, networks, detect_side_px=settings.detect_side_px, limits=settings.limits, pad=pad)

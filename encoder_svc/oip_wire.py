@@ -264,8 +264,10 @@ def _max_observations(values: Mapping[str, Any]) -> int:
     return _whole(values, "max_observations", EncodeOptions().max_observations, 1, MAX_OBSERVATIONS)
 
 
-def _min_detection_probability(values: Mapping[str, Any]) -> float:
-    value = values.get("min_detection_probability", EncodeOptions().min_detection_probability)
+def _min_detection_probability(values: Mapping[str, Any]) -> float | None:
+    if "min_detection_probability" not in values:
+        return None
+    value = values["min_detection_probability"]
     if type(value) not in {int, float} or not 0.0 < value <= 1.0:
         raise InvalidInputError("parameters[min_detection_probability]", value, "a number more than 0, at most 1")
     return float(value)

@@ -16,7 +16,7 @@ from tessera.chassis.logs import configure_logs, get_logger
 from tessera.chassis.settings import load_settings
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import ArtifactError, InvalidInputError, NotFoundError
-from tessera.nets.compilation import compile_face_networks
+from tessera.nets.compilation import compile_networks
 from tessera.nets.runtime import RuntimeUnavailableError
 
 
@@ -31,11 +31,11 @@ def prepare(settings: EncoderSettings) -> None:
     for name in settings.wanted_encoders:
         manifest = describe_encoder(name).manifest
         load_pipeline(settings, manifest)
-        if not (compiles and manifest.modality is Modality.FACE):
+        if not (compiles and manifest.modality is not Modality.SIGNATURE):
             get_logger().info("prepare.done", encoder=name, compiled=False)
             continue
         try:
-            compile_face_networks(name, settings.weights_cache_dir, folders=encoder_folders())
+            compile_networks(name, settings.weights_cache_dir, folders=encoder_folders())
             get_logger().info("prepare.done", encoder=name, compiled=True)
         except RuntimeUnavailableError as error:
             get_logger().warning("prepare.stays_eager", encoder=name, error=str(error))

@@ -21,7 +21,7 @@ from tessera.chassis.logs import get_logger
 from tessera.chassis.tracing import Tracing
 from tessera.client.wire import seconds_to_wire
 from tessera.domain.embedding import Modality
-from tessera.domain.errors import InvalidInputError, NotFoundError, StreamSilentError
+from tessera.domain.errors import InvalidInputError, StreamSilentError
 from tessera.v1 import encoder_pb2 as pb
 from tessera.v1 import encoder_pb2_grpc
 
@@ -64,9 +64,16 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         modality = wire.modality_wanted(request.options)
         work_class = wire.work_class_from_wire(request.priority)
         serving = self._encoders.serving(request.options.model_id, modality).facts.manifest
-        self._require_persons(request)
-        picture = Picture(request.image.data, options, work_class, expires_at_s=self._expires_at_s(context))
-        frame = await self._encoders.encode(picture, serving.model_id, modality)
+        persons = wire.persons_from_wire(request)
+        picture = Picture(
+            request.image.data,
+            options,
+            work_class,
+            expires_at_s=self._expires_at_s(context),
+            persons=persons.options if persons else None,
+        )
+        wanted_persons = persons.wanted if persons else ""
+        frame = await self._encoders.encode(picture, serving.model_id, modality, wanted_persons)
         return wire.encode_response(frame, serving.model_id)
 
     async def EncodeStream(
@@ -78,11 +85,12 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         options = wire.options_from_wire(opened.options)
         modality = wire.modality_wanted(opened.options)
         model_id = self._encoders.serving(opened.options.model_id, modality).facts.manifest.model_id
-        self._require_persons(opened)
+        persons = wire.persons_from_wire(opened)
+        persons_id = self._encoders.serving(persons.wanted, Modality.PERSON).facts.manifest.model_id if persons else ""
         with self._register:
-            told = self._opened(opened, model_id)
+            told = self._opened(opened, model_id, persons_id)
             yield told
-            session = self._session(opened, options, told.opened)
+            session = self._session(opened, options, told.opened, persons)
             async with aclosing(session.run(wire.frames_from_wire(messages))) as events:
                 async for event in events:
                     yield wire.stream_event_to_wire(event)
@@ -108,11 +116,6 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         """Take an encoder out of service."""
         return pb.UnloadEncoderResponse(unloaded=await self._encoders.unload(request.model_id))
 
-    def _require_persons(self, asked: pb.EncodeRequest | pb.StreamOpen) -> None:
-        """Refuse what nothing here looks for yet."""
-        if asked.HasField("persons"):
-            raise NotFoundError("encoder", Modality.PERSON.value, "this service looks for no persons beside faces")
-
     def _expires_at_s(self, context: Context) -> float | None:
         remaining_s = context.time_remaining()
         return None if remaining_s is None else self._clock.monotonic_s() + remaining_s
@@ -128,12 +131,15 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             raise InvalidInputError("message", "nothing", "open, as the first message of a stream")
         return first
 
-    def _session(self, opened: pb.StreamOpen, options: EncodeOptions, told: pb.StreamOpened) -> StreamSession:
+    def _session(
+        self, opened: pb.StreamOpen, options: EncodeOptions, told: pb.StreamOpened, persons: wire.PersonsWanted | None
+    ) -> StreamSession:
         return StreamSession(
             self._encoders,
             options,
             model_id=told.model_id,
             modality=wire.modality_wanted(opened.options),
+            persons=(persons.options, told.persons_model_id) if persons else None,
             stream_id=told.stream_id,
             rules=self._rules,
             credits=told.credits,
@@ -143,7 +149,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             tracing=self._tracing,
         )
 
-    def _opened(self, opened: pb.StreamOpen, model_id: str) -> pb.EncodeStreamResponse:
+    def _opened(self, opened: pb.StreamOpen, model_id: str, persons_id: str) -> pb.EncodeStreamResponse:
         stream_id = uuid.uuid4().hex[:12]
         get_logger().info("stream.opened", stream=stream_id, camera=opened.camera_id)
         return pb.EncodeStreamResponse(
@@ -152,5 +158,6 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                 model_id=model_id,
                 credits=self._rules.granted(opened.wanted_credits),
                 idle_limit=seconds_to_wire(self._rules.idle_s),
+                persons_model_id=persons_id,
             )
         )

@@ -58,6 +58,9 @@ class EncoderSettings:
     """The encoder that answers when none is named: one that ships with Tessera, or one that was imported."""
     signature_encoder: str = DEFAULT_ENCODERS[Modality.SIGNATURE]
     """The encoder that answers for signatures when none is named; empty: this process encodes no signatures."""
+    person_encoder: str = ""
+    """The encoder that answers for persons when none is named; empty: this process looks for no persons. It needs what
+    `tessera encoder install person` brings."""
     more_encoders: str = ""
     """Others to load, as `NAME` or `NAME:PRIORITY` with commas between; lower goes first, and the default has 0."""
     device: DeviceChoice = DeviceChoice.AUTO
@@ -174,7 +177,7 @@ class EncoderSettings:
     @property
     def wanted_encoders(self) -> dict[str, int]:
         """The encoders to load, and the priority of each; those of earlier mention are their modality's default."""
-        own = {name: 0 for name in (self.encoder, self.signature_encoder) if name}
+        own = {name: 0 for name in (self.encoder, self.signature_encoder, self.person_encoder) if name}
         return own | {name: own.get(name, priority) for name, priority in parse_more_encoders(self.more_encoders)}
 
     @property

@@ -159,6 +159,7 @@ class StreamSession:
         clock: for their expiry.
         metrics: frames without credit, credits in use.
         tracing: makes a span for each frame; none by default.
+        persons: what to find of persons beside faces, and the encoder that the stream was opened on for that.
     """
 
     def __init__(
@@ -168,6 +169,7 @@ class StreamSession:
         *,
         model_id: str,
         modality: Modality = Modality.FACE,
+        persons: tuple[EncodeOptions, str] | None = None,
         stream_id: str,
         rules: StreamRules,
         credits: int,  # noqa: A002 - the contract's word
@@ -180,6 +182,8 @@ class StreamSession:
         self._options = options
         self._model_id = model_id
         self._modality = modality
+        self._persons = persons[0] if persons else None
+        self._persons_model_id = persons[1] if persons else ""
         self._stream_id = stream_id
         self._rules = rules
         self._last_frame_id = resume_after_frame_id
@@ -187,7 +191,7 @@ class StreamSession:
         self._metrics = metrics
         self._tracing = tracing or Tracing()
         self._granted = self._credits = credits
-        self._retired = asyncio.Event()
+        self._retired: tuple[asyncio.Event, ...] = ()
         self._under_way: set[asyncio.Task[FrameOutcome]] = set()
 
     async def run(self, frames: AsyncIterator[StreamFrame]) -> AsyncGenerator[FrameAnswer | CreditGrant, None]:
@@ -231,28 +235,28 @@ class StreamSession:
         """The next frame; None at the orderly end."""
         receiving = asyncio.ensure_future(anext(frames, None))
         draining = asyncio.create_task(self._encoders.draining.wait())
-        replaced = asyncio.create_task(self._retired.wait())
+        replaced = {asyncio.create_task(retired.wait()) for retired in self._retired}
         try:
             while True:
                 done, _ = await asyncio.wait(
-                    {receiving, draining, replaced}, timeout=self._rules.idle_s, return_when=asyncio.FIRST_COMPLETED
+                    {receiving, draining, *replaced}, timeout=self._rules.idle_s, return_when=asyncio.FIRST_COMPLETED
                 )
                 if receiving in done:
                     return receiving.result()
                 if draining in done:
                     raise self._ended("draining", UnavailableError("encoder", "draining"))
-                if replaced in done:
+                if done & replaced:
                     raise self._ended("replaced", UnavailableError("encoder", "replaced; open a new stream"))
                 if not self._under_way:
                     raise self._ended("silent", StreamSilentError(self._rules.idle_s))
         finally:
-            for waiting in (draining, replaced, receiving):
+            for waiting in (draining, *replaced, receiving):
                 waiting.cancel()
 
-    def _retiring(self) -> asyncio.Event:
-        """What tells of the encoder's end: taken once, since nobody can ask for it once the encoder has gone."""
+    def _retiring(self) -> tuple[asyncio.Event, ...]:
+        """What tells of the encoders' ends: taken once, since nobody can ask for it once an encoder has gone."""
         try:
-            return self._encoders.retired(self._model_id)
+            return tuple(self._encoders.retired(one) for one in (self._model_id, self._persons_model_id) if one)
         except NotFoundError:
             raise self._ended("replaced", UnavailableError("encoder", "replaced; open a new stream")) from None
 
@@ -290,11 +294,12 @@ class StreamSession:
             return ExpiredFrame(age_s)
         expires_at_s = self._clock.monotonic_s() + frame.expires_after_s - age_s
         try:
+            known = [one for one in frame.known if self._persons or one.modality in {None, self._modality}]
             picture = Picture(
-                frame.data, self._options, WorkClass.STREAM, frame.known, expires_at_s, source=self._stream_id
+                frame.data, self._options, WorkClass.STREAM, known, expires_at_s, self._stream_id, self._persons
             )
             with self._tracing.frame("frame"):
-                return await self._encoders.encode(picture, self._model_id, self._modality)
+                return await self._encoders.encode(picture, self._model_id, self._modality, self._persons_model_id)
         except ExpiredError:
             return ExpiredFrame(self._age_s(frame))
         except Exception as error:  # noqa: BLE001 - the edge of a frame; the encoders have counted it

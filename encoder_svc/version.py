@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
 from encoder_svc.admission import Admission
-from encoder_svc.frames import AlignedSample, EncodedFrame, Picture
+from encoder_svc.frames import AlignedSample, Encoded, EncodedFrame, Picture
 from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.pipeline import Pipeline
 from encoder_svc.scheduling.journeys import Journey, Way
 from encoder_svc.scheduling.scheduler import Scheduler
 from encoder_svc.scheduling.work import Asker, Want
+from encoder_svc.together import seen_together
+from encoder_svc.two_stage import TwoStageRoute
 from tessera.chassis.clock import Clock
 from tessera.chassis.tracing import record
 from tessera.domain.embedding import Vectors
-from tessera.domain.errors import ExpiredError, ImageRejectedError
+from tessera.domain.errors import ExpiredError, ImageRejectedError, InvalidInputError
 from tessera.domain.not_one import NOT_ONE
 from tessera.imaging.decode import Image
 
@@ -69,17 +71,22 @@ class EncoderVersion:
         """Wait until nothing is under way."""
         await self._idle.wait()
 
-    async def encode(self, picture: Picture) -> EncodedFrame:
+    async def encode(self, picture: Picture, persons: EncoderVersion | None = None) -> EncodedFrame:
         """Encode one picture when its turn comes.
 
+        Args:
+            picture: and who wants what of it.
+            persons: looks for persons in the same picture; None: nobody does.
+
         Raises:
+            InvalidInputError: this encoder looks for something that persons do not go beside.
             ImageRejectedError: the picture cannot be used.
             ExpiredError: its time ran out first.
             OverloadedError: a queue was full, or newer work took its place.
             UnavailableError: the scheduler is closed.
         """
-        with self.working():
-            return await self._encode(picture)
+        with self.working(), persons.working() if persons else nullcontext():
+            return await self._encode(picture, self._way(picture, persons))
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -153,17 +160,25 @@ class EncoderVersion:
                 await asyncio.wrap_future(run)
         self._parts.scheduler.way_of_a_picture(self.pipeline.manifest.name, list(self._route.lone_picture()))
 
-    async def _encode(self, picture: Picture) -> EncodedFrame:
+    async def _encode(self, picture: Picture, way: Way[Encoded]) -> EncodedFrame:
         parts, received_s = self._parts, self._parts.clock.monotonic_s()
         async with parts.admission.entered(picture.work_class, self._remaining_s(picture)):
             record("queue", received_s, parts.clock.monotonic_s())
             size = await self._decoded_bytes(picture)
             async with parts.admission.pixels.held(picture.work_class, size):
                 self._require_wanted(picture)
-                frame = (await self._travel(self._route.way(picture), picture.asker)).frame
+                frame = (await self._travel(way, picture.asker)).frame
         total_ms = (parts.clock.monotonic_s() - received_s) * 1e3
         queue_ms = max(0.0, total_ms - frame.times.total_ms)
         return replace(frame, times=replace(frame.times, queue_ms=queue_ms, total_ms=total_ms))
+
+    def _way(self, picture: Picture, persons: EncoderVersion | None) -> Way[Encoded]:
+        if persons is None:
+            return self._route.way(picture)
+        routes = (self._route, persons._route)
+        if not isinstance(routes[0], TwoStageRoute) or not isinstance(routes[1], TwoStageRoute):
+            raise InvalidInputError("persons", "set", f"absent beside {self.pipeline.manifest.modality.value}")
+        return seen_together(routes[0], routes[1], picture, persons.pipeline.model_id)
 
     def _way_of_one(self, picture: Picture) -> Way[AlignedSample]:
         encoded = yield from self._route.way(picture)

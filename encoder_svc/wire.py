@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from encoder_svc.encoders import EncoderStatus
 from encoder_svc.explaining import ExplainQuestion, Explanation
@@ -16,6 +17,7 @@ from tessera.client.stream_wire import stage_times_to_wire
 from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.errors import InvalidInputError
 from tessera.domain.ids import TrackletId, checked_id
+from tessera.domain.person_detector import sources_of
 from tessera.v1 import biometrics_pb2
 from tessera.v1 import encoder_pb2 as pb
 
@@ -44,26 +46,25 @@ def work_class_from_wire(priority: int) -> WorkClass:
     return _WORK_CLASSES[priority]  # type: ignore[index]  # a plain number is what arrives
 
 
-def options_from_wire(message: pb.EncodeOptions) -> EncodeOptions:
+def options_from_wire(message: pb.EncodeOptions, field: str = "options") -> EncodeOptions:
     """What to find and how much to do.
 
     Args:
         message: as sent; what is absent takes the contract's default.
+        field: that held it, for errors.
 
     Raises:
         InvalidInputError: a field is outside of what the contract allows.
     """
     defaults = EncodeOptions()
-    probability = defaults.min_detection_probability
-    if message.HasField("min_detection_probability"):
-        probability = message.min_detection_probability
-    if not 0.0 < probability <= 1.0:
-        raise InvalidInputError("options.min_detection_probability", probability, "more than 0, at most 1")
+    probability = message.min_detection_probability if message.HasField("min_detection_probability") else None
+    if probability is not None and not 0.0 < probability <= 1.0:
+        raise InvalidInputError(f"{field}.min_detection_probability", probability, "more than 0, at most 1")
     embedded = message.min_embedded_probability
     if message.HasField("min_embedded_probability") and not 0.0 < embedded <= 1.0:
-        raise InvalidInputError("options.min_embedded_probability", embedded, "more than 0, at most 1")
+        raise InvalidInputError(f"{field}.min_embedded_probability", embedded, "more than 0, at most 1")
     if message.max_observations > MAX_OBSERVATIONS:
-        raise InvalidInputError("options.max_observations", message.max_observations, f"1 to {MAX_OBSERVATIONS}")
+        raise InvalidInputError(f"{field}.max_observations", message.max_observations, f"1 to {MAX_OBSERVATIONS}")
     return EncodeOptions(
         max_observations=message.max_observations or defaults.max_observations,
         min_detection_probability=probability,
@@ -71,6 +72,31 @@ def options_from_wire(message: pb.EncodeOptions) -> EncodeOptions:
         with_embedding=not message.without_embedding,
         min_embedded_probability=embedded,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PersonsWanted:
+    """What is asked of persons beside faces."""
+
+    options: EncodeOptions
+    wanted: str
+    """A model id or a name; empty: the default."""
+
+
+def persons_from_wire(asked: pb.EncodeRequest | pb.StreamOpen) -> PersonsWanted | None:
+    """What is asked of persons beside faces; None: nothing.
+
+    Raises:
+        InvalidInputError: a field is outside of what the contract allows, or it is not faces that they are beside.
+    """
+    if not asked.HasField("persons"):
+        return None
+    modality = modality_wanted(asked.options)
+    if modality is not Modality.FACE:
+        raise InvalidInputError("persons", "set", f"absent beside {modality.value}: persons go beside FACE")
+    if asked.persons.modality not in {biometrics_pb2.MODALITY_UNSPECIFIED, biometrics_pb2.MODALITY_PERSON}:
+        raise InvalidInputError("persons.modality", asked.persons.modality, "MODALITY_PERSON, or absent")
+    return PersonsWanted(options_from_wire(asked.persons, "persons"), asked.persons.model_id)
 
 
 def modality_wanted(message: pb.EncodeOptions) -> Modality:
@@ -128,6 +154,7 @@ def frame_from_wire(message: pb.Frame) -> StreamFrame:
             TrackletId(checked_id(f"frame.known_tracklets[{at}].tracklet_id", tracklet.tracklet_id)),
             wire.box_from_wire(tracklet.predicted_box),
             tracklet.best_quality,
+            _tracklet_modality(tracklet, f"frame.known_tracklets[{at}].modality"),
         )
         for at, tracklet in enumerate(message.known_tracklets)
     )
@@ -135,6 +162,12 @@ def frame_from_wire(message: pb.Frame) -> StreamFrame:
     return StreamFrame(
         message.frame_id, message.image.data, captured, expires_after_s, known, message.dropped_since_last
     )
+
+
+def _tracklet_modality(message: pb.KnownTracklet, field: str) -> Modality | None:
+    if message.modality == biometrics_pb2.MODALITY_UNSPECIFIED:
+        return None
+    return wire.modality_from_wire(message.modality, field)
 
 
 def encode_response(frame: EncodedFrame, model_id: str) -> pb.EncodeResponse:
@@ -145,6 +178,7 @@ def encode_response(frame: EncodedFrame, model_id: str) -> pb.EncodeResponse:
         width_px=frame.width_px,
         height_px=frame.height_px,
         stage_times=stage_times_to_wire(frame.times),
+        persons=_persons(frame),
     )
 
 
@@ -158,8 +192,8 @@ def stream_event_to_wire(event: FrameAnswer | CreditGrant) -> pb.EncodeStreamRes
     match event.outcome:
         case EncodedFrame() as frame:
             observations = [_observation(sample) for sample in frame.samples]
-            encoded = pb.Encoded(observations=observations, width_px=frame.width_px, height_px=frame.height_px)
-            result.encoded.CopyFrom(encoded)
+            sides = {"width_px": frame.width_px, "height_px": frame.height_px}
+            result.encoded.CopyFrom(pb.Encoded(observations=observations, persons=_persons(frame), **sides))
             result.stage_times.CopyFrom(stage_times_to_wire(frame.times))
         case SkippedFrame(reason):
             result.skipped.reason = wire.reason_to_wire(reason)
@@ -212,8 +246,8 @@ def encoder_to_wire(status: EncoderStatus) -> pb.Encoder:
         dimensions=manifest.dimensions,
         state=pb.EncoderState.Value(f"ENCODER_STATE_{status.state.value}"),
         state_detail=status.detail,
-        licences=list(dict.fromkeys(source.licence for source in manifest.sources)),
-        weights=[pb.WeightFile(name=s.file, sha256=s.sha256, source=s.requirement) for s in manifest.sources],
+        licences=list(dict.fromkeys(source.licence for source in sources_of(manifest))),
+        weights=[pb.WeightFile(name=s.file, sha256=s.sha256, source=s.requirement) for s in sources_of(manifest)],
         device=status.device,
         default=status.default,
         calibration_id=status.facts.calibration_id,
@@ -231,6 +265,13 @@ def wanted_modality(message: pb.ListEncodersRequest) -> Modality | None:
     if message.modality == biometrics_pb2.MODALITY_UNSPECIFIED:
         return None
     return wire.modality_from_wire(message.modality)
+
+
+def _persons(frame: EncodedFrame) -> pb.Persons | None:
+    if frame.persons is None:
+        return None
+    observations = [_observation(sample) for sample in frame.persons.samples]
+    return pb.Persons(observations=observations, model_id=frame.persons.model_id)
 
 
 def _observation(face: SeenSample) -> biometrics_pb2.Observation:

@@ -160,8 +160,9 @@ def _policy_from(message: collection_pb2.DecisionPolicy, modality: Modality) -> 
     default = PolicyRecord.usual(modality)
     impostors = wire.impostors_from_wire(message.impostors, default.impostors, "policy.impostors")
     fmr, fpir = optional(message, "verify_target_fmr"), optional(message, "identify_target_fpir")
+    usual_fmr = default.verify_target_fmr if impostors is default.impostors else impostors.default_target_fmr
     return PolicyRecord(
-        verify_target_fmr=impostors.default_target_fmr if fmr is None else fmr,
+        verify_target_fmr=usual_fmr if fmr is None else fmr,
         identify_target_fpir=default.identify_target_fpir if fpir is None else fpir,
         planned_gallery_size=message.planned_gallery_size,
         min_tracklet_frames=message.min_tracklet_frames or default.min_tracklet_frames,

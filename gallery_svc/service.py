@@ -33,6 +33,7 @@ from gallery_svc.shard_servicer import ShardServer, ShardServicer
 from gallery_svc.signing import Signer
 from gallery_svc.store.protocol import Store
 from gallery_svc.store.redis import RedisStore
+from gallery_svc.store_watch import StoreWatch
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
 from tessera.chassis.server import Server, ServerSettings
@@ -99,13 +100,13 @@ async def running_gallery(
     server = Server(_listening(settings), ground.metrics, SERVICES, add_servicers, tracing)
     follower, finisher, checkpointer = _follower(ground, server), _finisher(ground), _checkpointer(ground)
     retention, alerting, forgetting = _retention(ground), _alerting(ground), _forgetting(ground)
-    shard_server = _shard_server(ground, tracing)
+    shard_server, watch = _shard_server(ground, tracing), _store_watch(ground)
     try:
         await server.start()
         if ground.holding.total:
             await shard_server.start()
         following = asyncio.create_task(_follow(follower))
-        upkeep = (finisher, checkpointer, retention, forgetting, alerting)
+        upkeep = (finisher, checkpointer, retention, forgetting, alerting, watch)
         beside = asyncio.gather(*(part.run() for part in upkeep), _leases(ground))
         try:
             yield RunningGallery(server, following, ground.metrics, ground.store, ground.signer)
@@ -115,6 +116,7 @@ async def running_gallery(
             retention.stop()
             forgetting.stop()
             alerting.stop()
+            watch.stop()
             await _stop_answering(ground, server, shard_server)
             checkpointer.stop()  # after the last decision
             if ground.engine is not None:
@@ -231,6 +233,11 @@ def _alerting(ground: Ground) -> Alerting:
         member_id=ground.member_id,
         lease_s=ground.settings.alert_lease_s,
     )
+
+
+def _store_watch(ground: Ground) -> StoreWatch:
+    store = ground.store
+    return StoreWatch(store.nodes if isinstance(store, RedisStore) else None, ground.metrics)
 
 
 def _checkpointer(ground: Ground) -> Checkpointer:

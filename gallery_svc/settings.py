@@ -75,7 +75,7 @@ class GallerySettings:
     metrics_port: int = 9102
     """HTTP for /metrics; 0 lets the system choose."""
     encoder: str = "127.0.0.1:7001"
-    """`host:port` of the encoder."""
+    """`host:port` of the encoder; of several, `dns:///host:port` or IP addresses with commas between (ADR 0032)."""
     store: str = "redis://127.0.0.1:7379/0"
     """redis://, rediss:// or unix:// for one server; sentinel://HOST:PORT,HOST:PORT/NAME for the primary that Sentinels
     name; cluster://HOST:PORT,HOST:PORT for a cluster; `memory` keeps nothing and is for tests."""

@@ -32,6 +32,8 @@ class Severity(IntEnum):
     CRITICAL = 3
 
 
+_CALLS = frozenset({"OPENED", "REMINDED"})
+
 Facts = Mapping[str, object]
 """What JSON has words for; the shapes are in docs/notifications.md."""
 
@@ -65,6 +67,11 @@ class Happening:
     def severity(self) -> Severity:
         """Of an alert."""
         return Severity.__members__.get(str(self.facts.get("severity", "")), Severity.NONE)
+
+    @property
+    def is_call(self) -> bool:
+        """Whether it calls for something: of an alert only that it opened or goes on, and not what became of it."""
+        return self.kind is not Kind.ALERT or self.facts.get("change") in _CALLS
 
     @property
     def is_over(self) -> bool:

@@ -10,7 +10,7 @@ import zlib
 
 from tessera import __version__
 
-EVENT_TYPES = ("alert", "late", "replayed")
+EVENT_TYPES = ("alert", "update", "late", "replayed")
 """An automation that asks for `alert` is never started by the others."""
 
 _OTHER = re.compile(r"[^A-Za-z0-9_-]")

@@ -32,8 +32,13 @@ class Message:
     """So many other notifications were held back before this one."""
 
     @property
+    def is_call(self) -> bool:
+        """Whether something may be done because of it, such as a door opened."""
+        return self.is_news and self.happening.is_call
+
+    @property
     def is_news(self) -> bool:
-        """Whether something may be done because of it."""
+        """Whether it is told for the first time and holds."""
         return not self.late and not self.replayed and self.happening.kind not in {Kind.TEST, Kind.HELD_BACK}
 
     @property
@@ -76,6 +81,7 @@ def payload(message: Message) -> dict[str, object]:
         "recorded_at": stamp(happening.recorded_at),
         "valid_until": stamp(happening.valid_until),
         "sent_at": stamp(message.sent_at),
+        "call": message.is_call,
         "late": message.late,
         "replayed": message.replayed,
         "test": happening.kind is Kind.TEST,

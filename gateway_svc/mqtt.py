@@ -266,6 +266,6 @@ def _require_taken(reason: ReasonCode) -> None:
 
 
 def _event(message: Message) -> str:
-    kind = message.happening.kind.lower()
+    kind = message.happening.kind.lower() if message.happening.is_call else "update"
     marked = "replayed" if message.replayed else "late" if message.late else kind
     return json.dumps({"event_type": marked, **payload(message)})

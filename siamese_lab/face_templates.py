@@ -27,7 +27,7 @@ from tessera.imaging.align import align
 from tessera.imaging.decode import DEFAULT_LIMITS, Image, decode_for_detection
 from tessera.imaging.preprocess import DETECT_SIDE_PX, detector_input, embedder_input, views_input
 from tessera.imaging.refine import MIN_PROBABILITY, SIZES, cut_views, join_landmarks
-from tessera.nets.artifact import FaceNetworks, load_face_networks
+from tessera.nets.artifact import SampleNetworks, load_face_networks
 from tessera.nets.yunet import decode as decode_faces
 
 DETECTION_PROBABILITY = 0.7
@@ -52,7 +52,7 @@ class FoundFace:
         return decode_for_detection(self.picture.data, DEFAULT_LIMITS, DETECT_SIDE_PX).image
 
 
-def shipped_networks(manifest: Manifest) -> FaceNetworks:
+def shipped_networks(manifest: Manifest) -> SampleNetworks:
     """The networks that a manifest names, on the CPU."""
     bring = functools.partial(bring_weights, default_cache_dir(), default_supplied_dir())
     return load_face_networks(manifest, bring, default_cache_dir())
@@ -65,7 +65,7 @@ class FaceTemplates:
         networks: of a face encoder, on the CPU.
     """
 
-    def __init__(self, networks: FaceNetworks) -> None:
+    def __init__(self, networks: SampleNetworks) -> None:
         self._networks = networks
 
     def find(self, picture: Picture) -> FoundFace | None:
@@ -116,7 +116,7 @@ class FaceTemplates:
         return output
 
 
-def embed_in_process(pictures: Sequence[Picture], manifest: Manifest, networks: FaceNetworks) -> EmbeddedPictures:
+def embed_in_process(pictures: Sequence[Picture], manifest: Manifest, networks: SampleNetworks) -> EmbeddedPictures:
     """One template for each picture that shows a face, by the recipe of a manifest.
 
     Raises:

@@ -32,7 +32,7 @@ from tessera.imaging.align import align
 from tessera.imaging.decode import Image, decode
 from tessera.imaging.preprocess import detector_input
 from tessera.imaging.quality import QualityGate, assess
-from tessera.nets.artifact import FaceNetworks
+from tessera.nets.artifact import SampleNetworks
 from tessera.nets.yunet import decode as decode_faces
 
 SEED = 5
@@ -172,7 +172,7 @@ def _print_measures(faces: list[Face]) -> None:
             sys.stdout.write(f"untouched, told {reason}: {share:.2%}\n")
 
 
-def _print_degradations(faces: list[Face], networks: FaceNetworks) -> None:
+def _print_degradations(faces: list[Face], networks: SampleNetworks) -> None:
     for name, (degrade, reason) in DEGRADATIONS.items():
         rng = np.random.default_rng(SEED)
         caught, lost = 0, 0
@@ -188,7 +188,7 @@ def _assess(face: Face, crop: Image) -> Quality:
     return assess(crop, face.box, face.landmarks, face.probability, _GATE, picture=face.picture)
 
 
-def _faces(tar: Path, networks: FaceNetworks, limit: int) -> Iterator[Face]:
+def _faces(tar: Path, networks: SampleNetworks, limit: int) -> Iterator[Face]:
     found = 0
     for picture in read_pictures(tar):
         try:
@@ -203,7 +203,7 @@ def _faces(tar: Path, networks: FaceNetworks, limit: int) -> Iterator[Face]:
             return
 
 
-def _nearest(image: Image, networks: FaceNetworks, to: Face | None = None) -> Face | None:
+def _nearest(image: Image, networks: SampleNetworks, to: Face | None = None) -> Face | None:
     """The face nearest to the middle, or to where `to` has it; None where there is none."""
     seen = detector_input(image)
     with torch.inference_mode():
@@ -221,7 +221,7 @@ def _nearest(image: Image, networks: FaceNetworks, to: Face | None = None) -> Fa
     return Face(image, box, found.landmarks[at] / np.float32(seen.scale), float(found.probabilities[at]))
 
 
-def _networks() -> FaceNetworks:
+def _networks() -> SampleNetworks:
     torch.set_num_threads(1)
     return shipped_networks(load_manifest("face-sface-1"))
 

@@ -34,7 +34,7 @@ from tessera.domain.templates import as_templates
 from tessera.imaging.align import CROP_PX, align, similarity_transform
 from tessera.imaging.decode import Image
 from tessera.imaging.preprocess import detector_input
-from tessera.nets.artifact import FaceNetworks
+from tessera.nets.artifact import SampleNetworks
 
 BASE_ENCODER = "face-sface-1"
 SEED = 1
@@ -294,7 +294,7 @@ class Costs:
         return self.detect + self.refine * refined + (self.align + self.embed) * len(recipe.ingredients)
 
 
-def measure_costs(way: FaceTemplates, faces: Sequence[FoundFace], networks: FaceNetworks) -> Costs:
+def measure_costs(way: FaceTemplates, faces: Sequence[FoundFace], networks: SampleNetworks) -> Costs:
     """Time every step in turn on one thread, in processor time: who else uses the machine matters little then."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -17,7 +17,7 @@ from tessera.domain.artifact import DEFAULT_ENCODERS, Manifest, SourceFile, load
 from tessera.domain.embedding import Modality
 
 if TYPE_CHECKING:
-    from tessera.nets.artifact import FaceNetworks
+    from tessera.nets.artifact import SampleNetworks
 
 
 # A busy machine stalls for longer than Hypothesis allows an example; every test has a time limit of its own.
@@ -77,7 +77,7 @@ def face_weights(face_manifest: Manifest) -> Mapping[str, Path]:
 @pytest.fixture(scope="session")
 def face_networks(
     face_manifest: Manifest, face_weights: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> FaceNetworks:
+) -> SampleNetworks:
     """The torch networks with the real weights, on the CPU."""
     from tessera.nets.artifact import load_face_networks
 

@@ -24,7 +24,7 @@ from encoder_svc.version import Parts
 from tessera.chassis.clock import Clock, ManualClock, SystemClock
 from tessera.domain.artifact import Manifest, load_manifest
 from tessera.domain.ids import ModelId
-from tessera.nets.artifact import FaceNetworks
+from tessera.nets.artifact import SampleNetworks
 
 LIMIT_S = 40.0
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -102,7 +102,7 @@ def pipeline_of(
     embedder: Callable[[torch.Tensor], torch.Tensor] = tell,
 ) -> FacePipeline:
     """A real pipeline on pretended networks."""
-    return FacePipeline(manifest, FaceNetworks(detector, embedder, torch.device("cpu")))
+    return FacePipeline(manifest, SampleNetworks(detector, embedder, torch.device("cpu")))
 
 
 class Barrier:

@@ -31,13 +31,16 @@ def alert(
     valid_s: float = 60.0,
     severity: str = "WARNING",
     state: str = "OPEN",
+    change: str = "OPENED",
+    rule_id: str = "strangers",
 ) -> Happening:
-    """An alert of the rule `strangers`, on the camera `yard`."""
+    """An alert, on the camera `yard`."""
     facts = {
         "alert_id": alert_id,
-        "rule_id": "strangers",
+        "rule_id": rule_id,
         "severity": severity,
         "state": state,
+        "change": change,
         "summary": "a stranger",
     }
     return Happening(

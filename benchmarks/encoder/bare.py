@@ -25,8 +25,9 @@ from benchmarks.encoder.child import follow_orders
 from benchmarks.encoder.faces import OPTIONS, load, look_closer, run_batch
 from benchmarks.encoder.pictures import pictures_720p
 from encoder_svc.device import prepare_inference_thread, tune_interpreter
-from encoder_svc.faces.found import FoundFaces, PreparedFrame
+from encoder_svc.faces.found import FoundFaces
 from encoder_svc.faces.pipeline import FacePipeline
+from encoder_svc.looking import PreparedFrame
 from tessera.chassis.allocator import tune_for_networks
 from tessera.imaging.decode import Image
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from encoder_svc.faces.found import FoundFaces
-from encoder_svc.faces.pipeline import DetectorOutput, FacePipeline
+from encoder_svc.faces.pipeline import FacePipeline
 from encoder_svc.frames import EncodeOptions
 from encoder_svc.loading import load_face_pipeline
 from encoder_svc.settings import DeviceChoice, EncoderSettings, RuntimeChoice
+from encoder_svc.two_stage import DetectorOutput
 
 OPTIONS = EncodeOptions()
 

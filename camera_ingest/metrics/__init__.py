@@ -24,6 +24,13 @@ class IngestMetrics(CameraMetrics, TrackletMetrics, ClockMetrics, LeaseMetrics, 
 
     def forget_camera(self, camera_id: str) -> None:
         """A camera was removed: its gauges go; its counters stay until the process ends, so that rates do not jump."""
-        gauges = (self.camera_up, self.scene_clear, self.sample_rate_hz, self.last_frame_age_s, self.tracklets_active)
+        gauges = (
+            self.camera_up,
+            self.camera_frozen,
+            self.scene_clear,
+            self.sample_rate_hz,
+            self.last_frame_age_s,
+            self.tracklets_active,
+        )
         for gauge in (*gauges, self.clock_drift_ppm, self.sender_offset_s):
             gauge.remove_by_labels({"camera": camera_id})

@@ -14,6 +14,12 @@ class CameraMetrics(Theme):
         "0: GetCameraStatus says why; look at the camera and its network first.",
         labels=("camera",),
     )
+    camera_frozen = gauge(
+        "tessera_ingest_camera_frozen",
+        "1 while a live camera sends the same picture again and again.",
+        "1: restart the camera. If it happens again, somebody may be feeding it a still: look at its network.",
+        labels=("camera",),
+    )
     scene_clear = gauge(
         "tessera_ingest_scene_clear",
         "1 while the camera sees its scene.",

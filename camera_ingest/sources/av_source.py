@@ -115,6 +115,7 @@ class AvSource:
         self._container: InputContainer | None = None
         self._stamps = StreamClock(clock)
         self._playout: Playout | None = None
+        self._fast = FileTime(clock)
         self._waited_s = self._spent_s = 0.0
         self._is_behind = False
         self.note = ""
@@ -232,9 +233,9 @@ class AvSource:
             case Timing.FILE:
                 yield from self._in_time(FileTime(self._clock, LONGEST_LATE_S), stopped)
             case Timing.FAST:
-                time = FileTime(self._clock)
+                self._fast.begin_anew()
                 for frame in self._decoded():
-                    yield CapturedFrame(time.due(frame.time)[0], self._clock.monotonic_s(), _picture_of(frame))
+                    yield CapturedFrame(self._fast.due(frame.time)[0], self._clock.monotonic_s(), _picture_of(frame))
 
     def _in_time(self, time: FileTime | Playout, stopped: threading.Event) -> Iterator[CapturedFrame]:
         for frame in self._decoded():

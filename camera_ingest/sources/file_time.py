@@ -33,16 +33,22 @@ class FileTime:
         self._longest_late_s = longest_late_s
         self._first_s: float | None = None
         self._began_s = clock.monotonic_s()
+        self._due_s = self._step_s = 0.0
+
+    def begin_anew(self) -> None:
+        """The recording is played again: behind its last frame, for one that is read fast is ahead of the clock."""
+        self._first_s = None
 
     def due(self, time_s: float | None) -> tuple[datetime, float]:
         """When a frame is captured: UTC, and on the monotonic clock."""
         time_s = time_s or 0.0
         if self._first_s is None:
-            self._first_s, self._began_s = time_s, self._clock.monotonic_s()
+            self._first_s, self._began_s = time_s, max(self._clock.monotonic_s(), self._due_s + self._step_s)
         due_s = self._began_s + max(0.0, time_s - self._first_s)
         late_s = self._clock.monotonic_s() - due_s
         if self._longest_late_s is not None and late_s > self._longest_late_s:
             self._began_s, due_s = self._began_s + late_s, due_s + late_s
+        self._step_s, self._due_s = max(0.0, due_s - self._due_s) if self._due_s else 0.0, due_s
         return wall_time(self._clock, due_s), due_s
 
 

@@ -10,51 +10,43 @@ import time
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from encoder_svc.faces.found import Candidate, FoundFaces, PreparedFrame
+from encoder_svc.candidates import Candidate
+from encoder_svc.faces.found import FoundFaces
 from encoder_svc.faces.route import FaceRoute
-from encoder_svc.frames import EncodedFrame, EncodeOptions, SeenSample
-from encoder_svc.pipeline import EMBED_BATCH, Route
-from tessera.client.stream_values import KnownTracklet, StageTimes
+from encoder_svc.frames import EncodedFrame, EncodeOptions
+from encoder_svc.looking import PreparedFrame
+from encoder_svc.pipeline import Route
+from encoder_svc.two_stage import DetectorOutput, TwoStagePipeline, since_ms
+from tessera.client.stream_values import KnownTracklet
 from tessera.domain.artifact import Manifest
-from tessera.domain.embedding import Embedding, Vector, Vectors
-from tessera.domain.errors import ArtifactError
-from tessera.domain.ids import ModelId, TrackletId
-from tessera.domain.observation import Box, Landmarks, Observation
+from tessera.domain.embedding import Vectors
+from tessera.domain.observation import Box, Landmarks
 from tessera.domain.saliency import Weights
 from tessera.domain.templates import as_templates
 from tessera.imaging.align import CROP_PX, align
 from tessera.imaging.covering import blurred
-from tessera.imaging.decode import DEFAULT_LIMITS, DecodeLimits, Image, decode, decode_for_detection
-from tessera.imaging.headers import read_header
+from tessera.imaging.decode import DEFAULT_LIMITS, DecodeLimits, Image
 from tessera.imaging.overlay import draw
 from tessera.imaging.pad_crop import crop_around
 from tessera.imaging.preprocess import (
     DETECT_SIDE_PX,
     PREPROCESSING_VERSION,
-    DetectorInput,
-    detector_input,
     embedder_input,
     views_input,
 )
 from tessera.imaging.quality import DEFAULT_GATE, QualityGate, assess
 from tessera.imaging.refine import MIN_PROBABILITY, SIZES, VIEWS, cut_views, join_landmarks
-from tessera.nets.artifact import FaceNetworks
+from tessera.nets.artifact import SampleNetworks
 from tessera.nets.minifasnet import PadNetwork
 from tessera.nets.yunet import decode as decode_faces
 
-CLEARLY_BETTER = 0.1
-"""How much `Quality.overall` must rise before a tracklet that has a template is embedded again."""
-
-DetectorOutput = npt.NDArray[np.float32]
-"""float32 of shape (priors, 16): what the detector gave for one picture."""
-
-_SAME_FACE_IOU = 0.4
+SURE_OF_A_FACE = 0.7
+"""What is reported where the caller names no probability."""
 
 
-class FacePipeline:
+class FacePipeline(TwoStagePipeline):
     """The face encoder of one manifest.
 
     Args:
@@ -72,39 +64,22 @@ class FacePipeline:
     def __init__(
         self,
         manifest: Manifest,
-        networks: FaceNetworks,
+        networks: SampleNetworks,
         *,
         detect_side_px: int = DETECT_SIDE_PX,
         limits: DecodeLimits = DEFAULT_LIMITS,
         gate: QualityGate = DEFAULT_GATE,
         pad: PadNetwork | None = None,
     ) -> None:
-        if manifest.preprocessing != PREPROCESSING_VERSION:
-            raise ArtifactError(
-                manifest.name,
-                f"was made with preprocessing {manifest.preprocessing}; this version has {PREPROCESSING_VERSION}",
-            )
-        self.manifest = manifest
-        self._networks = networks
-        self._detect_side_px = detect_side_px
-        self._limits = limits
+        super().__init__(
+            manifest,
+            networks,
+            preprocessing=PREPROCESSING_VERSION,
+            detect_side_px=detect_side_px,
+            limits=limits,
+        )
         self._gate = gate
         self._pad = pad
-
-    @property
-    def model_id(self) -> ModelId:
-        """What its embeddings carry."""
-        return self.manifest.model_id
-
-    @property
-    def device(self) -> torch.device:
-        """Where its networks run."""
-        return self._networks.device
-
-    @property
-    def runtime(self) -> str:
-        """What runs its networks."""
-        return self._networks.runtime.value
 
     def route(self, priority: int = 0) -> Route:
         """Its stages, for the scheduler of its device."""
@@ -126,60 +101,16 @@ class FacePipeline:
         frame = self.prepare(data)
         started_s = time.perf_counter()
         (output,) = self.detect([frame.detector])
-        detect_ms = _since_ms(started_s)
+        detect_ms = since_ms(started_s)
         found = self.find(frame, output, options or EncodeOptions(), known)
         if found.views:
             started_s = time.perf_counter()
             outputs = [self.look([view])[0] for view in found.views]
-            detect_ms += _since_ms(started_s)
+            detect_ms += since_ms(started_s)
             self.realign(found, outputs)
         if found.surroundings:
             self.give_liveness(found.wanted, self.judge(found.surroundings))
-        started_s = time.perf_counter()
-        for first in range(0, len(found.wanted), EMBED_BATCH):
-            batch = found.wanted[first : first + EMBED_BATCH]
-            self.give_embeddings(batch, self.embed([candidate.crop for candidate in batch]))
-        return self.seen(frame, found, detect_ms, _since_ms(started_s))
-
-    def decoded_bytes(self, data: bytes) -> int:
-        """How much memory decoding the picture will take, from its header.
-
-        Raises:
-            ImageRejectedError: the header cannot be read.
-        """
-        header = read_header(data) if data else None
-        # What will be refused shall not wait for room, nor keep others from it.
-        if header is None or header.height_px * header.width_px > self._limits.max_pixels:
-            return 0
-        return header.decoded_bytes
-
-    def prepare(self, data: bytes) -> PreparedFrame:
-        """Decode a picture and shrink it for the detector; any thread may do it.
-
-        Raises:
-            ImageRejectedError: the picture cannot be used.
-        """
-        started_s = time.perf_counter()
-        scaled = decode_for_detection(data, self._limits, self._detect_side_px)
-        seen = detector_input(scaled.image, self._detect_side_px)
-        return PreparedFrame(data, scaled, seen, _since_ms(started_s))
-
-    def detect(self, inputs: Sequence[DetectorInput]) -> list[DetectorOutput]:
-        """Look at pictures of one shape; only the device's threads may do it.
-
-        Args:
-            inputs: of `prepare`, all of one height and width.
-
-        Returns:
-            One (priors, 16) each, as `YuNet` gives it.
-        """
-        rows = [one.values.transpose(0, 2, 3, 1) for one in inputs]
-        joined = rows[0] if len(rows) == 1 else np.concatenate(rows)
-        with torch.inference_mode():
-            outputs: npt.NDArray[np.float32] = self._networks.detector(
-                torch.from_numpy(joined.transpose(0, 3, 1, 2))
-            ).numpy()
-        return list(outputs)
+        return self.seen(frame, found, detect_ms, self.embed_wanted(found))
 
     def find(
         self,
@@ -197,7 +128,8 @@ class FacePipeline:
             known: tracklets that need no new embedding unless the sample is clearly better.
         """
         seen = frame.detector
-        found = decode_faces(output, seen.height_px, seen.width_px, score_threshold=options.min_detection_probability)
+        sure = options.min_detection_probability or SURE_OF_A_FACE
+        found = decode_faces(output, seen.height_px, seen.width_px, score_threshold=sure)
         areas = found.boxes[:, 2] * found.boxes[:, 3]
         largest = np.argsort(-areas, kind="stable")[: options.max_observations]
         # In pixels of the picture as it was sent.
@@ -206,11 +138,8 @@ class FacePipeline:
         faces = self._cut_from(frame, boxes)
         for row in zip(boxes, landmarks, found.probabilities[largest], strict=True):
             faces.candidates.append(self._measure(row, faces))
-        _recognise(faces.candidates, known)
-        if options.with_embedding:
-            best = {tracklet.tracklet_id: tracklet.best_quality for tracklet in known}
-            faces.wanted = [c for c in faces.candidates if _needs_embedding(c, options, best)]
-            self._cut_more(faces)
+        faces.choose(options, known)
+        self._cut_more(faces)
         return faces
 
     @property
@@ -228,7 +157,7 @@ class FacePipeline:
             One (priors, 16) each, as `YuNet` gives it.
         """
         with torch.inference_mode():
-            outputs: npt.NDArray[np.float32] = self._networks.detector(torch.from_numpy(views_input(views))).numpy()
+            outputs: DetectorOutput = self._networks.detector(torch.from_numpy(views_input(views))).numpy()
         return list(outputs)
 
     def realign(self, found: FoundFaces, outputs: Sequence[DetectorOutput]) -> None:
@@ -249,7 +178,7 @@ class FacePipeline:
             joined = join_landmarks(candidate.landmarks / factor, looked)
             candidate.landmarks = joined * factor
             candidate.crop = align(found.image, joined)
-        found.align_ms += _since_ms(started_s)
+        found.align_ms += since_ms(started_s)
 
     def judge(self, surroundings: Sequence[Image]) -> list[float]:
         """The probability that each shows a live face; only the device's threads may do it."""
@@ -275,26 +204,6 @@ class FacePipeline:
         for candidate, chance in zip(candidates, chances, strict=True):
             candidate.bona_fide_probability = chance
 
-    def give_embeddings(self, candidates: Sequence[Candidate], vectors: Iterable[Vector]) -> None:
-        """Put each embedding to its face."""
-        for candidate, vector in zip(candidates, vectors, strict=True):
-            candidate.embedding = Embedding(vector, self.model_id)
-
-    def seen(self, frame: PreparedFrame, found: FoundFaces, detect_ms: float, embed_ms: float) -> EncodedFrame:
-        """The answer, once all is known; nothing has waited here."""
-        decode_ms = frame.decode_ms + found.decode_ms
-        spent_ms = decode_ms + detect_ms + found.align_ms + found.quality_ms + embed_ms
-        times = StageTimes(
-            decode_ms=decode_ms,
-            detect_ms=detect_ms,
-            align_ms=found.align_ms,
-            quality_ms=found.quality_ms,
-            embed_ms=embed_ms,
-            total_ms=spent_ms,
-        )
-        faces = tuple(_seen(c) for c in found.candidates)
-        return EncodedFrame(faces, frame.scaled.height_px, frame.scaled.width_px, times)
-
     def without_features(self, crop: Image) -> Image:
         """What covers a part of a face in an explanation: the face, blurred."""
         return blurred(crop)
@@ -303,26 +212,16 @@ class FacePipeline:
         """A PNG of the aligned face with a map over it."""
         return draw(crop, weights)
 
-    def blank_frame(self, height_px: int, width_px: int) -> DetectorInput:
-        """A black picture as the detector sees it, for warming up."""
-        return detector_input(np.zeros((height_px, width_px, 3), dtype=np.uint8), self._detect_side_px)
-
     def blank_views(self) -> tuple[Image, ...]:
         """Black views of the closer look, one of each size, for warming up."""
         return tuple(np.zeros((side_px, side_px, 3), dtype=np.uint8) for side_px, _ in SIZES)
 
-    def blank_crop(self) -> Image:
-        """A black face, for warming up."""
-        return np.zeros((self.manifest.crop.height_px, self.manifest.crop.height_px, 3), dtype=np.uint8)
-
     def _cut_from(self, frame: PreparedFrame, boxes: Vectors) -> FoundFaces:
         """What to cut faces from: the full picture when one of them is smaller than its aligned square."""
-        factor = frame.scaled.factor
-        if factor == 1 or not len(boxes) or boxes[:, 2:].min() >= CROP_PX * factor:
-            return FoundFaces(frame.scaled.image, factor)
+        smallest_px = CROP_PX * frame.scaled.factor
         started_s = time.perf_counter()
-        image = decode(frame.data, self._limits)
-        return FoundFaces(image, 1, decode_ms=_since_ms(started_s))
+        image, factor = frame.image_for(full=bool(len(boxes)) and boxes[:, 2:].min() < smallest_px)
+        return FoundFaces(image, factor, decode_ms=since_ms(started_s))
 
     def _cut_more(self, faces: FoundFaces) -> None:
         """Cut what else the networks look at of the faces that are to be embedded."""
@@ -333,47 +232,18 @@ class FacePipeline:
         if self._pad is not None:
             boxes = [candidate.box.scaled(1.0 / faces.factor) for candidate in faces.wanted]
             faces.surroundings = [crop_around(faces.image, box, self._pad.scale) for box in boxes]
-        faces.align_ms += _since_ms(started_s)
+        faces.align_ms += since_ms(started_s)
 
     def _measure(self, row: tuple[Vectors, Landmarks, np.float32], faces: FoundFaces) -> Candidate:
         box, landmarks, probability = row
         started_s = time.perf_counter()
         crop = align(faces.image, landmarks / np.float32(faces.factor))
-        faces.align_ms += _since_ms(started_s)
+        faces.align_ms += since_ms(started_s)
         started_s = time.perf_counter()
         x_px, y_px, width_px, height_px = (float(value) for value in box)
         face = Box(x_px, y_px, width_px, height_px)
         quality = assess(
             crop, face, landmarks, float(probability), self._gate, picture=faces.image, factor=faces.factor
         )
-        faces.quality_ms += _since_ms(started_s)
+        faces.quality_ms += since_ms(started_s)
         return Candidate(face, landmarks.astype(np.float32), float(probability), crop, quality)
-
-
-def _recognise(candidates: Sequence[Candidate], known: Sequence[KnownTracklet]) -> None:
-    """Give each known tracklet the face that overlaps its prediction most; the best overlaps choose first."""
-    overlaps = [(c.box.iou(k.predicted_box), i, j) for i, c in enumerate(candidates) for j, k in enumerate(known)]
-    taken: set[int] = set()
-    for overlap, i, j in sorted(overlaps, reverse=True):
-        if overlap < _SAME_FACE_IOU:
-            break
-        if candidates[i].tracklet_id is None and j not in taken:
-            candidates[i].tracklet_id = known[j].tracklet_id
-            taken.add(j)
-
-
-def _needs_embedding(candidate: Candidate, options: EncodeOptions, best: dict[TrackletId, float]) -> bool:
-    if candidate.box.shorter_side_px < options.min_side_px or candidate.probability < options.min_embedded_probability:
-        return False
-    if candidate.tracklet_id is None:
-        return True
-    return candidate.quality.overall > best[candidate.tracklet_id] + CLEARLY_BETTER
-
-
-def _seen(c: Candidate) -> SeenSample:
-    seen = Observation(c.box, c.landmarks, c.probability, c.quality, c.embedding, c.bona_fide_probability)
-    return SeenSample(seen, c.tracklet_id)
-
-
-def _since_ms(started_s: float) -> float:
-    return (time.perf_counter() - started_s) * 1e3

@@ -20,6 +20,31 @@ Way = Generator[Sequence[Want], list[Done], T]
 """Yields what it wants done, is sent the results in that order, and returns its answer."""
 
 
+def side_by_side(*ways: Way[T]) -> Way[list[T]]:
+    """Several ways in step: what all of them want next is wanted at once, and they go on when all of it is done.
+
+    Returns:
+        What each gave, in their order. When one fails, none goes on.
+    """
+    answers: dict[int, T] = {}
+    wanted: dict[int, Sequence[Want]] = {}
+    sent: dict[int, list[Done] | None] = dict.fromkeys(range(len(ways)))
+    try:
+        while sent:
+            for at, done in sent.items():
+                try:
+                    wanted[at] = next(ways[at]) if done is None else ways[at].send(done)
+                except StopIteration as end:
+                    answers[at] = end.value
+            left = iter((yield [want for wants in wanted.values() for want in wants]) if wanted else ())
+            sent = {at: [next(left) for _ in wants] for at, wants in wanted.items()}
+            wanted = {}
+    finally:
+        for way in ways:
+            way.close()
+    return [answers[at] for at in range(len(ways))]
+
+
 @dataclass(frozen=True, slots=True)
 class Ran:
     """A batch that something of a picture was in."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from encoder_svc.frames import EncodedFrame, EncodeOptions, SeenSample
+from encoder_svc.looking import decoded_bytes
 from encoder_svc.pipeline import Route
 from encoder_svc.signatures.found import FoundSignature, FoundSignatures
 from encoder_svc.signatures.route import SIGNATURE_BATCH, SignatureRoute
@@ -26,7 +27,6 @@ from tessera.domain.reasons import Reason
 from tessera.domain.saliency import Weights
 from tessera.domain.templates import as_templates
 from tessera.imaging.decode import DEFAULT_LIMITS, DecodeLimits, Image, decode_for_detection
-from tessera.imaging.headers import read_header
 from tessera.imaging.signature import (
     SIGNATURE_PREPROCESSING,
     PreparedSignature,
@@ -40,6 +40,9 @@ from tessera.nets.signature import SignatureNetworks
 
 PAGE_SIDE_PX = 2048
 """A JPEG is decoded no larger than this longer side needs: a signature on an A4 page then has some 500 pixels."""
+
+SURE_OF_A_SIGNATURE = 0.7
+"""What is reported where the caller names no probability."""
 
 _NO_LANDMARKS = np.empty((0, 2), np.float32)
 _PAPER = 255
@@ -113,10 +116,7 @@ class SignaturePipeline:
         Raises:
             ImageRejectedError: the header cannot be read.
         """
-        header = read_header(data) if data else None
-        if header is None or header.height_px * header.width_px > self._limits.max_pixels:
-            return 0
-        return header.decoded_bytes
+        return decoded_bytes(data, self._limits)
 
     def find(self, data: bytes, options: EncodeOptions) -> FoundSignatures:
         """Decode a picture and lay what was signed on canvases; any thread may do it.
@@ -216,7 +216,10 @@ def _as_seen(prepared: PreparedSignature) -> Image:
 
 def _is_told(one: FoundSignature, options: EncodeOptions) -> bool:
     """Print is told as print where nothing was written: a page without a signature is another mistake."""
-    return one.probability > options.min_detection_probability or Reason.PRINTED_TEXT in one.quality.reasons
+    return (
+        one.probability > (options.min_detection_probability or SURE_OF_A_SIGNATURE)
+        or Reason.PRINTED_TEXT in one.quality.reasons
+    )
 
 
 def _since_ms(started_s: float) -> float:

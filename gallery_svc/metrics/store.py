@@ -28,6 +28,37 @@ class StoreMetrics(Theme):
         labels=("operation",),
         buckets=LATENCY_BUCKETS_S,
     )
+    store_memory = gauge(
+        "tessera_gallery_store_memory_bytes",
+        "Memory that a server of the store uses, as it says itself.",
+        "Near its limit: it refuses writes. Give it more, or keep less (retention, log_kept, events_kept, audit_kept).",
+        labels=("node",),
+    )
+    store_memory_limit = gauge(
+        "tessera_gallery_store_memory_limit_bytes",
+        "Memory that a server of the store may use: its maxmemory, else what its machine has.",
+        "Nothing by itself; store_memory_bytes is read against it.",
+        labels=("node",),
+    )
+    store_persists = gauge(
+        "tessera_gallery_store_persists",
+        "1 while a server of the store writes its files: the append-only file is on, and its last write, rewrite and "
+        "snapshot went well.",
+        "0: what is acknowledged may not survive it. Look at its disk and its log at once.",
+        labels=("node",),
+    )
+    store_replicas = gauge(
+        "tessera_gallery_store_replicas",
+        "Replicas of a primary that are connected and have caught up once.",
+        "Fewer than there should be: look at the replica's log; a failover now would lose what it lacks.",
+        labels=("node",),
+    )
+    store_certificate = gauge(
+        "tessera_gallery_store_certificate_not_after_timestamp_seconds",
+        "When the certificate of a server of the store ends; absent without TLS.",
+        "Within three weeks: renew it; afterwards nothing connects.",
+        labels=("node",),
+    )
     audit_batch_size = histogram(
         "tessera_gallery_audit_batch_size",
         "Entries that went to an audit log in one write.",

@@ -60,6 +60,14 @@ class NodeInfo:
     """It rewrites its append-only file, or is about to."""
     rewrite_failed: bool = False
     """The last rewrite of its append-only file failed."""
+    write_failed: bool = False
+    """The last write to its append-only file, or the last snapshot, failed: it may refuse writes."""
+    memory_bytes: int = 0
+    """That it uses."""
+    memory_limit_bytes: int = 0
+    """That it may use: its `maxmemory`, else what its machine has; 0: not known."""
+    certificate_ends_s: float | None = None
+    """When its certificate ends, seconds since 1970; None: the connection has none, or it is not checked."""
 
     @property
     def name(self) -> str:

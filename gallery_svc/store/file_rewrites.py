@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from gallery_svc.store.door import NodeInfo
 from gallery_svc.store.error_replies import detail_of
@@ -23,7 +24,8 @@ async def describe(node: Node) -> tuple[NodeInfo, list[Endpoint]]:
         AnswerLostError: no answer.
         UnavailableError: it does not answer INFO.
     """
-    return read_node(node.endpoint, await node.ask(QUESTIONS))
+    info, replicas = read_node(node.endpoint, await node.ask(QUESTIONS))
+    return replace(info, certificate_ends_s=node.certificate_ends_s), replicas
 
 
 async def describe_replica(node: Node) -> NodeInfo:

@@ -14,6 +14,7 @@ import asyncio
 import secrets
 import select
 import socket
+import ssl
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
@@ -186,6 +187,12 @@ class Line(asyncio.Protocol):
     def _lose_answer(self, cause: Literal["CONNECTION", "TIMEOUT"]) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(AnswerLostError(cause, self._replies))
+
+    @property
+    def certificate_ends_s(self) -> float | None:
+        """When the server's certificate ends, seconds since 1970; None: there is none, or it is not checked."""
+        told = self._transport.get_extra_info("peercert") if self._transport is not None else None
+        return ssl.cert_time_to_seconds(told["notAfter"]) if told else None
 
     # ---- what the event loop calls
 

@@ -47,6 +47,8 @@ class Node:
         self._closed = False
         self._free: list[Line] = []
         self._all: set[Line] = set()
+        self.certificate_ends_s: float | None = None
+        """Of the last connection that was asked; None: it has no certificate, or did not check it."""
 
     @asynccontextmanager
     async def line(self) -> AsyncIterator[Line]:
@@ -77,6 +79,7 @@ class Node:
             AnswerLostError: no answer.
         """
         async with self.line() as line:
+            self.certificate_ends_s = line.certificate_ends_s
             return await line.exchange(commands, self._timeout_s)
 
     def retire(self) -> None:

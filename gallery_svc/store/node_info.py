@@ -43,6 +43,9 @@ def read_node(endpoint: Endpoint, replies: Sequence[Any]) -> tuple[NodeInfo, lis
         replicas_online=sum(replica["state"] == "online" for replica in replicas),
         rewriting="1" in (info.get("aof_rewrite_in_progress"), info.get("aof_rewrite_scheduled")),
         rewrite_failed=info.get("aof_last_bgrewrite_status", "ok") != "ok",
+        write_failed="err" in (info.get("aof_last_write_status"), info.get("rdb_last_bgsave_status")),
+        memory_bytes=int(info.get("used_memory", 0)),
+        memory_limit_bytes=int(info.get("maxmemory", 0)) or int(info.get("total_system_memory", 0)),
     )
     return node, [Endpoint(replica["ip"], int(replica["port"])) for replica in replicas]
 

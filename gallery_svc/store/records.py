@@ -15,6 +15,8 @@ from tessera.domain.alerting.alerts import Alert
 from tessera.domain.calibration import (
     DEFAULT_TARGET_FMR,
     DEFAULT_TARGET_FPIR,
+    PERSON_TARGET_FMR,
+    PERSON_TRACKLET_FRAMES,
     USUAL_IMPOSTORS,
     Impostors,
     Threshold,
@@ -54,6 +56,8 @@ class PolicyRecord:
     def usual(cls, modality: Modality) -> PolicyRecord:
         """What a collection has where nobody says otherwise."""
         impostors = USUAL_IMPOSTORS[modality]
+        if modality is Modality.PERSON:
+            return cls(PERSON_TARGET_FMR, min_tracklet_frames=PERSON_TRACKLET_FRAMES, impostors=impostors)
         return cls(verify_target_fmr=impostors.default_target_fmr, impostors=impostors)
 
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
+from gallery_svc.store.door import NodeInfo
 from gallery_svc.store.migrations import RedisMigration
 from gallery_svc.store.records import CollectionRecord
 from gallery_svc.store.redis_collections import shards_of
@@ -44,6 +45,14 @@ class RedisUpkeep(RedisMigration):
                 await self._clear_abandoned(collection_id)
             else:
                 await all_of(partial(self._prepare_shard, record), shards_of(record))
+
+    async def nodes(self) -> list[NodeInfo]:
+        """Each server that is known of, as it describes itself now.
+
+        Raises:
+            UnavailableError: the store is away.
+        """
+        return await self._door.nodes()
 
     async def _prepare_schema(self, *, migrate: bool) -> None:
         key = ROOT + "schema"

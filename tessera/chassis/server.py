@@ -14,6 +14,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from tessera.chassis.health import Health
 from tessera.chassis.interceptors import RpcInterceptor
 from tessera.chassis.limits import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES
 from tessera.chassis.logs import get_logger
@@ -80,7 +81,7 @@ class Server:
         self._names = ["", *(service.full_name for service in services)]
         self._add_servicers = add_servicers
         self._tracing = tracing or Tracing()
-        self._health = health.aio.HealthServicer()
+        self._health = Health()
         self._server: grpc.aio.Server | None = None
         self._page: Any = None
         self.port = 0
@@ -129,6 +130,8 @@ class Server:
         if server is None:
             return
         await self.set_ready(False)
+        await asyncio.sleep(0)  # those who watch are told before they are let go
+        self._health.let_go()
         await server.stop(self._settings.drain_s)
         if self._page is not None:
             await asyncio.to_thread(self._page.shutdown)

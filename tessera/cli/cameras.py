@@ -14,6 +14,13 @@ from tessera.cli.failure import Failure
 from tessera.cli.stream_options import clock_text, stream_of, stream_options
 from tessera.cli.zone_argument import parse_zones
 from tessera.client.answers import Camera, CameraStatus
+from tessera.domain.embedding import Modality
+
+_WATCHED = {
+    "faces": (Modality.FACE,),
+    "persons": (Modality.PERSON,),
+    "both": (Modality.FACE, Modality.PERSON),
+}
 
 
 @click.group()
@@ -59,6 +66,21 @@ def camera() -> None:
     show_default=True,
     help="Tell when the camera is covered, defocused or moved, and when a thing is left or taken.",
 )
+@click.option(
+    "--watch",
+    type=click.Choice(sorted(_WATCHED)),
+    default="faces",
+    show_default=True,
+    metavar="WHAT",
+    help="faces, persons or both.",
+)
+@click.option(
+    "--person-collection",
+    "person_collection_id",
+    default="",
+    metavar="ID",
+    help='Where persons are looked for.  [default: "persons"]',
+)
 @stream_options
 @collection_option
 @connection_options
@@ -74,6 +96,8 @@ def add_camera(
     min_side_px: int,
     motion_gate: bool,
     watch_scene: bool,
+    watch: str,
+    person_collection_id: str,
     transport: str | None,
     key_frames_only: bool | None,
     sub_stream_url: str | None,
@@ -100,6 +124,8 @@ def add_camera(
             motion_gate=motion_gate,
             watch_scene=watch_scene,
             stream=stream_of(transport, key_frames_only, sub_stream_url, hardware_decode, as_fast_as_possible),
+            modalities=_WATCHED[watch],
+            person_collection_id=person_collection_id,
         )
     if wants_json():
         echo_json(added)
@@ -143,6 +169,8 @@ def add_camera(
 @click.option("--motion-gate/--no-motion-gate", default=None, help="Do not encode frames where nothing moves, or do.")
 @click.option("--watch-scene/--no-watch-scene", default=None, help="Tell of covered, defocused, moved cameras, or not.")
 @click.option("--loop/--no-loop", default=None, help="Files and folders: start again at the end, or not.")
+@click.option("--watch", type=click.Choice(sorted(_WATCHED)), help="What is looked for.")
+@click.option("--person-collection", "person_collection_id", metavar="ID", help="Where persons are looked for.")
 @stream_options
 @connection_options
 def update_camera(
@@ -161,6 +189,8 @@ def update_camera(
     motion_gate: bool | None,
     watch_scene: bool | None,
     loop: bool | None,
+    watch: str | None,
+    person_collection_id: str | None,
     transport: str | None,
     key_frames_only: bool | None,
     sub_stream_url: str | None,
@@ -188,6 +218,8 @@ def update_camera(
             watch_scene=watch_scene,
             loop=loop,
             stream=stream_of(transport, key_frames_only, sub_stream_url, hardware_decode, as_fast_as_possible),
+            modalities=None if watch is None else _WATCHED[watch],
+            person_collection_id=person_collection_id,
         )
     return _told_changed(changed, f"Changed {changed.camera_id}.")
 

@@ -37,6 +37,7 @@ from tessera.client.subject_values import (
 )
 from tessera.domain.calibration import Threshold
 from tessera.domain.decision import Outcome
+from tessera.domain.embedding import Modality
 from tessera.domain.observation import Box, Quality
 from tessera.domain.reasons import Reason
 
@@ -341,6 +342,10 @@ class Camera:
     watch_scene: bool = True
     stream: StreamOptions = field(default_factory=StreamOptions)
     labels: Mapping[str, str] = field(default_factory=dict)
+    modalities: tuple[Modality, ...] = ()
+    """What is looked for; empty: not told."""
+    person_collection_id: str = ""
+    """Where persons are looked for."""
 
 
 @dataclass(frozen=True, slots=True)

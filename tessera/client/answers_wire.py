@@ -133,6 +133,8 @@ def camera_from_wire(message: camera_pb2.Camera, status: a.CameraStatus | None =
         watch_scene=message.watch_scene if message.HasField("watch_scene") else True,
         stream=_stream_from_wire(message.stream),
         labels=dict(message.labels),
+        modalities=tuple(wire.modality_from_wire(modality) for modality in message.modalities),
+        person_collection_id=message.person_collection_id,
     )
 
 

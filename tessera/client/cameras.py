@@ -11,6 +11,7 @@ from tessera.client import answers as a
 from tessera.client import answers_wire, wire
 from tessera.client.connection import Connection
 from tessera.client.events import FROM_NOW, EventKind, EventWatch, WatchFilter
+from tessera.domain.embedding import Modality
 from tessera.v1 import camera_pb2
 
 
@@ -31,6 +32,8 @@ class Cameras(Connection):
         motion_gate: bool = True,
         watch_scene: bool = True,
         stream: a.StreamOptions | None = None,
+        modalities: Sequence[Modality] = (),
+        person_collection_id: str = "",
     ) -> a.Camera:
         """Watch a camera; it need not answer yet. The same camera with the same content may be added again.
 
@@ -46,6 +49,8 @@ class Cameras(Connection):
             motion_gate: frames in which nothing moves are not encoded.
             watch_scene: tell when the camera is covered, defocused or moved, and when a thing is left or taken.
             stream: how its stream is read; None: as `StreamOptions()` says.
+            modalities: what is looked for: FACE, PERSON or both; empty: faces.
+            person_collection_id: where persons are looked for; empty: the collection "persons".
 
         Raises:
             BadInput: no camera can have such a URL.
@@ -63,6 +68,8 @@ class Cameras(Connection):
             motion_gate=motion_gate,
             watch_scene=watch_scene,
             stream=answers_wire.stream_to_wire(stream) if stream is not None else None,
+            modalities=[wire.modality_to_wire(modality) for modality in modalities],
+            person_collection_id=person_collection_id,
         )
         response = self._ingest.call(self._ingest_stub.AddCamera, camera_pb2.AddCameraRequest(camera=camera))
         return answers_wire.camera_from_wire(response.camera)
@@ -84,6 +91,8 @@ class Cameras(Connection):
         loop: bool | None = None,
         enabled: bool | None = None,
         stream: a.StreamOptions | None = None,
+        modalities: Sequence[Modality] | None = None,
+        person_collection_id: str | None = None,
     ) -> a.Camera:
         """Change what is given of a camera; the rest stays, and goes on as far as the change allows.
 
@@ -102,6 +111,8 @@ class Cameras(Connection):
             loop: files and folders start again at their end.
             enabled: False: it is kept and not watched.
             stream: how its stream is read, all of it.
+            modalities: what is looked for, all of it.
+            person_collection_id: where persons are looked for.
 
         Raises:
             NotFound: no such camera.
@@ -121,6 +132,8 @@ class Cameras(Connection):
             "loop": loop,
             "enabled": enabled,
             "stream": None if stream is None else answers_wire.stream_to_wire(stream),
+            "modalities": None if modalities is None else [wire.modality_to_wire(one) for one in modalities],
+            "person_collection_id": person_collection_id,
         }
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         request = camera_pb2.UpdateCameraRequest(

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
-from tessera.domain.calibration import DEFAULT_TARGET_FPIR, USUAL_IMPOSTORS, Impostors
+from tessera.domain.calibration import (
+    DEFAULT_TARGET_FPIR,
+    PERSON_TARGET_FMR,
+    PERSON_TRACKLET_FRAMES,
+    USUAL_IMPOSTORS,
+    Impostors,
+)
 from tessera.domain.embedding import Modality
 
 
@@ -61,6 +67,8 @@ class DecisionPolicy:
     def usual(cls, modality: Modality) -> DecisionPolicy:
         """What a collection has where nobody says otherwise."""
         impostors = USUAL_IMPOSTORS[modality]
+        if modality is Modality.PERSON:
+            return cls(PERSON_TARGET_FMR, min_tracklet_frames=PERSON_TRACKLET_FRAMES, impostors=impostors)
         return cls(verify_target_fmr=impostors.default_target_fmr, impostors=impostors)
 
 

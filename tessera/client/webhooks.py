@@ -105,7 +105,8 @@ class WebhookNotification:
     duplicate: bool
     """It was handled before: do nothing, and answer as if all were well."""
     may_act: bool
-    """It is news, for the first time, and still holds: a door may open."""
+    """It calls for something, is here for the first time, and still holds: a door may open. What became of an alert,
+    such as that somebody acknowledged it, is no call."""
     content: Mapping[str, Any]
     """All of the message."""
 
@@ -251,6 +252,7 @@ class WebhookReceiver:
     def _notification(self, content: Mapping[str, Any], *, duplicate: bool) -> WebhookNotification:
         valid_until = _moment(content["valid_until"])
         is_news = not (content["late"] or content["replayed"] or content["test"] or content["kind"] == "HELD_BACK")
+        is_call = is_news and content.get("call") is True
         return WebhookNotification(
             key=content["key"],
             thread=content["thread"],
@@ -266,7 +268,7 @@ class WebhookReceiver:
             test=content["test"],
             held_back=content["held_back"],
             duplicate=duplicate,
-            may_act=is_news and not duplicate and self._clock.now() < valid_until,
+            may_act=is_call and not duplicate and self._clock.now() < valid_until,
             content=content,
         )
 

@@ -40,6 +40,11 @@ DEFAULT_SKILLED_FMR = 5e-2
 """Against skilled ones: who has practised a signature is told from its owner far less surely than a stranger is."""
 DEFAULT_TARGET_FPIR = 1e-2
 
+PERSON_TARGET_FMR = 1e-2
+"""Of looks at other people: what cameras see of a body is mostly clothes, and at 1e-4 next to nobody would be found."""
+PERSON_TRACKLET_FRAMES = 5
+"""A person is decided after so many: the first looks show half of somebody who walks in."""
+
 DEPENDENCE_ADJUSTED = "Wilson of the effective number of comparisons; jackknife over subjects"
 SUBJECT_BOOTSTRAP = "subject bootstrap"
 """How the intervals of schema 1 were made."""

@@ -39,12 +39,18 @@ class Box:
 
     def iou(self, other: Box) -> float:
         """Intersection over union with `other`, in [0, 1]."""
+        shared = self.shared_px(other)
+        return shared / (self.area_px + other.area_px - shared) if shared > 0.0 else 0.0
+
+    def shared_px(self, other: Box) -> float:
+        """The area that lies in both, in square pixels."""
         width = min(self.x_px + self.width_px, other.x_px + other.width_px) - max(self.x_px, other.x_px)
         height = min(self.y_px + self.height_px, other.y_px + other.height_px) - max(self.y_px, other.y_px)
-        if width <= 0 or height <= 0:
-            return 0.0
-        shared = width * height
-        return shared / (self.area_px + other.area_px - shared)
+        return width * height if width > 0.0 and height > 0.0 else 0.0
+
+    def share_within(self, other: Box) -> float:
+        """The share of its area that lies in `other`, in [0, 1]; 0 where it has no area."""
+        return self.shared_px(other) / self.area_px if self.area_px > 0.0 else 0.0
 
 
 Landmarks = npt.NDArray[np.float32]

@@ -19,9 +19,13 @@ import torch
 from torch import nn
 
 from tessera.domain.artifact import ImportedGraph, Manifest, SourceFile
+from tessera.domain.embedding import Modality
 from tessera.domain.errors import ArtifactError
+from tessera.domain.person_detector import PERSON_DETECTOR, detector_of
 from tessera.nets.imported import load_imported
-from tessera.nets.onnx_weights import Weights, read_weights
+from tessera.nets.nanodet import PersonDetector, build_nanodet, keep_persons
+from tessera.nets.onnx_weights import read_weights
+from tessera.nets.person import load_person_network
 from tessera.nets.runtime import Network, Runtime
 from tessera.nets.sface import SFace, build_sface, fuse
 from tessera.nets.yunet import YuNet, build_yunet, merge_heads
@@ -36,8 +40,8 @@ _Network = TypeVar("_Network", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FaceNetworks:
-    """The two networks of a face encoder, in evaluation mode, fused, channels last, on their device."""
+class SampleNetworks:
+    """The two networks of an encoder of faces or persons, in evaluation mode, fused, channels last, on their device."""
 
     detector: Network
     embedder: Network
@@ -47,7 +51,7 @@ class FaceNetworks:
 
 def load_face_networks(
     manifest: Manifest, bring: BringFile, cache_dir: Path, device: torch.device | None = None
-) -> FaceNetworks:
+) -> SampleNetworks:
     """Load the networks that a manifest names.
 
     Args:
@@ -64,9 +68,45 @@ def load_face_networks(
     if source is None:
         raise ArtifactError(manifest.name, "has no detector; a face encoder needs one")
     _require_network(source, "yunet")
-    detector = merge_heads(_load(source, build_yunet, YuNet, bring, cache_dir))
+    detector = merge_heads(_load(source, _read_yunet, YuNet, bring, cache_dir))
     embedder = _load_embedder(manifest, bring, cache_dir)
-    return FaceNetworks(_for_inference(detector, device), _for_inference(embedder, device), device)
+    return SampleNetworks(_for_inference(detector, device), _for_inference(embedder, device), device)
+
+
+def load_person_networks(
+    manifest: Manifest, bring: BringFile, cache_dir: Path, device: torch.device | None = None
+) -> SampleNetworks:
+    """Load the networks that the manifest of a person encoder names; the arguments are those of `load_face_networks`.
+
+    Raises:
+        ArtifactError: a network is unknown, or its weights are not those of the manifest.
+    """
+    device = device or torch.device("cpu")
+    source = detector_of(manifest) or PERSON_DETECTOR
+    _require_network(source, "nanodet")
+    detector = _load(source, _read_nanodet, PersonDetector, bring, cache_dir)
+    embedder = load_person_network(manifest, device)
+    return SampleNetworks(_for_inference(detector, device), embedder, device)
+
+
+def load_sample_networks(
+    manifest: Manifest, bring: BringFile, cache_dir: Path, device: torch.device | None = None
+) -> SampleNetworks:
+    """Load the networks of an encoder of faces or persons; as `load_face_networks`."""
+    load = load_person_networks if manifest.modality is Modality.PERSON else load_face_networks
+    return load(manifest, bring, cache_dir, device)
+
+
+def _read_yunet(path: Path, source: str) -> YuNet:
+    return build_yunet(read_weights(path), source)
+
+
+def _read_sface(path: Path, source: str) -> SFace:
+    return build_sface(read_weights(path), source)
+
+
+def _read_nanodet(path: Path, source: str) -> PersonDetector:
+    return keep_persons(build_nanodet(path.read_bytes(), source))
 
 
 def _load_embedder(manifest: Manifest, bring: BringFile, cache_dir: Path) -> nn.Module:
@@ -75,7 +115,7 @@ def _load_embedder(manifest: Manifest, bring: BringFile, cache_dir: Path) -> nn.
     if isinstance(source, ImportedGraph):
         return load_imported(source, manifest.input)
     _require_network(source, "sface")
-    return fuse(_load(source, build_sface, SFace, bring, cache_dir))
+    return fuse(_load(source, _read_sface, SFace, bring, cache_dir))
 
 
 def _require_network(source: SourceFile, known: str) -> None:
@@ -85,7 +125,7 @@ def _require_network(source: SourceFile, known: str) -> None:
 
 def _load(
     source: SourceFile,
-    build: Callable[[Weights, str], _Network],
+    read: Callable[[Path, str], _Network],
     kind: type[_Network],
     bring: BringFile,
     cache_dir: Path,
@@ -93,7 +133,7 @@ def _load(
     path = cache_dir / "converted" / f"{source.network}-{source.sha256[:16]}-{CONVERSION}.safetensors"
     content = _read_checked(path)
     if content is None:
-        module = build(read_weights(bring(source)), source.file)
+        module = read(bring(source), source.file)
         _write_checked(path, safetensors.torch.save(module.state_dict()))
         return module
     module = kind().eval()

@@ -1,7 +1,7 @@
 """Having networks compiled for this processor, by a process of its own, and loading what was compiled before.
 
 Compiling takes a minute or two of one core, gigabytes of address space and a C++ compiler. None of that may touch a
-process that serves: `compile_face_networks` runs `python -m tessera.nets.compiler`, at the lowest priority, and waits
+process that serves: `compile_networks` runs `python -m tessera.nets.compiler`, at the lowest priority, and waits
 for it. That process keeps only what passes the bar of `tessera.nets.parity`. A service starts on eager networks,
 compiles beside them, and changes over.
 """
@@ -23,7 +23,8 @@ from pathlib import Path
 
 from torch import nn
 
-from tessera.nets.artifact import FaceNetworks
+from tessera.domain.artifact import CropSize
+from tessera.nets.artifact import SampleNetworks
 from tessera.nets.compiled import CompiledNetwork, detector_range, embedder_range, require_known_torch
 from tessera.nets.compiled_files import compiled_folder, find_library
 from tessera.nets.runtime import Runtime, RuntimeUnavailableError
@@ -35,13 +36,13 @@ _LOOK_EVERY_S = 0.2
 _SAID_CHARACTERS = 400
 
 
-def load_compiled(networks: FaceNetworks, crop_px: int, cache_dir: Path, lanes: int) -> FaceNetworks | None:
+def load_compiled(networks: SampleNetworks, crop: CropSize, cache_dir: Path, lanes: int) -> SampleNetworks | None:
     """The compiled form of eager networks, when it was made here before.
 
     Args:
         networks: eager, on the CPU; they go on running what is not compiled, such as the narrowest pictures.
-        crop_px: side of the embedder's input.
-        cache_dir: the cache that `compile_face_networks` filled.
+        crop: the embedder's input.
+        cache_dir: the cache that `compile_networks` filled.
         lanes: how many threads will run each network at once.
 
     Returns:
@@ -58,12 +59,12 @@ def load_compiled(networks: FaceNetworks, crop_px: int, cache_dir: Path, lanes: 
     return replace(
         networks,
         detector=CompiledNetwork(libraries[0], lanes, detector_range(), networks.detector),
-        embedder=CompiledNetwork(libraries[1], lanes, embedder_range(crop_px), networks.embedder),
+        embedder=CompiledNetwork(libraries[1], lanes, embedder_range(crop), networks.embedder),
         runtime=Runtime.COMPILED,
     )
 
 
-def compile_face_networks(
+def compile_networks(
     encoder: str,
     cache_dir: Path,
     *,
@@ -140,7 +141,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def eager_modules(networks: FaceNetworks) -> tuple[nn.Module, nn.Module]:
+def eager_modules(networks: SampleNetworks) -> tuple[nn.Module, nn.Module]:
     """The detector and the embedder as torch modules.
 
     Raises:

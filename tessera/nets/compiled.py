@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tessera.domain.artifact import CropSize
 from tessera.nets.runtime import Network, Runtime, RuntimeUnavailableError
 from tessera.nets.yunet import INPUT_MULTIPLE_PX
 
@@ -43,11 +44,15 @@ class InputRange:
     side_multiple_px: int
     min_side_px: int
     max_side_px: int
+    only_px: tuple[int, int] | None = None
+    """The one height and width that it is compiled for; None: all within the bounds."""
 
     def holds(self, shape: torch.Size) -> bool:
         """Whether a batch of this shape may be given to the compiled code, which does not check."""
         if len(shape) != 4 or not 1 <= shape[0] <= self.max_batch or shape[1] != self.channels:
             return False
+        if self.only_px is not None:
+            return tuple(shape[2:]) == self.only_px
         return all(
             self.min_side_px <= side <= self.max_side_px and side % self.side_multiple_px == 0 for side in shape[2:]
         )
@@ -58,9 +63,10 @@ def detector_range() -> InputRange:
     return InputRange(MAX_BATCH, 3, INPUT_MULTIPLE_PX, 2 * INPUT_MULTIPLE_PX, 128 * INPUT_MULTIPLE_PX)
 
 
-def embedder_range(crop_px: int) -> InputRange:
+def embedder_range(crop: CropSize) -> InputRange:
     """Batches of an embedder that are compiled: one size."""
-    return InputRange(MAX_BATCH, 3, crop_px, crop_px, crop_px)
+    sides_px = (crop.height_px, crop.width_px)
+    return InputRange(MAX_BATCH, 3, 1, min(sides_px), max(sides_px), sides_px)
 
 
 class CompiledNetwork:

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from tessera.domain.artifact import Manifest, load_manifest
 from tessera.domain.errors import ArtifactError, TesseraError
-from tessera.nets.artifact import load_face_networks
+from tessera.nets.artifact import load_sample_networks
 from tessera.nets.compilation import eager_modules
 from tessera.nets.compiled import CompiledNetwork, InputRange, detector_range, embedder_range
 from tessera.nets.compiled_files import LIBRARY, compiled_folder, find_library, locked, store_library
-from tessera.nets.parity import detectors_agree, embedders_agree, sample_crops
+from tessera.nets.parity import detectors_agree, drawn_samples, embedders_agree
 from tessera.nets.runtime import Network, Runtime, RuntimeUnavailableError
 
 _LOWEST_PRIORITY = 19
@@ -78,8 +78,8 @@ def _compile(module: nn.Module, accepts: InputRange, work: Path) -> Path:
 def _example(accepts: InputRange) -> tuple[Tensor, dict[int, object]]:
     dynamic: dict[int, object] = {0: torch.export.Dim("n", min=1, max=accepts.max_batch)}
     cells = accepts.max_side_px // accepts.side_multiple_px
-    height_px, width_px = accepts.max_side_px, accepts.max_side_px
-    if accepts.min_side_px < accepts.max_side_px:
+    height_px, width_px = accepts.only_px or (accepts.max_side_px, accepts.max_side_px)
+    if accepts.only_px is None and accepts.min_side_px < accepts.max_side_px:
         height_px, width_px = 12 * accepts.side_multiple_px, 20 * accepts.side_multiple_px
         least = accepts.min_side_px // accepts.side_multiple_px
         for axis, name in ((2, "h"), (3, "w")):
@@ -93,14 +93,16 @@ def _no_file(source: object) -> Path:
 
 
 def _compile_both(manifest: Manifest, cache_dir: Path) -> None:
-    detector, embedder = eager_modules(load_face_networks(manifest, _no_file, cache_dir))
-    compile_module(detector, detector_range(), detectors_agree, cache_dir)
-    crops = sample_crops(manifest.crop.height_px)
-    compile_module(embedder, embedder_range(manifest.crop.height_px), partial(embedders_agree, crops=crops), cache_dir)
+    detector, embedder = eager_modules(load_sample_networks(manifest, _no_file, cache_dir))
+    samples = drawn_samples(manifest)
+    agree = partial(detectors_agree, frames=samples.frames, reading=samples.reading)
+    compile_module(detector, detector_range(), agree, cache_dir)
+    agree = partial(embedders_agree, crops=samples.crops)
+    compile_module(embedder, embedder_range(manifest.crop), agree, cache_dir)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compile the networks of one encoder; the process that `compile_face_networks` starts."""
+    """Compile the networks of one encoder; the process that `compile_networks` starts."""
     parser = argparse.ArgumentParser(prog="python -m tessera.nets.compiler", description=main.__doc__)
     parser.add_argument("encoder")
     parser.add_argument("cache_dir", type=Path)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from tessera.nets.artifact import FaceNetworks
+from tessera.nets.artifact import SampleNetworks
 from tessera.nets.runtime import Network, Runtime, RuntimeUnavailableError
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
@@ -40,7 +40,7 @@ def bucket_of(rows: int) -> int:
     raise ValueError(f"{rows} rows; allowed: 1 to {BATCH_BUCKETS[-1]}")
 
 
-def load_cuda_graphs(networks: FaceNetworks, device: torch.device) -> FaceNetworks:
+def load_cuda_graphs(networks: SampleNetworks, device: torch.device) -> SampleNetworks:
     """The same networks, recorded; the thread that runs one first is the only one that may.
 
     Args:

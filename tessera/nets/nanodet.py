@@ -229,7 +229,7 @@ class PersonDetector(NanoDet):
             and lower edge in strides.
         """
         raw = super().forward(frames)
-        chances = raw[..., 1:].reshape(len(raw), -1, 4, BINS).softmax(3)
+        chances = raw[..., 1:].reshape(*raw.shape[:2], 4, BINS).softmax(3)
         return torch.cat((raw[..., :1].sigmoid(), (chances * self.strides_of_bins).sum(3)), 2)
 
 
@@ -318,12 +318,24 @@ def decode(
 
     Source: NanoDet, `nanodet/model/head/gfl_head.py`, `get_bboxes`; its suppression threshold is 0.6.
     """
-    scores = output[:, 0]
+    scores = prior_scores(output)
     candidates = np.flatnonzero(scores > score_threshold)
     candidates = candidates[np.argsort(-scores[candidates], kind="stable")][:top_k]
     boxes = prior_boxes(output, candidates, height_px, width_px)
     kept = suppress(boxes, nms_threshold)
     return DetectedPersons(boxes[kept], scores[candidates][kept])
+
+
+def prior_scores(output: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """How sure the network is of a person at each prior.
+
+    Args:
+        output: (priors, 5), of one frame.
+
+    Returns:
+        (priors,), in [0, 1].
+    """
+    return output[:, 0]
 
 
 def prior_boxes(

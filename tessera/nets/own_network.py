@@ -12,7 +12,7 @@ import safetensors.torch
 
 from tessera.domain.artifact import InputFormat, Manifest
 from tessera.domain.errors import ArtifactError
-from tessera.nets.artifact import BringFile, FaceNetworks, load_face_networks
+from tessera.nets.artifact import BringFile, SampleNetworks, load_face_networks
 from tessera.nets.graph import dump_program, load_network
 from tessera.nets.imported import PresentedNetwork
 from tessera.nets.onnx_file import OnnxGraph, open_onnx
@@ -77,7 +77,7 @@ def convert_own(path: Path, presented: InputFormat, side_px: int, dimensions: in
 class ShippedNetworks:
     """The networks that ship, on the CPU, as arrays see them."""
 
-    networks: FaceNetworks
+    networks: SampleNetworks
 
     def landmarks(self, values: Rows, score_threshold: float) -> Rows:
         """The landmarks of the largest face.

@@ -6,7 +6,7 @@ compared where the reference is surest, whether or not it sees a face there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tessera.nets.artifact import FaceNetworks
+from tessera.domain.artifact import CropSize, Manifest
+from tessera.domain.embedding import Modality
+from tessera.nets import nanodet, yunet
+from tessera.nets.artifact import SampleNetworks
 from tessera.nets.runtime import Network
-from tessera.nets.yunet import prior_boxes, prior_scores
 
 MIN_COSINE = 0.9995
 """Of two embeddings of one crop."""
@@ -27,6 +29,9 @@ MAX_BOX_PX = 0.05
 """Of each edge of a box, in pixels of the detector's input."""
 MAX_PROBABILITY = 0.005
 """Of a detection's probability."""
+
+Output = npt.NDArray[np.float32]
+"""float32, of a detector for one frame."""
 
 _SUREST = 64
 _FRAME_SIZES_PX = ((384, 640), (640, 384), (256, 320))
@@ -54,11 +59,42 @@ class Parity:
         return near and self.min_cosine >= MIN_COSINE
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the output of a detector is read, for one frame."""
+
+    scores: Callable[[Output], Output]
+    """(priors, values) -> (priors,): how sure it is at each prior."""
+    boxes: Callable[[Output, npt.NDArray[np.intp], int, int], Output]
+    """Output, priors, height and width of the input -> (n, 4): x, y, width, height."""
+
+
+FACE_READING = Reading(yunet.prior_scores, yunet.prior_boxes)
+PERSON_READING = Reading(nanodet.prior_scores, nanodet.prior_boxes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DrawnSamples:
+    """What two runtimes of one encoder are compared on."""
+
+    frames: tuple[Tensor, ...]
+    crops: Tensor
+    reading: Reading
+
+
+def drawn_samples(manifest: Manifest) -> DrawnSamples:
+    """Frames and crops for an encoder, the same on every machine; nobody is in them."""
+    if manifest.modality is Modality.PERSON:
+        return DrawnSamples(sample_frames(), sample_persons(manifest.crop), PERSON_READING)
+    return DrawnSamples(sample_frames(), sample_crops(manifest.crop.height_px), FACE_READING)
+
+
 def parity(
-    reference: FaceNetworks,
-    candidate: FaceNetworks,
+    reference: SampleNetworks,
+    candidate: SampleNetworks,
     frames: Sequence[Tensor] | None = None,
     crops: Tensor | None = None,
+    reading: Reading = FACE_READING,
 ) -> Parity:
     """Compare two runtimes of the same networks, on the calling thread.
 
@@ -66,21 +102,22 @@ def parity(
         reference: what is believed.
         candidate: what shall stand in for it.
         frames: each (n, 3, h, w), inputs of the detector; drawn ones by default.
-        crops: (n, 3, side, side), inputs of the embedder; drawn ones by default.
+        crops: (n, 3, height, width), inputs of the embedder; drawn faces by default.
+        reading: of the detectors' outputs.
     """
     frames = sample_frames() if frames is None else frames
     crops = sample_crops() if crops is None else crops
     with torch.inference_mode():
         cosine = compare_embedders(reference.embedder, candidate.embedder, crops)
-        boxes = [compare_detectors(reference.detector, candidate.detector, batch) for batch in frames]
+        boxes = [compare_detectors(reference.detector, candidate.detector, batch, reading) for batch in frames]
     worst = np.max(boxes, axis=0)  # not a number stays one
     return Parity(len(crops), sum(map(len, frames)), cosine, float(worst[0]), float(worst[1]))
 
 
-def detectors_agree(reference: Network, candidate: Network) -> bool:
-    """Whether one detector may stand in for another, on the drawn frames."""
+def detectors_agree(reference: Network, candidate: Network, frames: Sequence[Tensor], reading: Reading) -> bool:
+    """Whether one detector may stand in for another, on these batches of frames."""
     with torch.inference_mode():
-        found = [compare_detectors(reference, candidate, frames) for frames in sample_frames()]
+        found = [compare_detectors(reference, candidate, batch, reading) for batch in frames]
     return all(box_px <= MAX_BOX_PX and probability <= MAX_PROBABILITY for box_px, probability in found)
 
 
@@ -96,27 +133,30 @@ def compare_embedders(reference: Network, candidate: Network, crops: Tensor) -> 
     Args:
         reference: what is believed.
         candidate: what is compared with it.
-        crops: (n, 3, side, side), 0 to 255.
+        crops: (n, 3, height, width), as the embedder takes them.
     """
     theirs, ours = reference(crops).double(), candidate(crops).double()
     return float(functional.cosine_similarity(theirs, ours).min())
 
 
-def compare_detectors(reference: Network, candidate: Network, frames: Tensor) -> tuple[float, float]:
+def compare_detectors(
+    reference: Network, candidate: Network, frames: Tensor, reading: Reading = FACE_READING
+) -> tuple[float, float]:
     """The largest difference of a box edge, in pixels, and of a probability, where the reference is surest.
 
     Args:
         reference: what is believed.
         candidate: what is compared with it.
         frames: (n, 3, h, w), 0 to 255.
+        reading: of their outputs.
     """
     height_px, width_px = frames.shape[2:]
     box_px, probability = 0.0, 0.0
     for theirs, ours in zip(reference(frames).numpy(), candidate(frames).numpy(), strict=True):
-        at = np.argsort(-prior_scores(theirs), kind="stable")[:_SUREST]
-        boxes = [prior_boxes(output, at, height_px, width_px) for output in (theirs, ours)]
+        at = np.argsort(-reading.scores(theirs), kind="stable")[:_SUREST]
+        boxes = [reading.boxes(output, at, height_px, width_px) for output in (theirs, ours)]
         box_px = max(box_px, _largest(_edges(boxes[0]) - _edges(boxes[1])))
-        probability = max(probability, _largest(prior_scores(theirs)[at] - prior_scores(ours)[at]))
+        probability = max(probability, _largest(reading.scores(theirs)[at] - reading.scores(ours)[at]))
     return box_px, probability
 
 
@@ -133,6 +173,13 @@ def sample_crops(side_px: int = 112, count: int = 16) -> Tensor:
     """Drawn faces that fill their crop, each another; the same on every machine."""
     generator = np.random.default_rng(21)
     return _network_input([_drawn(generator, side_px, side_px, 1, filling=True) for _ in range(count)])
+
+
+def sample_persons(crop: CropSize, count: int = 16) -> Tensor:
+    """Drawn shapes from 0 to 1, as person encoders take them, each another; the same on every machine."""
+    generator = np.random.default_rng(22)
+    drawn = [_drawn(generator, crop.height_px, crop.width_px, 1, filling=True) for _ in range(count)]
+    return _network_input(drawn) / 255.0
 
 
 def _drawn(

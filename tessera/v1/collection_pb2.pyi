@@ -123,7 +123,9 @@ class DecisionPolicy(google.protobuf.message.Message):
     ALLOW_EXTRAPOLATION_FIELD_NUMBER: builtins.int
     IMPOSTORS_FIELD_NUMBER: builtins.int
     verify_target_fmr: builtins.float
-    """False match rate of one claim, for Verify. In (0, 1); default 1e-4 against random impostors, 0.05 against skilled ones."""
+    """False match rate of one claim, for Verify. In (0, 1); default 1e-4 against random impostors, 0.05 against skilled ones, 0.01
+    for persons.
+    """
     identify_target_fpir: builtins.float
     """False-positive identification rate of one search by somebody who is not enrolled. In (0, 1); default 1e-2."""
     planned_gallery_size: builtins.int
@@ -131,7 +133,7 @@ class DecisionPolicy(google.protobuf.message.Message):
     that they do not move with each enrolment. Default 0: the present number.
     """
     min_tracklet_frames: builtins.int
-    """Usable frames that a tracklet needs before it is decided. 1 to 100; default 2."""
+    """Usable frames that a tracklet needs before it is decided. 1 to 100; default 2, for persons 5."""
     allow_extrapolation: builtins.bool
     """True: thresholds up to a hundred times beyond what the calibration's data measured are allowed, and marked
     `extrapolated`. Default false: refused, with the number of comparisons that it would need.

@@ -45,7 +45,7 @@ class FakeGallery(events_pb2_grpc.EventServiceServicer):
         """Record an alert."""
         now = datetime.now(UTC)
         alert = pb.Alert(alert_id=alert_id, rule_id="strangers", severity=pb.SEVERITY_CRITICAL, summary="somebody")
-        alert.state = pb.ALERT_STATE_OPEN
+        alert.state, alert.change = pb.ALERT_STATE_OPEN, pb.ALERT_CHANGE_OPENED
         event = pb.Event(
             event_id=f"alert-{alert_id}",
             revision=1,

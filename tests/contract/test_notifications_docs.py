@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -94,10 +95,13 @@ async def door(started: Door) -> Door:
     return started
 
 
+staff_at_the_door = partial(alert, rule_id="staff-at-the-door")
+
+
 def message(valid_s: float = 600.0, **fields: bool) -> Message:
     """Of an alert that holds from now on."""
     now = datetime.now(UTC)
-    return Message("a1/1/door", "door", alert(at=now, valid_s=valid_s), now, **fields)
+    return Message("a1/1/door", "door", staff_at_the_door(at=now, valid_s=valid_s), now, **fields)
 
 
 async def signed(told: Message) -> Request:
@@ -124,6 +128,23 @@ async def test_a_door_opens_once_for_what_is_genuine(door: Door) -> None:
         await deliverer.deliver(message())
     await deliverer.close()
     assert door.opened == 1
+
+
+async def test_what_became_of_an_alert_opens_nothing(door: Door) -> None:
+    """Somebody acknowledged it, and resolved it: both are taken, and the door stays as it is."""
+    now = datetime.now(UTC)
+    for number, change in ((2, "ACKNOWLEDGED"), (3, "RESOLVED")):
+        told = staff_at_the_door(revision=number, at=now, valid_s=600.0, change=change)
+        assert await door.post(await signed(Message(f"a1/{number}/door", "door", told, now))) == 204
+    assert door.opened == 0
+
+
+async def test_another_rules_alert_opens_nothing(door: Door) -> None:
+    """Whoever else is told of at this address: it is taken, and the door stays as it is."""
+    now = datetime.now(UTC)
+    request = await signed(Message("a1/1/door", "door", alert(at=now, valid_s=600.0), now))
+    assert await door.post(request) == 204
+    assert door.opened == 0
 
 
 async def test_a_replayed_message_opens_nothing(door: Door) -> None:
@@ -153,6 +174,6 @@ async def test_a_late_event_opens_nothing(door: Door) -> None:
             await deliverer.deliver(told)
     old = datetime.now(UTC) - timedelta(hours=1)
     with pytest.raises(DeliveryError, match="409"):
-        await deliverer.deliver(Message("a1/1/door", "door", alert(at=old, valid_s=86_400), old))
+        await deliverer.deliver(Message("a1/1/door", "door", staff_at_the_door(at=old, valid_s=86_400), old))
     await deliverer.close()
     assert door.opened == 0

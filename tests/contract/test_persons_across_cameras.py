@@ -211,7 +211,6 @@ async def test_questions_that_cannot_be_answered(world: World) -> None:
 
 async def test_nobody_is_enrolled_unless_the_collection_allows_it(world: World) -> None:
     """The refusal says what would allow it; once allowed it works, and cannot be forbidden over somebody's head."""
-    await create_persons(world)
     request = subject_pb2.EnrollSubjectRequest(collection_id=PERSONS, subject_id="ada", samples=[probe(3)])
     refusal = await refused(world.stub.EnrollSubject(request))
     assert (refusal.code, refusal.reason) == (
@@ -287,7 +286,7 @@ async def test_a_camera_whose_clock_runs_ahead_keeps_nobody_longer(world: World)
 
 async def test_what_comes_too_late_is_not_kept(world: World) -> None:
     """A look whose time is over when it arrives is no look: it gets no id, and nothing finds it."""
-    await create_persons(world, person_retention=duration_pb2.Duration(seconds=60))
+    await change(world, person_retention=duration_pb2.Duration(seconds=60))
     (seen,) = await see(world, body("t1", 3, seen_s=(90, 70)))
     assert seen.person.person_id == ""
     assert (await refused(where(world, tracklet_id="t1"))).reason == "TRACKLET_NOT_FOUND"
@@ -308,11 +307,22 @@ async def test_a_person_can_be_erased(world: World) -> None:
 
 
 async def test_a_collection_takes_its_looks_along(world: World) -> None:
-    """One that is made again under the same name knows nobody of before."""
+    """And their sightings; one that is made again under the same name knows nobody of before."""
     await see(world, body("t1", 3))
     await world.stub.DeleteCollection(collection_pb2.DeleteCollectionRequest(collection_id=PERSONS))
+    assert await told(world) == []
     await create_persons(world)
     assert (await refused(where(world, tracklet_id="t1"))).reason == "TRACKLET_NOT_FOUND"
+
+
+async def test_the_collection_of_persons_is_made_when_somebody_is_seen(world: World) -> None:
+    """With the rates that are usual for persons, and with their privacy."""
+    await world.stub.DeleteCollection(collection_pb2.DeleteCollectionRequest(collection_id=PERSONS))
+    early, seen = await see(world, body("t1", 3, looks=4), body("t1", 3, sequence=2, looks=1))
+    assert (early.person.person_id, seen.person.person_id != "") == ("", True)
+    made = (await world.stub.GetCollection(collection_pb2.GetCollectionRequest(collection_id=PERSONS))).collection
+    assert (made.policy.verify_target_fmr, made.policy.identify_target_fpir) == (0.01, 0.01)
+    assert (made.allow_persistent_persons, made.person_retention.seconds) == (False, 8 * 3600)
 
 
 # ---- several galleries, one store

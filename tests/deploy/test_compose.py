@@ -109,7 +109,7 @@ def test_addresses_name_services_and_the_ports_they_listen_at() -> None:
     compose = _read()
     for name in SETTINGS:
         for value in compose["services"][name].get("environment", {}).values():
-            for host, port in re.findall(r"(?:^|@|//)([a-z]+):(\d+)", value):
+            for host, port in re.findall(r"(?:^|@|///)([a-z]+):(\d+)", value):
                 ports = (6379,) if host == "valkey" else read_image(host).final.ports
                 assert int(port) in ports
 

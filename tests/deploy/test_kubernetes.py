@@ -157,7 +157,7 @@ def test_whoever_is_called_may_be_called(kind: str) -> None:
     calls = 0
     for name in SETTINGS:
         for value in _environ(_pods(documents)[name]).values():
-            for host, port in re.findall(r"(?:^|@|,)(?:[a-z]+-\d\.)?([a-z]+):(\d+)", value):
+            for host, port in re.findall(r"(?:^|@|,|///)(?:[a-z]+-\d\.)?([a-z]+):(\d+)", value):
                 assert int(port) in {each["port"] for each in services[host]["spec"]["ports"]}
                 assert _lets(policies[name]["spec"]["egress"], "to", host, int(port)), (name, host)
                 assert _lets(policies[host]["spec"]["ingress"], "from", name, int(port)), (name, host)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -145,9 +146,11 @@ async def test_what_is_no_news_has_another_type(broker: Broker, deliverer: MqttD
     with Subscriber(broker.port) as house:
         await deliverer.deliver(message(now_alert("a1"), late=True))
         await deliverer.deliver(message(now_alert("a2"), late=True, replayed=True))
-        await eventually(truth(lambda: len(house.under("tessera/events/")) == 2))
+        settled = now_alert("a3")
+        await deliverer.deliver(message(replace(settled, facts={**settled.facts, "change": "RESOLVED"})))
+        await eventually(truth(lambda: len(house.under("tessera/events/")) == 3))
         types = [json.loads(one.text)["event_type"] for one in house.under("tessera/events/")]
-        assert types == ["late", "replayed"]
+        assert types == ["late", "replayed", "update"]
         assert house.under("tessera/state/alert/a2") == []
 
 
@@ -159,7 +162,7 @@ async def test_home_assistant_finds_each_camera(broker: Broker, deliverer: MqttD
     with Subscriber(broker.port) as house:
         await eventually(truth(lambda: len(house.under("homeassistant/")) == 2 and house.under("tessera/state/")))
         found = {one.topic.split("/")[1]: json.loads(one.text) for one in house.under("homeassistant/")}
-        assert found["event"]["event_types"] == ["alert", "late", "replayed"]
+        assert found["event"]["event_types"] == ["alert", "update", "late", "replayed"]
         assert found["event"]["state_topic"] == "tessera/events/alert/front:1"
         assert all(":" not in one.topic for one in house.under("homeassistant/"))
         (state,) = house.under("tessera/state/camera/front:1")

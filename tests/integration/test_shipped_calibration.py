@@ -14,7 +14,7 @@ from siamese_lab.lfw import COHORT_TAR, FOLDS_TAR, PAIRS_FILE, Picture, digest, 
 from tessera.domain.artifact import Manifest, load_calibration_for
 from tessera.domain.calibration import Calibration
 from tessera.domain.embedding import Vector
-from tessera.nets.artifact import FaceNetworks
+from tessera.nets.artifact import SampleNetworks
 
 pytestmark = [
     pytest.mark.dataset,
@@ -57,7 +57,7 @@ def test_real_pairs_fall_on_the_right_side(
     pictures: Mapping[str, Picture],
     calibration: Calibration,
     face_manifest: Manifest,
-    face_networks: FaceNetworks,
+    face_networks: SampleNetworks,
 ) -> None:
     """At FMR 1e-4 none of sixty pairs of strangers matches, and at most one in ten mates is missed."""
     pipeline = FacePipeline(face_manifest, face_networks)

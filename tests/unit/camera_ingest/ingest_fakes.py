@@ -43,6 +43,8 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.faces = True
+        self.bodies = False
+        """Where persons are looked for: one, and the face is theirs."""
 
     async def EncodeStream(
         self, requests: AsyncIterator[encoder_pb2.EncodeStreamRequest], context: object
@@ -64,9 +66,19 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
             result.failed.reason = bio.REASON_NOT_AN_IMAGE
             return result
         result.encoded.width_px, result.encoded.height_px = 64, 48
-        if self.faces:
-            known = bool(frame.known_tracklets)
-            result.encoded.observations.append(observation(embedded=not known))
+        wanted = self.opens[-1].options
+        known = {tracklet.modality or wanted.modality for tracklet in frame.known_tracklets}
+        if self.faces and wanted.modality != bio.MODALITY_PERSON:
+            face = observation(embedded=bio.MODALITY_FACE not in known)
+            if self.bodies and self.opens[-1].HasField("persons"):
+                face.person = 0
+            result.encoded.observations.append(face)
+        if self.bodies:
+            body = observation(embedded=bio.MODALITY_PERSON not in known)
+            if wanted.modality == bio.MODALITY_PERSON:
+                result.encoded.observations.append(body)
+            elif self.opens[-1].HasField("persons"):
+                result.encoded.persons.observations.append(body)
         return result
 
 

@@ -229,6 +229,20 @@ def test_a_recording_that_is_read_is_never_late() -> None:
     assert time.due(1.0)[0] == BEGAN + timedelta(seconds=1)
 
 
+def test_a_recording_that_is_read_again_goes_on_behind_its_last_frame() -> None:
+    """Read faster than it was captured it is ahead of the clock: its time never runs backwards."""
+    clock = ManualClock(BEGAN)
+    time = FileTime(clock)
+    first = [time.due(at_s)[1] for at_s in (0.0, 0.2, 0.4)]
+    clock.advance(0.1)
+    time.begin_anew()
+    again = [time.due(at_s)[1] for at_s in (0.0, 0.2, 0.4)]
+    assert first + again == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    clock.advance(60)
+    time.begin_anew()
+    assert time.due(0.0)[1] == pytest.approx(60.1)
+
+
 @pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
 def test_a_recording_follows_a_wall_clock_that_is_set(jump_s: float) -> None:
     """What is captured after it is told by the clock as it is then; when it is due does not change."""

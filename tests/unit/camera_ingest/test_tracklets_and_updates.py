@@ -23,7 +23,14 @@ from camera_ingest.registry import CameraRegistry, MemoryCameraRegistry, RedisCa
 from camera_ingest.store import CAMERAS_KEY, StoreConnection
 from camera_ingest.tracker import Tracker
 from camera_ingest.tracklets import TrackletBook
-from tessera.client.stream_values import FrameAnswer, FrameOutcome, TrackletSample, TrackletUpdate
+from tessera.client.stream_values import (
+    FrameAnswer,
+    FrameOutcome,
+    TrackletDecision,
+    TrackletSample,
+    TrackletUpdate,
+)
+from tessera.domain.decision import Decision, Outcome
 from tessera.domain.embedding import Embedding
 from tessera.domain.errors import (
     AlreadyExistsError,
@@ -49,6 +56,64 @@ def answer(at_s: float, overall: float, *reasons: Reason) -> FrameAnswer:
     embedding = Embedding.from_raw([1.0, 0.0, 0.0, 0.0], ModelId("test@1"))
     seen = Observation(Box(10, 10, 50, 60), np.zeros((5, 2), np.float32), 0.9, quality(overall, *reasons), embedding)
     return FrameAnswer(int(at_s * 10) + 1, moment(at_s), FrameOutcome.ENCODED, (seen,), 640, 480)
+
+
+# ---- who needs no embedding
+
+
+MATCHED = Decision(Outcome.MATCH, (), None, 0.7, ModelId("test@1"))
+
+
+def decided_book(told: list[TrackletUpdate], decision: Decision = MATCHED) -> TrackletBook:
+    """A book with one person, seen five times in a second and decided."""
+    book = TrackletBook(DOOR, Tracker(lambda: TrackletId("t1")), told.append)
+    for number in range(5):
+        book.known(moment(number * 0.2))
+        book.take(answer(number * 0.2, 0.8))
+    book.decide(TrackletDecision(TrackletId("t1"), 1, 1, decision, None, "", None, 0.1))
+    return book
+
+
+def unembedded(at_s: float) -> FrameAnswer:
+    """The same person, known and not embedded."""
+    whole = answer(at_s, 0.8)
+    return replace(whole, observations=tuple(replace(one, embedding=None) for one in whole.observations))
+
+
+def is_known(book: TrackletBook, at_s: float) -> bool:
+    return bool(book.known(moment(at_s)))
+
+
+def test_one_frame_is_looked_at_anew_however_many_follow_before_its_answer(told: list[TrackletUpdate]) -> None:
+    """Four frames are sent before the first is answered: one of them asks for an embedding, once a second."""
+    book = decided_book(told)
+    for number in range(5, 10):
+        assert is_known(book, 0.2 * number - 0.05)
+        book.take(unembedded(0.2 * number - 0.05))
+    asked = [not is_known(book, 1.85 + number * 0.05) for number in range(4)]
+    assert asked == [True, False, False, False]
+    for at_s in (1.9, 1.95, 2.0):
+        book.take(unembedded(at_s))
+    assert is_known(book, 2.8)
+    assert not is_known(book, 2.9), "it was never answered, and is asked for again after a second"
+
+
+def test_a_person_who_is_rarely_seen_is_not_embedded_in_each_frame(told: list[TrackletUpdate]) -> None:
+    """Two frames a second: each third of them is looked at anew, which is in time to revise a decision."""
+    book = decided_book(told)
+    asked = []
+    for number in range(9):
+        at_s = 1.3 + 0.5 * number
+        asked.append(not is_known(book, at_s))
+        book.take(answer(at_s, 0.8) if asked[-1] else unembedded(at_s))
+    assert sum(asked) == 3
+
+
+@pytest.mark.parametrize("outcome", [Outcome.INCONCLUSIVE, Outcome.NO_MATCH])
+def test_who_is_not_decided_is_embedded_in_each_frame(told: list[TrackletUpdate], outcome: Outcome) -> None:
+    """Each frame may be the one that decides."""
+    book = decided_book(told, replace(MATCHED, outcome=outcome))
+    assert not any(is_known(book, 0.9 + number * 0.05) for number in range(4))
 
 
 @pytest.fixture

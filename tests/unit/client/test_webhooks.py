@@ -21,9 +21,11 @@ OTHER = "another-secret-of-the-same-length"
 class Post:
     """A message as the gateway sends it, `age_s` after the receiver began."""
 
-    def __init__(self, age_s: float = 1.0, secret: str = SECRET, nonce: str = "n1", **fields: Any) -> None:
+    def __init__(
+        self, age_s: float = 1.0, secret: str = SECRET, nonce: str = "n1", change: str = "OPENED", **fields: Any
+    ) -> None:
         sent = START + timedelta(seconds=age_s)
-        message = Message("a1/1/door", "door", alert(at=sent), sent, **fields)
+        message = Message("a1/1/door", "door", alert(at=sent, change=change), sent, **fields)
         self.body = json.dumps(payload(message)).encode()
         self.timestamp, self.nonce = f"{sent.timestamp():.3f}", nonce
         self.signature = signature(secret, self.timestamp, nonce, self.body)
@@ -69,6 +71,18 @@ def test_a_genuine_message_may_be_acted_on(receiver: WebhookReceiver) -> None:
     assert (told.key, told.thread, told.kind) == ("a1/1/door", "a1", "ALERT")
     assert told.alert["rule_id"] == "strangers"
     assert told.valid_until == START + timedelta(seconds=61)
+
+
+@pytest.mark.parametrize("change", ["ACKNOWLEDGED", "RESOLVED", "REVISED", "WITHDRAWN", "ENDED", ""])
+def test_what_became_of_an_alert_is_no_call(receiver: WebhookReceiver, change: str) -> None:
+    """It is genuine and new, and no door opens because somebody acknowledged what opened it before."""
+    told = receiving(Post(change=change), receiver)
+    assert (told.may_act, told.duplicate, told.late) == (False, False, False)
+
+
+def test_an_alert_that_goes_on_calls_again(receiver: WebhookReceiver) -> None:
+    """Told again it may be acted on again, until it holds no more."""
+    assert receiving(Post(change="REMINDED"), receiver).may_act
 
 
 def test_an_altered_message_is_rejected(receiver: WebhookReceiver) -> None:

@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from encoder_svc.scheduling.journeys import Journey, Way
+from encoder_svc.scheduling.journeys import Journey, Way, side_by_side
 from encoder_svc.scheduling.work import Asker, Stage, Want, WorkClass
 from tessera.domain.errors import UnavailableError
 from tests.encoder_world import LIMIT_S, HeldDevice
@@ -197,3 +197,49 @@ def test_an_ended_way_keeps_no_picture(device: HeldDevice, *, fails: bool) -> No
         assert seen[0]() is None
     finally:
         gc.enable()
+
+
+# ---- two ways in step
+
+
+def _counting(stage: Stage, steps: int, noted: list[str], name: str) -> Way[str]:
+    """A way of so many steps, each of two items."""
+    try:
+        for step in range(steps):
+            done = yield [Want(stage, None, f"{name}{step}{item}") for item in "ab"]
+            assert [one.output for one in done] == [f"{name}{step}a", f"{name}{step}b"]
+        return name
+    finally:
+        noted.append(name)
+
+
+def test_ways_in_step_want_their_next_things_together(device: HeldDevice) -> None:
+    """Each gets what it wanted, the longer one goes on alone, and both answers come."""
+    stage, noted = device.stage(max_items=8), list[str]()
+    ways = side_by_side(
+        _counting(stage, 2, noted, "x"), _counting(stage, 3, noted, "y"), _counting(stage, 0, noted, "z")
+    )
+    journey = Journey(ways, device.scheduler, ASKER)
+    journey.begin()
+    device.release()
+    assert journey.future.result(LIMIT_S) == ["x", "y", "z"]
+    assert device.done == [f"{name}{item}" for name in ("x0", "y0", "x1", "y1", "y2") for item in "ab"]
+    assert sorted(noted) == ["x", "y", "z"]
+
+
+def test_where_one_way_fails_the_other_ends(device: HeldDevice) -> None:
+    """Neither is left half-way, and the error is told."""
+    stage, noted = device.stage(max_items=8), list[str]()
+
+    def failing() -> Way[str]:
+        yield [Want(stage, None, "once")]
+        raise ValueError("it broke")
+
+    journey = Journey(
+        side_by_side(_counting(stage, 9, noted, "x"), failing()), device.scheduler, Asker(WorkClass.STREAM)
+    )
+    journey.begin()
+    device.release()
+    with pytest.raises(ValueError, match="it broke"):
+        journey.future.result(LIMIT_S)
+    assert noted == ["x"]

@@ -56,5 +56,5 @@ def test_any_parameter_is_taken_or_refused_by_name(key: str, value: pb.InferPara
         call = infer_call_from_wire(request)
         assert key != "x"
         assert 1 <= call.options.max_observations <= 64
-        assert 0 < call.options.min_detection_probability <= 1
+        assert 0 < (call.options.min_detection_probability or 1.0) <= 1
         assert call.timeout_s is None or 0 < call.timeout_s <= 60

@@ -17,11 +17,11 @@ from tessera.domain.errors import ArtifactError, ImageRejectedError
 from tessera.domain.ids import TrackletId
 from tessera.domain.observation import Box
 from tessera.imaging.decode import DecodeLimits
-from tessera.nets.artifact import FaceNetworks
+from tessera.nets.artifact import SampleNetworks
 
 
 @pytest.fixture(scope="module")
-def pipeline(face_manifest: Manifest, face_networks: FaceNetworks) -> FacePipeline:
+def pipeline(face_manifest: Manifest, face_networks: SampleNetworks) -> FacePipeline:
     """The shipped encoder."""
     return FacePipeline(face_manifest, face_networks)
 
@@ -110,14 +110,14 @@ def test_detections_below_the_bar_for_embedding_come_without_one(
     assert (bare.box, bare.quality) == (plain.box, plain.quality)
 
 
-def test_limits_hold(face_manifest: Manifest, face_networks: FaceNetworks, portraits: Mapping[str, bytes]) -> None:
+def test_limits_hold(face_manifest: Manifest, face_networks: SampleNetworks, portraits: Mapping[str, bytes]) -> None:
     """The pipeline decodes within the limits that it was given."""
     small = FacePipeline(face_manifest, face_networks, limits=DecodeLimits(max_pixels=1000))
     with pytest.raises(ImageRejectedError, match="TOO_MANY_PIXELS"):
         small.run(portraits["biden.jpg"])
 
 
-def test_another_preprocessing_is_refused(face_manifest: Manifest, face_networks: FaceNetworks) -> None:
+def test_another_preprocessing_is_refused(face_manifest: Manifest, face_networks: SampleNetworks) -> None:
     """An encoder runs only with the preprocessing that it was measured with."""
     with pytest.raises(ArtifactError, match="face-112-0"):
         FacePipeline(replace(face_manifest, preprocessing="face-112-0"), face_networks)

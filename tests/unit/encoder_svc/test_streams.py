@@ -66,7 +66,9 @@ class FailingEncoders(Encoders):
             raise NotFoundError("encoder", model_id)
         return self.gone
 
-    async def encode(self, picture: Picture, wanted: str = "", modality: Modality = Modality.FACE) -> EncodedFrame:
+    async def encode(
+        self, picture: Picture, wanted: str = "", modality: Modality = Modality.FACE, wanted_persons: str = ""
+    ) -> EncodedFrame:
         """Fail, after letting others run."""
         await asyncio.sleep(0)
         await self.may_fail.wait()

@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from encoder_svc.faces.found import FoundFaces, PreparedFrame
+from encoder_svc.faces.found import FoundFaces
 from encoder_svc.faces.pipeline import FacePipeline
 from encoder_svc.frames import EncodeOptions, Picture
+from encoder_svc.looking import PreparedFrame
 from encoder_svc.scheduling.work import Done, WorkClass, run_ms
 from encoder_svc.version import EncoderVersion, Parts
 from tessera.chassis.clock import ManualClock

@@ -18,13 +18,13 @@ from tessera.imaging.decode import Image, decode
 from tessera.imaging.fidelity import fidelity
 from tessera.imaging.preprocess import detector_input
 from tessera.imaging.quality import QualityGate, assess, frontality
-from tessera.nets.artifact import FaceNetworks
+from tessera.nets.artifact import SampleNetworks
 from tessera.nets.yunet import decode as decode_faces
 
 BOX = Box(0, 0, 120, 150)
 
 
-def _face(data: bytes, networks: FaceNetworks) -> tuple[Image, Box, Landmarks, float]:
+def _face(data: bytes, networks: SampleNetworks) -> tuple[Image, Box, Landmarks, float]:
     image = decode(data)
     seen = detector_input(image)
     with torch.inference_mode():
@@ -36,12 +36,12 @@ def _face(data: bytes, networks: FaceNetworks) -> tuple[Image, Box, Landmarks, f
 
 
 @pytest.fixture
-def portrait(portraits: Mapping[str, bytes], face_networks: FaceNetworks) -> Image:
+def portrait(portraits: Mapping[str, bytes], face_networks: SampleNetworks) -> Image:
     """One aligned, good face."""
     return _face(portraits["obama2.jpg"], face_networks)[0]
 
 
-def test_official_portraits_pass(portraits: Mapping[str, bytes], face_networks: FaceNetworks) -> None:
+def test_official_portraits_pass(portraits: Mapping[str, bytes], face_networks: SampleNetworks) -> None:
     """A good picture has nothing held against it."""
     for name, data in portraits.items():
         quality = assess(*_face(data, face_networks))
@@ -118,7 +118,7 @@ def test_exposure_is_a_share(brightness: float) -> None:
 
 @pytest.mark.parametrize("side_px", [60, 110, 250])
 def test_compression_takes_the_fidelity(
-    portraits: Mapping[str, bytes], face_networks: FaceNetworks, side_px: int
+    portraits: Mapping[str, bytes], face_networks: SampleNetworks, side_px: int
 ) -> None:
     """The harder a face is compressed, the less faithful it is, at any size; the hardest is refused for it."""
     image, box = _around_face(portraits["obama2.jpg"], face_networks, side_px)
@@ -132,7 +132,7 @@ def test_compression_takes_the_fidelity(
     assert Reason.LOW_FIDELITY not in assess(crop, box, REFERENCE, 0.95, picture=image).reasons
 
 
-def test_the_same_blocks_hurt_a_small_face_more(portraits: Mapping[str, bytes], face_networks: FaceNetworks) -> None:
+def test_the_same_blocks_hurt_a_small_face_more(portraits: Mapping[str, bytes], face_networks: SampleNetworks) -> None:
     """A block of eight pixels is a seventh of a small face and a thirtieth of a large one."""
     faces = [_around_face(portraits["obama2.jpg"], face_networks, side_px) for side_px in (60, 110, 250)]
     measured = [fidelity(_compressed(image, 20), box) or 0.0 for image, box in faces]
@@ -140,7 +140,7 @@ def test_the_same_blocks_hurt_a_small_face_more(portraits: Mapping[str, bytes], 
 
 
 def test_damage_is_found_after_the_picture_was_saved_well(
-    portraits: Mapping[str, bytes], face_networks: FaceNetworks
+    portraits: Mapping[str, bytes], face_networks: SampleNetworks
 ) -> None:
     """Neither a later lossless copy, nor a cut that moves the grid, nor a turn hides it."""
     image, box = _around_face(portraits["obama2.jpg"], face_networks, 110)
@@ -173,7 +173,7 @@ def test_what_covers_the_face_is_told_and_not_gated(portrait: Image) -> None:
     assert Reason.OCCLUDED in assess(masked, BOX, REFERENCE, 0.95, QualityGate(min_occlusion=0.5)).reasons
 
 
-def _around_face(data: bytes, networks: FaceNetworks, side_px: int) -> tuple[Image, Box]:
+def _around_face(data: bytes, networks: SampleNetworks, side_px: int) -> tuple[Image, Box]:
     """The picture scaled so that its face's box is so many pixels wide."""
     _, box, _, _ = _face(data, networks)
     scale = side_px / box.shorter_side_px

@@ -19,7 +19,7 @@ from tessera.domain.errors import ImageRejectedError
 from tessera.domain.reasons import Reason
 from tessera.imaging.decode import DEFAULT_LIMITS, DecodeLimits, Image, decode, decode_for_detection
 from tessera.imaging.preprocess import detector_input
-from tessera.nets.artifact import FaceNetworks
+from tessera.nets.artifact import SampleNetworks
 from tessera.nets.yunet import decode as decode_faces
 
 DETECT_SIDE_PX = 640
@@ -92,7 +92,7 @@ def test_a_truncated_jpeg_is_found_at_a_fraction_too(portraits: Mapping[str, byt
         assert caught.value.reason is Reason.TRUNCATED_IMAGE
 
 
-def _detected(image: Image, networks: FaceNetworks) -> np.ndarray:
+def _detected(image: Image, networks: SampleNetworks) -> np.ndarray:
     """(n, 4 + 10), boxes and landmarks in pixels of the detector's input, from left to right and top to bottom."""
     seen = detector_input(image, DETECT_SIDE_PX)
     with torch.inference_mode():
@@ -109,7 +109,7 @@ def _collage(faces: Sequence[Image], height_px: int, width_px: int, rows: int, c
     return np.concatenate(lines).astype(np.uint8)
 
 
-def _apart(image: Image, networks: FaceNetworks, factor: int) -> np.ndarray:
+def _apart(image: Image, networks: SampleNetworks, factor: int) -> np.ndarray:
     """(n,): for each face, its largest shift of a box or landmark coordinate, in pixels of the detector's input."""
     data = _jpeg(image, 85)
     scaled = decode_for_detection(data, DEFAULT_LIMITS, DETECT_SIDE_PX)
@@ -120,7 +120,7 @@ def _apart(image: Image, networks: FaceNetworks, factor: int) -> np.ndarray:
     return apart
 
 
-def test_portraits_are_found_in_the_same_places(portraits: Mapping[str, bytes], face_networks: FaceNetworks) -> None:
+def test_portraits_are_found_in_the_same_places(portraits: Mapping[str, bytes], face_networks: SampleNetworks) -> None:
     """Two faces in 1080p: the same count, boxes and landmarks within two pixels of the detector's input."""
     faces = [decode(portraits[name])[:600] for name in ("obama.jpg", "biden.jpg")]
     assert (_apart(_collage(faces, 1080, 1920, 1, 2), face_networks, 2) < 2.0).all()
@@ -130,7 +130,7 @@ def test_portraits_are_found_in_the_same_places(portraits: Mapping[str, bytes], 
 @pytest.mark.skipif("TESSERA_DATA" not in os.environ, reason="places of many faces at a fraction stay unproved")
 @pytest.mark.parametrize(("height_px", "width_px", "factor"), [(1080, 1920, 2), (2160, 3840, 4)])
 def test_faces_of_lfw_are_found_in_the_same_places(
-    face_networks: FaceNetworks, height_px: int, width_px: int, factor: int
+    face_networks: SampleNetworks, height_px: int, width_px: int, factor: int
 ) -> None:
     """Eight faces a picture, six pictures: the same count each; most shifts are a fraction of a pixel, and the few
     large ones, where another of several detections of a face won, are about a twentieth of its width.

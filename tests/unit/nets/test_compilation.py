@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from tessera.domain.artifact import Manifest
+from tessera.domain.artifact import CropSize, Manifest
 from tessera.nets import compilation, compiled_files
-from tessera.nets.artifact import FaceNetworks
-from tessera.nets.compilation import compile_face_networks, load_compiled
+from tessera.nets.artifact import SampleNetworks
+from tessera.nets.compilation import compile_networks, load_compiled
 from tessera.nets.compiled import CompiledNetwork, InputRange
 from tessera.nets.compiled_files import LIBRARY, compiled_folder, find_library, locked, network_key, store_library
 from tessera.nets.runtime import RuntimeUnavailableError
@@ -168,9 +168,9 @@ def test_only_what_was_compiled_for_reaches_the_code(shape: tuple[int, ...], *, 
     assert ANY_SIZE.holds(torch.Size(shape)) is held
 
 
-def test_nothing_compiled_is_no_error(face_networks: FaceNetworks, tmp_path: Path) -> None:
+def test_nothing_compiled_is_no_error(face_networks: SampleNetworks, tmp_path: Path) -> None:
     """A first start finds nothing and goes on eager."""
-    assert load_compiled(face_networks, 112, tmp_path, lanes=2) is None
+    assert load_compiled(face_networks, CropSize(112, 112), tmp_path, lanes=2) is None
 
 
 def test_without_a_compiler_the_reason_is_told(
@@ -179,16 +179,16 @@ def test_without_a_compiler_the_reason_is_told(
     """A slim container has none; the log shall say so rather than show a traceback."""
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(RuntimeUnavailableError, match="no-such-compiler"):
-        compile_face_networks(face_manifest.name, tmp_path)
+        compile_networks(face_manifest.name, tmp_path)
 
 
 def test_a_compiler_that_fails_leaves_nothing(
-    face_manifest: Manifest, face_networks: FaceNetworks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    face_manifest: Manifest, face_networks: SampleNetworks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other process says why in one line, and the cache stays as it was: here its weights are missing."""
     with pytest.raises(RuntimeUnavailableError, match="load the encoder before"):
-        compile_face_networks(face_manifest.name, tmp_path)
-    assert load_compiled(face_networks, 112, tmp_path, lanes=2) is None
+        compile_networks(face_manifest.name, tmp_path)
+    assert load_compiled(face_networks, CropSize(112, 112), tmp_path, lanes=2) is None
 
 
 @pytest.mark.parametrize(
@@ -216,5 +216,5 @@ def test_compiling_ends_when_it_is_told_to(
     if is_set:
         cancelled.set()
     with pytest.raises(RuntimeUnavailableError, match=why):
-        compile_face_networks(face_manifest.name, tmp_path, limit_s=limit_s, cancelled=cancelled)
+        compile_networks(face_manifest.name, tmp_path, limit_s=limit_s, cancelled=cancelled)
     assert started[0].returncode == -9

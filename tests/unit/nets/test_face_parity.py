@@ -15,7 +15,7 @@ import torch
 from tessera.imaging.align import align
 from tessera.imaging.decode import Image, decode
 from tessera.imaging.preprocess import detector_input, embedder_input
-from tessera.nets.artifact import FaceNetworks
+from tessera.nets.artifact import SampleNetworks
 from tessera.nets.onnx_weights import read_weights
 from tessera.nets.sface import build_sface, fuse
 from tessera.nets.yunet import DetectedFaces, suppress
@@ -31,7 +31,7 @@ def _shrunk(data: bytes) -> Image:
     return np.asarray(cv2.resize(image, None, fx=factor, fy=factor), dtype=np.uint8)
 
 
-def _detect(networks: FaceNetworks, image: Image) -> DetectedFaces:
+def _detect(networks: SampleNetworks, image: Image) -> DetectedFaces:
     seen = detector_input(image)
     with torch.inference_mode():
         output = networks.detector(torch.from_numpy(seen.values))
@@ -46,7 +46,7 @@ def _detect_with_opencv(path: Path, image: Image) -> npt.NDArray[Any]:
 
 @pytest.mark.parametrize("name", PORTRAITS)
 def test_the_detector_finds_what_opencv_finds(
-    name: str, portraits: Mapping[str, bytes], face_networks: FaceNetworks, face_weights: Mapping[str, Path]
+    name: str, portraits: Mapping[str, bytes], face_networks: SampleNetworks, face_weights: Mapping[str, Path]
 ) -> None:
     """Same faces, boxes and landmarks within a hundredth of a pixel, the same probabilities."""
     image = _shrunk(portraits[name])
@@ -60,7 +60,7 @@ def test_the_detector_finds_what_opencv_finds(
 
 @pytest.mark.parametrize("name", PORTRAITS)
 def test_the_embedder_gives_what_opencv_gives(
-    name: str, portraits: Mapping[str, bytes], face_networks: FaceNetworks, face_weights: Mapping[str, Path]
+    name: str, portraits: Mapping[str, bytes], face_networks: SampleNetworks, face_weights: Mapping[str, Path]
 ) -> None:
     """Cosine above 0.9999 on the same aligned face, with every batch norm fused."""
     image = _shrunk(portraits[name])
@@ -73,7 +73,7 @@ def test_the_embedder_gives_what_opencv_gives(
 
 
 def test_the_whole_way_gives_what_opencv_gives(
-    portraits: Mapping[str, bytes], face_networks: FaceNetworks, face_weights: Mapping[str, Path]
+    portraits: Mapping[str, bytes], face_networks: SampleNetworks, face_weights: Mapping[str, Path]
 ) -> None:
     """Own detection, own alignment and own embedding together stay above a cosine of 0.999."""
     image = _shrunk(portraits["biden.jpg"])
@@ -96,7 +96,7 @@ def test_fusing_changes_nothing_but_the_time(face_weights: Mapping[str, Path]) -
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
 
 
-def test_a_batch_gives_what_its_faces_give_alone(face_networks: FaceNetworks) -> None:
+def test_a_batch_gives_what_its_faces_give_alone(face_networks: SampleNetworks) -> None:
     """No face knows of the others in its batch."""
     crops = torch.rand(3, 3, 112, 112, generator=torch.Generator().manual_seed(8)) * 255
     with torch.inference_mode():

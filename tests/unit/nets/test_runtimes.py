@@ -17,8 +17,8 @@ from tessera.domain.artifact import Manifest, SourceFile
 from tessera.imaging.align import align
 from tessera.imaging.decode import decode
 from tessera.imaging.preprocess import detector_input, embedder_input
-from tessera.nets.artifact import FaceNetworks, load_face_networks
-from tessera.nets.compilation import compile_face_networks, load_compiled
+from tessera.nets.artifact import SampleNetworks, load_face_networks
+from tessera.nets.compilation import compile_networks, load_compiled
 from tessera.nets.cuda_graphs import BATCH_BUCKETS, bucket_of, load_cuda_graphs
 from tessera.nets.onnx_weights import read_weights
 from tessera.nets.parity import MAX_BOX_PX, MIN_COSINE, parity, sample_crops
@@ -37,15 +37,15 @@ needs_cuda = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def plain(face_weights: Mapping[str, Path]) -> FaceNetworks:
+def plain(face_weights: Mapping[str, Path]) -> SampleNetworks:
     """The networks as they were published: float32, no layer fused or merged, torch's usual memory order."""
     detector = build_yunet(read_weights(face_weights["yunet"]), "yunet")
     embedder = build_sface(read_weights(face_weights["sface"]), "sface")
-    return FaceNetworks(detector, embedder, torch.device("cpu"))
+    return SampleNetworks(detector, embedder, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
-def eager(face_manifest: Manifest, face_weights: Mapping[str, Path]) -> FaceNetworks:
+def eager(face_manifest: Manifest, face_weights: Mapping[str, Path]) -> SampleNetworks:
     """The networks as a service starts with them; their conversion lies in the user's cache."""
 
     def bring(source: SourceFile) -> Path:
@@ -55,10 +55,10 @@ def eager(face_manifest: Manifest, face_weights: Mapping[str, Path]) -> FaceNetw
 
 
 @pytest.fixture(scope="module")
-def compiled(face_manifest: Manifest, eager: FaceNetworks) -> FaceNetworks:
+def compiled(face_manifest: Manifest, eager: SampleNetworks) -> SampleNetworks:
     """Compiled for this machine; a minute or two the first time, kept in the user's cache."""
-    compile_face_networks(face_manifest.name, default_cache_dir(), limit_s=COMPILE_LIMIT_S)
-    networks = load_compiled(eager, face_manifest.crop.height_px, default_cache_dir(), LANES)
+    compile_networks(face_manifest.name, default_cache_dir(), limit_s=COMPILE_LIMIT_S)
+    networks = load_compiled(eager, face_manifest.crop, default_cache_dir(), LANES)
     assert networks is not None
     return networks
 
@@ -70,7 +70,7 @@ def frames(portraits: Mapping[str, bytes]) -> list[Tensor]:
 
 
 @pytest.fixture(scope="module")
-def crops(portraits: Mapping[str, bytes], plain: FaceNetworks) -> Tensor:
+def crops(portraits: Mapping[str, bytes], plain: SampleNetworks) -> Tensor:
     """The faces of the portraits as the embedder sees them."""
     aligned = []
     for data in portraits.values():
@@ -84,7 +84,7 @@ def crops(portraits: Mapping[str, bytes], plain: FaceNetworks) -> Tensor:
     return torch.from_numpy(embedder_input(aligned))
 
 
-def _assert_stands_in(plain: FaceNetworks, candidate: FaceNetworks, frames: list[Tensor], crops: Tensor) -> None:
+def _assert_stands_in(plain: SampleNetworks, candidate: SampleNetworks, frames: list[Tensor], crops: Tensor) -> None:
     """The bar, on portraits and on the drawn faces that a service compares with."""
     for measured in (parity(plain, candidate, frames, crops), parity(plain, candidate)):
         assert measured.min_cosine >= MIN_COSINE
@@ -93,7 +93,7 @@ def _assert_stands_in(plain: FaceNetworks, candidate: FaceNetworks, frames: list
 
 
 def test_eager_gives_what_the_plain_networks_give(
-    plain: FaceNetworks, eager: FaceNetworks, frames: list[Tensor], crops: Tensor
+    plain: SampleNetworks, eager: SampleNetworks, frames: list[Tensor], crops: Tensor
 ) -> None:
     """Fused batch norms, merged heads and channels last change nothing that matters."""
     assert eager.runtime is Runtime.EAGER
@@ -103,7 +103,7 @@ def test_eager_gives_what_the_plain_networks_give(
 @pytest.mark.slow
 @pytest.mark.timeout(COMPILE_LIMIT_S)
 def test_compiled_gives_what_the_plain_networks_give(
-    plain: FaceNetworks, compiled: FaceNetworks, frames: list[Tensor], crops: Tensor
+    plain: SampleNetworks, compiled: SampleNetworks, frames: list[Tensor], crops: Tensor
 ) -> None:
     """Machine code for this processor gives the same faces and the same embeddings."""
     assert compiled.runtime is Runtime.COMPILED
@@ -113,7 +113,9 @@ def test_compiled_gives_what_the_plain_networks_give(
 @pytest.mark.slow
 @pytest.mark.timeout(COMPILE_LIMIT_S)
 @pytest.mark.parametrize("shape", [(1, 64, 64), (3, 96, 640), (5, 640, 64), (1, 32, 640), (2, 32, 32), (65, 64, 64)])
-def test_compiled_takes_every_shape(eager: FaceNetworks, compiled: FaceNetworks, shape: tuple[int, int, int]) -> None:
+def test_compiled_takes_every_shape(
+    eager: SampleNetworks, compiled: SampleNetworks, shape: tuple[int, int, int]
+) -> None:
     """Any batch and any multiple of 32 pixels; what was not compiled for runs eager, in any memory order."""
     n, height_px, width_px = shape
     values = torch.rand(n, 3, height_px, width_px, generator=torch.Generator().manual_seed(1)) * 255
@@ -125,7 +127,7 @@ def test_compiled_takes_every_shape(eager: FaceNetworks, compiled: FaceNetworks,
 
 @pytest.mark.slow
 @pytest.mark.timeout(COMPILE_LIMIT_S)
-def test_compiled_refuses_what_it_would_misread(compiled: FaceNetworks) -> None:
+def test_compiled_refuses_what_it_would_misread(compiled: SampleNetworks) -> None:
     """Machine code reads numbers as float32, whatever they are; another type must not reach it."""
     with pytest.raises(ValueError, match="float64"):
         compiled.embedder(torch.zeros(1, 3, 112, 112, dtype=torch.float64))
@@ -133,7 +135,7 @@ def test_compiled_refuses_what_it_would_misread(compiled: FaceNetworks) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(COMPILE_LIMIT_S)
-def test_two_lanes_at_once_do_not_disturb_each_other(compiled: FaceNetworks) -> None:
+def test_two_lanes_at_once_do_not_disturb_each_other(compiled: SampleNetworks) -> None:
     """Each thread gets the embeddings of its own crops, run after run."""
     crops = [sample_crops(count=2), sample_crops(count=4)[2:]]
     expected = [compiled.embedder(batch) for batch in crops]
@@ -155,7 +157,7 @@ def test_two_lanes_at_once_do_not_disturb_each_other(compiled: FaceNetworks) -> 
 
 @pytest.mark.slow
 @pytest.mark.timeout(COMPILE_LIMIT_S)
-def test_a_compiled_run_leaves_the_interpreter_to_others(compiled: FaceNetworks) -> None:
+def test_a_compiled_run_leaves_the_interpreter_to_others(compiled: SampleNetworks) -> None:
     """While one thread is inside a run, another goes on with Python: two lanes need that to work side by side."""
     batch = sample_crops(count=16)
     spans: list[tuple[float, float]] = []
@@ -181,7 +183,7 @@ def test_a_compiled_run_leaves_the_interpreter_to_others(compiled: FaceNetworks)
 
 @pytest.mark.slow
 @pytest.mark.timeout(COMPILE_LIMIT_S)
-def test_a_compiled_run_takes_the_threads_that_its_lane_has(compiled: FaceNetworks) -> None:
+def test_a_compiled_run_takes_the_threads_that_its_lane_has(compiled: SampleNetworks) -> None:
     """With one thread, all time that the process spends is the calling thread's."""
     batch, spent = sample_crops(count=16), []
 
@@ -206,7 +208,7 @@ def _resident_bytes() -> int:
 @pytest.mark.slow
 @pytest.mark.timeout(COMPILE_LIMIT_S)
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="no /proc: leaves leaks of tensor handles unseen")
-def test_runs_do_not_leak(compiled: FaceNetworks) -> None:
+def test_runs_do_not_leak(compiled: SampleNetworks) -> None:
     """Handles of inputs and outputs are given back: 1,000 runs of 86 KB output do not grow the process by 20 MB."""
     batch = torch.zeros(1, 3, 256, 256).contiguous(memory_format=torch.channels_last)
     for _ in range(200):
@@ -217,7 +219,7 @@ def test_runs_do_not_leak(compiled: FaceNetworks) -> None:
     assert _resident_bytes() - before < 20e6
 
 
-def test_a_network_that_answers_otherwise_does_not_stand_in(eager: FaceNetworks) -> None:
+def test_a_network_that_answers_otherwise_does_not_stand_in(eager: SampleNetworks) -> None:
     """The bar notices a wrong embedding, a moved box, and an answer that is not a number."""
 
     def shuffled(batch: Tensor, /) -> Tensor:
@@ -233,7 +235,7 @@ def test_a_network_that_answers_otherwise_does_not_stand_in(eager: FaceNetworks)
 
     for detector, embedder in ((eager.detector, shuffled), (moved, eager.embedder), (broken, eager.embedder)):
         with np.errstate(all="ignore"):
-            assert not parity(eager, FaceNetworks(detector, embedder, eager.device)).holds
+            assert not parity(eager, SampleNetworks(detector, embedder, eager.device)).holds
 
 
 def test_a_batch_goes_into_the_smallest_bucket_that_holds_it() -> None:
@@ -247,7 +249,7 @@ def test_a_batch_goes_into_the_smallest_bucket_that_holds_it() -> None:
             bucket_of(rows)
 
 
-def test_half_precision_keeps_the_embedding(eager: FaceNetworks, crops: Tensor) -> None:
+def test_half_precision_keeps_the_embedding(eager: SampleNetworks, crops: Tensor) -> None:
     """What CUDA computes the embedder in holds the bar; computed here on the CPU, one crop, slowly."""
     import copy
 
@@ -259,7 +261,7 @@ def test_half_precision_keeps_the_embedding(eager: FaceNetworks, crops: Tensor) 
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device: nothing to refuse")
-def test_recorded_launches_are_refused_without_a_device(eager: FaceNetworks) -> None:
+def test_recorded_launches_are_refused_without_a_device(eager: SampleNetworks) -> None:
     """The error says what is missing; the caller goes on with what it has."""
     with pytest.raises(RuntimeUnavailableError, match="no CUDA device"):
         load_cuda_graphs(eager, torch.device("cuda", 0))
@@ -267,14 +269,14 @@ def test_recorded_launches_are_refused_without_a_device(eager: FaceNetworks) -> 
 
 @needs_cuda
 def test_cuda_graphs_give_what_the_plain_networks_give(
-    plain: FaceNetworks, eager: FaceNetworks, frames: list[Tensor], crops: Tensor
+    plain: SampleNetworks, eager: SampleNetworks, frames: list[Tensor], crops: Tensor
 ) -> None:
     """Recorded launches, the embedder in half precision, hold the bar."""
     _assert_stands_in(plain, load_cuda_graphs(eager, torch.device("cuda", 0)), frames, crops)
 
 
 @needs_cuda
-def test_cuda_graphs_take_any_batch_on_one_thread(eager: FaceNetworks) -> None:
+def test_cuda_graphs_take_any_batch_on_one_thread(eager: SampleNetworks) -> None:
     """Every batch from 1 to more than the largest bucket gives each row its own answer; another thread is refused."""
     recorded = load_cuda_graphs(eager, torch.device("cuda", 0))
     crops = sample_crops(count=70)

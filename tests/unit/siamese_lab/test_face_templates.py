@@ -13,14 +13,14 @@ from siamese_lab.lfw import Picture
 from tessera.domain.artifact import available_encoders, load_manifest
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import ArtifactError
-from tessera.nets.artifact import FaceNetworks
+from tessera.nets.artifact import SampleNetworks
 
 FACES = [name for name in available_encoders() if load_manifest(name).modality is Modality.FACE]
 
 
 @pytest.mark.parametrize("name", FACES)
 def test_the_lab_makes_the_services_templates(
-    name: str, portraits: Mapping[str, bytes], face_networks: FaceNetworks
+    name: str, portraits: Mapping[str, bytes], face_networks: SampleNetworks
 ) -> None:
     """Each portrait's template has cosine 1 with the one that the encoder's own pipeline gives."""
     manifest = load_manifest(name)
@@ -34,7 +34,7 @@ def test_the_lab_makes_the_services_templates(
         assert float(served.vector @ vector) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_a_picture_without_a_face_is_named(portraits: Mapping[str, bytes], face_networks: FaceNetworks) -> None:
+def test_a_picture_without_a_face_is_named(portraits: Mapping[str, bytes], face_networks: SampleNetworks) -> None:
     """Broken pictures are left out and listed; when nothing is left, that is an error."""
     manifest = load_manifest("face-sface-1")
     broken = Picture("broken.jpg", "nobody", b"\xff\xd8 no picture")
@@ -46,7 +46,7 @@ def test_a_picture_without_a_face_is_named(portraits: Mapping[str, bytes], face_
         embed_in_process([broken], manifest, face_networks)
 
 
-def test_a_closer_look_stays_near(portraits: Mapping[str, bytes], face_networks: FaceNetworks) -> None:
+def test_a_closer_look_stays_near(portraits: Mapping[str, bytes], face_networks: SampleNetworks) -> None:
     """On a sharp portrait the second landmarks are within a tenth of the eye distance of the first."""
     way = FaceTemplates(face_networks)
     face = way.find(Picture("obama.jpg", "obama", portraits["obama.jpg"]))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camera_ingest.assignment import FORBIDDEN, best_assignment
+from tessera.domain.assignment import FORBIDDEN, best_assignment
 
 Gains = list[list[float]]
 

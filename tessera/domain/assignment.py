@@ -1,4 +1,4 @@
-"""Optimal one-to-one assignment, for the handful of faces that one frame holds."""
+"""Optimal one-to-one assignment, for the handful of faces or persons that one frame holds."""
 
 from __future__ import annotations
 
