@@ -107,11 +107,13 @@ def _groups(scores: Scores, apart: npt.NDArray[np.bool_], least: float) -> list[
 
 
 def _renamed(looks: list[PersonLook], groups: list[list[int]]) -> list[PersonLook]:
-    """Each group keeps the id that most of it have, the larger group first; the others get one of their own."""
+    """Each group keeps the id that most of it have, or that the oldest has; larger groups choose first."""
     taken: set[str] = set()
     changed: list[PersonLook] = []
     for group in sorted(groups, key=lambda members: (-len(members), min(looks[at].first_seen for at in members))):
-        held = [name for name, _ in Counter(looks[at].person_id for at in group).most_common() if name not in taken]
+        oldest_first = sorted(group, key=lambda at: looks[at].first_seen)
+        told = Counter(looks[at].person_id for at in oldest_first).most_common()
+        held = [name for name, _ in told if name not in taken]
         person_id = held[0] if held else f"person-{secrets.token_hex(8)}"
         taken.add(person_id)
         since = min(looks[at].person_since for at in group)
