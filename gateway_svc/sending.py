@@ -21,6 +21,7 @@ from gateway_svc.targets import Late, Target
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks
+from tessera.chassis.tracing import Tracing
 from tessera.domain.errors import UnavailableError
 
 log = get_logger()
@@ -62,6 +63,7 @@ class Sender:
         chance: where jitter comes from.
         links: makes links to best shots; None: none are sent.
         names: puts names to subjects; None: they are told by their ids.
+        tracing: makes a span for each attempt, below what it is told because of; none by default.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Sender:
         chance: random.Random | None = None,
         links: SignedLinks | None = None,
         names: RememberedNames | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.target = target
         self.deliverer = deliverer
@@ -86,6 +89,7 @@ class Sender:
         self._chance = chance or random.Random()  # noqa: S311 - jitter, no secret
         self._links = links
         self._names = names
+        self._tracing = tracing or Tracing()
         self._bucket = Bucket(target.flood_limit, clock)
         self._wake = asyncio.Event()
         self._finishing = False
@@ -168,7 +172,8 @@ class Sender:
         held = await self._outbox.held_back(self.target.name)
         message = message_of(await self._named(notification), now, held.untold, self._links)
         try:
-            await self._attempt(message)
+            with self._tracing.frame("notification", notification.happening.traceparent or None):
+                await self._attempt(message)
         except DeliveryRefusedError as error:
             await self._bury(fence, notification, DeadReason.REFUSED, error.detail)
         except DeliveryError as error:
