@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.figures import Figure, keep_part, report
-from benchmarks.operations import encoders, images, plan, restarts
+from benchmarks.operations import encoders, images, paging, plan, restarts, simulation
 from benchmarks.operations.context import Context
 
 PARTS: dict[str, Callable[[Context], list[Figure]]] = {
@@ -24,6 +24,8 @@ PARTS: dict[str, Callable[[Context], list[Figure]]] = {
     "restarts": restarts.run,
     "encoders": encoders.run,
     "plan": plan.run,
+    "simulation": simulation.run,
+    "paging": paging.run,
 }
 
 

@@ -65,7 +65,7 @@ def test_a_layout_with_room_decides_everything_at_once() -> None:
 
 def test_too_few_encoders_show_in_frames_and_not_in_queues_behind_them() -> None:
     """Half a core for what ten need: newer frames take the place of older ones, and the store idles."""
-    result = simulate(Layout("starved", 1, 4, 1), COSTS, 4.0, cameras=100, templates=1000)
+    result = simulate(Layout("starved", 1, 4, 1), COSTS, 12.0, cameras=100, templates=1000)
     assert result.busy["encoders"] > 0.95
     assert result.replaced > 0.5 * result.offered
     assert result.busy["store"] < 0.1
