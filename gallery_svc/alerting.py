@@ -108,7 +108,7 @@ class Alerting:
         decided = _decided(judge, found)
         if len(found) < EVENTS_A_STEP:
             decided += judge.evaluator.pass_time(judge.state, until_s)
-        traces = {record.event.event_id: record.event.traceparent for record in found}
+        traces = {str(record.event.event_id): record.event.traceparent for record in found}
         if await self._write(judge, decided, found[-1].sequence if found else judge.head.cursor, now, traces):
             self._metrics.judged.inc(len(found))
             self._judge = judge
@@ -205,7 +205,7 @@ def _folded(
         alerts[each.alert_id] = alert
         messages = told.setdefault(each.alert_id, [])
         if each.is_told:
-            trace = next((traces[one] for one in reversed(alert.event_ids) if one in traces), "")
+            trace = traces.get(each.source.event_id, "") if each.source is not None else ""
             messages.append(alert_event(alert, each.at_s, now, trace))
     return [
         AlertWrite(alert_id, alerts[alert_id], kept[alert_id].revision if alert_id in kept else 0, tuple(messages))

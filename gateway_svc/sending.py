@@ -15,7 +15,7 @@ from gateway_svc.messages import Message, message_of
 from gateway_svc.metrics import GatewayMetrics
 from gateway_svc.naming import RememberedNames
 from gateway_svc.notifications import DeadLetter, DeadReason, Notification
-from gateway_svc.outbox import Fence, Outbox
+from gateway_svc.outbox import Fence, HeldBack, Outbox
 from gateway_svc.shots import SignedLinks
 from gateway_svc.targets import Late, Target
 from tessera.chassis.clock import Clock
@@ -171,9 +171,12 @@ class Sender:
             return
         held = await self._outbox.held_back(self.target.name)
         message = message_of(await self._named(notification), now, held.untold, self._links)
+        with self._tracing.frame("notification", notification.happening.traceparent or None):
+            await self._send(fence, notification, message, held)
+
+    async def _send(self, fence: Fence, notification: Notification, message: Message, held: HeldBack) -> None:
         try:
-            with self._tracing.frame("notification", notification.happening.traceparent or None):
-                await self._attempt(message)
+            await self._attempt(message)
         except DeliveryRefusedError as error:
             await self._bury(fence, notification, DeadReason.REFUSED, error.detail)
         except DeliveryError as error:
