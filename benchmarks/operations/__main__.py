@@ -16,12 +16,13 @@ import time
 from collections.abc import Callable
 
 from benchmarks.figures import Figure, keep_part, report
-from benchmarks.operations import images, paging
+from benchmarks.operations import images, paging, watching_costs
 from benchmarks.operations.context import Context
 
 PARTS: dict[str, Callable[[Context], list[Figure]]] = {
     "images": images.run,
     "paging": paging.run,
+    "watching": watching_costs.run,
 }
 
 
