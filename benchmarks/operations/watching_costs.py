@@ -1,13 +1,15 @@
-"""What metrics and traces cost: encoders beside each other that count, trace and are scraped, and one that does not.
+"""What metrics and traces cost an encoder at load: one that is scraped, and that signals switch between three states.
 
-All are asked the same in turn, a block each, so that whatever else the machine does meets all; the processor time of
-each process is read before and after its blocks.
+Blocks of the same calls in each state in turn, with the processor time of the process read around each. What is sent
+off late belongs to the block that made it: each block ends with a rest in which nothing else is done.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,76 +22,84 @@ import numpy.typing as npt
 
 from benchmarks.figures import Figure
 from benchmarks.operations.context import Context
+from benchmarks.operations.switched_encoder import BOTH, METRICS, NEITHER
 from benchmarks.services import Service, service
 from tessera.chassis.limits import MAX_MESSAGE_BYTES
 from tessera.demo.portraits import fetch_portraits
 from tessera.v1 import biometrics_pb2, encoder_pb2, encoder_pb2_grpc
 
-BLOCKS, CALLS_A_BLOCK, AT_ONCE = 24, 16, 4
+STATES = (NEITHER, METRICS, BOTH)
+ROUNDS, CALLS_A_BLOCK, AT_ONCE = 30, 16, 4
+REST_S = 0.6
+PAGES = 50
 SCRAPED_EVERY_S = 5.0
 BAR = 0.02
-ADVISED = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"}
-"""What docs/tracing.md advises for a busy encoder."""
+_HANDLED = 'grpc_server_handled_total{grpc_code="OK",grpc_method="Encode",grpc_service="tessera.v1.EncoderService"}'
 
 
 def run(context: Context) -> list[Figure]:
-    """Ask all of them, and compare each with the one that counts nothing."""
-    blocks = round(context.seconds(BLOCKS, 4))
+    """Ask in each state, and compare."""
     picture = next(iter(fetch_portraits().values())).read_bytes()
     with ExitStack() as stack:
-        endpoint = stack.enter_context(_trace_sink())
-        traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
-        running = [
-            stack.enter_context(_encoder(module, environ))
-            for module, environ in (
-                ("encoder_svc", traced),
-                ("encoder_svc", {**traced, **ADVISED}),
-                ("benchmarks.operations.uncounted", {}),
-            )
-        ]
-        stack.enter_context(_scraped(running[:2]))
-        asked = [stack.enter_context(_asking(one, picture)) for one in running]
-        for one in asked:
-            one.block()  # warm
-        spent = np.array([_round(asked, number) for number in range(blocks)]) / CALLS_A_BLOCK
-    return _figures(context, spent)
-
-
-def _round(asked: list[_Asking], number: int) -> list[float]:
-    """A block of each, beginning with another one each time; in the order of `asked`."""
-    order = [(at + number) % len(asked) for at in range(len(asked))]
-    spent = {at: asked[at].block() for at in order}
-    return [spent[at] for at in range(len(asked))]
+        environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(_trace_sink()), "OTEL_BSP_SCHEDULE_DELAY": "100"}
+        stack.enter_context(_environ(environ))
+        settings = {"RUNTIME": "eager", "LOG_LEVEL": "warning"}
+        encoder = stack.enter_context(service("benchmarks.operations.switched_encoder", "TESSERA_ENCODER_", settings))
+        stack.enter_context(_scraped(encoder))
+        channel = stack.enter_context(
+            grpc.insecure_channel(encoder.address, [("grpc.max_send_message_length", MAX_MESSAGE_BYTES)])
+        )
+        asking = _Asking(encoder, encoder_pb2_grpc.EncoderServiceStub(channel), picture)
+        asking.check_switches()
+        spent = np.array([asking.round(number) for number in range(round(context.seconds(ROUNDS, 4)))])
+        page_s = asking.page_s()
+    return _figures(context, spent / CALLS_A_BLOCK, page_s)
 
 
 class _Asking:
     """Calls of one encoder."""
 
-    def __init__(self, one: Service, picture: bytes, stub: encoder_pb2_grpc.EncoderServiceStub) -> None:
-        self._pid = one.pid
+    def __init__(self, encoder: Service, stub: encoder_pb2_grpc.EncoderServiceStub, picture: bytes) -> None:
+        self._encoder = encoder
         self._stub = stub
         self._request = encoder_pb2.EncodeRequest(image=biometrics_pb2.Image(data=picture))
 
-    def block(self) -> float:
-        """Seconds of processor time that a block of calls took the encoder."""
-        before_s = _cpu_s(self._pid)
+    def check_switches(self) -> None:
+        """Make sure that a switched off counter stands, and another does not; it warms the encoder as well."""
+        self._block(BOTH)
+        before = _counted(self._encoder)
+        self._block(NEITHER)
+        assert _counted(self._encoder) == before, "the switch does not switch"
+        self._block(BOTH)
+        assert _counted(self._encoder) == before + CALLS_A_BLOCK
+
+    def round(self, number: int) -> list[float]:
+        """Seconds of processor time of a block in each state, beginning with another one each time."""
+        order = [STATES[(at + number) % len(STATES)] for at in range(len(STATES))]
+        spent = {state: self._block(state) for state in order}
+        return [spent[state] for state in STATES]
+
+    def page_s(self) -> float:
+        """Seconds of processor time of one scrape, while nothing else is asked."""
+        before_s = _cpu_s(self._encoder.pid)
+        for _ in range(PAGES):
+            _counted(self._encoder)
+        return (_cpu_s(self._encoder.pid) - before_s) / PAGES
+
+    def _block(self, state: signal.Signals) -> float:
+        self._encoder.process.send_signal(state)
+        time.sleep(REST_S / 2)
+        before_s = _cpu_s(self._encoder.pid)
         with ThreadPoolExecutor(AT_ONCE) as callers:
             list(callers.map(lambda _: self._stub.Encode(self._request, timeout=60.0), range(CALLS_A_BLOCK)))
-        return _cpu_s(self._pid) - before_s
+        time.sleep(REST_S)
+        return _cpu_s(self._encoder.pid) - before_s
 
 
-@contextmanager
-def _asking(one: Service, picture: bytes) -> Iterator[_Asking]:
-    with grpc.insecure_channel(one.address, [("grpc.max_send_message_length", MAX_MESSAGE_BYTES)]) as channel:
-        yield _Asking(one, picture, encoder_pb2_grpc.EncoderServiceStub(channel))
-
-
-@contextmanager
-def _encoder(module: str, environ: dict[str, str]) -> Iterator[Service]:
-    """An eager one, so that nothing is compiled beside the measurement."""
-    settings = {"RUNTIME": "eager", "LOG_LEVEL": "warning"}
-    with _environ(environ), service(module, "TESSERA_ENCODER_", settings) as one:
-        yield one
+def _counted(encoder: Service) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{encoder.metrics_port}/metrics", timeout=30) as told:
+        lines = told.read().decode().splitlines()
+    return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(_HANDLED)), 0.0)
 
 
 @contextmanager
@@ -118,15 +128,13 @@ def _trace_sink() -> Iterator[str]:
 
 
 @contextmanager
-def _scraped(running: list[Service]) -> Iterator[None]:
-    """As a Prometheus does."""
+def _scraped(encoder: Service) -> Iterator[None]:
+    """As a Prometheus does, in whichever state: no switch takes that cost away, and a page takes some milliseconds."""
     ended = threading.Event()
 
     def scrape() -> None:
         while not ended.wait(SCRAPED_EVERY_S):
-            for one in running:
-                with urllib.request.urlopen(f"http://127.0.0.1:{one.metrics_port}/metrics", timeout=30) as told:
-                    told.read()
+            _counted(encoder)
 
     thread = threading.Thread(target=scrape, daemon=True)
     thread.start()
@@ -138,29 +146,34 @@ def _scraped(running: list[Service]) -> Iterator[None]:
 
 
 def _cpu_s(pid: int) -> float:
-    """Processor time of all threads of a process: those that ended take theirs along, and an encoder ends none."""
+    """Processor time of all threads of a process: an encoder ends none while it runs."""
     threads = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
-def _figures(context: Context, spent: npt.NDArray[np.float64]) -> list[Figure]:
-    """`spent`: shape (blocks, 3), seconds a picture: all traced, traced as advised, bare."""
+def _figures(context: Context, spent: npt.NDArray[np.float64], page_s: float) -> list[Figure]:
+    """`spent`: shape (rounds, 3), seconds a picture in each of `STATES`."""
+    bare = spent[:, 0]
     figures = [
         context.figure(
-            f"processor time of metrics and traces at load, {words}",
-            _told(spent[:, at], spent[:, 2]),
-            "of it",
+            f"processor time of {words}, at load",
+            _told(spent[:, at], bare),
+            "of the rest",
             f"under {BAR:.0%}",
-            holds=bool(spent[:, at].mean() < (1.0 + BAR) * spent[:, 2].mean()),
+            holds=bool(spent[:, at].mean() < (1.0 + BAR) * bare.mean()),
         )
-        for at, words in enumerate(("every call traced", "1 call of 100 traced (docs/tracing.md)"))
+        for at, words in ((1, "metrics"), (2, "metrics and traces, every call traced"))
     ]
-    bare_ms = round(float(spent[:, 2].mean()) * 1e3, 1)
-    return [*figures, context.figure("processor time of a picture without either", bare_ms, "ms")]
+    bare_ms = round(float(bare.mean()) * 1e3, 1)
+    return [
+        *figures,
+        context.figure("processor time of a picture without either", bare_ms, "ms"),
+        context.figure("processor time of a scrape, one in 5 s, in every state", round(page_s * 1e3, 1), "ms"),
+    ]
 
 
 def _told(watched: npt.NDArray[np.float64], bare: npt.NDArray[np.float64]) -> str:
-    """The share with its 95 % interval over blocks (bootstrap)."""
+    """The share with its 95 % interval over rounds (bootstrap)."""
     picks = np.random.default_rng(1).integers(0, len(bare), (2000, len(bare)))
     low, high = np.quantile(watched[picks].mean(axis=1) / bare[picks].mean(axis=1) - 1.0, [0.025, 0.975])
     return f"{watched.mean() / bare.mean() - 1.0:.1%} ({low:.1%} to {high:.1%})"
