@@ -95,8 +95,8 @@ proto-check: $(PROTO_VENV)/.done ## Fails when tessera/v1 or tessera/oip is not 
 
 # ---- what is written from the code
 
-metrics: $(VENV)/.dev ## Rewrites docs/metrics.md from the metrics in the code
-	@$(BIN)/python -m deploy.metrics_page
+metrics: $(VENV)/.dev ## Rewrites docs/metrics.md and the dashboards from the code
+	@$(BIN)/python -m deploy.metrics_page && $(BIN)/python -m deploy.grafana.write
 
 # ---- measuring: each prints a table and writes docs/results/NAME.json
 

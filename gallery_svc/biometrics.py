@@ -125,8 +125,9 @@ class Biometrics:
         calibration = self._calibration(threshold)
         if calibration is not None:
             times = calibration.fmr_at(score) / calibration.fmr_at(threshold.score)
-            near = "yes" if 1.0 / NEAR <= times <= NEAR else "no"
-            self._metrics.near_threshold.labels(modality, group, near).inc()
+            is_near = 1.0 / NEAR <= times <= NEAR
+            for word, counts in (("yes", is_near), ("no", not is_near)):  # both are there: a share is 0 and not nothing
+                self._metrics.near_threshold.labels(modality, group, word).inc(int(counts))
 
     def _matched(self, method: str, score: float, threshold: Threshold, camera_id: str) -> None:
         """Keep a score that the calibration knows the like of: of one probe with one template."""

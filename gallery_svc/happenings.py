@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from gallery_svc.store.records import CameraEventBody, EventRecord, NewEvent, SightingBody, VerifyFailureBody
 from tessera.domain.alerting.alerts import Alert, AlertChange
 from tessera.domain.alerting.happenings import AlertSettled, CameraHappened, Happening, Seen, VerifyFailed
+from tessera.domain.embedding import Modality
 from tessera.domain.ids import CameraId, EventId
 
 OWN_TIME_TO_LIVE_S = 60.0
@@ -44,8 +45,9 @@ def _body_of(record: EventRecord) -> Seen | CameraHappened | VerifyFailed | Aler
             lasted_s=max(0.0, (body.last_seen - body.first_seen).total_seconds()),
             ended=body.ended,
             zones=frozenset(body.zones),
-            link_id=body.link_id,
+            link_id=body.person.person_id if body.person is not None else body.link_id,
             best_shot_id=body.best_shot_id,
+            is_body=body.modality is Modality.PERSON,
         )
     if isinstance(body, CameraEventBody):
         return CameraHappened(body.kind, body.probability)

@@ -24,7 +24,7 @@ from gallery_svc.linking import Link, Links
 from gallery_svc.live import LiveCollection
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.own_part import Asked
-from gallery_svc.persons.placing import Glance, PersonPlacing
+from gallery_svc.persons.placing import Glance, MeanLook, PersonPlacing
 from gallery_svc.probes import Deadline
 from gallery_svc.replica import Replica
 from gallery_svc.scatter import Scatter
@@ -221,9 +221,9 @@ class Sightings:
         if standing.verdict.outcome is Outcome.INCONCLUSIVE:
             return state.person
         best = state.samples[0] if state.samples else None
-        probe = state.probe() if update.samples or (update.ended and best is not None) else None
+        mean = MeanLook.of(state.samples) if update.samples or (update.ended and best is not None) else None
         return await self._placing.place(
-            Glance(update, probe, best.box if best else update.box), state.person, live.record
+            Glance(update, mean, best.box if best else update.box), state.person, live.record
         )
 
     async def _without_erased(self, state: TrackletState, live: LiveCollection) -> TrackletState:

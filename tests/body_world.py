@@ -39,7 +39,7 @@ THRESHOLDS = Thresholds(
     {MODEL: DIMENSIONS, BODY_MODEL: DIMENSIONS},
 )
 PERSONS = "persons"
-STRICT = collection_pb2.DecisionPolicy(verify_target_fmr=1e-4, identify_target_fpir=1e-2)
+STRICT = collection_pb2.DecisionPolicy(verify_target_fmr=1e-4, min_tracklet_frames=2)
 
 
 @contextlib.asynccontextmanager

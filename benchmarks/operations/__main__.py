@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable
 
 from benchmarks.figures import Figure, keep_part, report
-from benchmarks.operations import images
+from benchmarks.operations import images, paging
 from benchmarks.operations.context import Context
 
 PARTS: dict[str, Callable[[Context], list[Figure]]] = {
     "images": images.run,
+    "paging": paging.run,
 }
 
 

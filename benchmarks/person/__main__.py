@@ -16,12 +16,15 @@ import time
 from dataclasses import replace
 
 from benchmarks.figures import Figure, keep_part, report
-from benchmarks.person import camera_shift, relinking
+from benchmarks.person import camera_shift, detection, relinking, speed, two_cameras
 from benchmarks.person.plan import COMMAND, Context, Part
 
 PARTS: dict[str, Part] = {
     "shifts": Part(camera_shift.run),
     "relinking": Part(relinking.run),
+    "detection": Part(detection.run),
+    "speed": Part(speed.run),
+    "two-cameras": Part(two_cameras.run),
 }
 
 

@@ -223,10 +223,10 @@ def require_persons(record: CollectionRecord) -> None:
 
 def _shown(question: AppearanceQuestion, asked: _Asked, looks: Looks, threshold: Threshold) -> tuple[list[_Shown], int]:
     """What is shown of those that were asked for, newest first and behind the last page; how many were compared."""
-    others, scores = looks.alike(asked.vectors[0], lambda look: _is_wanted(question, look))
-    for vector in asked.vectors[1:]:
-        scores = np.maximum(scores, looks.alike(vector, lambda look: _is_wanted(question, look))[1])
-    score_of = {look.tracklet_id: float(score) for look, score in zip(others, scores, strict=True)}
+    scores = np.max([looks.scores(vector) for vector in asked.vectors], axis=0)
+    rows = [row for row, look in enumerate(looks.compared) if _is_wanted(question, look)]
+    others = [looks.compared[row] for row in rows]
+    score_of = {look.tracklet_id: float(scores[row]) for row, look in zip(rows, others, strict=True)}
     same = [look for look in looks.of_person(asked.person_id) if _is_wanted(question, look)]
     every = {look.tracklet_id: look for look in (*others, *same)}
     found = [

@@ -9,11 +9,11 @@ meant: two whom one camera sees at once are two. Why so: ADR 0029.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
+import numpy.typing as npt
 
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.persons.keeping import bound_s
@@ -22,6 +22,7 @@ from gallery_svc.store.person_records import PersonLook
 from gallery_svc.store.records import CollectionRecord
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
+from tessera.domain.embedding import Vector
 from tessera.domain.errors import CalibrationTooSmallError, NoCalibrationError
 
 LATELY_S = 600.0
@@ -78,35 +79,41 @@ class Identities:
 
     def _found(self, look: PersonLook, looks: Looks, record: CollectionRecord) -> PersonLook | None:
         """The look that is most like this one, of those that are alike enough; lately seen ones first."""
-        apart = {other.person_id for other in looks.all() if _at_once(look, other)}
-        oldest = self._clock.now() - timedelta(seconds=bound_s(record))
-        lately = look.first_seen - timedelta(seconds=LATELY_S)
+        may_be = self._may_be(look, looks, record)
+        lately = looks.facts["last_s"] >= look.first_seen.timestamp() - LATELY_S
+        recent, earlier = np.flatnonzero(may_be & lately), np.flatnonzero(may_be & ~lately)
+        if not recent.size and not earlier.size:
+            return None
+        scores = looks.scores(look.vector.astype(np.float32))
+        share = (_LATELY_SHARE if earlier.size else 1.0) if recent.size else 0.0
+        for rows, spent in ((recent, share), (earlier, 1.0 - share)):
+            best = self._alike(look, record, spent, rows[np.argsort(-looks.facts["last_s"][rows])], scores)
+            if best is not None:
+                return looks.compared[best]
+        return None
 
-        def may_be(other: PersonLook) -> bool:
-            is_other = other.tracklet_id != look.tracklet_id and other.person_id not in apart
-            return is_other and other.person_since >= oldest
-
-        recent = sum(may_be(other) and other.last_seen >= lately for other in looks.all())
-        rest = sum(may_be(other) and other.last_seen < lately for other in looks.all())
-        share = (_LATELY_SHARE if rest else 1.0) if recent else 0.0
-        return self._alike(
-            look, looks, record, share, lambda other: may_be(other) and other.last_seen >= lately
-        ) or self._alike(look, looks, record, 1.0 - share, lambda other: may_be(other) and other.last_seen < lately)
+    def _may_be(self, look: PersonLook, looks: Looks, record: CollectionRecord) -> npt.NDArray[np.bool_]:
+        """Which looks, by row, may be of the same person: not those of anybody whom the camera saw at the same time."""
+        facts, own = looks.facts, looks.row_of(look.tracklet_id)
+        others = np.arange(facts.size) != own
+        meets = (facts["first_s"] <= look.last_seen.timestamp()) & (facts["last_s"] >= look.first_seen.timestamp())
+        at_once = others & meets & (facts["camera"] == looks.camera_code(look.camera_id))
+        apart = np.isin(facts["person"], facts["person"][at_once])
+        is_young = facts["since_s"] >= self._clock.now().timestamp() - bound_s(record)
+        return np.asarray(others & ~apart & is_young, np.bool_)
 
     def _alike(
         self,
         look: PersonLook,
-        looks: Looks,
         record: CollectionRecord,
         share: float,
-        wanted: Callable[[PersonLook], bool],
-    ) -> PersonLook | None:
-        """The most alike of those wanted, at this share of the rate; None: none is alike enough."""
-        others, scores = looks.alike(look.vector.astype(np.float32), wanted)
+        newest_first: npt.NDArray[np.intp],
+        scores: Vector,
+    ) -> int | None:
+        """The most alike of some rows, at this share of the rate; None: none is alike enough."""
         policy = record.policy_for(look.camera_id)
-        newest_first = np.argsort([-other.last_seen.timestamp() for other in others], kind="stable")
         # Fewer, the newest, where the calibration does not carry the rate for all of them.
-        while newest_first.size and share > 0:
+        while newest_first.size:
             try:
                 threshold = self._thresholds.for_search(
                     record.model_id,
@@ -119,12 +126,6 @@ class Identities:
                 continue
             except NoCalibrationError:
                 return None
-            best = newest_first[int(np.argmax(scores[newest_first]))]
-            return others[best] if float(scores[best]) >= threshold.score else None
+            best = int(newest_first[np.argmax(scores[newest_first])])
+            return best if float(scores[best]) >= threshold.score else None
         return None
-
-
-def _at_once(one: PersonLook, other: PersonLook) -> bool:
-    """Whether one camera saw both at the same time: then they are two people."""
-    same_camera = one.camera_id == other.camera_id and one.tracklet_id != other.tracklet_id
-    return same_camera and one.first_seen <= other.last_seen and other.first_seen <= one.last_seen

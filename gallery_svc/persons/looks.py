@@ -5,7 +5,7 @@ A copy of what the store keeps, and never more: whatever leaves there leaves her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -13,9 +13,16 @@ import numpy.typing as npt
 
 from gallery_svc.store.person_records import PersonLook
 from tessera.domain.embedding import Vector
-from tessera.domain.ids import ModelId, TrackletId
+from tessera.domain.ids import CameraId, ModelId, TrackletId
 
 _FIRST_ROWS = 64
+
+FACTS = np.dtype([("first_s", "f8"), ("last_s", "f8"), ("since_s", "f8"), ("person", "i8"), ("camera", "i8")])
+"""Of a look: when it was seen first and last, since when its person is known, in seconds since 1970; codes that are the
+same for the same person, and for the same camera."""
+
+Facts = npt.NDArray[np.void]
+"""Of shape (n,) and type `FACTS`."""
 
 
 class Looks:
@@ -31,6 +38,8 @@ class Looks:
         self._row_of: dict[TrackletId, int] = {}
         self._by_row: list[PersonLook] = []
         self._vectors: npt.NDArray[np.float32] = np.zeros((0, 0), np.float32)
+        self._facts: Facts = np.zeros(0, FACTS)
+        self._codes: dict[str, int] = {}
         self._by_person: dict[str, dict[TrackletId, PersonLook]] = {}
 
     def __len__(self) -> int:
@@ -85,20 +94,27 @@ class Looks:
         """Those that were seen before a moment."""
         return [look for look in self.all() if look.seen_at < moment]
 
-    def alike(self, vector: Vector, wanted: Callable[[PersonLook], bool]) -> tuple[Sequence[PersonLook], Vector]:
-        """How alike each look is that is wanted.
+    @property
+    def compared(self) -> Sequence[PersonLook]:
+        """The n looks that can be compared, by row."""
+        return self._by_row
 
-        Args:
-            vector: float32, shape (d,), of length 1, of this model.
-            wanted: says which looks are compared.
+    @property
+    def facts(self) -> Facts:
+        """What rules ask of them, by row; to be read before anything changes."""
+        return self._facts[: len(self._by_row)]
 
-        Returns:
-            The n looks, and float32 of shape (n,): their scores.
-        """
-        rows = [row for row, look in enumerate(self._by_row) if wanted(look)]
-        if not rows:
-            return (), np.zeros(0, np.float32)
-        return [self._by_row[row] for row in rows], self._vectors[rows] @ vector
+    def scores(self, vector: Vector) -> Vector:
+        """How alike each is to a vector of this model: float32, shape (n,), by row."""
+        return self._vectors[: len(self._by_row)] @ vector if self._by_row else np.zeros(0, np.float32)
+
+    def row_of(self, tracklet_id: TrackletId) -> int:
+        """The row of a tracklet's look; -1: it is not compared."""
+        return self._row_of.get(tracklet_id, -1)
+
+    def camera_code(self, camera_id: CameraId) -> int:
+        """Stands for a camera in `facts`."""
+        return self._codes.setdefault(f"camera {camera_id}", len(self._codes))
 
     def _add_row(self, look: PersonLook) -> None:
         row = len(self._by_row)
@@ -106,9 +122,18 @@ class Looks:
             if row:  # of a length that this model's embeddings do not have
                 return
             self._vectors = np.zeros((_FIRST_ROWS, look.vector.size), np.float32)
+            self._facts = np.zeros(_FIRST_ROWS, FACTS)
         if row == len(self._vectors):
             self._vectors = np.concatenate([self._vectors, np.zeros_like(self._vectors)])
+            self._facts = np.concatenate([self._facts, np.zeros_like(self._facts)])
         self._vectors[row] = look.vector
+        self._facts[row] = (
+            look.first_seen.timestamp(),
+            look.last_seen.timestamp(),
+            look.person_since.timestamp(),
+            self._codes.setdefault(look.person_id, len(self._codes)),
+            self.camera_code(look.camera_id),
+        )
         self._by_row.append(look)
         self._row_of[look.tracklet_id] = row
 
@@ -117,8 +142,9 @@ class Looks:
         if row is None:
             return
         last = self._by_row.pop()
-        if row < len(self._by_row):
-            self._by_row[row] = last
-            self._vectors[row] = self._vectors[len(self._by_row)]
+        at = len(self._by_row)
+        if row < at:
+            self._by_row[row], self._facts[row] = last, self._facts[at]
+            self._vectors[row] = self._vectors[at]
             self._row_of[last.tracklet_id] = row
-        self._vectors[len(self._by_row)] = 0.0
+        self._vectors[at] = 0.0

@@ -5,7 +5,10 @@ The look is written when something of it changed that others must know, and at i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.persons.identities import Identities
@@ -15,8 +18,10 @@ from gallery_svc.rows import half
 from gallery_svc.store.person_records import PersonLook
 from gallery_svc.store.records import BodyNameRecord, CollectionRecord, PersonOfSighting
 from tessera.chassis.clock import Clock
-from tessera.client.stream_values import TrackletUpdate
-from tessera.domain.embedding import Embedding
+from tessera.client.stream_values import TrackletSample, TrackletUpdate
+from tessera.domain.embedding import Vector
+from tessera.domain.fusion import frame_weights
+from tessera.domain.ids import ModelId
 from tessera.domain.observation import Box
 
 WRITTEN_EVERY_S = 5.0
@@ -24,12 +29,34 @@ WRITTEN_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class MeanLook:
+    """The mean of a tracklet's embeddings, as it is."""
+
+    vector: Vector
+    """float32, shape (d,), of length 1 at most: the less, the less its samples are alike. The product of two is the
+    mean of all comparisons between their samples."""
+    model_id: ModelId
+
+    @classmethod
+    def of(cls, samples: Sequence[TrackletSample]) -> MeanLook:
+        """Of one sample or more, each weighed by its quality.
+
+        Raises:
+            InvalidInputError: a measure of one is outside [0, 1].
+        """
+        weights = np.asarray(frame_weights([sample.quality for sample in samples]))
+        vectors = np.stack([sample.embedding.vector for sample in samples])
+        mean = (weights[:, None] * vectors).sum(axis=0) / weights.sum()
+        return cls(mean.astype(np.float32), samples[0].embedding.model_id)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Glance:
     """What is known of a tracklet by now."""
 
     update: TrackletUpdate
-    probe: Embedding | None
-    """Its samples, joined; None: they were before a restart."""
+    mean: MeanLook | None
+    """Of its samples; None: they were before a restart."""
     box: Box
     """Where it was seen best."""
 
@@ -78,7 +105,7 @@ class PersonPlacing:
             return before
         if self._keeper.until(look, record) <= self._clock.now():  # it came too late to be kept
             return None
-        if glance.probe is not None:
+        if glance.mean is not None:
             person = self._identities.person_of(look, looks, record)
             look = replace(look, person_id=person.person_id, person_since=person.since)
         if known is None or glance.update.ended or _is_worth_writing(known, look):
@@ -90,7 +117,7 @@ class PersonPlacing:
     def _look(self, glance: Glance, known: PersonLook | None, record: CollectionRecord) -> PersonLook | None:
         update = glance.update
         seen_at = min(update.last_seen, self._clock.now())
-        if glance.probe is None:
+        if glance.mean is None:
             if known is None:
                 return None
             return replace(known, last_seen=update.last_seen, seen_at=seen_at, face=update.face or known.face)
@@ -100,11 +127,11 @@ class PersonPlacing:
             camera_id=update.camera_id,
             person_id=known.person_id if known is not None else "",
             person_since=known.person_since if known is not None else update.first_seen,
-            model_id=glance.probe.model_id,
+            model_id=glance.mean.model_id,
             first_seen=update.first_seen,
             last_seen=update.last_seen,
             seen_at=seen_at,
-            vector=half(glance.probe.vector),
+            vector=half(glance.mean.vector),
             box=glance.box,
             best_shot_id=update.best_shot_id,
             zones=update.zones,

@@ -37,7 +37,7 @@ class PersonLook:
     seen_at: datetime
     """What its retention counts from: `last_seen`, and never later than it was written."""
     vector: HalfVector
-    """float16, shape (d,), of length 1 up to rounding."""
+    """float16, shape (d,): the mean of its samples, of length 1 at most."""
     box: Box
     """Where it was seen best."""
     best_shot_id: str = ""

@@ -10,7 +10,7 @@ from enum import StrEnum
 from tessera.domain.calibration import (
     DEFAULT_TARGET_FPIR,
     PERSON_TARGET_FMR,
-    PERSON_TARGET_FPIR,
+    PERSON_TRACKLET_FRAMES,
     USUAL_IMPOSTORS,
     Impostors,
 )
@@ -68,7 +68,7 @@ class DecisionPolicy:
         """What a collection has where nobody says otherwise."""
         impostors = USUAL_IMPOSTORS[modality]
         if modality is Modality.PERSON:
-            return cls(PERSON_TARGET_FMR, PERSON_TARGET_FPIR, impostors=impostors)
+            return cls(PERSON_TARGET_FMR, min_tracklet_frames=PERSON_TRACKLET_FRAMES, impostors=impostors)
         return cls(verify_target_fmr=impostors.default_target_fmr, impostors=impostors)
 
 

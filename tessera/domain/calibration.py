@@ -42,8 +42,8 @@ DEFAULT_TARGET_FPIR = 1e-2
 
 PERSON_TARGET_FMR = 1e-2
 """Of looks at other people: what cameras see of a body is mostly clothes, and at 1e-4 next to nobody would be found."""
-PERSON_TARGET_FPIR = 5e-2
-"""Of people who were not seen before, so many are taken for somebody who was."""
+PERSON_TRACKLET_FRAMES = 5
+"""A person is decided after so many: the first looks show half of somebody who walks in."""
 
 DEPENDENCE_ADJUSTED = "Wilson of the effective number of comparisons; jackknife over subjects"
 SUBJECT_BOOTSTRAP = "subject bootstrap"

@@ -229,7 +229,7 @@ class PersonDetector(NanoDet):
             and lower edge in strides.
         """
         raw = super().forward(frames)
-        chances = raw[..., 1:].reshape(len(raw), -1, 4, BINS).softmax(3)
+        chances = raw[..., 1:].reshape(*raw.shape[:2], 4, BINS).softmax(3)
         return torch.cat((raw[..., :1].sigmoid(), (chances * self.strides_of_bins).sum(3)), 2)
 
 

@@ -127,15 +127,13 @@ class DecisionPolicy(google.protobuf.message.Message):
     for persons.
     """
     identify_target_fpir: builtins.float
-    """False-positive identification rate of one search by somebody who is not enrolled. In (0, 1); default 1e-2, for
-    persons 5e-2.
-    """
+    """False-positive identification rate of one search by somebody who is not enrolled. In (0, 1); default 1e-2."""
     planned_gallery_size: builtins.int
     """Subjects that the collection is planned for: thresholds are set for the larger of this and the present number, so
     that they do not move with each enrolment. Default 0: the present number.
     """
     min_tracklet_frames: builtins.int
-    """Usable frames that a tracklet needs before it is decided. 1 to 100; default 2."""
+    """Usable frames that a tracklet needs before it is decided. 1 to 100; default 2, for persons 5."""
     allow_extrapolation: builtins.bool
     """True: thresholds up to a hundred times beyond what the calibration's data measured are allowed, and marked
     `extrapolated`. Default false: refused, with the number of comparisons that it would need.

@@ -317,10 +317,10 @@ async def test_a_collection_takes_its_looks_along(world: World) -> None:
 async def test_the_collection_of_persons_is_made_when_somebody_is_seen(world: World) -> None:
     """With the rates that are usual for persons, and with their privacy."""
     await world.stub.DeleteCollection(collection_pb2.DeleteCollectionRequest(collection_id=PERSONS))
-    (seen,) = await see(world, body("t1", 3))
-    assert seen.person.person_id != ""
+    early, seen = await see(world, body("t1", 3, looks=4), body("t1", 3, sequence=2, looks=1))
+    assert (early.person.person_id, seen.person.person_id != "") == ("", True)
     made = (await world.stub.GetCollection(collection_pb2.GetCollectionRequest(collection_id=PERSONS))).collection
-    assert (made.policy.verify_target_fmr, made.policy.identify_target_fpir) == (0.01, 0.05)
+    assert (made.policy.verify_target_fmr, made.policy.identify_target_fpir) == (0.01, 0.01)
     assert (made.allow_persistent_persons, made.person_retention.seconds) == (False, 8 * 3600)
 
 

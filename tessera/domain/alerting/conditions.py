@@ -60,7 +60,9 @@ class CompiledRule:
             return False
         body, kind = happening.body, self.rule.kind
         if isinstance(body, Seen):
-            return kind in _SEEN_KINDS and body.outcome in _OUTCOMES[kind] and self._is_of(body.collection_id)
+            # Bodies are of everybody: only a rule that names their collection means them.
+            is_meant = self._is_of(body.collection_id) and (bool(self._collections) or not body.is_body)
+            return kind in _SEEN_KINDS and body.outcome in _OUTCOMES[kind] and is_meant
         if isinstance(body, VerifyFailed):
             return kind is RuleKind.FAILED_VERIFIES and self._is_of(body.collection_id)
         if isinstance(body, CameraHappened):

@@ -26,6 +26,8 @@ class Seen:
     """From the first frame to the last one so far."""
     ended: bool = False
     best_shot_id: str = ""
+    is_body: bool = False
+    """A body and no face: of everybody who passes, and UNKNOWN as a rule."""
 
 
 @dataclass(frozen=True, slots=True)

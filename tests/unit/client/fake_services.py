@@ -12,7 +12,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from tessera.chassis.status import rich_status, status_of
-from tessera.v1 import camera_pb2_grpc, encoder_pb2_grpc, events_pb2_grpc, gallery_pb2_grpc
+from tessera.v1 import camera_pb2_grpc, encoder_pb2_grpc, events_pb2_grpc, gallery_pb2_grpc, persons_pb2_grpc
 
 Answer = Any
 """A message, a list of messages for a stream, an error to raise, or a function of the request that gives one."""
@@ -80,6 +80,9 @@ def serving(script: Script, port: int = 0) -> Iterator[str]:
     )
     events_pb2_grpc.add_EventServiceServicer_to_server(
         _servicer(events_pb2_grpc.EventServiceServicer, script, ("WatchEvents",)), server
+    )
+    persons_pb2_grpc.add_PersonServiceServicer_to_server(
+        _servicer(persons_pb2_grpc.PersonServiceServicer, script), server
     )
     camera_pb2_grpc.add_CameraServiceServicer_to_server(
         _servicer(camera_pb2_grpc.CameraServiceServicer, script), server

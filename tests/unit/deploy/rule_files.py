@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from deploy.metrics_page import all_entries
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
@@ -16,46 +19,20 @@ RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
 TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
 RUNBOOKS = DEPLOY.parent / "docs" / "runbooks"
 
+_ELSEWHERE = {"up", "process_start_time_seconds", "process_resident_memory_bytes"}
+_SUFFIXES = {"Histogram": ("_bucket", "_sum", "_count"), "Counter": ("",), "Gauge": ("",)}
 _STRINGS = re.compile(r'"[^"]*"')
 _BY = re.compile(r"\b(?:by|on|ignoring|without|group_left|group_right)\s*\([^)]*\)")
 _LABELS = re.compile(r"\{[^}]*\}")
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_:]*")
 _WORDS = frozenset(
-    [
-        "sum",
-        "max",
-        "min",
-        "avg",
-        "count",
-        "rate",
-        "increase",
-        "deriv",
-        "changes",
-        "histogram_quantile",
-        "time",
-        "offset",
-        "and",
-        "or",
-        "unless",
-        "bool",
-        "clamp_min",
-        "count_values",
-        "topk",
-        "quantile",
-        "label_replace",
-        "absent",
-        "sort_desc",
-        "sort",
-        "vector",
-        "resets",
-        "delta",
-        "inf",
-        "nan",
-        "by",
-        "on",
-        "ignoring",
-        "without",
-    ]
+    re.findall(
+        r"\w+",
+        """sum max min avg count rate increase deriv changes histogram_quantile time offset and or unless bool
+        clamp_min count_values topk quantile label_replace absent sort_desc sort vector resets delta inf nan
+        by on ignoring without
+        """,
+    )
 )
 
 
@@ -71,8 +48,13 @@ class Rule:
     annotations: dict[str, str]
 
 
-def rules() -> Iterator[Rule]:
+@cache
+def rules() -> tuple[Rule, ...]:
     """All of them."""
+    return tuple(_read_rules())
+
+
+def _read_rules() -> Iterator[Rule]:
     for path in RULES:
         for group in yaml.safe_load(path.read_text())["groups"]:
             for raw in group["rules"]:
@@ -82,8 +64,13 @@ def rules() -> Iterator[Rule]:
                 )
 
 
-def alert_tests() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+@cache
+def alert_tests() -> tuple[tuple[str, dict[str, Any], dict[str, Any]], ...]:
     """(alert, what is held of it, the block that it stands in) of each test of `promtool test rules`."""
+    return tuple(_read_tests())
+
+
+def _read_tests() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     for path in TESTS:
         for block in yaml.safe_load(path.read_text())["tests"]:
             for held in block["alert_rule_test"]:
@@ -96,3 +83,9 @@ def metrics_in(expr: str) -> set[str]:
     bare = re.sub(r"\[[^\]]*\]", " ", bare)
     bare = re.sub(r"\b\d+(\.\d+)?(e[+-]?\d+)?[smhdw]?\b", " ", bare)
     return {word for word in _NAME.findall(bare) if word.lower() not in _WORDS}
+
+
+def known_series() -> set[str]:
+    """Names that can be asked for: of the catalogue, recorded, and what Prometheus and its client library add."""
+    exported = {entry.name + suffix for entry in all_entries() for suffix in _SUFFIXES[entry.kind.__name__]}
+    return exported | {rule.name for rule in rules() if not rule.is_alert} | _ELSEWHERE

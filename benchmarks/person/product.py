@@ -1,0 +1,29 @@
+"""The product's person encoder as the service loads it, for parts that measure it."""
+
+from __future__ import annotations
+
+from encoder_svc.loading import describe_encoder, load_pipeline
+from encoder_svc.persons.pipeline import PersonPipeline
+from encoder_svc.settings import DeviceChoice, EncoderSettings, RuntimeChoice
+from tessera.chassis.pinned_files import default_cache_dir
+from tessera.nets.compilation import compile_networks
+
+ENCODER = "person-mobilenet-1"
+
+
+def load_eager() -> PersonPipeline:
+    """On the CPU, layer by layer."""
+    return _load(RuntimeChoice.EAGER)
+
+
+def load_compiled() -> PersonPipeline:
+    """On the CPU, compiled for this machine; the first time that takes a minute or two."""
+    compile_networks(ENCODER, default_cache_dir())
+    return _load(RuntimeChoice.AUTO)
+
+
+def _load(runtime: RuntimeChoice) -> PersonPipeline:
+    settings = EncoderSettings(device=DeviceChoice.CPU, runtime=runtime)
+    pipeline = load_pipeline(settings, describe_encoder(ENCODER).manifest)
+    assert isinstance(pipeline, PersonPipeline)
+    return pipeline
