@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.persons.keeping import LEAST_S, LONGEST_PERSISTENT_S, bound_s
@@ -32,7 +33,7 @@ from tessera.domain.errors import (
     RevisionChangedError,
     UnavailableError,
 )
-from tessera.domain.ids import CollectionId, ModelId, checked_id
+from tessera.domain.ids import CollectionId, ModelId, SubjectId, checked_id
 
 DEFAULT_COLLECTION = DEFAULT_COLLECTIONS[Modality.FACE]
 _MADE_WHEN_MISSING = {collection_id: modality for modality, collection_id in DEFAULT_COLLECTIONS.items()}
@@ -58,6 +59,7 @@ MAX_RETENTION_S = 100 * 366 * 24 * 3600.0
 MAX_CAMERA_POLICIES = 256
 
 _MAX_NAME_CHARACTERS = 256
+_PERSONS_AT_ONCE = 200
 _WRITES = 5
 """Tries to write a record that others write at the same moment."""
 
@@ -231,10 +233,19 @@ class Collections:
         now = self._clock.now()
         evidence_id = time_ordered_id("ev", now)
         audit = AuditRecord("DeleteCollection", now, evidence_id, caller, collection_id)
+        await self._erase_persons(collection_id)
         deleted = await self._store.delete_collection(collection_id, audit, force=force)
         await self._replica.refresh()
         get_logger().info("collection.deleted", collection=collection_id, subjects=deleted)
         return deleted
+
+    async def _erase_persons(self, collection_id: CollectionId) -> None:
+        """Erase the sightings of anonymous persons, who have nothing else; their looks go with the collection."""
+        at_last = self._clock.now() + timedelta(days=1)
+        while over := await self._store.persons_seen_before(collection_id, at_last, _PERSONS_AT_ONCE):
+            for person_id in over:
+                await self._store.erase_events(collection_id, SubjectId(person_id))
+                await self._store.forget_person(collection_id, person_id)
 
     async def _settle_retry(self, record: CollectionRecord) -> None:
         existing = await self._store.find_collection(record.collection_id)

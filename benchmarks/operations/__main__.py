@@ -16,11 +16,15 @@ import time
 from collections.abc import Callable
 
 from benchmarks.figures import Figure, keep_part, report
-from benchmarks.operations import images, paging
+from benchmarks.operations import encoders, images, paging, plan, restarts, simulation
 from benchmarks.operations.context import Context
 
 PARTS: dict[str, Callable[[Context], list[Figure]]] = {
     "images": images.run,
+    "restarts": restarts.run,
+    "encoders": encoders.run,
+    "plan": plan.run,
+    "simulation": simulation.run,
     "paging": paging.run,
 }
 

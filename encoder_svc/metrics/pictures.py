@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from encoder_svc.frames import EncodedFrame
+from collections.abc import Sequence
+
+from prometheus_client import Counter
+
+from encoder_svc.frames import EncodedFrame, SeenSample
 from tessera.chassis.catalogue import Theme, counter, gauge, histogram
 from tessera.chassis.metrics import LATENCY_BUCKETS_S
 from tessera.chassis.tracing import current_span
@@ -42,6 +46,12 @@ class PictureMetrics(Theme):
         "None embedded while people pass: faces are smaller than the encoder takes; bring the camera nearer.",
         labels=("embedded",),
     )
+    persons = counter(
+        "tessera_encoder_persons_total",
+        "Persons found beside faces, by whether they were embedded; known tracklets and too small persons are not.",
+        "None while people pass: the detector does not see them; see docs/persons.md.",
+        labels=("embedded",),
+    )
     pending = gauge(
         "tessera_encoder_pending",
         "Pictures that were received and not answered, by class of work.",
@@ -79,9 +89,9 @@ class PictureMetrics(Theme):
         self.frames.labels(work_class, "encoded", "").inc()
         self.observe_stages(frame.times)
         self.total_seconds.labels(work_class).observe(frame.times.total_ms / 1e3, current_span().exemplar())
-        embedded = sum(sample.observation.embedding is not None for sample in frame.samples)
-        self.faces.labels("yes").inc(embedded)
-        self.faces.labels("no").inc(len(frame.samples) - embedded)
+        _count(self.faces, frame.samples)
+        if frame.persons is not None:
+            _count(self.persons, frame.persons.samples)
 
     def observe_stages(self, times: StageTimes) -> None:
         """Count the stages of one picture."""
@@ -95,3 +105,9 @@ class PictureMetrics(Theme):
     def sent(self, work_class: str) -> None:
         """Note that a picture was answered, whatever the answer."""
         self.last_sent.labels(work_class).set_to_current_time()
+
+
+def _count(found: Counter, samples: Sequence[SeenSample]) -> None:
+    embedded = sum(sample.observation.embedding is not None for sample in samples)
+    found.labels("yes").inc(embedded)
+    found.labels("no").inc(len(samples) - embedded)

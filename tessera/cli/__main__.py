@@ -41,6 +41,7 @@ _COMMANDS = {
     ),
     "status": LazyCommand("tessera.cli.status", "status", "Show which services and cameras do their work."),
     "doctor": LazyCommand("tessera.cli.doctor", "doctor", "Say what is wrong, on one page without secrets."),
+    "plan": LazyCommand("tessera.cli.plan", "plan", "Say how many cores and how much memory a site needs."),
     "export": LazyCommand("tessera.cli.collection_files", "export_collection", "Write a collection to a sealed file."),
     "import": LazyCommand("tessera.cli.collection_files", "import_collection", "Bring the people of a file in."),
     "backup": LazyCommand("tessera.cli.backup", "backup", "Write all collections to a folder."),

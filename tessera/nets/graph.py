@@ -92,8 +92,9 @@ class ImportedNetwork(nn.Module):
         super().__init__()
         _require_names(program, weights, source)
         self.program = program
-        for name, value in weights.items():
-            self.register_parameter(name, nn.Parameter(value, requires_grad=False))
+        # In an order of their own: safetensors gives another one in each process, and what was compiled is found by it.
+        for name in sorted(weights):
+            self.register_parameter(name, nn.Parameter(weights[name], requires_grad=False))
         self._calls = [bound(step) for step in program.steps]
         self._spent = _last_uses(program)
         self.eval()

@@ -8,6 +8,7 @@ import numpy as np
 
 from gallery_svc.rows import SearchRow, TemplateRow, half
 from gallery_svc.store import codec
+from gallery_svc.store.person_records import PersonLook
 from gallery_svc.store.protocol import Store, audit_log, shard_of
 from gallery_svc.store.records import (
     AuditRecord,
@@ -30,8 +31,17 @@ from tessera.domain.calibration import RateKind, Threshold
 from tessera.domain.decision import Outcome
 from tessera.domain.embedding import Modality
 from tessera.domain.error_rates import Interval
-from tessera.domain.ids import CalibrationId, CollectionId, ModelId, RequestId, SubjectId, TemplateId
-from tessera.domain.observation import Quality
+from tessera.domain.ids import (
+    CalibrationId,
+    CameraId,
+    CollectionId,
+    ModelId,
+    RequestId,
+    SubjectId,
+    TemplateId,
+    TrackletId,
+)
+from tessera.domain.observation import Box, FaceOnBody, Quality
 from tessera.domain.reasons import Reason
 
 AT = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
@@ -164,3 +174,24 @@ async def present(store: Store, subject_id: SubjectId = ADA) -> SubjectRecord:
 def first_of(subject_id: SubjectId, shards: int, sequence: int = 1) -> ShardPosition:
     """A position in a subject's shard."""
     return ShardPosition(shard_of(subject_id, shards), sequence)
+
+
+def look(name: str, person: str = "person-1", seen_s: float = 0.0) -> PersonLook:
+    """A look at a tracklet that was seen so long after AT."""
+    seen_at = AT + timedelta(seconds=seen_s)
+    return PersonLook(
+        collection_id=STAFF,
+        tracklet_id=TrackletId(name),
+        camera_id=CameraId("door"),
+        person_id=person,
+        person_since=AT,
+        model_id=MODEL,
+        first_seen=AT,
+        last_seen=seen_at,
+        seen_at=seen_at,
+        vector=half(np.array([0.6, 0.8, 0.0, 0.0], np.float32)),
+        box=Box(1.5, 2.0, 30.0, 80.25),
+        best_shot_id="shot-1",
+        zones=("gate", "stairs, north"),
+        face=FaceOnBody(TrackletId("f1"), 7, 1),
+    )

@@ -5,39 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-import numpy as np
 import pytest
 
-from gallery_svc.rows import half
 from gallery_svc.store.person_records import PersonLook
 from gallery_svc.store.protocol import Store
 from tessera.domain.errors import NotFoundError
-from tessera.domain.ids import CameraId, CollectionId, TrackletId
-from tessera.domain.observation import Box, FaceOnBody
-from tests.congruence.store_world import AT, LATER, MODEL, STAFF, audit, collection
+from tessera.domain.ids import CollectionId, TrackletId
+from tests.congruence.store_world import AT, LATER, STAFF, audit, collection, look
 
 UNTIL = AT + timedelta(days=36_500)
-
-
-def look(name: str, person: str = "person-1", seen_s: float = 0.0) -> PersonLook:
-    """A look at a tracklet that was seen so long after AT."""
-    seen_at = AT + timedelta(seconds=seen_s)
-    return PersonLook(
-        collection_id=STAFF,
-        tracklet_id=TrackletId(name),
-        camera_id=CameraId("door"),
-        person_id=person,
-        person_since=AT,
-        model_id=MODEL,
-        first_seen=AT,
-        last_seen=seen_at,
-        seen_at=seen_at,
-        vector=half(np.array([0.6, 0.8, 0.0, 0.0], np.float32)),
-        box=Box(1.5, 2.0, 30.0, 80.25),
-        best_shot_id="shot-1",
-        zones=("gate", "stairs, north"),
-        face=FaceOnBody(TrackletId("f1"), 7, 1),
-    )
 
 
 async def test_looks_come_back_as_they_went_in(staffed: Store) -> None:

@@ -307,9 +307,10 @@ async def test_a_person_can_be_erased(world: World) -> None:
 
 
 async def test_a_collection_takes_its_looks_along(world: World) -> None:
-    """One that is made again under the same name knows nobody of before."""
+    """And their sightings; one that is made again under the same name knows nobody of before."""
     await see(world, body("t1", 3))
     await world.stub.DeleteCollection(collection_pb2.DeleteCollectionRequest(collection_id=PERSONS))
+    assert await told(world) == []
     await create_persons(world)
     assert (await refused(where(world, tracklet_id="t1"))).reason == "TRACKLET_NOT_FOUND"
 

@@ -12,9 +12,11 @@ import pytest_asyncio
 
 from encoder_svc.encoders import EncoderFacts, Encoders
 from encoder_svc.explaining import Explainer
+from encoder_svc.metrics import EncoderMetrics
 from encoder_svc.pipeline import Pipeline
 from encoder_svc.servicer import EncoderServicer
 from encoder_svc.streams import StreamRules
+from encoder_svc.version import Parts
 from tessera.chassis.channel import open_channel
 from tessera.chassis.clock import SystemClock
 from tessera.chassis.server import Server
@@ -22,8 +24,10 @@ from tessera.client.encoder import EncoderClient, Priority
 from tessera.client.stream_values import EncodeOptions, FrameAnswer, FrameOutcome, FrameToEncode, KnownTracklet
 from tessera.client.streams import EncodeStream
 from tessera.domain.embedding import Modality
+from tessera.domain.errors import ImageRejectedError
 from tessera.domain.ids import CameraId, TrackletId
 from tessera.domain.observation import Box
+from tessera.domain.reasons import Reason
 from tessera.v1 import biometrics_pb2, encoder_pb2, encoder_pb2_grpc
 from tessera.v1 import encoder_pb2 as pb
 from tests.encoder_world import build_parts, encoder_settings, manifest_named, see
@@ -45,10 +49,22 @@ def see_inside(batch: object) -> object:
     return output
 
 
+@pytest.fixture(scope="module")
+def parts() -> Parts:
+    """Of the service below."""
+    return build_parts(lanes=2)
+
+
+@pytest.fixture(scope="module")
+def counts(parts: Parts) -> EncoderMetrics:
+    """What the service below counts."""
+    return parts.metrics
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def address() -> AsyncIterator[str]:
+async def address(parts: Parts) -> AsyncIterator[str]:
     """An encoder service with one encoder of faces and one of persons."""
-    parts, clock = build_parts(lanes=2), SystemClock()
+    clock = SystemClock()
     manifests = {FACES.name: FACES, NAME: MANIFEST}
 
     async def load(facts: EncoderFacts) -> Pipeline:
@@ -185,3 +201,28 @@ async def test_an_encoder_of_persons_that_is_not_there_is_named(channel: grpc.ai
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await encoder_pb2_grpc.EncoderServiceStub(channel).Encode(request, timeout=30.0)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_person_is_explained_like_a_face(channel: grpc.aio.Channel) -> None:
+    """The map lies over the person as cut; two persons in the picture are refused."""
+    client = EncoderClient(channel)
+    alone = png(scene([(RIGHT, GREEN)]))
+    seen = await client.encode(alone, priority=Priority.ENROLMENT, deadline_s=30.0, modality=Modality.PERSON)
+    reference = seen.observations[0].embedding
+    assert reference is not None
+    told = await client.explain(alone, reference, deadline_s=50.0, modality=Modality.PERSON, grid=4)
+    assert told.map.weights.shape == (4, 4)
+    with pytest.raises(ImageRejectedError) as caught:
+        await client.explain(PICTURE, reference, deadline_s=50.0, modality=Modality.PERSON, grid=4)
+    assert caught.value.reason is Reason.EXCEEDS_MAX_PERSONS
+
+
+async def test_persons_beside_faces_are_counted_apart(channel: grpc.aio.Channel, counts: EncoderMetrics) -> None:
+    """A page that counted them as faces would say that people who turn their backs are seen from the front."""
+
+    def counted(name: str) -> float:
+        return counts.registry.get_sample_value(f"tessera_encoder_{name}_total", {"embedded": "yes"}) or 0.0
+
+    before = {name: counted(name) for name in ("faces", "persons")}
+    await EncoderClient(channel).encode(PICTURE, priority=Priority.INTERACTIVE, deadline_s=30.0, with_persons=True)
+    assert {name: counted(name) - before[name] for name in before} == {"faces": 2.0, "persons": 2.0}

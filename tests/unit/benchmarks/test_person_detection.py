@@ -46,7 +46,7 @@ def test_every_drawn_box_lies_in_its_frame() -> None:
     """And the file says how the boxes were drawn."""
     sizes = {"vtest.avi": (768, 576), "one-by-one-person-detection.mp4": (768, 432)}
     drawn = drawn_boxes()
-    assert sum(map(len, drawn.values())) == 58
+    assert sum(map(len, drawn.values())) == 89
     for (clip, _), boxes in drawn.items():
         width_px, height_px = sizes[clip]
         for box in boxes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from redis.asyncio import Redis
@@ -15,7 +15,17 @@ from tessera.chassis.key_files import new_key
 from tessera.domain.errors import KeyMissingError
 from tessera.domain.ids import SubjectId, TemplateId
 from tests.congruence.redis_world import store_at
-from tests.congruence.store_world import ADA, STAFF, collection, enrollment, names_in_shard, request, rows_of, template
+from tests.congruence.store_world import (
+    ADA,
+    STAFF,
+    collection,
+    enrollment,
+    look,
+    names_in_shard,
+    request,
+    rows_of,
+    template,
+)
 from tests.servers import PrivateServer, running_server
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -66,6 +76,24 @@ async def test_every_value_comes_under_the_first_key(store: RedisStore, server: 
     with pytest.raises(KeyMissingError):
         await store.find_subject(STAFF, ADA)
     for each in (rotating, after):
+        await each.close()
+
+
+async def test_looks_at_persons_come_under_the_first_key_too(store: RedisStore, server: PrivateServer) -> None:
+    """They are counted, rotated and read like the rest, and a key that is gone makes one nobody is found by."""
+    until = datetime.now(UTC) + timedelta(hours=1)
+    await store.put_look(look("t1"), until)
+    before = (await store.values_by_key(STAFF))[OLD.fingerprint.hex()]
+    unreadable = store_at(server.url, keyring=Keyring((NEW,)))
+    assert (await unreadable.looks_after(STAFF, 0, 10)).looks == (("t1", None),)
+    rotating = store_at(server.url, keyring=Keyring((NEW, OLD)))
+    _ = [looked_at async for looked_at in rotating.rewrap(STAFF)]
+    assert await rotating.values_by_key(STAFF) == {NEW.fingerprint.hex(): before}
+    ((_, found),) = (await unreadable.looks_after(STAFF, 0, 10)).looks
+    assert found is not None
+    assert found.vector.tobytes() == look("t1").vector.tobytes()
+    assert await rotating.check(STAFF) == []
+    for each in (unreadable, rotating):
         await each.close()
 
 
