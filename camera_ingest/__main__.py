@@ -41,7 +41,8 @@ from camera_ingest.sources.url import parse_url
 from camera_ingest.store import StoreConnection
 from camera_ingest.turns import Turns
 from camera_ingest.wire import EventPublisher, SightingsCheck
-from camera_ingest.worker import CameraWorker, WorkerParts
+from camera_ingest.worker import CameraWorker
+from camera_ingest.worker_parts import WorkerParts
 from tessera.chassis.allocator import tune_for_pictures
 from tessera.chassis.channel import open_channel
 from tessera.chassis.clock import Clock, SystemClock

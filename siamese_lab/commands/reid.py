@@ -22,9 +22,17 @@ from tessera.domain.ranking import Ranking
 @click.option("--encoder", default=None, help=f"An encoder of people, or {GENERIC}: a backbone that saw no people.")
 @click.option("--rerank", is_flag=True, help="Measure k-reciprocal re-ranking too; it is stated apart.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures there.")
+@click.option("--bars-kept", is_flag=True, help="Of con-reid: leave the black bars, which are cut off otherwise.")
 @threads_option
 def reid(
-    *, protocol: str, data: Path, encoder: str | None, rerank: bool, json_path: Path | None, threads: int | None
+    *,
+    protocol: str,
+    data: Path,
+    encoder: str | None,
+    rerank: bool,
+    json_path: Path | None,
+    bars_kept: bool,
+    threads: int | None,
 ) -> None:
     """Judge an encoder on the set in --data: rank-k, mAP and mINP of PROTOCOL, with nothing fitted to the set.
 
@@ -35,7 +43,7 @@ def reid(
     chosen_device("cpu", threads)
     chosen = encoder or _only_encoder()
     one, opened = read_set(Protocol(protocol), data), open_encoder(chosen)
-    measured = measure(one, opened.embed, opened.name, opened.learned_on, reranked=rerank)
+    measured = measure(one, opened.embed, opened.name, opened.learned_on, reranked=rerank, bars_kept=bars_kept)
     for line in _told(measured):
         click.echo(line)
     if json_path is not None:
@@ -51,7 +59,7 @@ def _only_encoder() -> str:
 
 
 def _told(measured: Measured) -> list[str]:
-    domain = "cross-domain" if measured.is_cross_domain else "the set that it was trained on"
+    domain = "cross-domain" if measured.is_cross_domain else "other people of the same set"
     removed = "removed" if measured.same_camera_removed else "kept: this set's camera ids carry no information"
     found = measured.ranking
     lines = [

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from siamese_lab.persons.backbone import trunk_weights
-from siamese_lab.persons.data import CON_REID_TAR, Split, read_con_reid, validation_people
+from siamese_lab.persons.data import CON_REID_TAR, Split, learned_from, read_con_reid, validation_people
 from siamese_lab.persons.judging import Validation
 from siamese_lab.persons.training import PersonRecipe, train
 from siamese_lab.training.strict_yaml import parse
@@ -46,7 +46,7 @@ def main() -> int:
     recipe = replace(recipe, steps=arguments.steps or recipe.steps, seed=arguments.seed or recipe.seed)
     trunk = trunk_weights(default_cache_dir(), default_supplied_dir())
     validation = Validation(people.of(held_out))
-    train(recipe, people.of(~held_out), trunk, arguments.out, judge=validation.judge, told=_told)
+    train(recipe, learned_from(people), trunk, arguments.out, judge=validation.judge, told=_told)
     return 0
 
 

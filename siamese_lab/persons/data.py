@@ -83,6 +83,11 @@ def read_con_reid(path: Path, split: Split) -> People:
     return People(crops, np.array([found[name][0] for name in names], np.int64), names)
 
 
+def learned_from(people: People) -> People:
+    """The training people but the validation ones."""
+    return people.of(~np.isin(people.person, validation_people(people.person)))
+
+
 def validation_people(person: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Those of the training people that nothing is learned from and choices are made on."""
     ids, counts = np.unique(person, return_counts=True)

@@ -24,7 +24,8 @@ import numpy as np
 import safetensors.torch
 
 from siamese_lab.persons.cameras import CameraChanges, seen_by_another
-from siamese_lab.persons.data import CON_REID_TAR, People, Split, joined, read_con_reid
+from siamese_lab.persons.data import CON_REID_TAR, People, Split, joined, learned_from, read_con_reid
+from siamese_lab.persons.head import fit_head
 from siamese_lab.persons.judging import embed_crops
 from siamese_lab.persons.network import PersonNetwork
 from siamese_lab.persons.training import PersonRecipe
@@ -60,8 +61,12 @@ CALIBRATION_CHANGES = replace(CameraChanges(), plain=0.0, unboxed=1.0, occluded=
 _SEED = 20261123
 
 
-def load_run(run: Path) -> tuple[PersonNetwork, str]:
-    """The averaged network of a run, in evaluation mode, and how far the run got, in words.
+def load_run(run: Path, data: Path) -> tuple[PersonNetwork, str]:
+    """The averaged network of a run with its head fitted, in evaluation mode, and how far the run got, in words.
+
+    Args:
+        run: folder of `siamese_lab.persons.training.train`.
+        data: folder with the archive that it learned from.
 
     Raises:
         ArtifactError: there is no checkpoint.
@@ -70,7 +75,9 @@ def load_run(run: Path) -> tuple[PersonNetwork, str]:
     found = read_checkpoint(run / "checkpoint.safetensors")
     network = PersonNetwork(recipe.dimensions, fine=recipe.fine)
     network.load_state_dict(dict(found.groups["average"]))
-    return network.eval(), f"step {found.facts['step']} of {recipe.steps}"
+    people = learned_from(read_con_reid(data / CON_REID_TAR, Split.TRAIN))
+    fit_head(network.eval(), people, recipe.head, recipe.changes)
+    return network, f"step {found.facts['step']} of {recipe.steps}, head in closed form"
 
 
 def export(run: Path, data: Path, name: str, into: Path, created: datetime) -> tuple[Manifest, Calibration]:
@@ -78,12 +85,12 @@ def export(run: Path, data: Path, name: str, into: Path, created: datetime) -> t
 
     Args:
         run: of the training.
-        data: folder with the archive that the calibration is measured on.
+        data: folder with the archive that the head is fitted and the calibration is measured on, on other people.
         name: of the encoder.
         into: gets a folder of that name.
         created: goes into the calibration.
     """
-    network, reached = load_run(run)
+    network, reached = load_run(run, data)
     folder = into / name
     folder.mkdir(parents=True, exist_ok=True)
     _write_network(folder, name, network, f"siamese_lab.persons on Con-ReID bounding_box_train, {reached}")

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from siamese_lab.persons.cameras import without_bars
 from siamese_lab.persons.protocols import Picture, ReidSet, seen_on
 from siamese_lab.persons.reranking import rerank
 from tessera.domain.errors import InvalidInputError
@@ -54,7 +55,9 @@ class Measured:
         return made
 
 
-def measure(one: ReidSet, embed: EmbedCrops, encoder: str, learned_on: str, *, reranked: bool) -> Measured:
+def measure(
+    one: ReidSet, embed: EmbedCrops, encoder: str, learned_on: str, *, reranked: bool, bars_kept: bool = False
+) -> Measured:
     """Embed a set and rank it.
 
     Args:
@@ -63,29 +66,32 @@ def measure(one: ReidSet, embed: EmbedCrops, encoder: str, learned_on: str, *, r
         encoder: its name.
         learned_on: what it was trained on.
         reranked: whether re-ranking is measured too.
+        bars_kept: whether the black bars of a letterboxed set are shown to the encoder all the same.
 
     Raises:
         InvalidInputError: a picture cannot be read, or no probe has a mate.
     """
-    probes, gallery = embed_files(one.probes, embed), embed_files(one.gallery, embed)
+    bare = one.letterboxed and not bars_kept
+    probes, gallery = (embed_files(some, embed, bare=bare) for some in (one.probes, one.gallery))
     seen, removed = (seen_on(one.probes), seen_on(one.gallery)), one.same_camera_removed
     ranking = rank_gallery(probes @ gallery.T, *seen, same_camera_removed=removed)
     again = rank_gallery(rerank(probes, gallery), *seen, same_camera_removed=removed) if reranked else None
     return Measured(one.protocol, encoder, learned_on, removed, len(gallery), ranking, again)
 
 
-def embed_files(pictures: Sequence[Picture], embed: EmbedCrops) -> Vectors:
-    """Read, stretch and embed pictures, some at a time: (n, d)."""
-    parts = [embed(np.stack(list(_crops(pictures[at : at + _BATCH])))) for at in range(0, len(pictures), _BATCH)]
-    return np.concatenate(parts)
+def embed_files(pictures: Sequence[Picture], embed: EmbedCrops, *, bare: bool = False) -> Vectors:
+    """Read, stretch and embed pictures, some at a time: (n, d); black bars are cut off first where `bare`."""
+    batches = (pictures[at : at + _BATCH] for at in range(0, len(pictures), _BATCH))
+    return np.concatenate([embed(np.stack(list(_crops(batch, bare=bare)))) for batch in batches])
 
 
-def _crops(pictures: Iterable[Picture]) -> Iterable[Image]:
+def _crops(pictures: Iterable[Picture], *, bare: bool) -> Iterable[Image]:
     for picture in pictures:
         image = cv2.imread(str(picture.path), cv2.IMREAD_COLOR)
         if image is None:
             raise InvalidInputError("picture", picture.path.name, "a file that can be read as a picture")
-        yield fit_crop(image.astype(np.uint8, copy=False))
+        whole = image.astype(np.uint8, copy=False)
+        yield fit_crop(without_bars(whole) if bare else whole)
 
 
 def _bare(words: str) -> str:

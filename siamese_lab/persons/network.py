@@ -64,9 +64,13 @@ class PersonNetwork(Subnet):
 
     def before_neck(self, images: Tensor) -> Tensor:
         """What triplets are learned on: (n, dimensions)."""
-        seen: Tensor = self.features(self.colours(images))
-        made: Tensor = self.narrow(seen.mean((2, 3)))
+        made: Tensor = self.narrow(self.pooled(images))
         return made
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """What the narrow layer sees: (n, 1280)."""
+        seen: Tensor = self.features(self.colours(images))
+        return seen.mean((2, 3))
 
     def begin_with(self, trunk: Mapping[str, Tensor]) -> None:
         """Take the trunk's weights, named as in `siamese_lab.persons.backbone`."""

@@ -56,6 +56,11 @@ class ReidSet:
         """Whether pictures of the probe's person by the probe's camera are left out."""
         return self.protocol is not Protocol.CON_REID
 
+    @property
+    def letterboxed(self) -> bool:
+        """Whether the pictures have black bars, which are no part of a person's box and are cut off."""
+        return self.protocol is Protocol.CON_REID
+
 
 def seen_on(pictures: Iterable[Picture]) -> Seen:
     """Who is on pictures, and by which camera."""

@@ -27,6 +27,7 @@ from siamese_lab.losses.mining import Mining
 from siamese_lab.losses.triplet import MinedTripletLoss
 from siamese_lab.persons.cameras import CameraChanges, seen_by_another
 from siamese_lab.persons.data import People
+from siamese_lab.persons.head import HeadFit
 from siamese_lab.persons.network import DIMENSIONS, PersonNetwork
 from siamese_lab.training.checkpoint import (
     optimiser_tensors,
@@ -70,6 +71,8 @@ class PersonRecipe:
     """Of the weights' moving average, which is what is kept."""
     check_every: int = 100
     seed: int = 9
+    head: HeadFit = field(default_factory=HeadFit)
+    """Of the narrow layer, which is fitted once more when the run becomes an encoder."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,9 +10,12 @@ import cv2
 import numpy as np
 
 from siamese_lab.persons.data import CON_REID_TAR, Split
+from siamese_lab.persons.head import HeadFit
 from siamese_lab.persons.training import PersonRecipe
 
-TINY = PersonRecipe(dimensions=8, steps=3, people=2, pictures=2, warm_up=1, check_every=1)
+TINY = PersonRecipe(
+    dimensions=8, steps=3, people=2, pictures=2, warm_up=1, check_every=1, head=HeadFit(pictures=2, shifted=1)
+)
 
 
 def crop_of(person: int, rng: np.random.Generator) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
