@@ -10,7 +10,7 @@ from camera_ingest.evidence.evidence import EvidenceSettings
 from camera_ingest.leases.keeper import LeaseTiming
 from camera_ingest.sources.access import PRIVATE_NETWORKS, SCHEMES, AccessRules
 from camera_ingest.sources.source import ReadLimits
-from camera_ingest.worker import WorkerSettings
+from camera_ingest.worker_parts import WorkerSettings
 from tessera.chassis.server import ServerSettings
 from tessera.chassis.settings import require, require_address, require_log_level, require_port, require_store
 from tessera.domain.ids import ALLOWED_TEXT, is_id

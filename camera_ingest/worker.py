@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
-from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from camera_ingest.accounting import FrameAccount
-from camera_ingest.announcing import Announcer
 from camera_ingest.backlog import Backlog, SampledFrame
 from camera_ingest.backoff import Backoff
 from camera_ingest.books import Books
-from camera_ingest.camera import Camera, CameraEvent, CameraState, CameraStatus
+from camera_ingest.camera import Camera, CameraState, CameraStatus
 from camera_ingest.capture import Capture, SampledPicture
-from camera_ingest.encoding import Encoding, EncodingParts
-from camera_ingest.evidence.evidence import Evidence
-from camera_ingest.evidence.vault import Vault
+from camera_ingest.encoding import Encoding
 from camera_ingest.leases.keeper import Lease
-from camera_ingest.looking.changes import SceneChange
 from camera_ingest.looking.lookout import Lookout
 from camera_ingest.looking.motion import MotionConfig, MotionGate
 from camera_ingest.looking.pace import Pace
@@ -32,69 +26,25 @@ from camera_ingest.looking.places import Places
 from camera_ingest.looking.scene import SceneConfig, SceneState, SceneWatch
 from camera_ingest.looking.scene_keeper import SceneKeeper
 from camera_ingest.pictures import size_px, to_jpeg
-from camera_ingest.reading.feed import Feed
 from camera_ingest.sources.options import KEY_FRAMES_APART_S
 from camera_ingest.sources.stream_clock import ClockReport
+from camera_ingest.standing import Standing
 from camera_ingest.tracker import TrackerStep
+from camera_ingest.worker_parts import WorkerParts
+from camera_ingest.zones_seen import ZonesSeen
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks
 from tessera.client.stream_values import FrameAnswer, FrameOutcome, TrackletDecision, TrackletUpdate
-from tessera.domain.camera_events import CameraEventKind
 from tessera.domain.errors import PreconditionError, UnavailableError
 from tessera.domain.ids import CollectionId, TrackletId
-from tessera.domain.observation import Box
 from tessera.domain.reasons import Reason
 
 log = get_logger()
 
 _TICK_S = 0.5
-_ANNOUNCED = frozenset({CameraState.ONLINE, CameraState.LOST, CameraState.FROZEN, CameraState.ENDED})
-_MOST_ZONED = 256
-_FILMED = frozenset({CameraState.LOST, CameraState.FROZEN})
-"""A clip of what came before is kept of these."""
 _CHANGED_UNDER_WAY = frozenset({"labels", "expires_after_s", "collection_id", "person_collection_id", "min_side_px"})
 """The source does not hear of these."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """How patient a worker is."""
-
-    silent_after_s: float = 4.5
-    """A camera without a frame for so long is lost, even if its source says nothing."""
-    frozen_after_s: float = 4.5
-    """The same picture of a live source for so long is a freeze."""
-    motion_every_s: float = 2.0
-    """The motion gate lets a frame through at least so often."""
-    scene_every_s: float = 1.0
-    """Between two looks at the scene."""
-    reconnect_least_s: float = 0.5
-    reconnect_first_s: float = 1.0
-    """The range of the first wait; it doubles with each attempt."""
-    reconnect_longest_s: float = 30.0
-    encoder_backoff_longest_s: float = 2.0
-    drain_s: float = 2.0
-    """At the end, frames with the encoder have so long to be answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerParts:
-    """What the workers of one process share."""
-
-    encoding: EncodingParts
-    looking: Executor
-    """Where pictures are looked at."""
-    submit: Callable[[TrackletUpdate], None]
-    """Takes tracklet updates for the gallery."""
-    announcer: Announcer
-    feed_of: Callable[[Camera], Feed]
-    """What a camera's frames are read from, once; nothing is opened yet."""
-    settings: WorkerSettings
-    evidence: Evidence | None = None
-    """Where best shots and clips are kept; None: nowhere."""
-    scenes: Vault | None = None
-    """Where it is kept what scenes look like; None: nowhere."""
 
 
 class CameraWorker:
@@ -135,6 +85,15 @@ class CameraWorker:
         if self._scene is not None and parts.scenes is not None:
             executor = parts.encoding.executor
             self._scene_keeper = SceneKeeper(camera, self._scene, parts.scenes, executor, self._clock)
+        self._standing = Standing(
+            camera.camera_id,
+            CameraState.CONNECTING if camera.enabled else CameraState.DISABLED,
+            announcer=parts.announcer,
+            lease_token=lease.token,
+            begin_clip=parts.evidence.clips.begin if parts.evidence is not None else None,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
         self._lookout = Lookout(
             camera=camera,
             places=self._places,
@@ -143,7 +102,7 @@ class CameraWorker:
             executor=parts.looking,
             is_followed=lambda: self._book.active_count > 0,
             on_look=self._on_look,
-            on_scene=self._on_scene,
+            on_scene=self._standing.tell_scene,
         )
         self._capture = Capture(
             name=camera.camera_id,
@@ -154,13 +113,10 @@ class CameraWorker:
             listener=self,
             has_room=self._has_room if camera.stream.as_fast_as_possible else None,
         )
-        self._state = CameraState.CONNECTING if camera.enabled else CameraState.DISABLED
-        self._state_since = self._clock.now()
-        self._detail = ""
         self._started_s = self._clock.monotonic_s()
         self._newest: SampledFrame | None = None
         self._size_px = (0, 0)
-        self._zones: dict[TrackletId, set[str]] = {}
+        self._zones = ZonesSeen(self._places)
         self._latency_s: float | None = None
         self._clock_report: ClockReport | None = None
         self._taken = 0
@@ -174,8 +130,7 @@ class CameraWorker:
 
     def start(self) -> None:
         """Begin to watch, unless the camera is disabled."""
-        self._metrics.camera_up.labels(self.camera.camera_id).set(0)
-        self._metrics.camera_frozen.labels(self.camera.camera_id).set(0)
+        self._standing.show()
         if not self.camera.enabled:
             return
         log.info("camera.watching", camera=self.camera.camera_id, url=self.camera.shown_url)
@@ -223,7 +178,7 @@ class CameraWorker:
 
     def rest(self, detail: str) -> None:
         """Say why a worker that was stopped waits to be watched again."""
-        self._enter(CameraState.WAITING, detail)
+        self._standing.enter(CameraState.WAITING, detail)
 
     def take_over(self, camera: Camera) -> bool:
         """Go on with a camera that was changed.
@@ -247,9 +202,9 @@ class CameraWorker:
         account = self._account.now()
         return CameraStatus(
             camera_id=self.camera.camera_id,
-            state=self._state,
-            detail=self._detail,
-            state_since=self._state_since,
+            state=self._standing.state,
+            detail=self._standing.detail,
+            state_since=self._standing.since,
             last_frame_time=self._newest.capture_time if self._newest else None,
             frames_sampled=account.sampled,
             frames_encoded=account.encoded,
@@ -276,7 +231,7 @@ class CameraWorker:
         """
         newest = self._newest
         if newest is None:
-            raise UnavailableError("frame", self._detail or "none has come yet")
+            raise UnavailableError("frame", self._standing.detail or "none has come yet")
         loop = asyncio.get_running_loop()
         picture = await loop.run_in_executor(self._parts.looking, self._places.blacked, newest.picture)
         jpeg = await loop.run_in_executor(self._parts.encoding.executor, to_jpeg, picture)
@@ -313,7 +268,7 @@ class CameraWorker:
         self._size_px = size_px(sampled.picture)
         self._count_reconnects()
         detail = self._frozen_detail(sampled) or sampled.note
-        self._enter(CameraState.FROZEN if sampled.is_frozen else CameraState.ONLINE, detail)
+        self._standing.enter(CameraState.FROZEN if sampled.is_frozen else CameraState.ONLINE, detail)
         if not self._pace.wants(sampled.capture_time):
             self._account.end(frame.frame_id, FrameOutcome.SKIPPED, Reason.RATE_REDUCED)
             return
@@ -325,11 +280,11 @@ class CameraWorker:
         """The source was lost or cannot be opened."""
         self._count_reconnects()
         self._losses += 1
-        self._enter(CameraState.LOST, detail)
+        self._standing.enter(CameraState.LOST, detail)
 
     def on_ended(self) -> None:
         """The source came to its end."""
-        self._enter(CameraState.ENDED, "")
+        self._standing.enter(CameraState.ENDED, "")
 
     # ---- inside
 
@@ -354,43 +309,19 @@ class CameraWorker:
         if replaced is not None:
             self._account.end(replaced.frame_id, FrameOutcome.SKIPPED, self._encoding.why_waiting())
 
-    def _on_scene(self, frame: SampledFrame, change: SceneChange) -> None:
-        """Something happened to the scene: the world is told."""
-        width_px, height_px = size_px(frame.picture)
-        log.info("camera.scene", camera=self.camera.camera_id, kind=change.kind.value, detail=change.detail)
-        self._parts.announcer.announce(
-            CameraEvent(
-                event_id=f"cam-{secrets.token_hex(12)}",
-                camera_id=self.camera.camera_id,
-                event_time=frame.capture_time,
-                state=self._state,
-                detail=change.detail,
-                lease_token=self.lease.token,
-                kind=change.kind,
-                regions=tuple(region.box(width_px, height_px) for region in change.regions),
-                probability=change.probability,
-                clip_id=self._begin_clip(change.kind is not CameraEventKind.SCENE_CLEAR),
-            )
-        )
-
     def _on_answer(self, answer: FrameAnswer, frame: SampledFrame, step: TrackerStep | None) -> None:
         if answer.outcome is FrameOutcome.ENCODED:
             self._latency_s = self._clock.monotonic_s() - frame.captured_s
         if step is None:
             return
         for tracklet, seen in step.seen:
-            self._enter_zones(tracklet.tracklet_id, seen.box)
+            self._zones.enter(tracklet.tracklet_id, seen.box, self._size_px)
         if self._evidence is not None:
             self._evidence.shots.take(self.camera.camera_id, step, frame.picture)
 
     def _on_sent(self, frame: SampledFrame, picture: bytes) -> None:
         if self._evidence is not None:
             self._evidence.clips.add(self.camera.camera_id, frame.capture_time, picture)
-
-    def _begin_clip(self, is_wanted: bool) -> str:
-        if self._evidence is None or not is_wanted:
-            return ""
-        return self._evidence.clips.begin(self.camera.camera_id)
 
     def _count_reconnects(self) -> None:
         # Whatever the source says after a loss, it was opened again for it.
@@ -400,27 +331,6 @@ class CameraWorker:
 
     def _frozen_detail(self, sampled: SampledPicture) -> str:
         return f"the same picture for {self._parts.settings.frozen_after_s:g} s" if sampled.is_frozen else ""
-
-    def _enter(self, state: CameraState, detail: str) -> None:
-        self._detail = detail
-        if state is self._state:
-            return
-        self._state, self._state_since = state, self._clock.now()
-        self._metrics.camera_up.labels(self.camera.camera_id).set(int(state is CameraState.ONLINE))
-        self._metrics.camera_frozen.labels(self.camera.camera_id).set(int(state is CameraState.FROZEN))
-        log.info("camera.state", camera=self.camera.camera_id, state=state.value, detail=detail)
-        if state in _ANNOUNCED:
-            event_id = f"cam-{secrets.token_hex(12)}"
-            event = CameraEvent(
-                event_id,
-                self.camera.camera_id,
-                self._state_since,
-                state,
-                detail,
-                self.lease.token,
-                clip_id=self._begin_clip(state in _FILMED),
-            )
-            self._parts.announcer.announce(event)
 
     async def _tick(self) -> None:
         while True:
@@ -463,29 +373,22 @@ class CameraWorker:
         age_s = self.tell_age()
         apart_s = KEY_FRAMES_APART_S if self.camera.stream.key_frames_only else 3.0 / self.camera.sample_rate_hz
         limit_s = max(self._parts.settings.silent_after_s, apart_s)
-        if age_s > limit_s and self._state in {CameraState.ONLINE, CameraState.FROZEN}:
-            self._enter(CameraState.LOST, f"no frame for {age_s:.0f} s")
+        if age_s > limit_s and self._standing.state in {CameraState.ONLINE, CameraState.FROZEN}:
+            self._standing.enter(CameraState.LOST, f"no frame for {age_s:.0f} s")
 
     def _submit(self, update: TrackletUpdate) -> None:
-        self._enter_zones(update.tracklet_id, update.box)
+        self._zones.enter(update.tracklet_id, update.box, self._size_px)
         shot_id = clip_id = ""
         if self._evidence is not None:
             shot_id = self._evidence.shots.id_of(update.camera_id, update.tracklet_id)
             clip_id = self._evidence.clip_of(update.tracklet_id)
-        zones = tuple(sorted(self._zones.get(update.tracklet_id, ())))
+        zones = self._zones.of(update.tracklet_id)
         told = replace(update, lease_token=self.lease.token, best_shot_id=shot_id, clip_id=clip_id, zones=zones)
         self._parts.submit(told)
         if update.ended:
-            self._zones.pop(update.tracklet_id, None)
+            self._zones.forget(update.tracklet_id)
             if self._evidence is not None:
                 self._evidence.shots.ended(update.tracklet_id)
-
-    def _enter_zones(self, tracklet_id: TrackletId, box: Box) -> None:
-        """Somebody was seen there: the zones in which he was so far."""
-        for name in self._places.names_at(box, *self._size_px):
-            self._zones.setdefault(tracklet_id, set()).add(name)
-        while len(self._zones) > _MOST_ZONED:  # of some the gallery never heard, so that no end of them is told
-            del self._zones[next(iter(self._zones))]
 
     def _new_tracklet_id(self) -> TrackletId:
         # Time first, so that ids sort; 64 random bits keep cameras and restarts apart.

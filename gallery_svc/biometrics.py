@@ -97,7 +97,8 @@ class Biometrics:
     def acquired(self, model_id: ModelId, purpose: str, qualities: list[Quality]) -> None:
         """Count one picture that was to be decided or enrolled, with the quality of each sample in it."""
         modality = self._modality(model_id)
-        self._metrics.probes.labels(modality, purpose, "yes" if qualities else "no").inc()
+        for word, counts in (("yes", bool(qualities)), ("no", not qualities)):
+            self._metrics.probes.labels(modality, purpose, word).inc(int(counts))
         for quality in qualities:
             self._metrics.quality.labels(modality, self._groups.of(""), purpose).observe(quality.overall)
 

@@ -35,7 +35,7 @@ from benchmarks.figures import Figure
 from camera_ingest.freeze import FreezeWatch
 from camera_ingest.looking.scene import SceneWatch
 from camera_ingest.looking.small import SMALL_WIDTH_PX
-from camera_ingest.worker import WorkerSettings
+from camera_ingest.worker_parts import WorkerSettings
 from tessera.domain.camera_events import CameraEventKind
 
 HOURS_PER_MINUTE = 5.0

@@ -30,7 +30,7 @@ from benchmarks.cameras.watching import statuses
 from benchmarks.encoder.process_facts import read_page
 from benchmarks.figures import Figure
 from benchmarks.instance import Instance
-from camera_ingest.worker import WorkerSettings
+from camera_ingest.worker_parts import WorkerSettings
 from tessera.cli.demo_people import enrol_demo_people
 from tessera.client.answers import CameraState
 from tessera.client.errors import TesseraCallError

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.figures import Figure, keep_part, report
-from benchmarks.operations import encoders, images, paging, plan, restarts, simulation
+from benchmarks.operations import encoders, images, paging, plan, restarts, simulation, watching_costs
 from benchmarks.operations.context import Context
 
 PARTS: dict[str, Callable[[Context], list[Figure]]] = {
@@ -26,6 +26,7 @@ PARTS: dict[str, Callable[[Context], list[Figure]]] = {
     "plan": plan.run,
     "simulation": simulation.run,
     "paging": paging.run,
+    "watching": watching_costs.run,
 }
 
 

@@ -31,7 +31,8 @@ PANELS = [(board, panel) for board in dashboards() for panel in board.panels()]
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observatory]:
     """A demo that has decided about somebody, and a Prometheus that has seen it do so."""
     folder = tmp_path_factory.mktemp("watched")
-    with running(folder / "data", "--demo") as instance:
+    nowhere = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}  # traces have ids, and nobody takes them
+    with running(folder / "data", "--demo", environ=nowhere) as instance:
         instance.wait_for_line(r"first (match|unknown) after", LIMIT_S)
         children = instance.children()
         targets = {job: [str(children[job]["metrics_url"]).split("/")[2]] for job in JOBS}
@@ -58,6 +59,14 @@ def test_every_variable_has_values(watched: Observatory, board: Dashboard) -> No
         series, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"]).groups()  # type: ignore[union-attr]
         assert all(one["metric"].get(label) for one in watched.query(filled(series)))
         assert watched.query(filled(series))
+
+
+def test_a_slow_call_leads_to_its_trace(watched: Observatory) -> None:
+    """Prometheus keeps exemplars of the times of calls, each with the id of a trace."""
+    found = watched.exemplars('grpc_server_handling_seconds_bucket{grpc_method="Verify"}')
+    told = [exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]]
+    assert told
+    assert all(re.fullmatch("[0-9a-f]{32}", trace_id) for trace_id in told)
 
 
 def test_nothing_pages_while_all_is_well(watched: Observatory) -> None:

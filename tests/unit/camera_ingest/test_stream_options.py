@@ -16,7 +16,7 @@ from camera_ingest.camera import Camera, CameraState, dump_camera, load_camera
 from camera_ingest.settings import IngestSettings
 from camera_ingest.sources.options import StreamOptions, Transport
 from camera_ingest.sources.stream_clock import ClockKind
-from camera_ingest.worker import WorkerSettings
+from camera_ingest.worker_parts import WorkerSettings
 from tessera.chassis.settings import load_settings
 from tessera.client import answers, answers_wire
 from tessera.domain.errors import InvalidInputError
