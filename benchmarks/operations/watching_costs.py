@@ -19,7 +19,6 @@ from pathlib import Path
 import grpc
 import numpy as np
 import numpy.typing as npt
-import psutil
 
 from benchmarks.figures import Figure
 from benchmarks.operations.context import Context
@@ -88,12 +87,10 @@ class _Asking:
 
     def page_s(self) -> float:
         """Seconds of processor time of one scrape, while nothing else is asked."""
-        process = psutil.Process(self._encoder.pid)  # with the threads that ended: a page has one of its own
-        before = process.cpu_times()
+        before_s = _whole_cpu_s(self._encoder.pid)
         for _ in range(PAGES):
             _counted(self._encoder)
-        after = process.cpu_times()
-        return (after.user + after.system - before.user - before.system) / PAGES
+        return (_whole_cpu_s(self._encoder.pid) - before_s) / PAGES
 
     def _block(self, state: signal.Signals) -> float:
         self._encoder.process.send_signal(state)
@@ -158,6 +155,15 @@ def _cpu_s(pid: int) -> float:
     """Processor time of all threads of a process that are there; one that serves a page comes and goes uncounted."""
     threads = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+
+
+def _whole_cpu_s(pid: int) -> float:
+    """The same with the threads that ended, in the system's ticks: each page is served by one.
+
+    Source: proc(5), /proc/pid/stat.
+    """
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _figures(context: Context, spent: npt.NDArray[np.float64], page_s: float) -> list[Figure]:
