@@ -125,6 +125,7 @@ async def _compile_off_the_loop(settings: EncoderSettings, manifest: Manifest) -
     except asyncio.CancelledError:
         cancelled.set()  # a thread cannot be cancelled; it is told, and has ended when we go on
         await asyncio.wait((work,))
+        work.exception()  # that it was cancelled; asked for, or asyncio tells of it as of a defect
         raise
 
 

@@ -33,6 +33,7 @@ from gallery_svc.store.records import AuditRecord, NewEvent, PersonOfSighting, S
 from gallery_svc.thresholds import Thresholds
 from gallery_svc.tracklets import Standing, Tracklets, TrackletState, Verdict, next_standing
 from tessera.chassis.clock import Clock
+from tessera.chassis.tracing import current_span
 from tessera.client.stream_values import TrackletSample, TrackletUpdate
 from tessera.domain.decision import Decision, Outcome, inconclusive
 from tessera.domain.default_collections import DEFAULT_COLLECTIONS
@@ -297,6 +298,7 @@ class Sightings:
             body=body,
             content_key=f"{standing.revision}/{body.outcome}/{body.subject_id or ''}/{body.ended}/{zones}"
             + _told_of(state),
+            traceparent=current_span().traceparent() or "",
         )
         audit = AuditRecord(
             method="MatchStream",

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from encoder_svc.frames import EncodeOptions, Picture
-from encoder_svc.persons.pipeline import SURE_OF_A_PERSON
+from encoder_svc.persons.pipeline import SURE_OF_A_PERSON, PersonPipeline
 from encoder_svc.scheduling.work import WorkClass
 from encoder_svc.version import EncoderVersion, Parts
 from tessera.client.stream_values import KnownTracklet
@@ -23,10 +23,23 @@ from tessera.domain.errors import ArtifactError, ImageRejectedError, InvalidInpu
 from tessera.domain.ids import TrackletId
 from tessera.domain.observation import Box
 from tessera.domain.reasons import Reason
-from tests.encoder_world import NOTHING, build_parts, left_over, manifest_named, see
+from tessera.nets.artifact import SampleNetworks
+from tests.encoder_world import LIMIT_S, NOTHING, Barrier, build_parts, left_over, manifest_named, see
 from tests.encoder_world import pipeline_of as face_pipeline_of
 from tests.eventually import eventually
-from tests.person_world import BLUE, GREEN, MANIFEST, PROBABILITY, RED, manifest_text, pipeline_of, png, scene
+from tests.person_world import (
+    BLUE,
+    GREEN,
+    MANIFEST,
+    PROBABILITY,
+    RED,
+    manifest_text,
+    pipeline_of,
+    png,
+    scene,
+    see_rectangles,
+    tell_colours,
+)
 
 ADA, BOB, EVE = Box(64, 80, 80, 200), Box(320, 64, 96, 240), Box(520, 104, 64, 160)
 THREE = png(scene([(ADA, RED), (BOB, GREEN), (EVE, BLUE)]))
@@ -41,13 +54,13 @@ def see_inside(batch: torch.Tensor) -> torch.Tensor:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[tuple[EncoderVersion, EncoderVersion]]:
+async def serving(pipeline: PersonPipeline | None = None) -> AsyncIterator[tuple[EncoderVersion, EncoderVersion]]:
     """A face encoder and a person encoder behind one device's queues; at the end nothing may be left of any picture."""
     parts: Parts = build_parts(lanes=2)
     parts.scheduler.start()
     try:
         faces = EncoderVersion(face_pipeline_of(manifest_named("face-test"), see_inside), parts)
-        yield faces, EncoderVersion(pipeline_of(), parts)
+        yield faces, EncoderVersion(pipeline or pipeline_of(), parts)
 
         async def is_empty() -> bool:
             return left_over(parts) == NOTHING
@@ -232,3 +245,17 @@ async def test_persons_go_beside_faces_alone() -> None:
             await persons.encode(BOTH, persons)
         persons._route = persons_route
         assert persons.under_way == 0
+
+
+async def test_who_goes_away_half_way_leaves_nothing_of_both() -> None:
+    """While one of the two detectors runs: neither way goes on, and no place is lost."""
+    held = Barrier(see_rectangles)
+    networks = SampleNetworks(held, tell_colours, torch.device("cpu"))
+    async with serving(PersonPipeline(MANIFEST, networks)) as (faces, persons):
+        asked = asyncio.create_task(faces.encode(BOTH, persons))
+        assert await asyncio.to_thread(held.begun.wait, LIMIT_S)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        held.may_go.set()
+        assert (faces.under_way, persons.under_way) == (0, 0)
