@@ -50,7 +50,7 @@ from tessera.chassis.logs import configure_logs, get_logger
 from tessera.chassis.server import Server, run_service, wait_for_stop_signal
 from tessera.chassis.settings import MEMORY, load_settings, redacted
 from tessera.chassis.tasks import end_tasks
-from tessera.chassis.tracing import open_tracing
+from tessera.chassis.tracing import Tracing, open_tracing
 from tessera.client.stream_values import TrackletDecision, TrackletUpdate
 from tessera.domain.errors import UnavailableError
 from tessera.v1 import camera_pb2_grpc
@@ -80,7 +80,11 @@ class Ingest:
 
 
 def wire_parts(
-    settings: IngestSettings, metrics: IngestMetrics, encoder: grpc.aio.Channel, gallery: grpc.aio.Channel
+    settings: IngestSettings,
+    metrics: IngestMetrics,
+    encoder: grpc.aio.Channel,
+    gallery: grpc.aio.Channel,
+    tracing: Tracing | None = None,
 ) -> Ingest:
     """Join the parts; nothing runs yet."""
     clock = SystemClock()
@@ -139,7 +143,9 @@ def wire_parts(
         on_superseded=keeper.superseded,
         backoff=Backoff(0.2, 2.0, 0.05),
     )
-    encoding = EncodingParts(encoder, executor, clock, metrics, quarantine, Turns(metrics.encoder_window.set))
+    encoding = EncodingParts(
+        encoder, executor, clock, metrics, quarantine, Turns(metrics.encoder_window.set), tracing or Tracing()
+    )
     evidence = open_evidence(settings, metrics, gallery, executor, clock)
     scenes = open_scenes(settings, clock)
     parts = WorkerParts(encoding, looking, matcher.submit, announcer, feed_of, settings.worker, evidence, scenes)
@@ -205,7 +211,7 @@ async def serve(settings: IngestSettings) -> None:
         open_channel(settings.encoder_address) as encoder,
         open_channel(settings.gallery_address) as gallery,
     ):
-        ingest = wire_parts(settings, metrics, encoder, gallery)
+        ingest = wire_parts(settings, metrics, encoder, gallery, tracing)
         check = partial(check_access, settings.access)
         servicer = CameraServicer(ingest.fleet, ingest.peers, check, ingest.evidence)
         server = Server(

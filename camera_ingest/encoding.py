@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 
@@ -27,6 +27,7 @@ from camera_ingest.turns import IN_TIME_SHARE, Turn, Turns
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks, first_end
+from tessera.chassis.tracing import OFF, Span, Tracing
 from tessera.client.stream_values import FrameAnswer, FrameOutcome, FrameToEncode
 from tessera.client.streams import EncodeStream
 from tessera.domain.errors import UnavailableError
@@ -51,6 +52,8 @@ class EncodingParts:
     """Pictures that crashed the encoder."""
     turns: Turns
     """Whose frame goes next."""
+    tracing: Tracing = field(default_factory=Tracing)
+    """Makes a span for each frame that is sent: the root of what comes of it."""
     answer_limit_s: float = 15.0
     """An encoder that leaves a frame unanswered for so long is taken for dead."""
 
@@ -70,6 +73,8 @@ class _Sent:
     """Where it had to be looked up."""
     is_tried: bool = False
     """It is a suspect, and the only one that is with the encoder."""
+    span: Span = OFF
+    """From its leaving the backlog to what was made of its answer."""
 
 
 class Encoding:
@@ -227,6 +232,7 @@ class Encoding:
 
     async def _send(self, stream: EncodeStream, sent: _Sent) -> None:
         frame, loop = sent.frame, asyncio.get_running_loop()
+        sent.span = self._parts.tracing.frame("camera frame")
         picture = await loop.run_in_executor(self._parts.executor, to_file, frame.picture)
         if not await self._is_harmless(sent, picture):
             self._keep_back(stream, sent, Reason.QUARANTINED)
@@ -238,6 +244,7 @@ class Encoding:
             expires_after_s=self._expiry_s(frame),
             known_tracklets=self._book.known(frame.capture_time),
             dropped_since_last=frame.frame_id - self._last_sent_id - 1,
+            traceparent=sent.span.traceparent() or "",
         )
         if not self._may_send():
             self._keep_back(stream, sent, Reason.LEASE_SUPERSEDED)
@@ -262,6 +269,7 @@ class Encoding:
     def _keep_back(self, stream: EncodeStream, sent: _Sent, reason: Reason) -> None:
         del self._under_way[sent.frame.frame_id]
         sent.turn.leave()
+        sent.span.end()
         self._tried(sent)
         self._account.end(sent.frame.frame_id, FrameOutcome.SKIPPED, reason)
         stream.return_credit()
@@ -283,15 +291,17 @@ class Encoding:
             self._tried(sent)
             self._last_answered_id = max(self._last_answered_id, answer.frame_id)
             self._account.end(answer.frame_id, answer.outcome, answer.reason)
-            step: TrackerStep | None = None
-            if answer.outcome is FrameOutcome.ENCODED:
-                self._observe("answer", sent.frame)
-                step = self._book.take(answer)
-            elif answer.outcome is FrameOutcome.FAILED:
-                log.warning(
-                    "frame.failed", camera=self._camera.camera_id, reason=answer.reason, detail=answer.detail[:200]
-                )
-            self._on_answer(answer, sent.frame, step)
+            with sent.span:
+                self._take(answer, sent.frame)
+
+    def _take(self, answer: FrameAnswer, frame: SampledFrame) -> None:
+        step: TrackerStep | None = None
+        if answer.outcome is FrameOutcome.ENCODED:
+            self._observe("answer", frame)
+            step = self._book.take(answer)
+        elif answer.outcome is FrameOutcome.FAILED:
+            log.warning("frame.failed", camera=self._camera.camera_id, reason=answer.reason, detail=answer.detail[:200])
+        self._on_answer(answer, frame, step)
 
     async def _watch_for_silence(self) -> None:
         while True:
@@ -308,6 +318,7 @@ class Encoding:
             self._parts.quarantine.crashed(self._camera.camera_id, lost)
         for frame_id, sent in self._under_way.items():
             sent.turn.leave()
+            sent.span.end()
             self._tried(sent)
             self._account.end(frame_id, FrameOutcome.SKIPPED, reason)
         self._under_way.clear()

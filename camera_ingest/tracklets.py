@@ -14,6 +14,7 @@ from datetime import datetime
 
 from camera_ingest.camera import Camera
 from camera_ingest.tracker import Tracker, TrackerStep, Tracklet
+from tessera.chassis.tracing import current_span
 from tessera.client.stream_values import (
     FrameAnswer,
     KnownTracklet,
@@ -200,5 +201,6 @@ class TrackletBook:
                 ended=ended,
                 modality=self._modality,
                 face=self._face_on(tracklet.tracklet_id) if self._face_on is not None else None,
+                traceparent=current_span().traceparent() or "",
             )
         )

@@ -45,6 +45,8 @@ class StreamFrame:
     known: tuple[KnownTracklet, ...] = ()
     dropped_since_last: int = 0
     """Frames that the client sampled and did not send since the last one."""
+    traceparent: str = ""
+    """Of the client's span of this frame; empty: it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +300,7 @@ class StreamSession:
             picture = Picture(
                 frame.data, self._options, WorkClass.STREAM, known, expires_at_s, self._stream_id, self._persons
             )
-            with self._tracing.frame("frame"):
+            with self._tracing.frame("frame", frame.traceparent or None):
                 return await self._encoders.encode(picture, self._model_id, self._modality, self._persons_model_id)
         except ExpiredError:
             return ExpiredFrame(self._age_s(frame))

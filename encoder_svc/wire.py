@@ -160,7 +160,13 @@ def frame_from_wire(message: pb.Frame) -> StreamFrame:
     )
     captured = wire.time_from_wire(message.capture_time) if message.HasField("capture_time") else None
     return StreamFrame(
-        message.frame_id, message.image.data, captured, expires_after_s, known, message.dropped_since_last
+        message.frame_id,
+        message.image.data,
+        captured,
+        expires_after_s,
+        known,
+        message.dropped_since_last,
+        message.traceparent,
     )
 
 

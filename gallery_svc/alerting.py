@@ -9,7 +9,7 @@ next decides the same (docs/adr/0025-alerts-are-a-fold-over-the-log.md).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -108,7 +108,8 @@ class Alerting:
         decided = _decided(judge, found)
         if len(found) < EVENTS_A_STEP:
             decided += judge.evaluator.pass_time(judge.state, until_s)
-        if await self._write(judge, decided, found[-1].sequence if found else judge.head.cursor, now):
+        traces = {str(record.event.event_id): record.event.traceparent for record in found}
+        if await self._write(judge, decided, found[-1].sequence if found else judge.head.cursor, now, traces):
             self._metrics.judged.inc(len(found))
             self._judge = judge
         return True
@@ -152,9 +153,11 @@ class Alerting:
         self._judge = _Judge(head, state, Evaluator([record.rule for record in records]), revisions)
         return self._judge
 
-    async def _write(self, judge: _Judge, decided: Sequence[Decided], cursor: int, now: datetime) -> bool:
+    async def _write(
+        self, judge: _Judge, decided: Sequence[Decided], cursor: int, now: datetime, traces: Mapping[str, str]
+    ) -> bool:
         kept = await self._store.find_alerts(sorted({each.alert_id for each in decided}))
-        writes = _folded(decided, kept, judge.revisions, now)
+        writes = _folded(decided, kept, judge.revisions, now, traces)
         step = AlertingStep(judge.head.version, cursor, judge.state.changes(), tuple(writes))
         written = await self._store.commit_alerting(step)
         if written is None:
@@ -184,9 +187,13 @@ def _decided(judge: _Judge, records: Sequence[EventRecord]) -> list[Decided]:
 
 
 def _folded(
-    decided: Sequence[Decided], kept: dict[str, KeptAlert], revisions: dict[str, int], now: datetime
+    decided: Sequence[Decided],
+    kept: dict[str, KeptAlert],
+    revisions: dict[str, int],
+    now: datetime,
+    traces: Mapping[str, str],
 ) -> list[AlertWrite]:
-    """What becomes of each alert: one write, and an event for each of its messages."""
+    """What becomes of each alert: one write, and an event for each message, in the trace of its newest event."""
     alerts: dict[str, Alert] = {alert_id: one.alert for alert_id, one in kept.items()}
     told: dict[str, list[NewEvent]] = {}
     for each in decided:
@@ -198,7 +205,8 @@ def _folded(
         alerts[each.alert_id] = alert
         messages = told.setdefault(each.alert_id, [])
         if each.is_told:
-            messages.append(alert_event(alert, each.at_s, now))
+            trace = traces.get(each.source.event_id, "") if each.source is not None else ""
+            messages.append(alert_event(alert, each.at_s, now, trace))
     return [
         AlertWrite(alert_id, alerts[alert_id], kept[alert_id].revision if alert_id in kept else 0, tuple(messages))
         for alert_id, messages in told.items()

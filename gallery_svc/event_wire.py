@@ -55,6 +55,7 @@ def update_from_wire(message: matching_pb2.TrackletUpdate) -> TrackletUpdate:
         clip_id=_piece_id("clip_id", message.clip_id),
         zones=_zones(message.zones),
         face=face_from_wire(message),
+        traceparent=message.traceparent,
     )
 
 
@@ -142,6 +143,7 @@ def event_to_wire(record: EventRecord, name_of: NameOf) -> events_pb2.Event:
         recorded_at=wire.time_to_wire(event.recorded_at),
         valid_until=wire.time_to_wire(event.valid_until),
         camera_id=event.camera_id,
+        traceparent=event.traceparent,
     )
     if isinstance(body, SightingBody):
         message.sighting.CopyFrom(_sighting(body, name_of))

@@ -24,6 +24,7 @@ from gallery_svc.store.records import (
     VerifyFailureBody,
 )
 from tessera.chassis.clock import Clock
+from tessera.chassis.tracing import current_span
 from tessera.domain.alerting.alerts import Alert
 from tessera.domain.decision import Outcome
 from tessera.domain.errors import CursorTrimmedError, InvalidInputError
@@ -183,6 +184,7 @@ class EventLog:
             valid_until=min(event_time, now) + timedelta(seconds=lives_s),
             body=body,
             content_key="once",
+            traceparent=current_span().traceparent() or "",
         )
         return await self.record(event, None)
 

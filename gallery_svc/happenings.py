@@ -56,13 +56,14 @@ def _body_of(record: EventRecord) -> Seen | CameraHappened | VerifyFailed | Aler
     return AlertSettled() if body.change is AlertChange.RESOLVED else None
 
 
-def alert_event(alert: Alert, at_s: float, now: datetime) -> NewEvent:
+def alert_event(alert: Alert, at_s: float, now: datetime, traceparent: str = "") -> NewEvent:
     """A message of an alert, as it stands.
 
     Args:
         alert: what is told.
         at_s: when it happened.
         now: when it is told.
+        traceparent: of what it is told because of; empty: that was not traced.
     """
     valid_until = moment(alert.valid_until_s)
     if alert.change not in _CALLS:
@@ -75,6 +76,7 @@ def alert_event(alert: Alert, at_s: float, now: datetime) -> NewEvent:
         valid_until=valid_until,
         body=alert,
         content_key=f"message {alert.messages}",
+        traceparent=traceparent,
     )
 
 

@@ -86,7 +86,10 @@ async def running_gallery(
             raised when the gallery has begun to look at it.
     """
     ground = Ground(settings, encoder, thresholds, clock, make_index)
-    gallery, rules = GalleryServicer(parts_on(ground)), RuleServicer(RuleBook(ground.store, clock), ground.replica)
+    gallery, rules = (
+        GalleryServicer(parts_on(ground), tracing),
+        RuleServicer(RuleBook(ground.store, clock), ground.replica),
+    )
     desk = AlertDesk(ground.store, ground.events, clock, ground.metrics)
     watching = EventServicer(ground.events, desk, ground.replica, ground.fences)
     persons = person_servicer_on(ground)

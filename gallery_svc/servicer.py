@@ -37,6 +37,7 @@ from gallery_svc.recording import Attempt
 from gallery_svc.sightings import Sightings
 from gallery_svc.subjects import Subjects
 from tessera.chassis.clock import Clock
+from tessera.chassis.tracing import Tracing
 from tessera.client import wire as client_wire
 from tessera.domain.errors import (
     ExpiredError,
@@ -111,10 +112,12 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
 
     Args:
         parts: what the methods delegate to.
+        tracing: makes a span for each update of a tracklet; none by default.
     """
 
-    def __init__(self, parts: GalleryParts) -> None:
+    def __init__(self, parts: GalleryParts, tracing: Tracing | None = None) -> None:
         self._parts = parts
+        self._tracing = tracing or Tracing()
 
     # ---- collections
 
@@ -284,7 +287,9 @@ class GalleryServicer(gallery_pb2_grpc.GalleryServiceServicer):
             async for request in requests:
                 if request.WhichOneof("message") != "update":
                     raise InvalidInputError("message", request.WhichOneof("message"), "update, after the first message")
-                yield await self._answered(request.update)
+                with self._tracing.frame("tracklet", request.update.traceparent or None):
+                    answer = await self._answered(request.update)
+                yield answer
 
     async def _answered(self, message: matching_pb2.TrackletUpdate) -> matching_pb2.MatchStreamResponse:
         try:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from gallery_svc.events import EventLog
 from gallery_svc.recording import Recorded
 from gallery_svc.store.records import NewEvent, VerifyFailureBody
+from tessera.chassis.tracing import current_span
 from tessera.domain.decision import Outcome
 from tessera.domain.ids import CameraId, CollectionId, EventId, SubjectId
 
@@ -41,5 +42,6 @@ class VerifyFailures:
             valid_until=recorded.decided_at + timedelta(seconds=TIME_TO_LIVE_S),
             body=VerifyFailureBody(collection_id, subject_id, recorded.evidence_id),
             content_key="once",
+            traceparent=current_span().traceparent() or "",
         )
         await self._events.record(event, None)

@@ -57,6 +57,7 @@ async def serve(settings: GatewaySettings) -> None:
             clock=SystemClock(),
             metrics=metrics,
             names=GalleryNames(gallery),
+            tracing=tracing,
         )
         servicer = NotificationServicer(gateway.caretaker, lambda: gateway.worker.is_leading)
         server = Server(

@@ -52,6 +52,8 @@ class Happening:
     camera_id: str
     facts: Facts = field(default_factory=dict)
     """Of the alert, the sighting or the camera."""
+    traceparent: str = ""
+    """Of the span in which it was recorded; empty: that was not traced."""
 
     @property
     def incident(self) -> str:

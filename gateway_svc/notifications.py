@@ -89,6 +89,7 @@ def dump_notification(notification: Notification) -> str:
             "valid_until": milliseconds(happening.valid_until),
             "camera_id": happening.camera_id,
             "facts": happening.facts,
+            "traceparent": happening.traceparent,
         },
         separators=(",", ":"),
     )
@@ -115,6 +116,7 @@ def load_notification(text: str, place: str) -> Notification:
             valid_until=moment(told["valid_until"]),
             camera_id=told["camera_id"],
             facts=told["facts"],
+            traceparent=told.get("traceparent", ""),
         )
         return Notification(
             target=told["target"],

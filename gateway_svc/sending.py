@@ -15,12 +15,13 @@ from gateway_svc.messages import Message, message_of
 from gateway_svc.metrics import GatewayMetrics
 from gateway_svc.naming import RememberedNames
 from gateway_svc.notifications import DeadLetter, DeadReason, Notification
-from gateway_svc.outbox import Fence, Outbox
+from gateway_svc.outbox import Fence, HeldBack, Outbox
 from gateway_svc.shots import SignedLinks
 from gateway_svc.targets import Late, Target
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks
+from tessera.chassis.tracing import Tracing
 from tessera.domain.errors import UnavailableError
 
 log = get_logger()
@@ -62,6 +63,7 @@ class Sender:
         chance: where jitter comes from.
         links: makes links to best shots; None: none are sent.
         names: puts names to subjects; None: they are told by their ids.
+        tracing: makes a span for each attempt, below what it is told because of; none by default.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Sender:
         chance: random.Random | None = None,
         links: SignedLinks | None = None,
         names: RememberedNames | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.target = target
         self.deliverer = deliverer
@@ -86,6 +89,7 @@ class Sender:
         self._chance = chance or random.Random()  # noqa: S311 - jitter, no secret
         self._links = links
         self._names = names
+        self._tracing = tracing or Tracing()
         self._bucket = Bucket(target.flood_limit, clock)
         self._wake = asyncio.Event()
         self._finishing = False
@@ -167,6 +171,10 @@ class Sender:
             return
         held = await self._outbox.held_back(self.target.name)
         message = message_of(await self._named(notification), now, held.untold, self._links)
+        with self._tracing.frame("notification", notification.happening.traceparent or None):
+            await self._send(fence, notification, message, held)
+
+    async def _send(self, fence: Fence, notification: Notification, message: Message, held: HeldBack) -> None:
         try:
             await self._attempt(message)
         except DeliveryRefusedError as error:

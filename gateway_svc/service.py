@@ -26,6 +26,7 @@ from gateway_svc.webhook import WebhookDeliverer
 from gateway_svc.worker import Worker
 from tessera.chassis.clock import Clock
 from tessera.chassis.settings import MEMORY
+from tessera.chassis.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ def wire_parts(
     names: Names | None = None,
     outbox: Outbox | None = None,
     make_deliverer: Callable[[Target], Deliverer] | None = None,
+    tracing: Tracing | None = None,
 ) -> Gateway:
     """Join the parts; nothing runs yet.
 
@@ -68,6 +70,7 @@ def wire_parts(
         names: where subjects' names are looked up; None: they are told by their ids.
         outbox: what is owed; the one that the settings name by default.
         make_deliverer: a target's way; by its type by default.
+        tracing: makes a span for each attempt to deliver; none by default.
     """
     outbox = open_outbox(settings) if outbox is None else outbox
     make = make_deliverer or deliverers_of(settings)
@@ -85,6 +88,7 @@ def wire_parts(
             backoff=backoff,
             links=links,
             names=remembered,
+            tracing=tracing,
         )
         for one in targets
     ]

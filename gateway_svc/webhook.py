@@ -13,6 +13,7 @@ from gateway_svc.messages import Message, payload
 from gateway_svc.networks import Allowed, AllowedResolver
 from gateway_svc.targets import Webhook
 from tessera import __version__
+from tessera.chassis.tracing import TRACEPARENT, current_span
 from tessera.trust.webhook_signature import (
     KEY_HEADER,
     NONCE_HEADER,
@@ -89,7 +90,9 @@ class WebhookDeliverer:
 
     def _headers(self, message: Message, body: bytes) -> dict[str, str]:
         timestamp, nonce = f"{message.sent_at.timestamp():.3f}", secrets.token_hex(16)
+        traceparent = current_span().traceparent()
         return {
+            **({TRACEPARENT: traceparent} if traceparent is not None else {}),
             "Content-Type": "application/json",
             "User-Agent": f"tessera-gateway/{__version__}",
             KEY_HEADER: message.key,

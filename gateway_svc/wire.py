@@ -149,6 +149,7 @@ def happening_from_wire(message: events_pb2.Event) -> Happening | None:
         valid_until=wire.time_from_wire(message.valid_until),
         camera_id=message.camera_id,
         facts=facts,
+        traceparent=message.traceparent,
     )
 
 

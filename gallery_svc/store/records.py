@@ -609,6 +609,8 @@ class NewEvent:
     body: SightingBody | CameraEventBody | VerifyFailureBody | Alert
     content_key: str
     """The same content has the same key: told again, nothing is written."""
+    traceparent: str = ""
+    """Of the span in which it was recorded; empty: that was not traced."""
 
     @property
     def named(self) -> tuple[tuple[CollectionId, SubjectId], ...]:

@@ -23,6 +23,7 @@ def configure_logs(service: str, as_json: bool | None = None, level: str = "info
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _with_trace,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -33,6 +34,16 @@ def configure_logs(service: str, as_json: bool | None = None, level: str = "info
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def _with_trace(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Name the trace that the line belongs to, where there is one that is kept.
+
+    A process that has not imported traces has none: a camera's reader stays as small as it is.
+    """
+    tracing = sys.modules.get("tessera.chassis.tracing")
+    told = tracing.current_span().exemplar() if tracing is not None else None
+    return {**event, **told} if told else event
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:

@@ -123,6 +123,9 @@ class _OpenSpan(Span):
             with contextlib.suppress(ValueError):
                 CURRENT.reset(self._before)
 
+    def end(self) -> None:
+        self.sdk.end(self._wall_ns(time.monotonic()))
+
     def set(self, key: str, value: str | float | bool) -> None:
         self.sdk.set_attribute(key, value)
 

@@ -46,6 +46,9 @@ class Span:
     ) -> None:
         return None
 
+    def end(self) -> None:
+        """It is over, and was never the current one."""
+
     def set(self, key: str, value: str | float | bool) -> None:
         """Tell one more attribute."""
 

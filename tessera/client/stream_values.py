@@ -61,6 +61,8 @@ class FrameToEncode:
     known_tracklets: tuple[KnownTracklet, ...] = ()
     dropped_since_last: int = 0
     """Frames that were sampled and not sent since the last one."""
+    traceparent: str = ""
+    """Of the span of this frame; empty: it is not traced."""
 
 
 class FrameOutcome(StrEnum):
@@ -145,6 +147,8 @@ class TrackletUpdate:
     """The camera's zones in which it was seen so far, by name."""
     face: FaceOnBody | None = None
     """Of a body: the face that was seen on it; None: none was."""
+    traceparent: str = ""
+    """Of the span of the frame that brought the newest sample; empty: it is not traced."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ def frame_to_wire(frame: FrameToEncode) -> encoder_pb2.EncodeStreamRequest:
         expires_after=wire.seconds_to_wire(frame.expires_after_s),
         known_tracklets=[_known_to_wire(known) for known in frame.known_tracklets],
         dropped_since_last=frame.dropped_since_last,
+        traceparent=frame.traceparent,
     )
     message.image.data = frame.picture
     return encoder_pb2.EncodeStreamRequest(frame=message)
@@ -150,6 +151,7 @@ def update_to_wire(update: TrackletUpdate) -> matching_pb2.MatchStreamRequest:
             clip_id=update.clip_id,
             zones=update.zones,
             face=_face_to_wire(update.face) if update.face is not None else None,
+            traceparent=update.traceparent,
         )
     )
 

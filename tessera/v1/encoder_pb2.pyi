@@ -424,10 +424,13 @@ class Frame(google.protobuf.message.Message):
     EXPIRES_AFTER_FIELD_NUMBER: builtins.int
     KNOWN_TRACKLETS_FIELD_NUMBER: builtins.int
     DROPPED_SINCE_LAST_FIELD_NUMBER: builtins.int
+    TRACEPARENT_FIELD_NUMBER: builtins.int
     frame_id: builtins.int
     """Grows with each frame of a camera; gaps are allowed. At least 1."""
     dropped_since_last: builtins.int
     """Frames that the client sampled and did not send since the last one."""
+    traceparent: builtins.str
+    """The client's span of this frame, as a W3C `traceparent`; the encoder's stands below it. Empty: a trace of its own."""
     @property
     def image(self) -> tessera.v1.biometrics_pb2.Image: ...
     @property
@@ -453,9 +456,10 @@ class Frame(google.protobuf.message.Message):
         expires_after: google.protobuf.duration_pb2.Duration | None = ...,
         known_tracklets: collections.abc.Iterable[Global___KnownTracklet] | None = ...,
         dropped_since_last: builtins.int = ...,
+        traceparent: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["capture_time", b"capture_time", "expires_after", b"expires_after", "image", b"image"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["capture_time", b"capture_time", "dropped_since_last", b"dropped_since_last", "expires_after", b"expires_after", "frame_id", b"frame_id", "image", b"image", "known_tracklets", b"known_tracklets"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["capture_time", b"capture_time", "dropped_since_last", b"dropped_since_last", "expires_after", b"expires_after", "frame_id", b"frame_id", "image", b"image", "known_tracklets", b"known_tracklets", "traceparent", b"traceparent"]) -> None: ...
 
 Global___Frame: typing_extensions.TypeAlias = Frame
 

@@ -202,6 +202,7 @@ class Event(google.protobuf.message.Message):
     CAMERA_EVENT_FIELD_NUMBER: builtins.int
     ALERT_FIELD_NUMBER: builtins.int
     VERIFY_FAILURE_FIELD_NUMBER: builtins.int
+    TRACEPARENT_FIELD_NUMBER: builtins.int
     event_id: builtins.str
     """The same for all revisions of one happening: the deduplication key."""
     revision: builtins.int
@@ -209,6 +210,10 @@ class Event(google.protobuf.message.Message):
     cursor: builtins.str
     """Position in the log. Give it back as `after_cursor` to go on from here."""
     camera_id: builtins.str
+    traceparent: builtins.str
+    """The span in which it was recorded, as a W3C `traceparent`: what is told because of it stands below that. Empty: it
+    was not traced.
+    """
     @property
     def event_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it happened."""
@@ -247,9 +252,10 @@ class Event(google.protobuf.message.Message):
         camera_event: Global___CameraEvent | None = ...,
         alert: Global___Alert | None = ...,
         verify_failure: Global___VerifyFailure | None = ...,
+        traceparent: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["alert", b"alert", "body", b"body", "camera_event", b"camera_event", "event_time", b"event_time", "recorded_at", b"recorded_at", "sighting", b"sighting", "valid_until", b"valid_until", "verify_failure", b"verify_failure"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["alert", b"alert", "body", b"body", "camera_event", b"camera_event", "camera_id", b"camera_id", "cursor", b"cursor", "event_id", b"event_id", "event_time", b"event_time", "recorded_at", b"recorded_at", "revision", b"revision", "sighting", b"sighting", "valid_until", b"valid_until", "verify_failure", b"verify_failure"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alert", b"alert", "body", b"body", "camera_event", b"camera_event", "camera_id", b"camera_id", "cursor", b"cursor", "event_id", b"event_id", "event_time", b"event_time", "recorded_at", b"recorded_at", "revision", b"revision", "sighting", b"sighting", "traceparent", b"traceparent", "valid_until", b"valid_until", "verify_failure", b"verify_failure"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["sighting", "camera_event", "alert", "verify_failure"] | None: ...
 
 Global___Event: typing_extensions.TypeAlias = Event

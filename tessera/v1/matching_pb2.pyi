@@ -912,6 +912,7 @@ class TrackletUpdate(google.protobuf.message.Message):
     CLIP_ID_FIELD_NUMBER: builtins.int
     LEASE_TOKEN_FIELD_NUMBER: builtins.int
     FACE_FIELD_NUMBER: builtins.int
+    TRACEPARENT_FIELD_NUMBER: builtins.int
     camera_id: builtins.str
     collection_id: builtins.str
     tracklet_id: builtins.str
@@ -931,6 +932,8 @@ class TrackletUpdate(google.protobuf.message.Message):
     """Of the lease that the camera is watched under. An update with an older token than one that was seen before is
     rejected (LEASE_SUPERSEDED). 0: without a lease.
     """
+    traceparent: builtins.str
+    """The worker's span of the frame that brought the newest sample, as a W3C `traceparent`. Empty: it is not traced."""
     @property
     def samples(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TrackletSample]:
         """New samples since the last update, each with an embedding."""
@@ -970,9 +973,10 @@ class TrackletUpdate(google.protobuf.message.Message):
         clip_id: builtins.str = ...,
         lease_token: builtins.int = ...,
         face: Global___FaceOnBody | None = ...,
+        traceparent: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["box", b"box", "face", b"face", "first_seen", b"first_seen", "last_seen", b"last_seen"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "camera_id", b"camera_id", "clip_id", b"clip_id", "collection_id", b"collection_id", "ended", b"ended", "face", b"face", "first_seen", b"first_seen", "frame_count", b"frame_count", "last_seen", b"last_seen", "lease_token", b"lease_token", "modality", b"modality", "samples", b"samples", "sequence", b"sequence", "tracklet_id", b"tracklet_id", "zones", b"zones"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["best_shot_id", b"best_shot_id", "box", b"box", "camera_id", b"camera_id", "clip_id", b"clip_id", "collection_id", b"collection_id", "ended", b"ended", "face", b"face", "first_seen", b"first_seen", "frame_count", b"frame_count", "last_seen", b"last_seen", "lease_token", b"lease_token", "modality", b"modality", "samples", b"samples", "sequence", b"sequence", "traceparent", b"traceparent", "tracklet_id", b"tracklet_id", "zones", b"zones"]) -> None: ...
 
 Global___TrackletUpdate: typing_extensions.TypeAlias = TrackletUpdate
 

@@ -114,6 +114,17 @@ def test_addresses_name_services_and_the_ports_they_listen_at() -> None:
                 assert int(port) in ports
 
 
+def test_what_is_mounted_is_there() -> None:
+    """Each file and folder of the repository that a service mounts, and each file in one that its command names."""
+    for name, service in _read()["services"].items():
+        mounts = [volume.split(":")[:2] for volume in service.get("volumes", ()) if volume.startswith(".")]
+        for source, _ in mounts:
+            assert (FOLDER / source).exists(), (name, source)
+        for file in re.findall(r"--config\.file=(\S+)", " ".join(map(str, service.get("command", ())))):
+            (here,) = [FOLDER / source / file.removeprefix(f"{at}/") for source, at in mounts if file.startswith(at)]
+            assert here.is_file(), (name, file)
+
+
 @pytest.mark.parametrize("overlay", ["compose.cuda.yaml", "compose.sentinel.yaml"])
 def test_what_is_laid_over_fits(overlay: str) -> None:
     """An overlay changes services that are there or brings whole ones, and its settings are ones that services take."""

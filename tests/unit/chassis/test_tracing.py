@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager
 
 import grpc
 import pytest
+import structlog
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -18,6 +20,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
 
 from tessera.chassis.channel import open_channel
+from tessera.chassis.logs import configure_logs, get_logger
 from tessera.chassis.metrics import ServiceMetrics
 from tessera.chassis.opentelemetry_tracing import OpenTelemetryTracing
 from tessera.chassis.server import Server, ServerSettings
@@ -360,3 +363,19 @@ async def test_spans_reach_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(told) == {METHOD, "detect"}
     assert told["detect"].parent_span_id == told[METHOD].span_id
     assert told["detect"].attributes[0].value.int_value == 3
+
+
+def test_a_log_line_names_its_trace(tracing: OpenTelemetryTracing, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is logged in the service of a call or frame has the id of its trace; what is logged outside has none."""
+    before = structlog.get_config()
+    try:
+        configure_logs("test", as_json=True)
+        with tracing.frame("frame", TRACEPARENT):
+            get_logger().warning("frame.failed", reason="NO_FACE")
+        get_logger().warning("store.away")
+    finally:
+        structlog.configure(**before)
+        structlog.contextvars.clear_contextvars()
+    inside, outside = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (inside["event"], inside["trace_id"]) == ("frame.failed", TRACE)
+    assert "trace_id" not in outside
