@@ -29,9 +29,9 @@ BEGIN_PROBABILITY = 0.7
 """Of a detection that may begin a tracklet, and is worth an embedding: the encoder's own bar."""
 FOLLOW_PROBABILITY = 0.4
 """Of a detection that may carry one on: somebody who turned away, or is half hidden."""
-PERSON_BEGIN_PROBABILITY = 0.5
-"""The same for bodies, by the detector of persons."""
-PERSON_FOLLOW_PROBABILITY = 0.35
+PERSON_BEGIN_PROBABILITY = 0.4
+"""The same for bodies: what the detector of persons reports where nobody asks for less."""
+PERSON_FOLLOW_PROBABILITY = 0.3
 
 
 @dataclass(frozen=True, slots=True)

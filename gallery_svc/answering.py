@@ -27,6 +27,7 @@ from gallery_svc.persons.identities import Identities
 from gallery_svc.persons.naming import BodyNames
 from gallery_svc.persons.own_face import OwnFaces
 from gallery_svc.persons.placing import PersonPlacing
+from gallery_svc.persons.rejudging import Rejudging
 from gallery_svc.recording import Recorder
 from gallery_svc.reembedding import Reembedder
 from gallery_svc.reembedding_wire import ReembedMethod
@@ -140,11 +141,12 @@ def _sightings(ground: Ground) -> Sightings:
             ground.metrics,
         ),
         placing=PersonPlacing(
-            ground.keeper,
-            Identities(ground.thresholds, ground.clock, ground.metrics),
-            _body_names(ground),
-            ground.clock,
-            ground.metrics,
+            keeper=ground.keeper,
+            identities=Identities(ground.thresholds, ground.clock, ground.metrics),
+            names=_body_names(ground),
+            rejudging=Rejudging(ground.thresholds),
+            clock=ground.clock,
+            metrics=ground.metrics,
         ),
         collections=ground.collections,
         clock=ground.clock,

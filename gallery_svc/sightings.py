@@ -161,6 +161,8 @@ class Sightings:
         evidence_id = ""
         if live.record.modality is Modality.PERSON:
             state = replace(state, person=await self._placed(update, state, standing, live))
+            if update.ended:
+                state = replace(state, person=await self._rejudged(update, state, live))
         if _is_news(before, state, standing, update):
             if live.record.modality is not Modality.PERSON:
                 state = replace(state, link=self._linked(update, state, standing, live))
@@ -226,6 +228,26 @@ class Sightings:
         return await self._placing.place(
             Glance(update, mean, best.box if best else update.box), state.person, live.record
         )
+
+    async def _rejudged(
+        self, update: TrackletUpdate, state: TrackletState, live: LiveCollection
+    ) -> PersonOfSighting | None:
+        """Who a body is taken for now that it has passed; others that are somebody else after all are told anew."""
+        own = state.person
+        for look, person in await self._placing.rejudge(live.record):
+            if look.tracklet_id == update.tracklet_id:
+                own = person
+            else:
+                await self._tell_anew(look.tracklet_id, person)
+        return own
+
+    async def _tell_anew(self, tracklet_id: TrackletId, person: PersonOfSighting) -> None:
+        record = await self._store.find_event(sighting_event_id(tracklet_id))
+        if record is None or not isinstance(body := record.event.body, SightingBody):
+            return
+        told = replace(record.event, body=replace(body, person=person), recorded_at=self._clock.now())
+        key = f"rejudged {person.person_id} after {record.sequence}"
+        await self._events.record(replace(told, content_key=key), None)
 
     async def _without_erased(self, state: TrackletState, live: LiveCollection) -> TrackletState:
         """The state without a verdict that names somebody who was erased since: it is judged anew, never told again."""

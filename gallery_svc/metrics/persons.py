@@ -15,6 +15,11 @@ class PersonMetrics(Theme):
         "calibration is too small for it.",
         labels=("result",),
     )
+    person_rejudged = counter(
+        "tessera_gallery_person_rejudged_total",
+        "Looks that were taken for another person after more people had passed.",
+        "Many all day long: people are dressed alike, or a camera moves; links of persons mean little there.",
+    )
     body_names = counter(
         "tessera_gallery_body_names_total",
         "Bodies that a face gave a name to, by basis: OWN_FACE, BODY_LINK.",

@@ -104,6 +104,11 @@ class Looks:
         """What rules ask of them, by row; to be read before anything changes."""
         return self._facts[: len(self._by_row)]
 
+    @property
+    def vectors(self) -> npt.NDArray[np.float32]:
+        """Their embeddings, by row: float32, shape (n, d); to be read before anything changes."""
+        return self._vectors[: len(self._by_row)]
+
     def scores(self, vector: Vector) -> Vector:
         """How alike each is to a vector of this model: float32, shape (n,), by row."""
         return self._vectors[: len(self._by_row)] @ vector if self._by_row else np.zeros(0, np.float32)

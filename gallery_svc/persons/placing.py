@@ -14,6 +14,7 @@ from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.persons.identities import Identities
 from gallery_svc.persons.keeping import LookKeeper
 from gallery_svc.persons.naming import BodyNames
+from gallery_svc.persons.rejudging import Rejudging
 from gallery_svc.rows import half
 from gallery_svc.store.person_records import PersonLook
 from gallery_svc.store.records import BodyNameRecord, CollectionRecord, PersonOfSighting
@@ -68,16 +69,25 @@ class PersonPlacing:
         keeper: keeps them.
         identities: says whose they are.
         names: says what faces call them.
+        rejudging: says it again when more is known.
         clock: for their time.
         metrics: where it counts.
     """
 
     def __init__(
-        self, keeper: LookKeeper, identities: Identities, names: BodyNames, clock: Clock, metrics: GalleryMetrics
+        self,
+        *,
+        keeper: LookKeeper,
+        identities: Identities,
+        names: BodyNames,
+        rejudging: Rejudging,
+        clock: Clock,
+        metrics: GalleryMetrics,
     ) -> None:
         self._keeper = keeper
         self._identities = identities
         self._names = names
+        self._rejudging = rejudging
         self._clock = clock
         self._metrics = metrics
 
@@ -113,6 +123,27 @@ class PersonPlacing:
         name = await self._names.name_of(look, looks, record)
         self._count(before.name if before is not None else None, name)
         return PersonOfSighting(look.person_id, self._keeper.until(look, record), name)
+
+    async def rejudge(self, record: CollectionRecord) -> list[tuple[PersonLook, PersonOfSighting]]:
+        """Judge anew who the looks of a collection are of, and keep what came of it.
+
+        Returns:
+            The looks that are of another person than they were taken for, with that.
+
+        Raises:
+            NotFoundError: the collection does not exist.
+            UnavailableError: the store is away.
+        """
+        looks = await self._keeper.looks(record)
+        told: list[tuple[PersonLook, PersonOfSighting]] = []
+        changed = self._rejudging.changed(looks, record)
+        for look in changed:
+            await self._keeper.put(record, look)
+        for look in changed:
+            name = await self._names.name_of(look, looks, record)
+            told.append((look, PersonOfSighting(look.person_id, self._keeper.until(look, record), name)))
+        self._metrics.person_rejudged.inc(len(changed))
+        return told
 
     def _look(self, glance: Glance, known: PersonLook | None, record: CollectionRecord) -> PersonLook | None:
         update = glance.update

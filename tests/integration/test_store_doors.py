@@ -412,9 +412,15 @@ async def test_a_server_behind_tls_must_prove_who_it_is(tmp_path: Path) -> None:
         async with _door(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}") as door:
             await asyncio.gather(*(door.write("count", [COUNT], []) for _ in range(2)))
             assert await door.write("count", [COUNT], []) == [b"ok", 3]
+            (node,) = await door.nodes()
+            assert node.certificate_ends_s == _ends_s(certificate)
         async with _door(f"rediss://127.0.0.1:{port}/0") as door:
             with pytest.raises(UnavailableError, match="SSLCertVerificationError"):
                 await door.write("count", [COUNT], [])
+
+
+def _ends_s(certificate: Path) -> float:
+    return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc.timestamp()
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:
