@@ -29,7 +29,7 @@ from tessera.demo.portraits import fetch_portraits
 from tessera.v1 import biometrics_pb2, encoder_pb2, encoder_pb2_grpc
 
 STATES = (NEITHER, METRICS, BOTH)
-ROUNDS, CALLS_A_BLOCK, AT_ONCE = 16, 48, 4
+ROUNDS, CALLS_A_BLOCK, AT_ONCE = 40, 24, 4
 SEND_EVERY_S = 1.5
 """Spans are sent so often: with OpenTelemetry's default of 5 s a block's spans would be sent in a later block. Sending
 costs per message, so that this tells rather too much."""
