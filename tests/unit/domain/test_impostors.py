@@ -92,7 +92,7 @@ def test_what_ships_is_in_its_place() -> None:
 
 @pytest.mark.parametrize("modality", list(Modality))
 def test_a_policy_has_the_usual_impostors_of_its_modality(modality: Modality) -> None:
-    """With their own rate, a looser one of persons; the store and the wire keep them, and an older record has random ones."""
+    """With their own rate, persons with a looser one; store and wire keep them, and an older record has random ones."""
     policy = PolicyRecord.usual(modality)
     assert policy.impostors is USUAL_IMPOSTORS[modality]
     usual = PERSON_TARGET_FMR if modality is Modality.PERSON else policy.impostors.default_target_fmr
