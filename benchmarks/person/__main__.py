@@ -16,7 +16,7 @@ import time
 from dataclasses import replace
 
 from benchmarks.figures import Figure, keep_part, report
-from benchmarks.person import camera_shift, detection, relinking, speed, two_cameras
+from benchmarks.person import camera_shift, detection, relinking, speed, together, two_cameras
 from benchmarks.person.plan import COMMAND, Context, Part
 
 PARTS: dict[str, Part] = {
@@ -24,6 +24,7 @@ PARTS: dict[str, Part] = {
     "relinking": Part(relinking.run),
     "detection": Part(detection.run),
     "speed": Part(speed.run),
+    "together": Part(together.run),
     "two-cameras": Part(two_cameras.run),
 }
 

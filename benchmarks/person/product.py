@@ -30,8 +30,12 @@ def load_compiled() -> PersonPipeline:
     return pipeline
 
 
+def settings(runtime: RuntimeChoice = RuntimeChoice.AUTO) -> EncoderSettings:
+    """Of the service: on the CPU, one lane."""
+    return EncoderSettings(device=DeviceChoice.CPU, runtime=runtime, lanes=1)
+
+
 def _load(runtime: RuntimeChoice) -> PersonPipeline:
-    settings = EncoderSettings(device=DeviceChoice.CPU, runtime=runtime)
-    pipeline = load_pipeline(settings, describe_encoder(ENCODER).manifest)
+    pipeline = load_pipeline(settings(runtime), describe_encoder(ENCODER).manifest)
     assert isinstance(pipeline, PersonPipeline)
     return pipeline

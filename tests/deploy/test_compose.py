@@ -25,6 +25,8 @@ from tessera.chassis.probe import main as probe
 from tessera.chassis.settings import load_settings
 from tessera.cli.__main__ import main as tessera_command
 from tessera.client import Tessera
+from tessera.client.answers import ServiceState
+from tests.servers import until
 from tests.valkey import valkey_binary
 
 FOLDER = ROOT / "deploy" / "compose"
@@ -172,6 +174,7 @@ def test_a_site_enrols_and_verifies(site: Mapping[str, int], portraits: Mapping[
         gateway=addresses["gateway"],
         deadline_s=30,
     ) as tessera:
+        until(lambda: all(one.state is ServiceState.SERVING for one in tessera.status()))
         names = sorted(name for name in portraits if name.startswith("obama"))
         tessera.enroll("barack", [portraits[names[0]]])
         assert tessera.verify("barack", portraits[names[1]]).is_match

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from tessera.chassis.ports import free_port
 from tessera.cli import doctor_machine, doctor_services
 from tessera.cli.__main__ import main
 from tessera.cli.doctor_page import Finding, Weight, shown_setting, shown_url
+from tessera.client.collection_values import Collection
+from tessera.client.encoder import EncoderInfo, EncoderState
+from tessera.domain.embedding import Modality
+from tessera.domain.ids import CalibrationId, ModelId
 from tests.valkey import PrivateServer, running_server, valkey_binary
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -193,3 +198,62 @@ def test_a_setting_is_shown_when_its_kind_is_harmless(name: str, value: str, sho
 def test_a_url_loses_path_and_query() -> None:
     """A token in either is not shown."""
     assert shown_url("https://u:p@host:8443/token/abc?key=1#x") == "https://***@host:8443"
+
+
+class Site:
+    """Services that answer, as far as the page asks them."""
+
+    def __init__(self, served: tuple[EncoderInfo, ...], held: tuple[Collection, ...]) -> None:
+        self._served, self._held = served, held
+
+    def encoders(self) -> tuple[EncoderInfo, ...]:
+        return self._served
+
+    def collections(self) -> tuple[Collection, ...]:
+        return self._held
+
+
+def _encoder(name: str, **changes: object) -> EncoderInfo:
+    told = EncoderInfo(
+        model_id=ModelId(f"{name}@1"),
+        name=name,
+        modality=Modality.FACE,
+        dimensions=128,
+        state=EncoderState.READY,
+        default=True,
+        device="cpu",
+        calibration_id=CalibrationId("c"),
+        runtime="compiled",
+    )
+    return replace(told, **changes)  # type: ignore[arg-type]
+
+
+def _collection(model_id: str) -> Collection:
+    return Collection("the-board-of-directors", "The board", Modality.FACE, model_id, 3, 5)
+
+
+def test_a_collection_of_an_encoder_that_nobody_runs_has_old_weights() -> None:
+    """It is told with how to run that encoder meanwhile; one whose encoder runs is not. Neither is named."""
+    site = Site((_encoder("face-sface-2"),), (_collection("face-sface-2@1"), _collection("face-sface-1@1")))
+    section = doctor_services.people(site)  # type: ignore[arg-type]
+    (found,) = section.findings
+    assert found.weight is Weight.WRONG
+    assert "collection 2 is of face-sface-1@1" in found.what
+    assert "TESSERA_ENCODER_MORE_ENCODERS=face-sface-1" in found.next_step
+    assert "board" not in str(section)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"state": EncoderState.FAILED}, "failed to load"),
+        ({"calibration_id": None}, "no calibration"),
+        ({"runtime": "eager"}, "uncompiled"),
+        ({}, ""),
+    ],
+    ids=["failed", "without calibration", "eager", "well"],
+)
+def test_an_encoder_is_looked_at(change: dict[str, object], words: str) -> None:
+    """One that failed, has no calibration or runs uncompiled is told; one that is well is not."""
+    found = doctor_services.encoders(Site((_encoder("face-sface-2", **change),), ())).findings  # type: ignore[arg-type]
+    assert [words in finding.what for finding in found] == ([True] if words else [])

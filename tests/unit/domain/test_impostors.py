@@ -20,7 +20,13 @@ from tessera.domain.artifact import (
     load_calibrations_for,
     parse_calibration,
 )
-from tessera.domain.calibration import USUAL_IMPOSTORS, Impostors, dump_calibration, load_calibration
+from tessera.domain.calibration import (
+    PERSON_TARGET_FMR,
+    USUAL_IMPOSTORS,
+    Impostors,
+    dump_calibration,
+    load_calibration,
+)
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import ArtifactError, InvalidInputError, NoCalibrationError
 from tests.signature_world import MANIFEST, RANDOM, SKILLED, thresholds
@@ -86,10 +92,11 @@ def test_what_ships_is_in_its_place() -> None:
 
 @pytest.mark.parametrize("modality", list(Modality))
 def test_a_policy_has_the_usual_impostors_of_its_modality(modality: Modality) -> None:
-    """With their own rate; the store and the wire keep them, and an older record has random ones."""
+    """With their own rate, persons with a looser one; store and wire keep them, and an older record has random ones."""
     policy = PolicyRecord.usual(modality)
     assert policy.impostors is USUAL_IMPOSTORS[modality]
-    assert policy.verify_target_fmr == policy.impostors.default_target_fmr
+    usual = PERSON_TARGET_FMR if modality is Modality.PERSON else policy.impostors.default_target_fmr
+    assert policy.verify_target_fmr == usual
     assert codec.load(PolicyRecord, codec.dump(policy), "here") == policy
     older = json.loads(codec.dump(policy))
     del older["impostors"]

@@ -200,7 +200,7 @@ async def test_one_picture_gives_faces_and_persons_and_whose_they_are() -> None:
 
 
 async def test_it_is_decoded_once_for_both() -> None:
-    """Decoding is a third of a picture's cost on a small machine."""
+    """Both look at the same pixels, of one moment."""
     parts = build_parts(lanes=2)
     parts.scheduler.start()
     faces, persons = face_pipeline_of(manifest_named("face-test")), pipeline_of()
