@@ -31,7 +31,7 @@ from tessera.client.stream_values import (
     TrackletUpdate,
 )
 from tessera.domain.decision import Decision, Outcome
-from tessera.domain.embedding import Embedding
+from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.errors import (
     AlreadyExistsError,
     InvalidInputError,
@@ -327,3 +327,15 @@ def test_a_camera_survives_its_text() -> None:
         with pytest.raises(StoreCorruptError) as raised:
             load_camera(text, "key")
         assert "s3cret" not in str(raised.value)
+
+
+def test_every_look_at_a_body_counts(told: list[TrackletUpdate]) -> None:
+    """Who stands at the picture's edge is more than the few steps that took him there; a cut-off face is left out."""
+    looks = (answer(0.0, 0.8), answer(0.2, 0.3, Reason.CUT_OFF), answer(0.4, 0.3, Reason.CUT_OFF))
+    for modality, samples in ((Modality.PERSON, 3), (Modality.FACE, 1)):
+        told.clear()
+        camera = replace(DOOR, modalities=(modality,))
+        book = TrackletBook(camera, Tracker(lambda: TrackletId("t1")), told.append, modality)
+        for look in looks:
+            book.take(look)
+        assert sum(len(update.samples) for update in told) == samples
