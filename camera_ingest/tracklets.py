@@ -163,7 +163,7 @@ class TrackletBook:
             return ()
         sample = TrackletSample(tracklet.last_seen, observation.embedding, observation.quality, observation.box)
         overall = observation.quality.overall
-        # Half of a body is of that body too: who stands at the picture's edge is more than his steps towards it.
+        # Half of a body is of that body: who stands at the picture's edge would be known by a few steps alone.
         if not observation.quality.reasons or self._modality is Modality.PERSON:
             story.has_good = True
         elif story.has_good or (story.poor_told >= POOR_SAMPLES and overall <= story.best_poor):

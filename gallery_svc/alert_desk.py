@@ -10,8 +10,8 @@ from gallery_svc.happenings import alert_event
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.store.alert_records import AlertWrite, KeptAlert
+from gallery_svc.store.audit_records import AuditRecord
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import AuditRecord
 from tessera.chassis.clock import Clock
 from tessera.domain.alerting.alerts import Alert, AlertState, AlertStep, settled
 from tessera.domain.alerting.rules import Severity

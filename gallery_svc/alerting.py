@@ -17,8 +17,8 @@ from gallery_svc.events import EventLog
 from gallery_svc.happenings import alert_event, happening_of
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.store.alert_records import AlertingHead, AlertingStep, AlertWrite, KeptAlert
+from gallery_svc.store.event_records import EventRecord, NewEvent
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import EventRecord, NewEvent
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.domain.alerting.alerts import Alert, AlertChange, Decided, applied, opened

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gallery_svc.store import codec
+from gallery_svc.store.audit_records import AuditRecord, StoredAudit
 from gallery_svc.store.protocol import GLOBAL_LOG, Store
-from gallery_svc.store.records import AuditRecord, StoredAudit
 from tessera.domain.errors import InvalidInputError, NotFoundError, StoreCorruptError
 from tessera.domain.ids import CollectionId, is_id
 from tessera.trust.chain import DIGEST_BYTES, Head, extended, log_start

@@ -6,7 +6,7 @@ import contextlib
 from datetime import datetime
 
 from gallery_svc.audit_query import AuditPage, AuditQuestion, ToldEntry
-from gallery_svc.store.records import AuditRecord
+from gallery_svc.store.audit_records import AuditRecord
 from tessera.client import wire as shared
 from tessera.domain.errors import InvalidInputError
 from tessera.domain.ids import CollectionId, checked_id

@@ -16,9 +16,9 @@ from datetime import datetime
 
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.labelled import GivenScores, LabelledSamples, OwnSamples
+from gallery_svc.store.audit_records import AuditRecord
 from gallery_svc.store.calibration_records import SHIPPED, CalibrationChoice, CalibrationRecord
 from gallery_svc.store.protocol import GLOBAL_LOG, Store
-from gallery_svc.store.records import AuditRecord
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger

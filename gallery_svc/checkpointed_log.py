@@ -19,8 +19,8 @@ from gallery_svc.erasing import METHOD, ErasureAnswer
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.signing import Signer
 from gallery_svc.store import codec
+from gallery_svc.store.audit_records import AuditRecord, StoredAudit
 from gallery_svc.store.protocol import REQUEST_KEPT_S, Store
-from gallery_svc.store.records import AuditRecord, StoredAudit
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import ended

@@ -15,8 +15,8 @@ from gallery_svc.own_part import Claim
 from gallery_svc.probes import Deadline, Probe, Sample
 from gallery_svc.replica import Replica
 from gallery_svc.scatter import Scatter
+from gallery_svc.store.collection_records import ShardPosition
 from gallery_svc.store.protocol import Store, shard_of
-from gallery_svc.store.records import ShardPosition
 from tessera.chassis.clock import Clock
 from tessera.domain.errors import NotFoundError
 from tessera.domain.ids import CollectionId, SubjectId

@@ -9,7 +9,7 @@ from google.protobuf import duration_pb2
 
 from gallery_svc.collections import CollectionChange, CollectionView
 from gallery_svc.policy_wire import DUPLICATE, OUTLIER, duplicate_policy_from, outlier_policy_from
-from gallery_svc.store.records import (
+from gallery_svc.store.collection_records import (
     DEFAULT_PERSON_RETENTION_S,
     CollectionRecord,
     DuplicatePolicy,

@@ -10,15 +10,15 @@ from datetime import timedelta
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.persons.keeping import LEAST_S, LONGEST_PERSISTENT_S, bound_s
 from gallery_svc.replica import Replica
-from gallery_svc.store.protocol import Store, audit_log
-from gallery_svc.store.records import (
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.collection_records import (
     DEFAULT_PERSON_RETENTION_S,
-    AuditRecord,
     CollectionHead,
     CollectionRecord,
     GateRecord,
     PolicyRecord,
 )
+from gallery_svc.store.protocol import Store, audit_log
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger

@@ -19,8 +19,8 @@ from gallery_svc.index.protocol import Index
 from gallery_svc.judging import search_threshold
 from gallery_svc.rows import HalfVector, RowBatch
 from gallery_svc.shadow import row_ranges
+from gallery_svc.store.collection_records import CollectionRecord, EpochRecord
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import CollectionRecord, EpochRecord
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.tasks import ended
 from tessera.domain.calibration import Threshold

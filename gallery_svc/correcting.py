@@ -22,8 +22,10 @@ from gallery_svc.ids import time_ordered_id
 from gallery_svc.integrity import IntegrityChecks, unit_rows
 from gallery_svc.probes import Deadline, Probe, ProbeReader, Sample
 from gallery_svc.replica import Replica
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.collection_records import DuplicatePolicy, OutlierPolicy
 from gallery_svc.store.protocol import Store, audit_log
-from gallery_svc.store.records import AuditRecord, DuplicatePolicy, OutlierPolicy, SubjectProfile, SubjectRecord
+from gallery_svc.store.subject_records import SubjectProfile, SubjectRecord
 from gallery_svc.subjects import Subjects, TemplateChoice
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock

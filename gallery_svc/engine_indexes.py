@@ -18,8 +18,8 @@ from gallery_svc.index.milvus_engine import EngineIndex, MilvusEngine
 from gallery_svc.index.milvus_rows import table_name
 from gallery_svc.index.protocol import EVERYBODY, Hit, Index, IndexCoverage, Update, Wanted
 from gallery_svc.rows import RowBatch
+from gallery_svc.store.collection_records import CollectionRecord, Position
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import CollectionRecord, Position
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks, ended

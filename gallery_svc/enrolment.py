@@ -22,14 +22,10 @@ from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Deadline, Probe
 from gallery_svc.replica import Replica
 from gallery_svc.store import codec
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.protocol import Store, shard_of
-from gallery_svc.store.records import (
-    AuditRecord,
-    CollectionRecord,
-    Enrolled,
-    Enrollment,
-    RequestKey,
-)
+from gallery_svc.store.write_records import Enrolled, Enrollment, RequestKey
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.domain.embedding import Embedding

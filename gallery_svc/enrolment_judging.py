@@ -21,15 +21,9 @@ from gallery_svc.live import LiveCollection
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Deadline, Picture, Probe, ProbeReader, Sample
 from gallery_svc.rows import half
+from gallery_svc.store.collection_records import CollectionRecord, DuplicatePolicy, OutlierPolicy
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import (
-    CollectionRecord,
-    DuplicatePolicy,
-    NewTemplate,
-    OutlierPolicy,
-    SubjectProfile,
-    TemplateRecord,
-)
+from gallery_svc.store.subject_records import NewTemplate, SubjectProfile, TemplateRecord
 from tessera.chassis.clock import Clock
 from tessera.client.encoder import Priority
 from tessera.domain.errors import (

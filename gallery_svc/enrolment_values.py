@@ -6,12 +6,9 @@ from dataclasses import dataclass
 
 from gallery_svc.integrity import DuplicateFound
 from gallery_svc.probes import Probe
-from gallery_svc.store.records import (
-    DuplicatePolicy,
-    Enrolled,
-    OutlierPolicy,
-    SubjectProfile,
-)
+from gallery_svc.store.collection_records import DuplicatePolicy, OutlierPolicy
+from gallery_svc.store.subject_records import SubjectProfile
+from gallery_svc.store.write_records import Enrolled
 from tessera.domain.ids import CollectionId, RequestId, SubjectId, TemplateId
 from tessera.domain.observation import Box, Quality
 from tessera.domain.reasons import Reason

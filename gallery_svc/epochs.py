@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gallery_svc.store.records import CollectionRecord, EpochRecord, EpochState
+from gallery_svc.store.collection_records import CollectionRecord, EpochRecord, EpochState
 from tessera.domain.errors import PreconditionError
 from tessera.domain.ids import ModelId
 

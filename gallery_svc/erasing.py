@@ -21,8 +21,10 @@ from gallery_svc.probes import Deadline
 from gallery_svc.receipts import receipt_of_erasure, signed_receipt
 from gallery_svc.replica import Replica
 from gallery_svc.signing import Signer
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.change_records import Member
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import AuditRecord, Erased, Erasure, ErasureEnd, Member, OpenErasure, RequestKey
+from gallery_svc.store.write_records import Erased, Erasure, ErasureEnd, OpenErasure, RequestKey
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks

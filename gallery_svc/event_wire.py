@@ -9,7 +9,7 @@ from gallery_svc.alert_wire import NameOf, alert_to_wire
 from gallery_svc.events import Beat, SightingQuery, Told, WatchFilter
 from gallery_svc.person_wire import face_from_wire, person_to_wire
 from gallery_svc.sightings import TrackletAnswer
-from gallery_svc.store.records import CameraEventBody, CameraState, EventRecord, SightingBody, VerifyFailureBody
+from gallery_svc.store.event_records import CameraEventBody, CameraState, EventRecord, SightingBody, VerifyFailureBody
 from gallery_svc.wire import collection_id_from, optional
 from tessera.client import wire
 from tessera.client.stream_values import TrackletSample, TrackletUpdate

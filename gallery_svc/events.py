@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gallery_svc.metrics import GalleryMetrics
-from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import (
-    AuditRecord,
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.event_records import (
     CameraEventBody,
     EventHead,
     EventRecord,
@@ -23,6 +22,7 @@ from gallery_svc.store.records import (
     SightingBody,
     VerifyFailureBody,
 )
+from gallery_svc.store.protocol import Store
 from tessera.chassis.clock import Clock
 from tessera.chassis.tracing import current_span
 from tessera.domain.alerting.alerts import Alert

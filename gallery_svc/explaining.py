@@ -18,8 +18,8 @@ from gallery_svc.gate import HINTS
 from gallery_svc.probes import Deadline, Encoder, Picture, ProbeReader
 from gallery_svc.recording import Attempt, Recorder
 from gallery_svc.rows import SearchRow, TemplateRow
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import CollectionRecord
 from tessera.chassis.clock import Clock
 from tessera.client.encoder import Priority
 from tessera.client.explanations import Explanation

@@ -19,7 +19,8 @@ import numpy as np
 
 from gallery_svc.rows import HalfVectors
 from gallery_svc.store import codec
-from gallery_svc.store.records import CollectionRecord, SubjectRecord
+from gallery_svc.store.collection_records import CollectionRecord
+from gallery_svc.store.subject_records import SubjectRecord
 from tessera.domain.errors import StoreCorruptError, TesseraError
 from tessera.domain.ids import ModelId
 

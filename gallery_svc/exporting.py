@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from gallery_svc.export_file import MAX_CHUNK_BYTES, ExportedSubject, ExportHeader, ExportWriter
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.rows import HalfVectors, RowBatch
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.collection_records import CollectionHead, CollectionRecord
 from gallery_svc.store.keyring import KeyId, Keyring
 from gallery_svc.store.protocol import Store, audit_log
-from gallery_svc.store.records import AuditRecord, CollectionHead, CollectionRecord
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.domain.errors import InvalidInputError, NotFoundError, OverloadedError, RevisionChangedError

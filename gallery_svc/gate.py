@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gallery_svc.probes import Sample, Seen
-from gallery_svc.store.records import GateRecord
+from gallery_svc.store.collection_records import GateRecord
 from tessera.domain.embedding import Modality
 from tessera.domain.not_one import NOT_ONE
 from tessera.domain.observation import Quality

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from gallery_svc.store.records import CameraEventBody, EventRecord, NewEvent, SightingBody, VerifyFailureBody
+from gallery_svc.store.event_records import CameraEventBody, EventRecord, NewEvent, SightingBody, VerifyFailureBody
 from tessera.domain.alerting.alerts import Alert, AlertChange
 from tessera.domain.alerting.happenings import AlertSettled, CameraHappened, Happening, Seen, VerifyFailed
 from tessera.domain.embedding import Modality

@@ -25,19 +25,12 @@ from gallery_svc.ids import time_ordered_id
 from gallery_svc.probes import Deadline
 from gallery_svc.replica import Replica
 from gallery_svc.store import codec
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.collection_records import CollectionRecord, ShardPosition
 from gallery_svc.store.keyring import KeyId, Keyring
 from gallery_svc.store.protocol import Store, shard_of
-from gallery_svc.store.records import (
-    AuditRecord,
-    CollectionRecord,
-    Enrolled,
-    Enrollment,
-    NewTemplate,
-    RequestKey,
-    ShardPosition,
-    SubjectProfile,
-    SubjectRecord,
-)
+from gallery_svc.store.subject_records import NewTemplate, SubjectProfile, SubjectRecord
+from gallery_svc.store.write_records import Enrolled, Enrollment, RequestKey
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.domain.errors import (

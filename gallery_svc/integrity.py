@@ -22,8 +22,8 @@ from gallery_svc.live import LiveCollection
 from gallery_svc.own_part import Asked
 from gallery_svc.probes import Deadline, Sample
 from gallery_svc.scatter import Scatter
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import CollectionRecord
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.logs import get_logger
 from tessera.domain.calibration import Threshold

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from gallery_svc.gallery_size import GallerySize
 from gallery_svc.index.protocol import Hit
-from gallery_svc.store.records import CollectionRecord
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
 from tessera.domain.calibration import Threshold

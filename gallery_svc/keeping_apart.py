@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from gallery_svc.ids import time_ordered_id
+from gallery_svc.store.audit_records import AuditRecord
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import AuditRecord, ProfileUpdate, SubjectRecord
+from gallery_svc.store.subject_records import SubjectRecord
+from gallery_svc.store.write_records import ProfileUpdate
 from tessera.chassis.clock import Clock
 from tessera.domain.errors import InvalidInputError, NotFoundError, RequestIdReusedError, RevisionChangedError
 from tessera.domain.ids import CollectionId, SubjectId

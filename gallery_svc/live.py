@@ -17,8 +17,9 @@ from gallery_svc.engine_indexes import EngineIndexes, TableIndex, is_elsewhere
 from gallery_svc.holding import ALL, Holding
 from gallery_svc.index.protocol import Index, Put, Removal, Update
 from gallery_svc.rows import RowBatch
+from gallery_svc.store.change_records import Change
+from gallery_svc.store.collection_records import CollectionHead, CollectionRecord, Position, ShardPosition
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import Change, CollectionHead, CollectionRecord, Position, ShardPosition
 from tessera.chassis.tasks import end_tasks, ended
 from tessera.domain.errors import NotFoundError, UnavailableError
 from tessera.domain.ids import CollectionId, ModelId

@@ -23,7 +23,7 @@ from gallery_svc.probes import Deadline, Probe, ProbeReader, Sample, Seen
 from gallery_svc.recording import Attempt, Recorded, Recorder
 from gallery_svc.replica import Replica
 from gallery_svc.scatter import Gathered, Scatter
-from gallery_svc.store.records import ShardPosition
+from gallery_svc.store.collection_records import ShardPosition
 from gallery_svc.thresholds import Thresholds
 from gallery_svc.verify_failures import VerifyFailures
 from tessera.chassis.clock import Clock

@@ -7,8 +7,8 @@ state of which anything is still in memory, also while a newer one is being load
 from __future__ import annotations
 
 from gallery_svc.replica import Replica
+from gallery_svc.store.change_records import Member
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import Member
 from tessera.chassis.clock import Clock
 
 NEWS_INTERVAL_S = 0.5

@@ -17,8 +17,8 @@ from gallery_svc.index.protocol import Hit, Index, Wanted
 from gallery_svc.live import LiveCollection
 from gallery_svc.replica import Replica, Until
 from gallery_svc.searching import Searcher
+from gallery_svc.store.collection_records import ShardPosition
 from gallery_svc.store.protocol import shard_of
-from gallery_svc.store.records import ShardPosition
 from tessera.domain.embedding import Embedding
 from tessera.domain.errors import ModelMismatchError, UnavailableError
 from tessera.domain.ids import CollectionId, ModelId, SubjectId

@@ -9,7 +9,7 @@ from gallery_svc.joint_wire import joint_threshold_to_wire
 from gallery_svc.persons.appearances import METHOD, Appearance, AppearanceQuestion, Appearances
 from gallery_svc.persons.erasing import ErasedPerson
 from gallery_svc.recording import Attempt
-from gallery_svc.store.records import BodyNameRecord, PersonOfSighting
+from gallery_svc.store.event_records import BodyNameRecord, PersonOfSighting
 from gallery_svc.wire import optional, page_size_from, probe_from, request_id_from
 from tessera.client import wire
 from tessera.domain.default_collections import DEFAULT_COLLECTIONS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gallery_svc.store.records import DuplicatePolicy, OutlierPolicy
+from gallery_svc.store.collection_records import DuplicatePolicy, OutlierPolicy
 from tessera.domain.errors import InvalidInputError
 from tessera.v1 import collection_pb2
 

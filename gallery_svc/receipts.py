@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from gallery_svc.signing import Signer
-from gallery_svc.store.records import Erased, ErasureEnd
+from gallery_svc.store.write_records import Erased, ErasureEnd
 from tessera.domain.errors import InvalidInputError
 from tessera.trust.keys import Signed
 from tessera.trust.receipts import KIND, ErasureState, Receipt, receipt_of, receipt_text

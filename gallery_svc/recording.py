@@ -14,8 +14,8 @@ from datetime import datetime
 from gallery_svc.auditing import AuditBatcher
 from gallery_svc.biometrics import Biometrics
 from gallery_svc.ids import time_ordered_id
+from gallery_svc.store.audit_records import AuditRecord
 from gallery_svc.store.protocol import audit_log
-from gallery_svc.store.records import AuditRecord
 from tessera.chassis.clock import Clock
 from tessera.domain.calibration import Threshold
 from tessera.domain.decision import Decision

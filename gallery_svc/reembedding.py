@@ -36,8 +36,9 @@ from gallery_svc.probes import ProbeReader
 from gallery_svc.replica import Replica
 from gallery_svc.shadow import Counts, EpochBuilder, row_ranges
 from gallery_svc.step_lease import StepLease
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.collection_records import CollectionRecord, EpochRecord, EpochState
 from gallery_svc.store.protocol import Store, audit_log
-from gallery_svc.store.records import AuditRecord, CollectionRecord, EpochRecord, EpochState
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger

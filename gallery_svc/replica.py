@@ -18,8 +18,8 @@ from gallery_svc.holding import ALL, Holding
 from gallery_svc.index.protocol import Index
 from gallery_svc.live import CollectionReader, LiveCollection, LoadReason
 from gallery_svc.metrics import GalleryMetrics
+from gallery_svc.store.collection_records import CollectionHead, CollectionRecord, Position, ShardPosition
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import CollectionHead, CollectionRecord, Position, ShardPosition
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.chassis.tasks import end_tasks

@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 
 from gallery_svc.erasing import Eraser, ErasureRequest
 from gallery_svc.probes import Deadline
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import CollectionRecord, SubjectRecord
+from gallery_svc.store.subject_records import SubjectRecord
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.domain.errors import NotFoundError, TesseraError

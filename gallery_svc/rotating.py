@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gallery_svc.ids import time_ordered_id
+from gallery_svc.store.audit_records import AuditRecord
 from gallery_svc.store.protocol import Store, audit_log
-from gallery_svc.store.records import AuditRecord
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.domain.errors import NotFoundError

@@ -13,8 +13,9 @@ from datetime import datetime
 from gallery_svc.happenings import happening_of
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.store.alert_records import RuleRecord
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.event_records import EventRecord
 from gallery_svc.store.protocol import GLOBAL_LOG, Store
-from gallery_svc.store.records import AuditRecord, EventRecord
 from tessera.chassis.clock import Clock
 from tessera.domain.alerting.rehearsal import Rehearsal, Rehearser
 from tessera.domain.alerting.rules import Rule

@@ -18,8 +18,8 @@ from gallery_svc.index.protocol import Hit
 from gallery_svc.live import LiveCollection
 from gallery_svc.own_part import Asked, Claim, OwnPart, PartBest, PartFound
 from gallery_svc.replica import Until
+from gallery_svc.store.collection_records import ShardPosition
 from gallery_svc.store.protocol import shard_of
-from gallery_svc.store.records import ShardPosition
 from tessera.chassis.clock import Clock
 from tessera.chassis.tasks import end_tasks
 from tessera.domain.embedding import Embedding

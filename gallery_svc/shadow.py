@@ -16,16 +16,10 @@ from typing import TypeVar
 
 from gallery_svc.probes import Deadline, Picture, ProbeReader
 from gallery_svc.rows import HalfVector, RowBatch, SearchRow, TemplateRow, half
+from gallery_svc.store.change_records import Change, ChangeKind
+from gallery_svc.store.collection_records import CollectionRecord, EpochRecord, Position
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import (
-    Change,
-    ChangeKind,
-    CollectionRecord,
-    EpochRecord,
-    Position,
-    SubjectRecord,
-    TemplateRecord,
-)
+from gallery_svc.store.subject_records import SubjectRecord, TemplateRecord
 from tessera.chassis.clock import Clock
 from tessera.chassis.tasks import end_tasks
 from tessera.client.encoder import Priority

@@ -10,7 +10,7 @@ from gallery_svc.coverage import SearchCoverage
 from gallery_svc.index.protocol import Hit, Wanted
 from gallery_svc.live import LiveCollection
 from gallery_svc.own_part import Asked, Claim, PartBest, PartFound
-from gallery_svc.store.records import ShardPosition
+from gallery_svc.store.collection_records import ShardPosition
 from gallery_svc.wire import coverage_to_wire
 from tessera.client import wire
 from tessera.domain.embedding import MAX_DIMENSIONS, Embedding

@@ -28,8 +28,9 @@ from gallery_svc.persons.placing import Glance, MeanLook, PersonPlacing
 from gallery_svc.probes import Deadline
 from gallery_svc.replica import Replica
 from gallery_svc.scatter import Scatter
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.event_records import NewEvent, PersonOfSighting, SightingBody
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import AuditRecord, NewEvent, PersonOfSighting, SightingBody
 from gallery_svc.thresholds import Thresholds
 from gallery_svc.tracklets import Standing, Tracklets, TrackletState, Verdict, next_standing
 from tessera.chassis.clock import Clock

@@ -22,9 +22,9 @@ from gallery_svc.ground import open_store
 from gallery_svc.ids import time_ordered_id
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.settings import PREFIX, GallerySettings
+from gallery_svc.store.change_records import StoreFinding
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import StoreFinding
 from gallery_svc.store.redis_upkeep import RedisUpkeep
 from tessera.chassis.clock import SystemClock
 from tessera.chassis.logs import configure_logs

@@ -11,7 +11,7 @@ from gallery_svc.enrolment_values import EnrolmentAnswer, EnrolmentRequest, Samp
 from gallery_svc.integrity import DuplicateFound
 from gallery_svc.keeping_apart import MAX_DISTINCT
 from gallery_svc.policy_wire import duplicate_policy_from, outlier_policy_from
-from gallery_svc.store.records import SubjectPage, SubjectProfile, SubjectRecord, TemplateRecord
+from gallery_svc.store.subject_records import SubjectPage, SubjectProfile, SubjectRecord, TemplateRecord
 from gallery_svc.subjects import SubjectChange, SubjectFilter, TemplateChoice
 from gallery_svc.wire import (
     box_of,

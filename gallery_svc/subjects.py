@@ -12,17 +12,10 @@ from gallery_svc.keeping_apart import KeepingApart
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Deadline
 from gallery_svc.replica import Replica
+from gallery_svc.store.audit_records import AuditRecord
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import (
-    AuditRecord,
-    Changed,
-    ProfileUpdate,
-    RequestKey,
-    SubjectPage,
-    SubjectProfile,
-    SubjectRecord,
-    TemplateDeletion,
-)
+from gallery_svc.store.subject_records import SubjectPage, SubjectProfile, SubjectRecord
+from gallery_svc.store.write_records import Changed, ProfileUpdate, RequestKey, TemplateDeletion
 from tessera.chassis.clock import Clock
 from tessera.domain.errors import NotFoundError, TesseraError
 from tessera.domain.ids import CollectionId, RequestId, SubjectId, TemplateId

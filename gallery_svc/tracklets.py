@@ -17,7 +17,7 @@ from datetime import datetime
 
 from gallery_svc.linking import Link
 from gallery_svc.metrics import GalleryMetrics
-from gallery_svc.store.records import PersonOfSighting
+from gallery_svc.store.event_records import PersonOfSighting
 from tessera.chassis.clock import Clock
 from tessera.client.stream_values import TrackletSample, TrackletUpdate
 from tessera.domain.decision import Decision, Outcome

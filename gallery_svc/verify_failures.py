@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from gallery_svc.events import EventLog
 from gallery_svc.recording import Recorded
-from gallery_svc.store.records import NewEvent, VerifyFailureBody
+from gallery_svc.store.event_records import NewEvent, VerifyFailureBody
 from tessera.chassis.tracing import current_span
 from tessera.domain.decision import Outcome
 from tessera.domain.ids import CameraId, CollectionId, EventId, SubjectId

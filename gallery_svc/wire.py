@@ -23,9 +23,7 @@ from gallery_svc.matching import (
 )
 from gallery_svc.probes import Picture, Probe, Sample
 from gallery_svc.recording import Attempt, Recorded
-from gallery_svc.store.records import (
-    ShardPosition,
-)
+from gallery_svc.store.collection_records import ShardPosition
 from tessera.client import wire
 from tessera.client.stream_values import StageTimes
 from tessera.domain.calibration import USUAL_IMPOSTORS

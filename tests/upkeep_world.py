@@ -22,24 +22,17 @@ from gallery_svc.rotating import Rotator
 from gallery_svc.rows import SearchRow, TemplateRow, half
 from gallery_svc.service import SERVICES
 from gallery_svc.servicer import GalleryParts, GalleryServicer, LaterParts
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.durability import Durability
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.memory_side import Unstamped
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import (
-    AuditRecord,
-    CollectionRecord,
-    Enrollment,
-    Erasure,
-    NewTemplate,
-    RequestKey,
-    SubjectProfile,
-    SubjectRecord,
-    TemplateRecord,
-)
 from gallery_svc.store.redis import RedisStore
 from gallery_svc.store.redis_door import open_door
 from gallery_svc.store.sealing import Sealer
+from gallery_svc.store.subject_records import NewTemplate, SubjectProfile, SubjectRecord, TemplateRecord
+from gallery_svc.store.write_records import Enrollment, Erasure, RequestKey
 from gallery_svc.upkeep_wire import UpkeepCalls
 from tessera.chassis.clock import SystemClock
 from tessera.chassis.key_files import EncryptionKey, KeyId

@@ -15,15 +15,9 @@ from gallery_svc.events import EventLog
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.rule_book import RuleBook
 from gallery_svc.store.durability import Durability
+from gallery_svc.store.event_records import CameraEventBody, EventRecord, NewEvent, SightingBody, VerifyFailureBody
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.memory_side import Unstamped
-from gallery_svc.store.records import (
-    CameraEventBody,
-    EventRecord,
-    NewEvent,
-    SightingBody,
-    VerifyFailureBody,
-)
 from gallery_svc.store.redis import RedisStore
 from gallery_svc.store.redis_door import open_door
 from gallery_svc.store.sealing import Sealer

@@ -21,7 +21,7 @@ from benchmarks.alerts.gallery_log import GalleryLog, gallery_log, recorded
 from benchmarks.alerts.judge import SEED, replay
 from benchmarks.figures import Figure
 from gallery_svc.events import Told, WatchFilter
-from gallery_svc.store.records import EventRecord
+from gallery_svc.store.event_records import EventRecord
 from tessera.chassis.clock import ManualClock, SystemClock
 from tessera.domain.alerting.alerts import Alert
 from tessera.domain.alerting.happenings import Happening, Seen

@@ -26,8 +26,9 @@ from gallery_svc.probes import Deadline, ProbeReader, Sample
 from gallery_svc.replica import Replica
 from gallery_svc.scatter import Scatter
 from gallery_svc.searching import Searcher
+from gallery_svc.store.collection_records import DuplicatePolicy, OutlierPolicy
 from gallery_svc.store.memory import MemoryStore
-from gallery_svc.store.records import DuplicatePolicy, OutlierPolicy, SubjectProfile
+from gallery_svc.store.subject_records import SubjectProfile
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import SystemClock
 from tessera.domain.embedding import Embedding, Vectors

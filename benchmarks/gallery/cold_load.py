@@ -34,8 +34,8 @@ from gallery_svc.index.exact import ExactIndex
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.replica import Replica
 from gallery_svc.rows import HalfVectors
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.keyring import Keyring
-from gallery_svc.store.records import CollectionRecord
 from tessera.chassis.clock import SystemClock
 from tessera.chassis.logs import configure_logs
 from tessera.domain.embedding import Modality

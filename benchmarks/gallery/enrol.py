@@ -27,23 +27,18 @@ from benchmarks.gallery.filling import KEYS, keys_environ
 from benchmarks.gallery.plan import Plan, Story, on_cores
 from benchmarks.gallery.store_server import StoreServer, store_server
 from gallery_svc.rows import HalfVectors
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.door import Door
 from gallery_svc.store.durability import Durability
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.lua import Script, load_scripts
 from gallery_svc.store.memory_side import Unstamped
-from gallery_svc.store.records import (
-    AuditRecord,
-    CollectionRecord,
-    Enrollment,
-    NewTemplate,
-    RequestKey,
-    SubjectProfile,
-    TemplateRecord,
-)
 from gallery_svc.store.redis import RedisStore
 from gallery_svc.store.redis_door import open_door
 from gallery_svc.store.sealing import Sealer
+from gallery_svc.store.subject_records import NewTemplate, SubjectProfile, TemplateRecord
+from gallery_svc.store.write_records import Enrollment, RequestKey
 from tessera.domain.embedding import Modality
 from tessera.domain.ids import CollectionId, RequestId, SubjectId, TemplateId
 from tessera.domain.observation import Quality

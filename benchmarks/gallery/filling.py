@@ -18,10 +18,10 @@ from redis import Redis
 from benchmarks.gallery.data import AT, batches
 from benchmarks.gallery.store_server import StoreServer
 from gallery_svc.rows import HalfVectors, RowBatch, SearchRow, TemplateRow
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.durability import Durability
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.memory_side import Unstamped
-from gallery_svc.store.records import CollectionRecord, SubjectProfile, SubjectRecord, TemplateRecord
 from gallery_svc.store.redis import RedisStore
 from gallery_svc.store.redis_door import open_door
 from gallery_svc.store.redis_following import TAG_BYTES, folded
@@ -29,6 +29,7 @@ from gallery_svc.store.redis_keys import ShardKeys
 from gallery_svc.store.redis_values import SubjectSeals
 from gallery_svc.store.row_codec import pack_row
 from gallery_svc.store.sealing import Sealer
+from gallery_svc.store.subject_records import SubjectProfile, SubjectRecord, TemplateRecord
 from tessera.domain.errors import NotFoundError
 from tessera.domain.ids import SubjectId, TemplateId
 

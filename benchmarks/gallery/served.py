@@ -16,7 +16,7 @@ from benchmarks.gallery.plan import PREFIX, Plan, on_cores
 from benchmarks.gallery.store_server import StoreServer, store_server
 from benchmarks.services import Service, service
 from gallery_svc.rows import HalfVectors
-from gallery_svc.store.records import CollectionRecord, PolicyRecord
+from gallery_svc.store.collection_records import CollectionRecord, PolicyRecord
 from gallery_svc.thresholds import shipped_thresholds
 from tessera.domain.embedding import Modality, Vectors
 from tessera.domain.ids import CollectionId, ModelId

@@ -20,8 +20,9 @@ from gallery_svc.persons.naming import BodyNames
 from gallery_svc.probes import Deadline, Probe, ProbeReader
 from gallery_svc.recording import Attempt, Recorder
 from gallery_svc.replica import Replica
+from gallery_svc.store.collection_records import CollectionRecord
+from gallery_svc.store.event_records import BodyNameRecord, PersonOfSighting
 from gallery_svc.store.person_records import PersonLook
-from gallery_svc.store.records import BodyNameRecord, CollectionRecord, PersonOfSighting
 from gallery_svc.thresholds import Thresholds
 from tessera.client.encoder import Priority
 from tessera.domain.calibration import Threshold

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gallery_svc.persons.keeping import LookKeeper
+from gallery_svc.store.collection_records import CollectionRecord
+from gallery_svc.store.event_records import SightingBody
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import CollectionRecord, SightingBody
 from tessera.chassis.logs import get_logger
 from tessera.domain.embedding import Modality
 from tessera.domain.ids import CollectionId, SubjectId

@@ -12,8 +12,8 @@ import contextlib
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.persons.erasing import PersonEraser
 from gallery_svc.persons.keeping import LookKeeper
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import CollectionRecord
 from tessera.chassis.clock import Clock
 from tessera.chassis.logs import get_logger
 from tessera.domain.embedding import Modality

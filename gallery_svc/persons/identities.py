@@ -18,8 +18,8 @@ import numpy.typing as npt
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.persons.keeping import bound_s
 from gallery_svc.persons.looks import Looks
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.person_records import PersonLook
-from gallery_svc.store.records import CollectionRecord
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import Clock
 from tessera.domain.embedding import Vector

@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.persons.looks import Looks
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.person_records import PersonLook
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import CollectionRecord
 from tessera.chassis.clock import Clock
 from tessera.domain.ids import CollectionId, TrackletId
 

@@ -24,9 +24,10 @@ from gallery_svc.ids import sighting_event_id
 from gallery_svc.joint_thresholds import Evidence, JointThresholds
 from gallery_svc.persons.keeping import retention_s
 from gallery_svc.persons.looks import Looks
+from gallery_svc.store.collection_records import CollectionRecord
+from gallery_svc.store.event_records import BodyNameBasis, BodyNameRecord, SightingBody
 from gallery_svc.store.person_records import PersonLook
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import BodyNameBasis, BodyNameRecord, CollectionRecord, SightingBody
 from tessera.domain.calibration import Threshold
 from tessera.domain.decision import Outcome
 from tessera.domain.errors import CalibrationTooSmallError, NoCalibrationError, PreconditionError

@@ -16,8 +16,9 @@ from gallery_svc.persons.keeping import LookKeeper
 from gallery_svc.persons.naming import BodyNames
 from gallery_svc.persons.rejudging import Rejudging
 from gallery_svc.rows import half
+from gallery_svc.store.collection_records import CollectionRecord
+from gallery_svc.store.event_records import BodyNameRecord, PersonOfSighting
 from gallery_svc.store.person_records import PersonLook
-from gallery_svc.store.records import BodyNameRecord, CollectionRecord, PersonOfSighting
 from tessera.chassis.clock import Clock
 from tessera.client.stream_values import TrackletSample, TrackletUpdate
 from tessera.domain.embedding import Vector

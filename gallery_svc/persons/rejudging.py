@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gallery_svc.persons.looks import Facts, Looks
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.person_records import PersonLook
-from gallery_svc.store.records import CollectionRecord
 from gallery_svc.thresholds import Thresholds
 from tessera.domain.embedding import Vector, Vectors
 from tessera.domain.errors import CalibrationTooSmallError, NoCalibrationError

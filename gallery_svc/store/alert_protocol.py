@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gallery_svc.store.alert_records import AlertingHead, AlertingStep, AlertWrite, KeptAlert, RuleRecord
-from gallery_svc.store.records import AuditRecord, EventRecord
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.event_records import EventRecord
 
 
 class AlertStore(Protocol):

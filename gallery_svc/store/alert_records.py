@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from gallery_svc.store.records import NewEvent
+from gallery_svc.store.event_records import NewEvent
 from tessera.domain.alerting.alerts import Alert
 from tessera.domain.alerting.rules import Rule
 

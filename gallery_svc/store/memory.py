@@ -19,31 +19,25 @@ import numpy as np
 
 from gallery_svc.rows import RowBatch, SearchRow
 from gallery_svc.store import merging
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.change_records import Change, ChangeKind, StoreFinding
+from gallery_svc.store.collection_records import CollectionHead, CollectionRecord, Position, ShardPosition
 from gallery_svc.store.memory_persons import MemoryLooks
 from gallery_svc.store.memory_side import MemorySide
 from gallery_svc.store.merging import SubjectState
 from gallery_svc.store.person_records import LookChanges, PersonLook
 from gallery_svc.store.protocol import REQUEST_KEPT_S, Stamps, audit_log, shard_of
-from gallery_svc.store.records import (
-    AuditRecord,
-    Change,
+from gallery_svc.store.subject_records import SubjectPage, SubjectRecord
+from gallery_svc.store.write_records import (
     Changed,
-    ChangeKind,
-    CollectionHead,
-    CollectionRecord,
     Enrolled,
     Enrollment,
     Erased,
     Erasure,
     ErasureEnd,
     OpenErasure,
-    Position,
     ProfileUpdate,
     RequestKey,
-    ShardPosition,
-    StoreFinding,
-    SubjectPage,
-    SubjectRecord,
     TemplateDeletion,
 )
 from tessera.domain.errors import (

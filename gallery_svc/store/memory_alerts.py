@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gallery_svc.store.alert_records import AlertingHead, AlertingStep, AlertWrite, KeptAlert, RuleRecord
-from gallery_svc.store.records import EventHead, EventRecord, NewEvent
+from gallery_svc.store.event_records import EventHead, EventRecord, NewEvent
 from tessera.domain.errors import RevisionChangedError
 
 ALERTS_KEPT = 100_000

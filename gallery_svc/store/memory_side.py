@@ -9,18 +9,12 @@ from dataclasses import dataclass, field
 
 from gallery_svc.store import codec
 from gallery_svc.store.alert_records import AlertingHead, AlertingStep, AlertWrite, KeptAlert, RuleRecord
+from gallery_svc.store.audit_records import AuditRecord, AuditStamp, StoredAudit
 from gallery_svc.store.calibration_records import CalibrationChoice, CalibrationRecord
+from gallery_svc.store.change_records import Member
+from gallery_svc.store.event_records import EventHead, EventRecord, NewEvent
 from gallery_svc.store.memory_alerts import ALERTS_KEPT, MemoryAlerts
 from gallery_svc.store.protocol import GLOBAL_LOG, Stamps
-from gallery_svc.store.records import (
-    AuditRecord,
-    AuditStamp,
-    EventHead,
-    EventRecord,
-    Member,
-    NewEvent,
-    StoredAudit,
-)
 from tessera.domain.errors import AlreadyExistsError, RevisionChangedError
 from tessera.domain.ids import CalibrationId, CollectionId, EventId, ModelId, SubjectId
 

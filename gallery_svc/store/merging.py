@@ -6,14 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from gallery_svc.rows import SearchRow, TemplateRow
-from gallery_svc.store.records import (
-    CollectionRecord,
-    Enrollment,
-    ProfileUpdate,
-    SubjectProfile,
-    SubjectRecord,
-    TemplateDeletion,
-)
+from gallery_svc.store.collection_records import CollectionRecord
+from gallery_svc.store.subject_records import SubjectProfile, SubjectRecord
+from gallery_svc.store.write_records import Enrollment, ProfileUpdate, TemplateDeletion
 from tessera.domain.errors import (
     InvalidInputError,
     ModelMismatchError,

@@ -17,14 +17,16 @@ import numpy as np
 
 from gallery_svc.rows import SearchRow, TemplateRow, half
 from gallery_svc.store import codec
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.protocol import GLOBAL_LOG
-from gallery_svc.store.records import AuditRecord, CollectionRecord, SubjectRecord
 from gallery_svc.store.redis_collections import LOGS, RedisCollections
 from gallery_svc.store.redis_keys import GLOBAL_TAG, ShardKeys, audit_key, record_key
 from gallery_svc.store.redis_members import RedisMembers
 from gallery_svc.store.redis_parts import Argument, Entry
 from gallery_svc.store.redis_repair import Bench, RedisRepair
 from gallery_svc.store.redis_values import SubjectSeals
+from gallery_svc.store.subject_records import SubjectRecord
 from tessera.domain.errors import StoreCorruptError, UnavailableError
 from tessera.domain.ids import CollectionId
 

@@ -12,32 +12,23 @@ from typing import Protocol
 
 from gallery_svc.rows import RowBatch, SearchRow
 from gallery_svc.store.alert_protocol import AlertStore
+from gallery_svc.store.audit_records import AuditRecord, AuditStamp, StoredAudit
 from gallery_svc.store.calibration_records import CalibrationChoice, CalibrationRecord
+from gallery_svc.store.change_records import Change, Member, StoreFinding
+from gallery_svc.store.collection_records import CollectionHead, CollectionRecord, Position
+from gallery_svc.store.event_records import EventHead, EventRecord, NewEvent
 from gallery_svc.store.person_protocol import PersonStore
-from gallery_svc.store.records import (
-    AuditRecord,
-    AuditStamp,
-    Change,
+from gallery_svc.store.subject_records import SubjectPage, SubjectRecord
+from gallery_svc.store.write_records import (
     Changed,
-    CollectionHead,
-    CollectionRecord,
     Enrolled,
     Enrollment,
     Erased,
     Erasure,
     ErasureEnd,
-    EventHead,
-    EventRecord,
-    Member,
-    NewEvent,
     OpenErasure,
-    Position,
     ProfileUpdate,
     RequestKey,
-    StoredAudit,
-    StoreFinding,
-    SubjectPage,
-    SubjectRecord,
     TemplateDeletion,
 )
 from tessera.domain.ids import CalibrationId, CollectionId, EventId, ModelId, SubjectId, TemplateId

@@ -7,9 +7,10 @@ from functools import partial
 
 from gallery_svc.store import codec
 from gallery_svc.store.alert_records import AlertingHead, AlertingStep, AlertWrite, KeptAlert, RuleRecord
+from gallery_svc.store.audit_records import AuditRecord
 from gallery_svc.store.door import Command
+from gallery_svc.store.event_records import EventRecord
 from gallery_svc.store.protocol import GLOBAL_LOG
-from gallery_svc.store.records import AuditRecord, EventRecord
 from gallery_svc.store.redis_keys import (
     EVENTS,
     EVENTS_HEAD,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gallery_svc.store.audit_records import AuditRecord, StoredAudit
 from gallery_svc.store.protocol import GLOBAL_LOG
-from gallery_svc.store.records import AuditRecord, StoredAudit
 from gallery_svc.store.redis_collections import LOGS
 from gallery_svc.store.redis_keys import GLOBAL_TAG, audit_key
 from gallery_svc.store.redis_parts import Entry, RedisParts, all_of, stamp_from

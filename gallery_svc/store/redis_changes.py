@@ -11,20 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gallery_svc.store import codec
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.change_records import ChangeKind
+from gallery_svc.store.collection_records import CollectionRecord, ShardPosition
 from gallery_svc.store.merging import SubjectState
-from gallery_svc.store.records import (
-    AuditRecord,
-    ChangeKind,
-    CollectionRecord,
-    RequestKey,
-    ShardPosition,
-    SubjectRecord,
-)
 from gallery_svc.store.redis_keys import ShardKeys, picture_field
 from gallery_svc.store.redis_parts import Again, Entry
 from gallery_svc.store.redis_requests import REQUEST_KEPT_MS, Answer, RedisRequests, answer_of
 from gallery_svc.store.redis_trimming import RedisTrimming
 from gallery_svc.store.redis_values import SealedSubject, SubjectSeals, tag_of
+from gallery_svc.store.subject_records import SubjectRecord
+from gallery_svc.store.write_records import RequestKey
 from tessera.domain.errors import ModelMismatchError, RequestIdReusedError
 from tessera.domain.ids import CollectionId, SubjectId, TemplateId
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gallery_svc.store.records import CollectionRecord, StoreFinding
+from gallery_svc.store.change_records import StoreFinding
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.redis_collections import shards_of
 from gallery_svc.store.redis_following import TAG_BYTES, RedisFollowing, Words, folded
 from gallery_svc.store.redis_hashes import SealedHash, hashes_of

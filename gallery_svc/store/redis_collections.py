@@ -14,8 +14,9 @@ from dataclasses import replace
 from typing import Any
 
 from gallery_svc.store import codec, merging
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.collection_records import CollectionHead, CollectionRecord, Position
 from gallery_svc.store.protocol import audit_log
-from gallery_svc.store.records import AuditRecord, CollectionHead, CollectionRecord, Position
 from gallery_svc.store.redis_keys import GLOBAL_TAG, ROOT, SCHEMA, ShardKeys, audit_key, record_key
 from gallery_svc.store.redis_parts import Entry, RedisParts, all_of, layout_args, require_whole
 from tessera.domain.errors import AlreadyExistsError, NotEmptyError, UnavailableError

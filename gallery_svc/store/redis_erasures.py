@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gallery_svc.store import codec
+from gallery_svc.store.collection_records import ShardPosition
 from gallery_svc.store.protocol import REQUEST_KEPT_S
-from gallery_svc.store.records import Erased, ErasureEnd, OpenErasure, ShardPosition
 from gallery_svc.store.redis_collections import LOGS
 from gallery_svc.store.redis_keys import GLOBAL_TAG, ShardKeys, keys_of_log
 from gallery_svc.store.redis_parts import Argument, RedisParts, all_of
+from gallery_svc.store.write_records import Erased, ErasureEnd, OpenErasure
 from tessera.domain.errors import StoreCorruptError
 from tessera.domain.ids import CollectionId
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from gallery_svc.store import codec
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.event_records import EventHead, EventRecord, NewEvent
 from gallery_svc.store.memory_side import EVENTS_NAMING
 from gallery_svc.store.protocol import GLOBAL_LOG
-from gallery_svc.store.records import AuditRecord, EventHead, EventRecord, NewEvent
 from gallery_svc.store.redis_alerts import RedisAlerts
 from gallery_svc.store.redis_keys import EVENTS, EVENTS_HEAD, EVENTS_LATEST, GLOBAL_TAG, audit_key, seen_key
 from gallery_svc.store.redis_parts import Entry

@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gallery_svc.rows import JoinedTexts, Lengths, RowBatch
+from gallery_svc.store.change_records import Change, ChangeKind
+from gallery_svc.store.collection_records import CollectionRecord, Position
 from gallery_svc.store.first_seen import FirstSeen
 from gallery_svc.store.load_processes import OpenedPage
 from gallery_svc.store.loading import pairs_of
-from gallery_svc.store.records import Change, ChangeKind, CollectionRecord, Position
 from gallery_svc.store.redis_keys import ShardKeys
 from gallery_svc.store.redis_parts import Argument, RedisParts, mend, require_whole
 from gallery_svc.store.redis_trimming import require_shard

@@ -50,8 +50,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.protocol import GLOBAL_LOG, shard_of
-from gallery_svc.store.records import CollectionRecord
 from tessera.domain.ids import CollectionId, SubjectId
 
 SCHEMA = 2

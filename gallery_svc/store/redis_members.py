@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gallery_svc.store import codec
+from gallery_svc.store.change_records import Member
 from gallery_svc.store.memory_side import MEMBER_SILENT_S
-from gallery_svc.store.records import Member
 from gallery_svc.store.redis_keys import GLOBAL_TAG, ROOT
 from gallery_svc.store.redis_parts import RedisParts
 

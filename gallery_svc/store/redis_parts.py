@@ -16,10 +16,11 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from gallery_svc.store import codec
+from gallery_svc.store.audit_records import AuditRecord, AuditStamp
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.door import Door
 from gallery_svc.store.load_processes import LoadProcesses
 from gallery_svc.store.protocol import Stamps
-from gallery_svc.store.records import AuditRecord, AuditStamp, CollectionRecord
 from gallery_svc.store.redis_keys import ROOT, ShardKeys, record_key, record_tag
 from gallery_svc.store.sealing import Sealer
 from tessera.domain.errors import NotFoundError, OverloadedError, StoreCorruptError, UnavailableError

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from os import urandom
 
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.person_protocol import MAX_LOOKS
 from gallery_svc.store.person_records import LookChanges, LooksHead, PersonLook, pack_look, unpack_look
-from gallery_svc.store.records import CollectionRecord
 from gallery_svc.store.redis_keys import ShardKeys
 from gallery_svc.store.redis_parts import Again, Argument, RedisParts
 from gallery_svc.store.redis_values import look_place

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from gallery_svc.store.records import AuditRecord, CollectionRecord, StoreFinding
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.change_records import StoreFinding
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.redis_check import Folded, RedisCheck, owner_of
 from gallery_svc.store.redis_collections import shards_of
 from gallery_svc.store.redis_keys import SCHEMA, ShardKeys

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gallery_svc.store.collection_records import CollectionRecord, ShardPosition
 from gallery_svc.store.protocol import REQUEST_KEPT_S
-from gallery_svc.store.records import CollectionRecord, RequestKey, ShardPosition
 from gallery_svc.store.redis_keys import ShardKeys
 from gallery_svc.store.redis_parts import Argument, RedisParts
+from gallery_svc.store.write_records import RequestKey
 from tessera.domain.errors import RequestIdReusedError
 from tessera.domain.ids import SubjectId
 

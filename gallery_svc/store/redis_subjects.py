@@ -12,28 +12,26 @@ from heapq import merge
 from itertools import islice
 
 from gallery_svc.store import codec, merging
+from gallery_svc.store.change_records import ChangeKind
+from gallery_svc.store.collection_records import CollectionRecord, ShardPosition
 from gallery_svc.store.merging import SubjectState
-from gallery_svc.store.records import (
-    Changed,
-    ChangeKind,
-    CollectionRecord,
-    Enrolled,
-    Enrollment,
-    Erased,
-    Erasure,
-    ProfileUpdate,
-    RequestKey,
-    ShardPosition,
-    SubjectPage,
-    SubjectRecord,
-    TemplateDeletion,
-)
 from gallery_svc.store.redis_changes import Edit, RedisChanges, Written, layout_text, wrote
 from gallery_svc.store.redis_collections import shards_of
 from gallery_svc.store.redis_keys import ShardKeys, picture_field
 from gallery_svc.store.redis_parts import Again, Entry, all_of
 from gallery_svc.store.redis_requests import REQUEST_KEPT_MS, Answer, answer_of
 from gallery_svc.store.redis_values import SealedSubject, SubjectSeals, tag_of
+from gallery_svc.store.subject_records import SubjectPage, SubjectRecord
+from gallery_svc.store.write_records import (
+    Changed,
+    Enrolled,
+    Enrollment,
+    Erased,
+    Erasure,
+    ProfileUpdate,
+    RequestKey,
+    TemplateDeletion,
+)
 from tessera.domain.errors import NotFoundError, RequestIdReusedError, StoreCorruptError
 from tessera.domain.ids import CollectionId, SubjectId, TemplateId
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 
-from gallery_svc.store.records import CollectionRecord, ShardPosition
+from gallery_svc.store.collection_records import CollectionRecord, ShardPosition
 from gallery_svc.store.redis_keys import ShardKeys
 from gallery_svc.store.redis_members import RedisMembers
 from tessera.domain.errors import InvalidInputError, OutcomeUnknownError, UnavailableError

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.door import NodeInfo
 from gallery_svc.store.migrations import RedisMigration
-from gallery_svc.store.records import CollectionRecord
 from gallery_svc.store.redis_collections import shards_of
 from gallery_svc.store.redis_hashes import SealedHash, hashes_of, looks_of
 from gallery_svc.store.redis_keys import GLOBAL_TAG, ROOT, SCHEMA, ShardKeys

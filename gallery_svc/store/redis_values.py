@@ -13,9 +13,9 @@ from os import urandom
 from gallery_svc.rows import SearchRow
 from gallery_svc.store import codec
 from gallery_svc.store.merging import SubjectState
-from gallery_svc.store.records import SubjectRecord
 from gallery_svc.store.row_codec import pack_row, unpack_row
 from gallery_svc.store.sealing import DATA_KEY_BYTES, LEAST_BYTES, Place, Sealer, SubjectSealer
+from gallery_svc.store.subject_records import SubjectRecord
 from tessera.domain.errors import StoreCorruptError
 from tessera.domain.ids import SubjectId, TemplateId, TrackletId
 

@@ -16,8 +16,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gallery_svc.store.records import SubjectProfile
 from gallery_svc.store.redis import RedisStore
+from gallery_svc.store.subject_records import SubjectProfile
 from tessera.chassis.ports import free_port
 from tessera.domain.errors import StoreCorruptError
 from tessera.domain.ids import SubjectId

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from gallery_svc.store.durability import Durability
-from gallery_svc.store.records import Enrollment
 from gallery_svc.store.redis import RedisStore
+from gallery_svc.store.write_records import Enrollment
 from tessera.domain.errors import OutcomeUnknownError
 from tessera.domain.ids import SubjectId
 from tests.congruence.redis_world import store_at

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from gallery_svc.store.durability import Durability
-from gallery_svc.store.records import Enrolled
 from gallery_svc.store.redis import RedisStore
+from gallery_svc.store.write_records import Enrolled
 from tessera.domain.errors import OutcomeUnknownError, UnavailableError
 from tessera.domain.ids import SubjectId
 from tests.congruence.redis_world import store_at

@@ -20,8 +20,8 @@ from gallery_svc.live import LiveCollection, LoadReason
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Deadline
 from gallery_svc.replica import HISTORY_LOST, Replica
+from gallery_svc.store.collection_records import ShardPosition
 from gallery_svc.store.durability import Durability
-from gallery_svc.store.records import ShardPosition
 from gallery_svc.store.redis import RedisStore
 from tessera.chassis.clock import SystemClock
 from tessera.domain.errors import NotFoundError, PositionNotReachedError

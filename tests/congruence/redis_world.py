@@ -9,13 +9,13 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from gallery_svc.store.audit_records import AuditStamp
 from gallery_svc.store.door import Command, Door, NodeInfo
 from gallery_svc.store.durability import Durability
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.lua import Script, load_scripts
 from gallery_svc.store.memory_side import Unstamped
 from gallery_svc.store.protocol import Stamps
-from gallery_svc.store.records import AuditStamp
 from gallery_svc.store.redis import RedisStore
 from gallery_svc.store.redis_door import open_door
 from gallery_svc.store.sealing import Sealer

@@ -8,25 +8,12 @@ import numpy as np
 
 from gallery_svc.rows import SearchRow, TemplateRow, half
 from gallery_svc.store import codec
+from gallery_svc.store.audit_records import AuditRecord, StoredAudit
+from gallery_svc.store.collection_records import CollectionRecord, EpochRecord, EpochState, ShardPosition
 from gallery_svc.store.person_records import PersonLook
 from gallery_svc.store.protocol import Store, audit_log, shard_of
-from gallery_svc.store.records import (
-    AuditRecord,
-    CollectionRecord,
-    Enrollment,
-    EpochRecord,
-    EpochState,
-    Erasure,
-    NewTemplate,
-    ProfileUpdate,
-    RequestKey,
-    ShardPosition,
-    StoredAudit,
-    SubjectProfile,
-    SubjectRecord,
-    TemplateDeletion,
-    TemplateRecord,
-)
+from gallery_svc.store.subject_records import NewTemplate, SubjectProfile, SubjectRecord, TemplateRecord
+from gallery_svc.store.write_records import Enrollment, Erasure, ProfileUpdate, RequestKey, TemplateDeletion
 from tessera.domain.calibration import RateKind, Threshold
 from tessera.domain.decision import Outcome
 from tessera.domain.embedding import Modality

@@ -9,8 +9,8 @@ import pytest
 
 from gallery_svc.happenings import alert_event
 from gallery_svc.store.alert_records import AlertingHead, AlertingStep, AlertWrite, RuleRecord
+from gallery_svc.store.event_records import CameraEventBody, NewEvent
 from gallery_svc.store.protocol import GLOBAL_LOG, Store
-from gallery_svc.store.records import CameraEventBody, NewEvent
 from tessera.domain.alerting.alerts import Alert, AlertChange, AlertState, AlertStep, Source, settled
 from tessera.domain.alerting.rules import Grouping, Rule, RuleKind, Severity
 from tessera.domain.alerting.schedules import Day, Hours, Schedule

@@ -9,7 +9,8 @@ import pytest
 
 from gallery_svc.rows import half
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import ErasureEnd, OpenErasure, SubjectProfile
+from gallery_svc.store.subject_records import SubjectProfile
+from gallery_svc.store.write_records import ErasureEnd, OpenErasure
 from tessera.domain.errors import (
     InvalidInputError,
     NotFoundError,

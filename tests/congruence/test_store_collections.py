@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from gallery_svc.store.collection_records import CollectionRecord, EpochRecord, EpochState, GateRecord, PolicyRecord
 from gallery_svc.store.protocol import Store, audit_log, shard_of
-from gallery_svc.store.records import CollectionRecord, EpochRecord, EpochState, GateRecord, PolicyRecord
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import (
     AlreadyExistsError,

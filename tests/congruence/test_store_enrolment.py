@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gallery_svc.store.collection_records import ShardPosition
 from gallery_svc.store.protocol import Store, audit_log, shard_of
-from gallery_svc.store.records import ShardPosition, SubjectProfile
+from gallery_svc.store.subject_records import SubjectProfile
 from tessera.domain.errors import ModelMismatchError, NotFoundError, RequestIdReusedError
 from tessera.domain.ids import CollectionId, ModelId, SubjectId, TemplateId
 from tests.congruence.store_world import (

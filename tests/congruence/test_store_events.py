@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from gallery_svc.store import codec
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.change_records import Member
+from gallery_svc.store.event_records import CameraEventBody, NewEvent, SightingBody
 from gallery_svc.store.protocol import GLOBAL_LOG, Store, audit_log
-from gallery_svc.store.records import AuditRecord, CameraEventBody, Member, NewEvent, SightingBody
 from tessera.domain.camera_events import CameraEventKind
 from tessera.domain.decision import Outcome
 from tessera.domain.embedding import Modality

@@ -12,8 +12,8 @@ import pytest
 
 from gallery_svc.store.durability import Durability
 from gallery_svc.store.protocol import shard_of
-from gallery_svc.store.records import Enrolled, Enrollment
 from gallery_svc.store.redis import RedisStore
+from gallery_svc.store.write_records import Enrolled, Enrollment
 from tessera.domain.errors import OutcomeUnknownError, UnavailableError
 from tessera.domain.ids import SubjectId
 from tests.congruence.failover_world import Group, cluster, sentinels

@@ -8,16 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gallery_svc.store.change_records import Change, ChangeKind
+from gallery_svc.store.collection_records import CollectionRecord, EpochRecord, EpochState, Position
 from gallery_svc.store.protocol import Store, shard_of
-from gallery_svc.store.records import (
-    Change,
-    ChangeKind,
-    CollectionRecord,
-    EpochRecord,
-    EpochState,
-    Position,
-    SubjectProfile,
-)
+from gallery_svc.store.subject_records import SubjectProfile
 from tessera.domain.errors import InvalidInputError, NotFoundError
 from tessera.domain.ids import CollectionId, SubjectId
 from tests.congruence.store_world import (

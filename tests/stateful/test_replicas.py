@@ -29,20 +29,19 @@ from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Deadline
 from gallery_svc.replica import HISTORY_LOST, Replica
 from gallery_svc.rows import RowBatch, SearchProfile, SearchRow, TemplateRow
+from gallery_svc.store.change_records import Change
+from gallery_svc.store.collection_records import Position, ShardPosition
 from gallery_svc.store.memory import MemoryStore
 from gallery_svc.store.protocol import Store
-from gallery_svc.store.records import (
-    Change,
+from gallery_svc.store.subject_records import SubjectProfile
+from gallery_svc.store.write_records import (
     Changed,
     Enrolled,
     Enrollment,
     Erased,
     Erasure,
-    Position,
     ProfileUpdate,
     RequestKey,
-    ShardPosition,
-    SubjectProfile,
     TemplateDeletion,
 )
 from tessera.chassis.clock import SystemClock

@@ -25,11 +25,11 @@ from benchmarks.gallery.float16 import score_errors
 from benchmarks.gallery.plan import Plan, free_memory_gb, in_rounds, on_cores, read_told
 from benchmarks.gallery.store_server import StoreServer, store_server
 from gallery_svc.rows import half
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.durability import Durability
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.lua import Script, load_scripts
 from gallery_svc.store.memory_side import Unstamped
-from gallery_svc.store.records import CollectionRecord
 from gallery_svc.store.redis import RedisStore
 from gallery_svc.store.redis_door import open_door
 from gallery_svc.store.sealing import Sealer

@@ -16,9 +16,9 @@ from gallery_svc.checkpoints import CheckpointFile
 from gallery_svc.collections import DEFAULT_COLLECTION
 from gallery_svc.receipts import signed_receipt
 from gallery_svc.signing import Signer
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.memory import MemoryStore
-from gallery_svc.store.records import CollectionRecord
 from tessera.chassis.clock import SystemClock
 from tessera.cli import __main__ as entry
 from tessera.cli.backup_folder import MANIFEST, file_name, read_backup

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gallery_svc.store import codec
-from gallery_svc.store.records import PolicyRecord
+from gallery_svc.store.collection_records import PolicyRecord
 from gallery_svc.thresholds import Thresholds
 from tessera.client.collection_values import DecisionPolicy
 from tessera.client.collection_wire import policy_to_wire

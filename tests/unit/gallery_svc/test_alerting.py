@@ -15,8 +15,8 @@ from gallery_svc.alerting import Alerting
 from gallery_svc.events import EventLog
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.rule_book import RuleBook, Span
+from gallery_svc.store.event_records import CameraEventBody, NewEvent, SightingBody
 from gallery_svc.store.memory import MemoryStore
-from gallery_svc.store.records import CameraEventBody, NewEvent, SightingBody
 from tessera.chassis.clock import SystemClock
 from tessera.domain.alerting.alerts import Alert, AlertState
 from tessera.domain.alerting.rules import Rule, RuleKind

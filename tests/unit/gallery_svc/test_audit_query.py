@@ -13,9 +13,9 @@ from gallery_svc import audit_query
 from gallery_svc.audit_query import AuditPage, AuditPlace, AuditQuery, AuditQuestion, ToldEntry
 from gallery_svc.audit_wire import audit_response
 from gallery_svc.auditing import AuditStamper
+from gallery_svc.store.audit_records import AuditRecord
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.memory import MemoryStore
-from gallery_svc.store.records import AuditRecord
 from tessera.domain.errors import InvalidInputError, NotFoundError
 from tessera.domain.ids import CollectionId, SubjectId
 from tessera.trust.chain import extended, log_start

@@ -19,8 +19,8 @@ from gallery_svc.erasing import METHOD, ErasureAnswer
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.receipts import completed, signed_receipt
 from gallery_svc.signing import Signer
+from gallery_svc.store.audit_records import AuditRecord, StoredAudit
 from gallery_svc.store.memory import MemoryStore
-from gallery_svc.store.records import AuditRecord, StoredAudit
 from tessera.chassis.clock import ManualClock
 from tessera.domain.errors import NotFoundError, StoreCorruptError
 from tessera.domain.ids import CollectionId, SubjectId

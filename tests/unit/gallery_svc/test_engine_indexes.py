@@ -11,8 +11,8 @@ from gallery_svc.engine_indexes import LEASE_S, EngineIndexes, TableIndex, is_el
 from gallery_svc.index.exact import ExactIndex
 from gallery_svc.index.milvus_engine import EngineAddress, EngineIndex, MilvusEngine
 from gallery_svc.index.protocol import Removal
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.memory import MemoryStore
-from gallery_svc.store.records import CollectionRecord
 from tessera.chassis.clock import ManualClock
 from tessera.chassis.ports import free_port
 from tessera.domain.embedding import Embedding, Modality

@@ -30,19 +30,14 @@ from gallery_svc.probes import Deadline
 from gallery_svc.replica import Replica
 from gallery_svc.rows import half
 from gallery_svc.signing import Signer
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.change_records import Member
+from gallery_svc.store.collection_records import CollectionRecord
+from gallery_svc.store.event_records import NewEvent, SightingBody
 from gallery_svc.store.memory import MemoryStore
 from gallery_svc.store.memory_side import MEMBER_SILENT_S
-from gallery_svc.store.records import (
-    AuditRecord,
-    CollectionRecord,
-    Enrollment,
-    Member,
-    NewEvent,
-    NewTemplate,
-    SightingBody,
-    SubjectProfile,
-    TemplateRecord,
-)
+from gallery_svc.store.subject_records import NewTemplate, SubjectProfile, TemplateRecord
+from gallery_svc.store.write_records import Enrollment
 from tessera.chassis.clock import ManualClock, SystemClock
 from tessera.domain.decision import Outcome
 from tessera.domain.embedding import Modality

@@ -25,7 +25,8 @@ from gallery_svc.export_file import (
     write_export,
 )
 from gallery_svc.rows import half
-from gallery_svc.store.records import CollectionRecord, SubjectProfile, SubjectRecord, TemplateRecord
+from gallery_svc.store.collection_records import CollectionRecord
+from gallery_svc.store.subject_records import SubjectProfile, SubjectRecord, TemplateRecord
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import InvalidInputError, KeyMissingError
 from tessera.domain.ids import CollectionId, ModelId, SubjectId, TemplateId

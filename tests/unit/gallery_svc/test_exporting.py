@@ -17,17 +17,13 @@ from gallery_svc.export_file import ExportReader
 from gallery_svc.exporting import EXPORTS_AT_ONCE, ExportRequest
 from gallery_svc.importing import IMPORTS_AT_ONCE, ImportPart, ImportTarget
 from gallery_svc.store import codec
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.collection_records import CollectionRecord, EpochRecord, EpochState
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.memory import MemoryStore
 from gallery_svc.store.protocol import Store, audit_log
-from gallery_svc.store.records import (
-    AuditRecord,
-    CollectionRecord,
-    EpochRecord,
-    EpochState,
-    SubjectProfile,
-    TemplateDeletion,
-)
+from gallery_svc.store.subject_records import SubjectProfile
+from gallery_svc.store.write_records import TemplateDeletion
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import (
     InvalidInputError,

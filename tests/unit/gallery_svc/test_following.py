@@ -18,15 +18,11 @@ from gallery_svc.members import SignsOfLife
 from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.replica import RELOADING, Replica
 from gallery_svc.rows import RowBatch, half
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.memory import MemoryStore
-from gallery_svc.store.records import (
-    AuditRecord,
-    CollectionRecord,
-    Enrollment,
-    NewTemplate,
-    SubjectProfile,
-    TemplateRecord,
-)
+from gallery_svc.store.subject_records import NewTemplate, SubjectProfile, TemplateRecord
+from gallery_svc.store.write_records import Enrollment
 from tessera.chassis.clock import ManualClock
 from tessera.domain.errors import KeyMissingError, StoreCorruptError, TesseraError, UnavailableError
 from tessera.domain.ids import SubjectId, TemplateId

@@ -12,7 +12,7 @@ from gallery_svc.gate import judge_sample
 from gallery_svc.index.protocol import Hit
 from gallery_svc.judging import comparison_threshold, judge_comparison, judge_search, search_threshold
 from gallery_svc.probes import Sample, Seen
-from gallery_svc.store.records import CollectionRecord, GateRecord, PolicyRecord
+from gallery_svc.store.collection_records import CollectionRecord, GateRecord, PolicyRecord
 from gallery_svc.thresholds import Thresholds, shipped_thresholds
 from tessera.domain.calibration import Threshold
 from tessera.domain.decision import Decision, Outcome

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gallery_svc.live import LiveCollection
-from gallery_svc.store.records import CollectionHead, CollectionRecord, Position
+from gallery_svc.store.collection_records import CollectionHead, CollectionRecord, Position
 from tessera.domain.embedding import Modality
 from tessera.domain.ids import CollectionId, ModelId
 from tests.plain_index import PlainIndex

@@ -21,13 +21,13 @@ from gallery_svc.store.durability import Durability
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.load_processes import FEWEST_ROWS, LoadProcesses, OpenedPage, processes_here
 from gallery_svc.store.memory_side import Unstamped
-from gallery_svc.store.records import SubjectProfile
 from gallery_svc.store.redis import RedisStore
 from gallery_svc.store.redis_door import open_door
 from gallery_svc.store.redis_following import lengths_of
 from gallery_svc.store.row_codec import pack_row, unpack_rows
 from gallery_svc.store.row_cutting import pieces
 from gallery_svc.store.sealing import Place, Sealer
+from gallery_svc.store.subject_records import SubjectProfile
 from tessera.domain.errors import StoreCorruptError
 from tessera.domain.ids import SubjectId, TemplateId
 from tests.congruence.store_world import collection, enrollment, rows_of, template

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gallery_svc.store import codec
-from gallery_svc.store.records import AuditRecord, SubjectProfile, SubjectRecord, TemplateRecord
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.subject_records import SubjectProfile, SubjectRecord, TemplateRecord
 from tessera.domain.calibration import RateKind, Threshold
 from tessera.domain.decision import Outcome
 from tessera.domain.error_rates import Interval

@@ -15,8 +15,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from gallery_svc.store.records import SubjectProfile
 from gallery_svc.store.redis import RedisStore
+from gallery_svc.store.subject_records import SubjectProfile
 from tessera.domain.errors import StoreCorruptError
 from tests.congruence.redis_world import store_at
 from tests.congruence.store_world import (

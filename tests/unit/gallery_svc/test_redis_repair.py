@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
-from gallery_svc.store.records import SubjectProfile
 from gallery_svc.store.redis import RedisStore
+from gallery_svc.store.subject_records import SubjectProfile
 from tessera.domain.errors import StoreCorruptError, UnavailableError
 from tessera.domain.ids import TemplateId
 from tests.congruence.redis_world import BreakingDoor, store_at

@@ -11,10 +11,13 @@ import pytest
 from redis.asyncio import Redis
 
 from gallery_svc.rows import half
+from gallery_svc.store.change_records import Member
+from gallery_svc.store.collection_records import EpochRecord, EpochState, Position
 from gallery_svc.store.durability import Durability
 from gallery_svc.store.keyring import Keyring
-from gallery_svc.store.records import EpochRecord, EpochState, ErasureEnd, Member, Position, SubjectProfile
 from gallery_svc.store.redis import RedisStore
+from gallery_svc.store.subject_records import SubjectProfile
+from gallery_svc.store.write_records import ErasureEnd
 from tessera.chassis.ports import free_port
 from tessera.domain.errors import (
     InvalidInputError,

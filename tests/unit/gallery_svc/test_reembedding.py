@@ -28,22 +28,12 @@ from gallery_svc.replica import Replica
 from gallery_svc.rows import RowBatch, SearchProfile, SearchRow, TemplateRow, half
 from gallery_svc.shadow import AT_ONCE
 from gallery_svc.store import codec
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.change_records import Change
+from gallery_svc.store.collection_records import CollectionRecord, EpochRecord, EpochState, Position
 from gallery_svc.store.memory import MemoryStore
-from gallery_svc.store.records import (
-    AuditRecord,
-    Change,
-    CollectionRecord,
-    Enrollment,
-    EpochRecord,
-    EpochState,
-    Erasure,
-    NewTemplate,
-    Position,
-    ProfileUpdate,
-    SubjectProfile,
-    TemplateDeletion,
-    TemplateRecord,
-)
+from gallery_svc.store.subject_records import NewTemplate, SubjectProfile, TemplateRecord
+from gallery_svc.store.write_records import Enrollment, Erasure, ProfileUpdate, TemplateDeletion
 from gallery_svc.thresholds import Thresholds
 from tessera.chassis.clock import SystemClock
 from tessera.client.encoder import EncodedImage, Priority

@@ -11,8 +11,8 @@ import pytest
 from gallery_svc.persons.looks import Looks
 from gallery_svc.persons.rejudging import Rejudging
 from gallery_svc.rows import half
+from gallery_svc.store.collection_records import CollectionRecord, PolicyRecord
 from gallery_svc.store.person_records import PersonLook
-from gallery_svc.store.records import CollectionRecord, PolicyRecord
 from tessera.domain.embedding import Modality
 from tessera.domain.ids import CameraId, CollectionId, TrackletId
 from tessera.domain.observation import Box

@@ -18,23 +18,13 @@ from gallery_svc.metrics import GalleryMetrics
 from gallery_svc.probes import Deadline
 from gallery_svc.replica import BEHIND, HISTORY_LOST, RELOADING, Replica
 from gallery_svc.rows import RowBatch, half
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.change_records import Change
+from gallery_svc.store.collection_records import CollectionHead, CollectionRecord, Position, ShardPosition
 from gallery_svc.store.memory import MemoryStore
 from gallery_svc.store.protocol import shard_of
-from gallery_svc.store.records import (
-    AuditRecord,
-    Change,
-    CollectionHead,
-    CollectionRecord,
-    Enrolled,
-    Enrollment,
-    Erasure,
-    NewTemplate,
-    Position,
-    ProfileUpdate,
-    ShardPosition,
-    SubjectProfile,
-    TemplateRecord,
-)
+from gallery_svc.store.subject_records import NewTemplate, SubjectProfile, TemplateRecord
+from gallery_svc.store.write_records import Enrolled, Enrollment, Erasure, ProfileUpdate
 from tessera.chassis.clock import ManualClock, SystemClock
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import NotFoundError, PositionNotReachedError, StoreCorruptError, UnavailableError

@@ -18,16 +18,11 @@ from gallery_svc.replica import Replica
 from gallery_svc.retention import Retention
 from gallery_svc.rows import half
 from gallery_svc.signing import Signer
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.collection_records import CollectionRecord
 from gallery_svc.store.memory import MemoryStore
-from gallery_svc.store.records import (
-    AuditRecord,
-    CollectionRecord,
-    Enrollment,
-    NewTemplate,
-    RequestKey,
-    SubjectProfile,
-    TemplateRecord,
-)
+from gallery_svc.store.subject_records import NewTemplate, SubjectProfile, TemplateRecord
+from gallery_svc.store.write_records import Enrollment, RequestKey
 from tessera.chassis.clock import ManualClock
 from tessera.domain.embedding import Modality
 from tessera.domain.ids import CollectionId, ModelId, RequestId, SubjectId, TemplateId

@@ -9,10 +9,10 @@ from redis import Redis
 
 from gallery_svc.rotating import RotationProgress, Rotator
 from gallery_svc.store import codec
+from gallery_svc.store.audit_records import AuditRecord
 from gallery_svc.store.keyring import Keyring
 from gallery_svc.store.memory import MemoryStore
 from gallery_svc.store.protocol import Store, audit_log
-from gallery_svc.store.records import AuditRecord
 from tessera.chassis.clock import SystemClock
 from tessera.domain.errors import KeyMissingError, NotFoundError
 from tessera.domain.ids import CollectionId, SubjectId

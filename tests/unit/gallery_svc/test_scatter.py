@@ -26,17 +26,12 @@ from gallery_svc.replica import Replica
 from gallery_svc.rows import half
 from gallery_svc.scatter import Gathered, Scatter, merged
 from gallery_svc.searching import Searcher
+from gallery_svc.store.audit_records import AuditRecord
+from gallery_svc.store.collection_records import CollectionRecord, ShardPosition
 from gallery_svc.store.memory import MemoryStore
 from gallery_svc.store.protocol import shard_of
-from gallery_svc.store.records import (
-    AuditRecord,
-    CollectionRecord,
-    Enrollment,
-    NewTemplate,
-    ShardPosition,
-    SubjectProfile,
-    TemplateRecord,
-)
+from gallery_svc.store.subject_records import NewTemplate, SubjectProfile, TemplateRecord
+from gallery_svc.store.write_records import Enrollment
 from tessera.chassis.clock import SystemClock
 from tessera.domain.embedding import Embedding, Modality
 from tessera.domain.errors import (

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gallery_svc.store.records import AuditStamp
+from gallery_svc.store.audit_records import AuditStamp
 from gallery_svc.store.redis_parts import stamp_from, stamp_text
 
 _COUNTS = st.integers(0, 2**63 - 1)

@@ -11,14 +11,10 @@ from redis.asyncio import Redis
 
 from gallery_svc.rows import half
 from gallery_svc.store import codec
-from gallery_svc.store.records import (
-    CollectionRecord,
-    EventHead,
-    NewEvent,
-    SubjectRecord,
-    TemplateRecord,
-)
+from gallery_svc.store.collection_records import CollectionRecord
+from gallery_svc.store.event_records import EventHead, NewEvent
 from gallery_svc.store.redis import RedisStore
+from gallery_svc.store.subject_records import SubjectRecord, TemplateRecord
 from tessera.domain.embedding import Modality
 from tessera.domain.errors import InvalidInputError, UnavailableError
 from tessera.domain.ids import CameraId, CollectionId, EventId, SubjectId, TemplateId
