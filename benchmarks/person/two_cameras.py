@@ -47,6 +47,7 @@ ENCODER = "person-mobilenet-1"
 LATER_S = 30.0
 """So long after A camera B begins."""
 RATE_HZ = 5.0
+_EXPIRES_AFTER_S = 60.0
 _DETECT_SIDE_PX = 512
 BAR = 0.9
 _B_SIZE_PX = (640, 360)
@@ -188,6 +189,7 @@ def _add(tessera: Tessera, camera_id: str, clip: Path) -> None:
     tessera.add_camera(
         camera_id, str(clip), sample_rate_hz=RATE_HZ, modalities=persons, stream=whole, watch_scene=False
     )
+    tessera.update_camera(camera_id, expires_after_s=_EXPIRES_AFTER_S)
 
 
 def _ended(tessera: Tessera, limit_s: float) -> tuple[CameraStatus, ...]:
