@@ -29,6 +29,11 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # it ships no ty
             watching.cancel()
             self._watching.discard(watching)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody hears of a change."""
+        return bool(self._watching)
+
     def let_go(self) -> None:
         """End all watches."""
         for watching in self._watching:

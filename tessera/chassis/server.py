@@ -26,6 +26,9 @@ LIVE = "live"
 """What health checks ask for who wants to know whether the process answers at all; a service that waits for its store
 or drains does. To restart it then would not help."""
 
+_HEARD_AFTER_S = 0.25
+"""Who watches a server's health has sent his last call to it by then."""
+
 _SERVER_OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -130,7 +133,9 @@ class Server:
         if server is None:
             return
         await self.set_ready(False)
-        await asyncio.sleep(0)  # those who watch are told before they are let go
+        if self._health.is_watched:
+            # A call that meets a server's end is cancelled, which nobody tries again: who watches hears of it first.
+            await asyncio.sleep(min(_HEARD_AFTER_S, self._settings.drain_s))
         self._health.let_go()
         await server.stop(self._settings.drain_s)
         if self._page is not None:
