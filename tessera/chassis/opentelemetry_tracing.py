@@ -13,9 +13,20 @@ import grpc
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer, format_trace_id, set_span_in_context
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    Link,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    format_trace_id,
+    set_span_in_context,
+)
 from opentelemetry.trace import Span as SdkSpan
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -36,6 +47,8 @@ _SERVER_ERRORS = {
     grpc.StatusCode.DATA_LOSS,
 }
 _PROPAGATOR = TraceContextTextMapPropagator()
+_NAME = "tessera"
+_SCOPE = InstrumentationScope(_NAME)
 
 
 def exporting(service_name: str, exporter: str) -> Tracing:
@@ -63,7 +76,7 @@ class OpenTelemetryTracing(Tracing):
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
-        self._tracer = provider.get_tracer("tessera")
+        self._tracer = provider.get_tracer(_NAME)
 
     def call(self, method: str, metadata: Metadata | None) -> Span:
         """The span of a call that this process serves."""
@@ -137,11 +150,24 @@ class _OpenSpan(Span):
     def record(self, name: str, start_s: float, end_s: float, attributes: Attributes | None = None) -> None:
         if not self.sdk.is_recording():
             return
-        below = set_span_in_context(self.sdk, Context())
-        child = self._tracer.start_span(
-            name, below, attributes=dict(attributes or {}), start_time=self._wall_ns(start_s)
+        # It is over already: made whole it costs a fraction of a span that is begun and ended; each picture has eight.
+        tracer = self._tracer
+        if not isinstance(tracer, SdkTracer):
+            return
+        parent = self.sdk.get_span_context()
+        own_id = tracer.id_generator.generate_span_id()
+        context = SpanContext(parent.trace_id, own_id, False, parent.trace_flags, parent.trace_state)
+        child = ReadableSpan(
+            name,
+            context,
+            parent,
+            tracer.resource,
+            dict(attributes or {}),
+            start_time=self._wall_ns(start_s),
+            end_time=self._wall_ns(end_s),
+            instrumentation_scope=_SCOPE,
         )
-        child.end(self._wall_ns(end_s))
+        tracer.span_processor.on_end(child)
 
     def exemplar(self) -> dict[str, str] | None:
         told = self.sdk.get_span_context()
