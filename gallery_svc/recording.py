@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gallery_svc.auditing import AuditBatcher
@@ -78,21 +78,11 @@ class Recorder:
             OutcomeUnknownError: it may be on record or not; the decision must not be told either.
             OverloadedError: too many decisions wait to be recorded.
         """
-        now = self._clock.now()
-        entry = AuditRecord(
-            method=attempt.method,
-            at=now,
-            evidence_id=time_ordered_id("ev", now),
-            caller=attempt.caller,
-            collection_id=attempt.collection_id,
-            subject_id=subject_id,
-            request_id=attempt.request_id,
-            outcome=decision.outcome,
-            threshold=decision.threshold,
-        )
+        entry = self._entry(attempt, subject_id)
+        entry = replace(entry, outcome=decision.outcome, threshold=decision.threshold)
         await self._batcher.record(audit_log(attempt.collection_id, 0), entry)
         self._biometrics.decided(attempt.method, decision, attempt.camera_id, template_id)
-        return Recorded(decision, entry.evidence_id, now)
+        return Recorded(decision, entry.evidence_id, entry.at)
 
     async def record_joint(
         self, attempts: Sequence[tuple[Attempt, SubjectId]], decision: Decision, detail: str
@@ -136,17 +126,7 @@ class Recorder:
             OutcomeUnknownError: it may be on record or not; the answer must not be told either.
             OverloadedError: too many entries wait to be recorded.
         """
-        now = self._clock.now()
-        entry = AuditRecord(
-            method=attempt.method,
-            at=now,
-            evidence_id=time_ordered_id("ev", now),
-            caller=attempt.caller,
-            collection_id=attempt.collection_id,
-            subject_id=subject_id,
-            request_id=attempt.request_id,
-        )
-        await self._batcher.record(audit_log(attempt.collection_id, 0), entry)
+        await self._batcher.record(audit_log(attempt.collection_id, 0), self._entry(attempt, subject_id))
 
     async def record_search(self, attempt: Attempt, subject_id: SubjectId | None, threshold: Threshold) -> str:
         """Write that somebody was looked for where nothing is decided; as `record`, before the answer is told.
@@ -164,8 +144,14 @@ class Recorder:
             OutcomeUnknownError: it may be on record or not; the answer must not be told either.
             OverloadedError: too many entries wait to be recorded.
         """
+        entry = replace(self._entry(attempt, subject_id), threshold=threshold)
+        await self._batcher.record(audit_log(attempt.collection_id, 0), entry)
+        return entry.evidence_id
+
+    def _entry(self, attempt: Attempt, subject_id: SubjectId | None) -> AuditRecord:
+        """Who asked what of whom, now; without what came of it."""
         now = self._clock.now()
-        entry = AuditRecord(
+        return AuditRecord(
             method=attempt.method,
             at=now,
             evidence_id=time_ordered_id("ev", now),
@@ -173,7 +159,4 @@ class Recorder:
             collection_id=attempt.collection_id,
             subject_id=subject_id,
             request_id=attempt.request_id,
-            threshold=threshold,
         )
-        await self._batcher.record(audit_log(attempt.collection_id, 0), entry)
-        return entry.evidence_id

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from benchmarks.alerts.context import Context
 from benchmarks.alerts.day import BEGAN_S
 from benchmarks.alerts.gallery_log import gallery_log
 from benchmarks.figures import Figure
+from benchmarks.parts import Context
 from tessera.chassis.clock import ManualClock
 from tessera.domain.alerting.happenings import Happening, Seen
 from tessera.domain.alerting.rules import Grouping, Rule, RuleKind

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 import numpy as np
 import uvloop
 
-from benchmarks.alerts.context import Context
 from benchmarks.alerts.day import BEGAN_S, day_of, rules
 from benchmarks.alerts.gallery_log import GalleryLog, gallery_log, recorded
 from benchmarks.alerts.judge import SEED, replay
 from benchmarks.figures import Figure
+from benchmarks.parts import Context
 from gallery_svc.events import Told, WatchFilter
 from gallery_svc.store.event_records import EventRecord
 from tessera.chassis.clock import ManualClock, SystemClock

@@ -9,9 +9,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from benchmarks.alerts.context import Context
 from benchmarks.alerts.day import DAY_S, day_of, rules
 from benchmarks.figures import Figure
+from benchmarks.parts import Context
 from tessera.domain.alerting.alerts import Alert, Decided, applied, opened
 from tessera.domain.alerting.evaluator import Evaluator
 from tessera.domain.alerting.happenings import Happening

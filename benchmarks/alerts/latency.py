@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.alerts.context import Context
 from benchmarks.alerts.house import SECRET
 from benchmarks.figures import ROOT, Figure
 from benchmarks.first_light import UP, wait_serving
 from benchmarks.instance import running
+from benchmarks.parts import Context
 from tessera.domain.alerting.rules import Rule, RuleKind
 
 CAMERAS, RATE_HZ = 4, 5

@@ -24,11 +24,11 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from benchmarks.alerts.context import Context
 from benchmarks.alerts.house import SECRET, EventLog, Receiver, running_log, running_receiver
 from benchmarks.alerts.killed_gateway import IN_DELIVER, STEPS, run_gateway
 from benchmarks.figures import Figure
 from benchmarks.gallery.store_server import valkey_binary
+from benchmarks.parts import Context
 from gateway_svc.happenings import Happening, Kind
 from gateway_svc.metrics import GatewayMetrics
 from gateway_svc.networks import Allowed, parse_networks

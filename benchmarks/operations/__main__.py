@@ -10,16 +10,12 @@ A part is a module with `run(context) -> list[Figure]`. It joins `PARTS` under i
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
-from collections.abc import Callable
 
-from benchmarks.figures import Figure, keep_part, report
 from benchmarks.operations import encoders, images, paging, plan, restarts, simulation, watching_costs
-from benchmarks.operations.context import Context
+from benchmarks.parts import Part, run_parts
 
-PARTS: dict[str, Callable[[Context], list[Figure]]] = {
+PARTS: dict[str, Part] = {
     "images": images.run,
     "restarts": restarts.run,
     "encoders": encoders.run,
@@ -30,22 +26,5 @@ PARTS: dict[str, Callable[[Context], list[Figure]]] = {
 }
 
 
-def main() -> int:
-    """Measure, print, write docs/results/operations.json, part by part."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
-    parser.add_argument("--quick", action="store_true", help="short; nothing is kept")
-    arguments = parser.parse_args()
-    figures: list[Figure] = []
-    for name in arguments.parts or PARTS:
-        started_s = time.monotonic()
-        told = PARTS[name](Context(name, arguments.quick))
-        print(f"{name}: {time.monotonic() - started_s:.0f} s", file=sys.stderr)
-        if not arguments.quick:
-            keep_part("operations", told)
-        figures += told
-    return report("operations", figures, [], keep=False)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_parts("operations", PARTS, __doc__))

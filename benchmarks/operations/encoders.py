@@ -10,9 +10,9 @@ import psutil  # type: ignore[import-untyped]  # ships no types
 
 from benchmarks.figures import Figure
 from benchmarks.operations.calling import calling
-from benchmarks.operations.context import Context
 from benchmarks.operations.restarts import prepared_calls
 from benchmarks.operations.site import Member, Site, running_site
+from benchmarks.parts import Context
 from tessera.chassis.channel import open_channel
 from tessera.client.encoder import EncoderClient, Priority
 from tessera.demo.portraits import fetch_portraits

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.figures import ROOT, Figure
-from benchmarks.operations.context import Context
 from benchmarks.operations.distributions import distributions_of, size_bytes
 from benchmarks.operations.dockerfile import IMAGES, Image, read_image
+from benchmarks.parts import Context
 from encoder_svc.settings import EncoderSettings
 from tessera.chassis.pinned_files import default_cache_dir
 from tessera.domain.artifact import SourceFile, load_manifest

@@ -23,9 +23,9 @@ import numpy.typing as npt
 from benchmarks.figures import Figure
 from benchmarks.gallery.filling import KEYS, keys_environ
 from benchmarks.gallery.store_server import store_server
-from benchmarks.operations.context import Context
 from benchmarks.operations.observatory import Observatory, observatory
 from benchmarks.operations.still_camera import StillCamera, still_camera
+from benchmarks.parts import Context
 from benchmarks.services import Service, service
 from tessera.client import Tessera
 from tessera.domain.artifact import DEFAULT_ENCODERS, load_calibrations_for

@@ -24,9 +24,9 @@ from benchmarks.cameras.watching import processor_s
 from benchmarks.figures import ROOT, Figure, machine
 from benchmarks.gallery import data
 from benchmarks.operations.calling import calling
-from benchmarks.operations.context import Context
 from benchmarks.operations.restarts import prepared_calls
 from benchmarks.operations.site import Site, running_site
+from benchmarks.parts import Context
 from gallery_svc.index.exact import ExactIndex
 from tessera.client import Tessera
 from tessera.domain.capacity import Costs, Demand, busy_cores

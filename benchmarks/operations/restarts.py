@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from benchmarks.figures import Figure
 from benchmarks.operations.calling import Call, calling
-from benchmarks.operations.context import Context
 from benchmarks.operations.site import Site, running_site
+from benchmarks.parts import Context
 from tessera.client import Tessera
 from tessera.demo.portraits import fetch_portraits
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from benchmarks.figures import Figure
-from benchmarks.operations.context import Context
 from benchmarks.operations.plan import costs_of_the_release
+from benchmarks.parts import Context
 from tessera.domain.capacity import Costs
 
 CAMERAS, TEMPLATES = 10_000, 100_000_000

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.figures import Figure
-from benchmarks.operations.context import Context
 from benchmarks.operations.switched_encoder import BOTH, METRICS, NEITHER
+from benchmarks.parts import Context
 from benchmarks.services import Service, service
 from tessera.chassis.limits import MAX_MESSAGE_BYTES
 from tessera.demo.portraits import fetch_portraits

@@ -11,9 +11,7 @@ import copy
 import json
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from siamese_lab.drawing_ahead import drawn_ahead
 from siamese_lab.losses.mining import Mining
 from siamese_lab.losses.triplet import MinedTripletLoss
 from siamese_lab.persons.cameras import CameraChanges, seen_by_another
@@ -40,8 +39,6 @@ from siamese_lab.training.checkpoint import (
 from siamese_lab.training.strict_yaml import dump
 from siamese_lab.training.typed_reading import plain
 from tessera.imaging.person import PersonInput, person_input
-
-AHEAD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,26 +113,6 @@ class Batches:
         return drawn
 
 
-def drawn_ahead(batches: Batches, start: int, end: int) -> Iterator[tuple[int, Batch]]:
-    """Draw batches on another thread while this one learns: `AHEAD` of them, and in order.
-
-    Args:
-        batches: to draw from.
-        start: the first step.
-        end: the step after the last.
-    """
-    waiting: deque[tuple[int, Future[Batch]]] = deque()
-    with ThreadPoolExecutor(1, "batches") as drawing:
-        for step in range(start, end):
-            waiting.append((step, drawing.submit(batches.draw, step)))
-            if len(waiting) > AHEAD:
-                first, batch = waiting.popleft()
-                yield first, batch.result()
-        while waiting:
-            first, batch = waiting.popleft()
-            yield first, batch.result()
-
-
 def train(
     recipe: PersonRecipe,
     people: People,
@@ -164,7 +141,7 @@ def train(
     batches = Batches(people, recipe)
     run = _Run(recipe, batches.class_count, trunk)
     started = time.process_time()
-    for step, batch in drawn_ahead(batches, run.resume(folder / "checkpoint.safetensors"), recipe.steps):
+    for step, batch in drawn_ahead(batches.draw, run.resume(folder / "checkpoint.safetensors"), recipe.steps):
         losses = run.learn(batch, step)
         done = step + 1
         if done % recipe.check_every and done < recipe.steps:

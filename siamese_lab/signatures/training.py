@@ -11,9 +11,7 @@ import copy
 import json
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -22,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from siamese_lab.drawing_ahead import drawn_ahead
 from siamese_lab.signatures.canvases import Canvases
 from siamese_lab.signatures.distortion import Disguise, Disguises, Distortion, distort, draw_disguise, join
 from siamese_lab.signatures.judging import Fusion, make_trials, skilled_and_random
@@ -31,7 +30,6 @@ from siamese_lab.training.checkpoint import read_checkpoint, write_checkpoint
 from tessera.imaging.signature import signature_input
 
 MIRROR_IMAGES = 4
-AHEAD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,26 +122,6 @@ class Batches:
         return [distort(picture, disguise, recipe.distortion, rng) for picture in first]
 
 
-def drawn_ahead(batches: Batches, start: int, end: int) -> Iterator[tuple[int, Batch]]:
-    """Draw batches on another thread while this one learns: `AHEAD` of them, and in order.
-
-    Args:
-        batches: to draw from.
-        start: the first step.
-        end: the step after the last.
-    """
-    waiting: deque[tuple[int, Future[Batch]]] = deque()
-    with ThreadPoolExecutor(1, "batches") as drawing:
-        for step in range(start, end):
-            waiting.append((step, drawing.submit(batches.draw, step)))
-            if len(waiting) > AHEAD:
-                first, batch = waiting.popleft()
-                yield first, batch.result()
-        while waiting:
-            first, batch = waiting.popleft()
-            yield first, batch.result()
-
-
 def train(
     recipe: SignatureRecipe,
     training: Canvases,
@@ -177,7 +155,7 @@ def train(
     if start is not None:
         run.begin_with(start)
     started = time.process_time()
-    for step, batch in drawn_ahead(batches, run.resume(folder / "checkpoint.safetensors"), recipe.steps):
+    for step, batch in drawn_ahead(batches.draw, run.resume(folder / "checkpoint.safetensors"), recipe.steps):
         loss = run.learn(batch, step)
         done = step + 1
         if done % recipe.check_every and done < recipe.steps:
